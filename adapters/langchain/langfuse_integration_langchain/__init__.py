@@ -1,0 +1,1 @@
+"""LangChain and LangGraph runs, recorded under the right user session."""

@@ -1,0 +1,1 @@
+"""LlamaIndex agents, workflows and queries, recorded under the right user session."""

@@ -1,0 +1,1 @@
+"""Calls to MCP servers, recorded under the right user session."""
