@@ -1,0 +1,16 @@
+"""The fixtures of the peers, for `pytest_plugins = ["peers.plugin"]`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from peers.otlp import Receiver
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """A Langfuse server on a port of its own, for one test."""
+    with Receiver() as peer:
+        yield peer
