@@ -1,0 +1,53 @@
+#!/bin/sh
+# Make .venv with this project in it, editable, and everything to run and develop it at the versions of
+# constraints.txt. Needs Python 3.11 or newer and a package index, nothing else.
+# Usage: tools/venv.sh [EXTRA...]   (extras of pyproject.toml; default: test)
+set -eu
+cd "$(dirname "$0")/.."
+venv=.venv
+extras=$(echo "${*:-test}" | tr ' ' ',')
+
+python=
+for candidate in ${PYTHON:-python3.11 python3 python}; do
+    if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+        python=$candidate
+        break
+    fi
+done
+[ -n "$python" ] || { echo "Python 3.11 or newer is needed: install it, or name it with PYTHON=..." >&2; exit 1; }
+
+if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
+    echo "making $venv with $("$python" --version)"
+    # Debian's Python comes without ensurepip: borrow the pip that is there.
+    "$python" -m venv --clear "$venv" >/dev/null 2>&1 \
+        || { "$python" -m venv --clear --without-pip "$venv" \
+             && "$python" -m pip --python "$venv/bin/python" install --quiet pip; } \
+        || { echo "This Python cannot make a virtual environment: install python3-venv (Debian, Ubuntu)" >&2; exit 1; }
+fi
+
+pip() { "$venv/bin/python" -m pip --disable-pip-version-check "$@"; }
+
+# What pip is told about KEY, by a file or by the environment; nothing if it is told nothing.
+told() {
+    for section in :env: install global; do
+        pip config get "$section.$1" 2>/dev/null && return
+    done
+    return 0
+}
+
+# uv installs in seconds what takes pip minutes, but does not read pip's configuration: hand it the index and
+# the certificates that pip would use. Where it cannot be had or fails, pip does the work.
+install() {
+    if pip install --quiet --constraint constraints.txt uv 2>/dev/null; then
+        index=$(told index-url)
+        cert=$(told cert)
+        [ -z "$index" ] || export UV_DEFAULT_INDEX="${UV_DEFAULT_INDEX:-$index}"
+        [ -z "$cert" ] || export SSL_CERT_FILE="${SSL_CERT_FILE:-$cert}"
+        VIRTUAL_ENV="$PWD/$venv" "$venv/bin/uv" pip install --quiet "$@" && return
+        echo "uv could not install it; pip does (this takes longer)"
+    fi
+    pip install --quiet "$@"
+}
+
+echo "installing langfuse-integration[$extras] into $venv"
+install --constraint constraints.txt --editable ".[$extras]"
