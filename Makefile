@@ -28,7 +28,7 @@ format: .venv/.dev ## let ruff rewrite what it can
 
 types: .venv/.dev ## mypy and pyright, both strict
 	$(BIN)/mypy
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 imports: .venv/.dev ## who may import whom
 	$(BIN)/lint-imports
