@@ -1,0 +1,46 @@
+"""Which observation is current here: what frameworks know, then OpenTelemetry's current span; the innermost wins.
+
+Nothing is ever attached for this: a framework registers how to tell its own run, and is asked when something starts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .observation import Parent
+from .shield import shielded
+
+Source = Callable[[], Parent | None]
+_ASKING = shielded("asking a framework for its current run")
+
+_sources: tuple[Source, ...] = ()
+
+
+def register(source: Source) -> None:
+    """Ask *source* from now on; registered twice it is asked once."""
+    global _sources
+    if source not in _sources:
+        _sources = (*_sources, source)
+
+
+def unregister(source: Source) -> None:
+    """Do not ask *source* any more."""
+    global _sources
+    _sources = tuple(known for known in _sources if known is not source)
+
+
+def current() -> Parent | None:
+    """Return the innermost observation or span around this line, or None.
+
+    The innermost is the one that started last. A span that is no longer open counts too: work that outlives it
+    belongs below it all the same.
+    """
+    from .otel import current_span
+
+    innermost = current_span()
+    for source in _sources:
+        with _ASKING:
+            found = source()
+            if found is not None and (innermost is None or found.started_ns >= innermost.started_ns):
+                innermost = found
+    return innermost

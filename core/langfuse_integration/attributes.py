@@ -1,0 +1,136 @@
+"""An observation in Langfuse's words: the attributes that its server maps, one reader per aspect.
+
+Names and forms follow the Langfuse Python SDK 5.0 and server 4.16. To send something new, write a reader and list it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from .fields import Fields
+from .payload import to_json
+
+if TYPE_CHECKING:
+    from .observation import Observation
+
+Value = str | bool | int | float | list[str]
+Pairs = Iterator[tuple[str, Value]]
+
+METADATA = "langfuse.observation.metadata."
+TRACE_METADATA = "langfuse.trace.metadata."
+MAX_METADATA_KEYS = 200
+
+
+PLAIN = Fields()
+
+
+def attributes_of(observation: Observation, fields: Fields = PLAIN) -> dict[str, Value]:
+    """Return everything that is sent of *observation*, by attribute name.
+
+    Args:
+        fields: turns values into text: masking, capture and size limits are applied there.
+    """
+    found: dict[str, Value] = {}
+    for read in READERS:
+        found.update(read(observation, fields))
+    raw = observation.raw_attributes
+    if raw:
+        found.update({key: _plain(key, value, fields) for key, value in raw.items()})
+    return found
+
+
+def _session(observation: Observation, fields: Fields) -> Pairs:
+    session = observation.session
+    if session is None:
+        return
+    if session.session_id is not None:
+        yield "session.id", session.session_id
+        yield "gen_ai.conversation.id", session.session_id
+    if session.user_id is not None:
+        yield "user.id", session.user_id
+    if observation.app_root or not observation.parent:
+        if session.tags:
+            yield "langfuse.trace.tags", list(session.tags)
+        for key, value in session.metadata.items():
+            yield TRACE_METADATA + key, fields.text(value)
+
+
+def _kind(observation: Observation, fields: Fields) -> Pairs:
+    yield "langfuse.observation.type", observation.type
+    if observation.app_root and observation.parent:
+        yield "langfuse.internal.is_app_root", True
+
+
+def _payload(observation: Observation, fields: Fields) -> Pairs:
+    if observation.input is not None:
+        yield "langfuse.observation.input", fields.payload(observation.input)
+    if observation.output is not None:
+        yield "langfuse.observation.output", fields.payload(observation.output)
+
+
+def _outcome(observation: Observation, fields: Fields) -> Pairs:
+    if observation.level is not None:
+        yield "langfuse.observation.level", observation.level
+    if observation.status_message:
+        yield "langfuse.observation.status_message", fields.text(observation.status_message)
+    if observation.version:
+        yield "langfuse.version", observation.version
+
+
+def _metadata(observation: Observation, fields: Fields) -> Pairs:
+    for index, (key, value) in enumerate((observation.metadata or {}).items()):
+        if index >= MAX_METADATA_KEYS:
+            yield METADATA + "cut", f"{len(observation.metadata or {}) - index} more entries"
+            return
+        yield METADATA + str(key), fields.text(value)
+
+
+def _model(observation: Observation, fields: Fields) -> Pairs:
+    if observation.model:
+        yield "langfuse.observation.model.name", observation.model
+    if observation.model_parameters:
+        yield "langfuse.observation.model.parameters", fields.text(observation.model_parameters)
+    if observation.prompt is not None and observation.type == "generation":
+        name, version = observation.prompt
+        yield "langfuse.observation.prompt.name", name
+        if version is not None:
+            yield "langfuse.observation.prompt.version", version
+    if observation.first_token_ns:
+        yield "langfuse.observation.completion_start_time", iso(observation.first_token_ns)
+
+
+def _usage(observation: Observation, fields: Fields) -> Pairs:
+    usage = whole_numbers(observation.usage_details)
+    if usage:
+        yield "langfuse.observation.usage_details", to_json(usage)
+    if observation.cost_details:
+        yield "langfuse.observation.cost_details", to_json(dict(observation.cost_details))
+
+
+READERS = (_session, _kind, _payload, _outcome, _metadata, _model, _usage)
+
+
+def whole_numbers(usage: Mapping[str, Any] | None) -> dict[str, int]:
+    """Return the buckets that are whole numbers of 0 or more: one other value makes the server drop all of them."""
+    return {
+        str(key): int(value)
+        for key, value in (usage or {}).items()
+        if isinstance(value, (int, float)) and value == value and value >= 0 and value == int(value)
+    }
+
+
+def iso(at_ns: int) -> str:
+    """Return wall time in ns as ISO 8601 in UTC, with microseconds."""
+    return datetime.fromtimestamp(at_ns / 1_000_000_000, timezone.utc).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _plain(key: str, value: Any, fields: Fields) -> Value:
+    if isinstance(value, (bool, int, float)):
+        return value
+    if isinstance(value, str):
+        return fields.raw(key, value)
+    if isinstance(value, (list, tuple)):
+        return [str(item) for item in value]
+    return fields.text(value)

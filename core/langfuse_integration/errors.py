@@ -1,0 +1,58 @@
+"""Every exception that this package raises on purpose.
+
+    LangfuseIntegrationError (Exception)
+    |-- InvalidSession (ValueError)      an id, user or tag that Langfuse could not group by
+    |-- InvalidSessionType (TypeError)   the same, but not text at all
+    |-- InvalidSettings (ValueError)     a setting that makes no sense
+    |-- JournalTooNew (RuntimeError)     a journal written by a newer release
+    `-- MissingExtra (ImportError)       an adapter without its framework
+"""
+
+from __future__ import annotations
+
+
+class LangfuseIntegrationError(Exception):
+    """The base of everything below."""
+
+
+class InvalidSession(LangfuseIntegrationError, ValueError):
+    """A session id, user id or tag outside of what Langfuse groups by."""
+
+    def __init__(self, what: str, value: str, problem: str) -> None:
+        shown = value if len(value) <= 40 else value[:37] + "..."
+        super().__init__(f"{what} {shown!r} {problem}. Allowed: 1 to 200 printable characters.")
+
+
+class InvalidSessionType(LangfuseIntegrationError, TypeError):
+    """A session id, user id or tag that is no text."""
+
+    def __init__(self, what: str, value: object, expected: str = "a str") -> None:
+        super().__init__(f"{what} must be {expected}, not {type(value).__name__}: convert it first.")
+
+
+class InvalidSettings(LangfuseIntegrationError, ValueError):
+    """A setting that cannot be used, with the variable that holds it."""
+
+    def __init__(self, variable: str, problem: str) -> None:
+        super().__init__(f"{variable} {problem}.")
+        self.variable = variable
+
+
+class JournalTooNew(LangfuseIntegrationError, RuntimeError):
+    """A journal whose schema this release does not know."""
+
+    def __init__(self, path: str, found: int, known: int) -> None:
+        super().__init__(
+            f"The journal {path} has schema {found}, this release knows up to {known}: "
+            "upgrade langfuse-integration, or set LANGFUSE_INTEGRATION_JOURNAL to another file."
+        )
+
+
+class MissingExtra(LangfuseIntegrationError, ImportError):
+    """An optional part is used, but what it stands on is not installed."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(
+            f"{package} is not installed: pip install 'langfuse-integration[{extra}]'.",
+            name=package,
+        )

@@ -1,0 +1,302 @@
+"""The guide's API: set a session once, and everything that follows is in it."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
+
+from . import tracing
+from .observation import Observation, ObservationType
+from .readiness import ready
+from .recorder import FlushResult
+from .session import Session
+from .shield import shielded
+from .store import Scope
+
+if TYPE_CHECKING:
+    from .delivery.counters import Stats
+    from .scope import SpanScope
+    from .settings import Mode
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+STEP_TYPES: dict[str, ObservationType] = {"think": "agent", "act": "tool"}
+"""What a manually traced step is in Langfuse; any other step type is a span."""
+
+
+class LangfuseManager:
+    """The active session of this line of work, and what is recorded in it. All instances share one process-wide state."""
+
+    def __init__(self) -> None:
+        self._scopes: type[SpanScope] | None = None
+
+    # -- the session
+
+    def set_session(
+        self,
+        session_id: str,
+        user_id: str | None = None,
+        *,
+        tags: Iterable[str] | None = (),
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Put everything from here on into a session.
+
+        "Here" is this thread, task, request or browser tab, and what they start; others are not affected.
+
+        Args:
+            session_id: 1 to 200 printable characters.
+            user_id: the same, or None for no user.
+            tags: short texts that Langfuse shows on the session's traces.
+            metadata: values by text keys, shown on the session's traces.
+
+        Raises:
+            ValueError: an id is blank, too long or not printable; the old session stays.
+            TypeError: an id is no str; the old session stays.
+        """
+        tracing.store.set(_session(session_id, user_id, tags, metadata))
+        ready()
+
+    def set_user(self, user_id: str | None) -> None:
+        """Change the user only; the session stays.
+
+        Raises:
+            ValueError, TypeError: as `set_session` does for an id; the old user stays.
+        """
+        active = tracing.store.current()
+        tracing.store.set(active.with_user(user_id) if active is not None else Session(None, user_id))
+        ready()
+
+    def clear_session(self) -> None:
+        """Have neither session nor user from here on; nothing falls through to an outer one."""
+        tracing.store.set(None)
+
+    def session(
+        self,
+        session_id: str,
+        user_id: str | None = None,
+        *,
+        tags: Iterable[str] | None = (),
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Scope:
+        """Return a `with` or `async with` block in a session; what was before is restored at its end."""
+        session = _session(session_id, user_id, tags, metadata)
+        ready()
+        return tracing.store.scoped(session)
+
+    def detached(self) -> Scope:
+        """Return a block without any session: for connections and workers that outlive the user who starts them."""
+        return tracing.store.scoped(None)
+
+    @property
+    def current_session(self) -> Session | None:
+        """The active session, or None."""
+        return tracing.store.current()
+
+    @property
+    def current_session_id(self) -> str | None:
+        """The id of the active session, or None."""
+        active = tracing.store.current()
+        return active.session_id if active is not None else None
+
+    @property
+    def current_user_id(self) -> str | None:
+        """The id of the active user, or None."""
+        active = tracing.store.current()
+        return active.user_id if active is not None else None
+
+    def bind(self, callable: Callable[P, R]) -> Callable[P, R]:  # noqa: A002
+        """Return *callable* with the session of now, for threads and pools; works for coroutine functions too."""
+        session = tracing.store.current()
+        store = tracing.store
+        if inspect.iscoroutinefunction(callable):
+
+            @functools.wraps(callable)
+            async def later(*args: Any, **options: Any) -> Any:
+                with store.scoped(session):
+                    return await callable(*args, **options)
+
+            return cast("Callable[P, R]", later)
+
+        @functools.wraps(callable)
+        def bound(*args: P.args, **options: P.kwargs) -> R:
+            with store.scoped(session):
+                return callable(*args, **options)
+
+        return bound
+
+    # -- what is recorded
+
+    def trace_span(
+        self,
+        name: str,
+        *,
+        input: Any = None,  # noqa: A002  Langfuse's word
+        metadata: Mapping[str, Any] | None = None,
+        as_type: ObservationType = "span",
+    ) -> SpanScope:
+        """Return a `with` or `async with` block that is one observation, and yields it.
+
+        An exception makes it ERROR and goes on. Inside, it is OpenTelemetry's current span.
+
+        Args:
+            name: what Langfuse shows.
+            input: any value; `observation.update(output=...)` sets the output.
+            metadata: any values by text keys.
+            as_type: one of Langfuse's observation types.
+        """
+        scopes = self._scopes
+        if scopes is None:
+            from .scope import SpanScope as scopes
+
+            self._scopes = scopes
+        return scopes(name, as_type, input, dict(metadata) if metadata else None)
+
+    def trace_agent_step(
+        self,
+        step_type: str,
+        input_data: Any = None,
+        output_data: Any = None,
+        *,
+        name: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Observation | None:
+        """Record a finished step of an agent: `think` is an agent observation, `act` a tool, anything else a span.
+
+        Args:
+            step_type: kept in the metadata as `step_type`; also the name, unless one is given.
+            input_data: what the step began with, any value.
+            output_data: what came of it, any value.
+        """
+        return self._finished(
+            name or str(step_type),
+            STEP_TYPES.get(step_type, "span"),
+            input_data,
+            output_data,
+            {**(metadata or {}), "step_type": step_type},
+        )
+
+    def trace_mcp_call(
+        self,
+        server_name: str,
+        query: Any = None,
+        response: Any = None,
+        *,
+        tool: str | None = None,
+        is_error: bool = False,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Observation | None:
+        """Record a finished call of an MCP server as a tool observation.
+
+        Args:
+            server_name: kept in the metadata as `mcp_server`.
+            query: the arguments, any value.
+            response: the result, any value.
+            tool: the tool's name, if it is known.
+            is_error: the server answered with an error.
+        """
+        known: dict[str, Any] = {**(metadata or {}), "mcp_server": server_name, "mcp_method": "tools/call"}
+        if tool:
+            known["mcp_tool"] = tool
+        name = f"{server_name}.{tool}" if tool else str(server_name)
+        return self._finished(name, "tool", query, response, known, failed="tool_error" if is_error else None)
+
+    def _finished(
+        self,
+        name: str,
+        type: ObservationType,  # noqa: A002
+        input: Any,  # noqa: A002
+        output: Any,
+        metadata: dict[str, Any],
+        failed: str | None = None,
+    ) -> Observation | None:
+        with shielded(f"recording a finished {type}"):
+            observation = tracing.start(name, type, input=input, metadata=metadata)
+            if failed:
+                observation.level, observation.status_message = "ERROR", failed
+            observation.finish(output)
+            return observation
+        return None
+
+    @property
+    def current_observation(self) -> Observation | None:
+        """The observation around this line, inside of tools and nodes too, or None."""
+        from . import ambient
+
+        found = ambient.current()
+        return found if isinstance(found, Observation) and not found.ended_ns else None
+
+    # -- delivery
+
+    def flush(self, timeout_s: float = 5.0) -> FlushResult:
+        """Deliver what there is, and return in time.
+
+        Args:
+            timeout_s: seconds; whatever happens, this returns by then.
+
+        Returns:
+            The counts of everything that this process recorded: delivered, pending, lost.
+        """
+        return tracing.recorder.flush(timeout_s)
+
+    @property
+    def stats(self) -> Stats:
+        """Counters of this process: recorded, delivered, pending, lost, dropped, and why."""
+        from .delivery.counters import stats_of
+
+        return stats_of(tracing.recorder)
+
+    @property
+    def enabled(self) -> bool:
+        """False when LANGFUSE_TRACING_ENABLED switches everything off."""
+        return self.mode != "off"
+
+    @property
+    def mode(self) -> Mode:
+        """Where observations go: `langfuse`, `local` (the journal only) or `off`."""
+        from .settings import settings
+
+        return settings().mode
+
+    def session_url(self, session_id: str | None = None) -> str | None:
+        """Return where to look at a session (default: the active one), or None when there is none."""
+        from .links import session_url
+
+        wanted = session_id or self.current_session_id
+        return session_url(wanted) if wanted else None
+
+    def __repr__(self) -> str:
+        return f"<LangfuseManager session={self.current_session!r}>"
+
+
+def _session(
+    session_id: str, user_id: str | None, tags: Iterable[str] | None, metadata: Mapping[str, Any] | None
+) -> Session:
+    from .session import valid
+
+    return Session(valid("session_id", session_id), user_id, tags=tags, metadata=metadata)
+
+
+langfuse_manager = LangfuseManager()
+"""The one that applications import."""
+
+
+def configure(**given: Any) -> None:
+    """Change settings from here on, before what the environment says; see `settings.Settings` for names and units.
+
+    What was recorded before is delivered by the settings of before, within `exit_timeout_s`.
+
+    Raises:
+        ValueError: an unknown name, or a value that makes no sense; nothing has changed then.
+    """
+    from .readiness import forget
+    from .settings import change, settings
+
+    timeout_s = settings().exit_timeout_s
+    change(**given)
+    tracing.recorder.close(timeout_s)
+    tracing.recorder.enabled = True
+    forget()

@@ -1,0 +1,115 @@
+"""All that we use of the OpenTelemetry API, and the only module that loads it."""
+
+from __future__ import annotations
+
+import weakref
+from contextvars import Token
+from typing import Any
+
+from opentelemetry import baggage
+from opentelemetry import context as context_api
+from opentelemetry import trace as trace_api
+from opentelemetry.context.context import Context
+
+from .observation import Observation, Parent
+from .session import Session
+
+trace_api.Span.register(Observation)
+
+_SAMPLED = trace_api.TraceFlags(trace_api.TraceFlags.SAMPLED)
+
+# The API has no quiet way to detach: `context.detach` logs an ERROR when a generator is closed in another context than
+# the one it was opened in, which is no error here. opentelemetry-api 1.30 to 1.45 keep the runtime context under this
+# name; without it the public function serves.
+_runtime = getattr(context_api, "_RUNTIME_CONTEXT", None)
+
+
+def span_context(trace: int, span: int) -> trace_api.SpanContext:
+    """Return a local, sampled context of these ids."""
+    return trace_api.SpanContext(trace, span, False, _SAMPLED)
+
+
+def attach(observation: Observation) -> Token[Context]:
+    """Make *observation* the current span in this context, for a `with` block only."""
+    return context_api.attach(trace_api.set_span_in_context(observation))
+
+
+def detach(token: Token[Context]) -> None:
+    """Undo `attach`; in another context than its own there is nothing to undo."""
+    if _runtime is None:
+        context_api.detach(token)
+        return
+    try:
+        _runtime.detach(token)
+    except ValueError:
+        pass
+
+
+class Capture:
+    """A span that is not ours, as a parent: its ids, and the session found when it started."""
+
+    __slots__ = ("__weakref__", "exported", "origin", "session", "span", "started_ns", "trace")
+
+    def __init__(
+        self,
+        context: trace_api.SpanContext,
+        started_ns: int,
+        session: Session | None,
+        origin: Session | None,
+        exported: bool,
+    ) -> None:
+        self.trace = context.trace_id
+        self.span = context.span_id
+        self.started_ns = started_ns
+        self.session = session
+        self.origin = origin
+        self.exported = exported
+
+
+captures: weakref.WeakKeyDictionary[trace_api.Span, Capture] = weakref.WeakKeyDictionary()
+"""What our span processor noted of spans that are not ours; they leave with their spans."""
+
+
+def current_span() -> Parent | None:
+    """Return OpenTelemetry's current span as a parent, or None."""
+    span = trace_api.get_current_span()
+    if type(span) is Observation:
+        return span
+    if span is trace_api.INVALID_SPAN:
+        return None
+    return parent_of(span)
+
+
+def parent_of(span: trace_api.Span) -> Parent | None:
+    """Return any span as a parent, or None when it has no valid ids."""
+    if isinstance(span, Observation):
+        return span
+    known = captures.get(span)
+    if known is not None:
+        return known
+    context = span.get_span_context()
+    if not context.is_valid:
+        return None
+    attributes: Any = getattr(span, "attributes", None) or {}
+    session = _stamped(attributes)
+    started_ns = getattr(span, "start_time", None) or 0
+    return Capture(context, started_ns, session, session, exported=_claimed_upstream(context))
+
+
+def _claimed_upstream(context: trace_api.SpanContext) -> bool:
+    """Return whether an upstream service exports this trace to Langfuse itself.
+
+    It says so by the baggage entry `langfuse_trace_id` (Langfuse SDK 5): then nothing here is the trace's root.
+    """
+    claimed = baggage.get_baggage("langfuse_trace_id")
+    return claimed is not None and str(claimed).lower() == f"{context.trace_id:032x}"
+
+
+def _stamped(attributes: Any) -> Session | None:
+    session_id, user_id = attributes.get("session.id"), attributes.get("user.id")
+    if not session_id and not user_id:
+        return None
+    try:
+        return Session(session_id or None, user_id or None)
+    except (TypeError, ValueError):
+        return None

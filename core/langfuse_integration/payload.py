@@ -1,0 +1,314 @@
+"""Values on their way to JSON: a snapshot when they are noted, text when they are written.
+
+`snapshot` runs on the application's thread and copies containers only. `to_json` runs on the worker: orjson first,
+and where that refuses (cycles, lone surrogates, huge integers) or the text is too long, a careful walk that cuts and
+says so.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Converter = Callable[[Any], Any]
+
+ATOMS: frozenset[type] = frozenset({str, int, float, bool, bytes, type(None)})
+CONTAINERS: frozenset[type] = frozenset({dict, list, tuple, set, bytearray})
+MAX_COPIES = 2_000
+"""Containers copied for one value; what lies beyond is kept by reference, so that a huge value costs no time."""
+
+
+# -- when noted
+
+
+def snapshot(value: Any) -> Any:
+    """Return *value* with every list, dict and set in it copied, so that later changes do not show.
+
+    Other objects are kept by reference: messages and documents are immutable by convention in the frameworks.
+    """
+    kind = type(value)
+    if kind in ATOMS:
+        return value
+    try:
+        if kind is list:
+            return value.copy() if CONTAINERS.isdisjoint(map(type, value)) else _copy(value, [MAX_COPIES])
+        if kind is dict:
+            return value.copy() if CONTAINERS.isdisjoint(map(type, value.values())) else _copy(value, [MAX_COPIES])
+        if kind in CONTAINERS or isinstance(value, (dict, list)):
+            return _copy(value, [MAX_COPIES])
+    except Exception:  # a container that another thread changes meanwhile, or one that misbehaves
+        return value
+    return value
+
+
+def _copy(value: Any, budget: list[int]) -> Any:
+    if budget[0] <= 0:
+        return value
+    budget[0] -= 1
+    kind = type(value)
+    if kind is bytearray:
+        return bytes(value)
+    if isinstance(value, dict):
+        return {key: item if type(item) in ATOMS else _nested(item, budget) for key, item in value.items()}
+    if kind is tuple and CONTAINERS.isdisjoint(map(type, value)):
+        return value
+    return [item if type(item) in ATOMS else _nested(item, budget) for item in value]
+
+
+def _nested(item: Any, budget: list[int]) -> Any:
+    return _copy(item, budget) if type(item) in CONTAINERS or isinstance(item, (dict, list)) else item
+
+
+# -- how types of the frameworks read
+
+_converters: dict[type, Converter] = {}
+_resolved: weakref.WeakKeyDictionary[type, Converter | None] = weakref.WeakKeyDictionary()
+_cached_types: set[type] = set()
+
+
+def register(kind: type, converter: Converter, *, immutable: bool = False) -> None:
+    """Write objects of *kind* (and its subclasses) as *converter* turns them into plain values.
+
+    Args:
+        kind: a class of a framework; the nearest registered base of an object's class counts.
+        converter: gives something made of dict, list, str, numbers, or of other registered kinds.
+        immutable: the object never changes once it is seen, so that its JSON is made only once.
+    """
+    _converters[kind] = converter
+    if immutable:
+        _cached_types.add(kind)
+    _resolved.clear()
+
+
+def _converter_of(kind: type) -> Converter | None:
+    try:
+        return _resolved[kind]
+    except KeyError:
+        pass
+    found: Converter | None = None
+    for base in kind.__mro__:
+        if base in _converters:
+            found = _converters[base]
+            if base in _cached_types:
+                found = _once(found)
+            break
+    _resolved[kind] = found
+    return found
+
+
+# -- each message once
+
+FRAGMENT_BYTES = 16 * 1024 * 1024
+
+
+class _Fragments:
+    """JSON of immutable objects by identity: weak, bounded in bytes, the least recently used go first."""
+
+    def __init__(self, limit_bytes: int = FRAGMENT_BYTES) -> None:
+        self._limit_bytes = limit_bytes
+        self._size_bytes = 0
+        self._held: OrderedDict[int, tuple[weakref.ref[Any], bytes]] = OrderedDict()
+
+    def get(self, value: object) -> bytes | None:
+        held = self._held.get(id(value))
+        if held is None or held[0]() is not value:
+            return None
+        self._held.move_to_end(id(value))
+        return held[1]
+
+    def put(self, value: object, text: bytes) -> None:
+        key = id(value)
+        try:
+            reference = weakref.ref(value)
+        except TypeError:
+            return
+        self._drop(key)
+        self._held[key] = (reference, text)
+        self._size_bytes += len(text)
+        while self._size_bytes > self._limit_bytes and self._held:
+            self._drop(next(iter(self._held)))
+
+    def sweep(self) -> None:
+        """Forget what no longer lives."""
+        for key in [key for key, (reference, _) in self._held.items() if reference() is None]:
+            self._drop(key)
+
+    def _drop(self, key: int) -> None:
+        held = self._held.pop(key, None)
+        if held is not None:
+            self._size_bytes -= len(held[1])
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+
+fragments = _Fragments()
+
+
+def _once(converter: Converter) -> Converter:
+    import orjson
+
+    def convert(value: Any) -> Any:
+        text = fragments.get(value)
+        if text is None:
+            text = orjson.dumps(converter(value), default=_default, option=_options())
+            fragments.put(value, text)
+        return orjson.Fragment(text)
+
+    convert.plain = converter  # type: ignore[attr-defined]  # the careful walk needs values, not text
+    return convert
+
+
+# -- when written
+
+MAX_FIELD_BYTES = 1024 * 1024
+CUT = "... [cut: {size} bytes in all]"
+
+
+def to_json(value: Any, limit_bytes: int = MAX_FIELD_BYTES) -> str:
+    """Return *value* as JSON text of about *limit_bytes* at most; what was cut says so. Never raises.
+
+    A `str` stays as it is, as the Langfuse SDK sends it, except that an empty one is written as `""`: an empty
+    attribute would hide every fallback of the server.
+    """
+    if type(value) is str:
+        return _text(value, limit_bytes) or '""'
+    try:
+        text = _dumps(value)
+    except Exception:
+        text = b""
+    if text and len(text) <= limit_bytes:
+        return text.decode()
+    return _carefully(value, limit_bytes, len(text))
+
+
+def _dumps(value: Any) -> bytes:
+    import orjson
+
+    return orjson.dumps(value, default=_default, option=_options())
+
+
+def _options() -> int:
+    import orjson
+
+    return orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
+
+
+def _text(value: str, limit_bytes: int) -> str:
+    clean = value if value.isascii() else value.encode("utf-8", "backslashreplace").decode()
+    if len(clean) <= limit_bytes:
+        return clean
+    return clean[:limit_bytes] + CUT.format(size=len(clean.encode()))
+
+
+def _carefully(value: Any, limit_bytes: int, size_bytes: int) -> str:
+    walk = _Walk(limit_bytes)
+    try:
+        return _dumps(walk.plain(value, 0)).decode()
+    except Exception as error:
+        return _dumps({"unserializable": type(value).__name__, "because": type(error).__name__, "size_bytes": size_bytes}).decode()
+
+
+class _Walk:
+    """One careful pass over a value: cuts cycles, depth and length, each with a marker in its place."""
+
+    MAX_DEPTH = 40
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._left = limit_bytes
+        self._open: set[int] = set()
+
+    def plain(self, value: Any, depth: int) -> Any:
+        if value is None or isinstance(value, bool):
+            return value
+        if isinstance(value, (int, float)):
+            self._left -= 8
+            return value if isinstance(value, float) or -(2**63) <= value < 2**63 else str(value)[:1000]
+        if isinstance(value, str):
+            return self._string(value)
+        if id(value) in self._open:
+            return "[cycle]"
+        if depth > self.MAX_DEPTH:
+            return "[cut: nested too deep]"
+        self._open.add(id(value))
+        try:
+            return self._compound(value, depth)
+        finally:
+            self._open.discard(id(value))
+
+    def _compound(self, value: Any, depth: int) -> Any:
+        if isinstance(value, Mapping):
+            return self._mapping(value, depth)
+        if isinstance(value, (list, tuple, set, frozenset)):
+            return self._sequence(value, depth)
+        converter = _converter_of(type(value))
+        converted = getattr(converter, "plain", converter)(value) if converter else _default(value)
+        return self.plain(converted, depth + 1)
+
+    def _string(self, value: str) -> str:
+        text = _text(value, max(self._left, 0))
+        self._left -= len(text)
+        return text
+
+    def _mapping(self, value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
+        plain: dict[str, Any] = {}
+        for done, (key, item) in enumerate(value.items()):
+            if self._left <= 0:
+                plain["[cut]"] = f"{len(value) - done} more entries"
+                break
+            plain[self._string(key if isinstance(key, str) else _shown(key))] = self.plain(item, depth + 1)
+        return plain
+
+    def _sequence(self, value: Any, depth: int) -> list[Any]:
+        plain: list[Any] = []
+        for done, item in enumerate(value):
+            if self._left <= 0:
+                plain.append(f"[cut: {len(value) - done} more items]")
+                break
+            self._left -= 2
+            plain.append(self.plain(item, depth + 1))
+        return plain
+
+
+def _default(value: Any) -> Any:
+    """Return something plainer for a value that orjson does not know."""
+    kind = type(value)
+    converter = _converter_of(kind)
+    if converter is not None:
+        return converter(value)
+    if isinstance(value, (set, frozenset, tuple)):
+        return list(value)
+    if isinstance(value, (str, int)):
+        return str(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, list):
+        return list(value)
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return _bytes(bytes(value))
+    if isinstance(value, BaseException):
+        return f"{kind.__name__}: {value}"
+    if isinstance(value, type):
+        return f"{value.__module__}.{value.__qualname__}"
+    fields = getattr(kind, "model_fields", None)
+    if isinstance(fields, Mapping):
+        return {name: getattr(value, name, None) for name in fields}
+    if callable(value) and hasattr(value, "__name__"):
+        return f"<function {value.__name__}>"
+    return _shown(value)
+
+
+def _bytes(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return f"<{len(value)} bytes>"
+
+
+def _shown(value: Any) -> str:
+    try:
+        return str(value)
+    except Exception as error:
+        return f"<{type(value).__name__}: its text raised {type(error).__name__}>"

@@ -1,0 +1,172 @@
+"""Open runs of every framework in this process, by run id.
+
+The same run may be announced several times (a handler listed twice, two handlers): the first start counts, the first
+end ends it. What a framework never ends is bounded: the oldest run gives way, and is recorded with a warning.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Hashable, Iterator
+from typing import Any
+
+from .observation import Observation, Parent
+from .session import Session
+
+OPEN_LIMIT = 50_000
+ENDED_LIMIT = 2_000
+
+
+class Run:
+    """One run of a framework.
+
+    Attributes:
+        key: the framework's id of it.
+        observation: what is recorded of it.
+        anchor: what its children stand under: its own observation, or when it is folded, the anchor above it.
+        folded: plumbing, which makes no row of its own unless it fails.
+        parent: the run above, or None.
+        state: whatever the adapter keeps for it.
+    """
+
+    __slots__ = ("anchor", "children", "folded", "key", "observation", "parent", "state")
+
+    def __init__(
+        self,
+        key: Hashable,
+        observation: Observation,
+        parent: Run | None,
+        *,
+        folded: bool = False,
+        anchor: Parent | None = None,
+        state: Any = None,
+    ) -> None:
+        self.key = key
+        self.observation = observation
+        self.parent = parent
+        self.folded = folded
+        self.anchor: Parent = anchor if anchor is not None else observation
+        self.state = state
+        self.children: dict[Hashable, Run] | None = None
+
+    @property
+    def root(self) -> Run:
+        """The run at the top."""
+        run = self
+        while run.parent is not None:
+            run = run.parent
+        return run
+
+    def lineage(self) -> Iterator[Run]:
+        """Yield this run, then those above it."""
+        run: Run | None = self
+        while run is not None:
+            yield run
+            run = run.parent
+
+    def open_below(self) -> Iterator[Run]:
+        """Yield the open runs below this one, the deepest first."""
+        for child in list((self.children or {}).values()):
+            yield from child.open_below()
+            yield child
+
+
+class Footprint:
+    """What is remembered of a run that ended: enough for children that start late."""
+
+    __slots__ = ("exported", "origin", "session", "span", "started_ns", "trace")
+
+    def __init__(self, anchor: Parent) -> None:
+        self.trace: int = anchor.trace
+        self.span: int = anchor.span
+        self.session: Session | None = anchor.session
+        self.origin: Session | None = anchor.origin
+        self.started_ns: int = anchor.started_ns
+        self.exported: bool = anchor.exported
+
+
+class RunRegistry:
+    """The open runs, at most *open_limit*, and the footprints of the last *ended_limit* that ended."""
+
+    def __init__(self, open_limit: int = OPEN_LIMIT, ended_limit: int = ENDED_LIMIT) -> None:
+        self._open_limit = open_limit
+        self._ended_limit = ended_limit
+        self._runs: dict[Hashable, Run] = {}
+        self._ended: dict[Hashable, Footprint] = {}
+        self._evicting = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._runs
+
+    def get(self, key: Hashable) -> Run | None:
+        """Return the open run of *key*, or None."""
+        return self._runs.get(key)
+
+    def footprint(self, key: Hashable) -> Footprint | None:
+        """Return where a run stood that ended a short while ago, or None."""
+        return self._ended.get(key)
+
+    def open(self, run: Run) -> bool:
+        """Take in *run*; False when its key is open already, and then nothing has changed."""
+        runs = self._runs
+        if runs.setdefault(run.key, run) is not run:
+            return False
+        parent = run.parent
+        if parent is not None:
+            if parent.children is None:
+                parent.children = {}
+            parent.children[run.key] = run
+        if len(runs) > self._open_limit:
+            self._evict()
+        return True
+
+    def close(self, key: Hashable) -> Run | None:
+        """Give out the open run of *key* for its end; None when it is not open (any more)."""
+        run = self._runs.pop(key, None)
+        if run is None:
+            return None
+        if run.parent is not None and run.parent.children is not None:
+            run.parent.children.pop(key, None)
+        ended = self._ended
+        ended[key] = Footprint(run.anchor)
+        if len(ended) > self._ended_limit:
+            self._forget_oldest()
+        return run
+
+    def open_runs(self) -> list[Run]:
+        """Return the open runs, the oldest first."""
+        return list(self._runs.values())
+
+    def clear(self) -> None:
+        """Forget everything without recording it: for tests and forked children."""
+        self._runs.clear()
+        self._ended.clear()
+
+    def _evict(self) -> None:
+        with self._evicting:
+            while len(self._runs) > self._open_limit:
+                run = self.close(_oldest(self._runs))
+                if run is not None and not run.folded:
+                    run.observation.level = "WARNING"
+                    run.observation.status_message = "still open when too many runs were open"
+                    run.observation.finish()
+
+    def _forget_oldest(self) -> None:
+        with self._evicting:
+            while len(self._ended) > self._ended_limit:
+                self._ended.pop(_oldest(self._ended), None)
+
+
+def _oldest(entries: dict[Hashable, Any]) -> Hashable:
+    while True:
+        try:
+            return next(iter(entries), None)
+        except RuntimeError:  # another thread added one between the two steps
+            continue
+
+
+registry = RunRegistry()
+"""The one of this process."""

@@ -1,0 +1,201 @@
+"""Every setting, in one place: from the environment, or from `configure()`.
+
+LANGFUSE_* mean what they mean to Langfuse's own SDK; LANGFUSE_INTEGRATION_* are this package's.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from .errors import InvalidSettings
+from .shield import warn_once
+
+DEFAULT_BASE_URL = "https://cloud.langfuse.com"
+Mode = Literal["langfuse", "local", "off"]
+
+
+def _langfuse(name: str) -> AliasChoices:
+    return AliasChoices(name, f"LANGFUSE_{name.upper()}")
+
+
+def _ours(name: str) -> AliasChoices:
+    return AliasChoices(name, f"LANGFUSE_INTEGRATION_{name.upper()}")
+
+
+def _switch(value: Any) -> Any:
+    """Langfuse's SDK takes everything but "false" and "0" as true."""
+    return value.strip().lower() not in ("false", "0") if isinstance(value, str) else value
+
+
+class Settings(BaseSettings):
+    """What may be set, with its meaning and unit.
+
+    Attributes:
+        public_key, secret_key: LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY; without both, the mode is `local`.
+        base_url: LANGFUSE_BASE_URL, or LANGFUSE_HOST.
+        tracing_enabled: LANGFUSE_TRACING_ENABLED; false records nothing at all.
+        environment: LANGFUSE_TRACING_ENVIRONMENT, lower case, 40 characters at most.
+        release: LANGFUSE_RELEASE.
+        sample_rate: LANGFUSE_SAMPLE_RATE, the share of traces that is kept, 0 to 1.
+        timeout_s: LANGFUSE_TIMEOUT, for one request, in seconds.
+        journal: LANGFUSE_INTEGRATION_JOURNAL, a file, or `off`; by default in the user's data directory.
+        journal_max_bytes, journal_max_age_s: what the journal may hold; the oldest go first.
+        keep_delivered: LANGFUSE_INTEGRATION_KEEP_DELIVERED keeps what Langfuse has acknowledged, for the local replay.
+        capture: LANGFUSE_INTEGRATION_CAPTURE: `full`, `truncated` (2 KiB a field) or `none` of the payloads.
+        max_field_bytes: where one field is cut under `full`.
+        write_interval_s: how long the worker gathers before it writes.
+        exit_timeout_s: what the end of a process may wait for delivery.
+        store: LANGFUSE_INTEGRATION_STORE, `memory` or redis://...
+        mask: called as mask(data=value) for every input, output and metadata value; `configure()` only.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="LANGFUSE_INTEGRATION_", extra="forbid", populate_by_name=True, env_ignore_empty=True, frozen=True
+    )
+
+    public_key: str | None = Field(None, validation_alias=_langfuse("public_key"))
+    secret_key: SecretStr | None = Field(None, validation_alias=_langfuse("secret_key"))
+    base_url: str = Field(DEFAULT_BASE_URL, validation_alias=AliasChoices("base_url", "LANGFUSE_BASE_URL", "LANGFUSE_HOST"))
+    tracing_enabled: Annotated[bool, BeforeValidator(_switch)] = Field(True, validation_alias=_langfuse("tracing_enabled"))
+    environment: str | None = Field(
+        None, validation_alias=AliasChoices("environment", "LANGFUSE_TRACING_ENVIRONMENT")
+    )
+    release: str | None = Field(None, validation_alias=_langfuse("release"))
+    sample_rate: float = Field(1.0, ge=0, le=1, validation_alias=_langfuse("sample_rate"))
+    timeout_s: float = Field(10.0, gt=0, validation_alias=AliasChoices("timeout_s", "LANGFUSE_TIMEOUT"))
+
+    journal: Path | Literal["off"] | None = Field(None, validation_alias=_ours("journal"))
+    journal_max_bytes: int = Field(512 * 1024 * 1024, gt=0, validation_alias=_ours("journal_max_bytes"))
+    journal_max_age_s: float = Field(30 * 86_400.0, gt=0, validation_alias=_ours("journal_max_age_s"))
+    keep_delivered: bool = Field(False, validation_alias=_ours("keep_delivered"))
+    capture: Literal["full", "truncated", "none"] = Field("full", validation_alias=_ours("capture"))
+    max_field_bytes: int = Field(1024 * 1024, ge=64, validation_alias=_ours("max_field_bytes"))
+    write_interval_s: float = Field(0.05, gt=0, le=10, validation_alias=_ours("write_interval_s"))
+    exit_timeout_s: float = Field(2.0, ge=0, validation_alias=_ours("exit_timeout_s"))
+    store: str = Field("memory", validation_alias=_ours("store"))
+    mask: Callable[..., Any] | None = Field(None, exclude=True, repr=False)
+
+    @property
+    def mode(self) -> Mode:
+        """Where observations go: to Langfuse, into the journal only, or nowhere."""
+        if not self.tracing_enabled:
+            return "off"
+        return "langfuse" if self.public_key and self.secret_key else "local"
+
+    @property
+    def journal_path(self) -> Path | None:
+        """The journal's file, or None when it is off."""
+        if self.journal == "off":
+            return None
+        if self.journal is not None:
+            return Path(self.journal).expanduser()
+        from platformdirs import user_data_path
+
+        return user_data_path("langfuse-integration", appauthor=False) / "journal.sqlite3"
+
+
+VARIABLES = {
+    name: field.validation_alias.choices[-1 if name != "base_url" else 1]
+    for name, field in Settings.model_fields.items()
+    if isinstance(field.validation_alias, AliasChoices)
+}
+"""The environment variable of each setting, for messages."""
+
+_lock = threading.Lock()
+_given: dict[str, Any] = {}
+_settings: Settings | None = None
+
+
+def settings() -> Settings:
+    """Return the settings in force; an environment that makes no sense gets one warning and the default instead."""
+    global _settings
+    with _lock:
+        if _settings is None:
+            _settings = _usable(_given)
+        return _settings
+
+
+def change(**given: Any) -> Settings:
+    """Put *given* before the environment from now on.
+
+    Raises:
+        InvalidSettings: a name is unknown or a value makes no sense; nothing has changed then.
+    """
+    global _settings
+    with _lock:
+        wanted = {**_given, **given}
+        try:
+            Settings(**wanted)
+        except ValidationError as error:
+            name, problem = _first(error)
+            raise InvalidSettings(name, problem) from None
+        _given.clear()
+        _given.update(wanted)
+        _settings = _usable(_given)
+        return _settings
+
+
+def forget() -> None:
+    """Drop what was given, and read the environment anew when it is asked for."""
+    global _settings
+    with _lock:
+        _given.clear()
+        _settings = None
+
+
+def _usable(given: dict[str, Any]) -> Settings:
+    replaced: dict[str, Any] = {}
+    for _ in range(len(Settings.model_fields)):
+        try:
+            return _checked(Settings(**{**replaced, **given}))
+        except ValidationError as error:
+            name, problem = _first(error)
+            warn_once(f"setting {name}", "%s %s: the default is used", VARIABLES.get(name, name), problem)
+            replaced[name] = Settings.model_fields[name].default
+    return Settings(**{**replaced, **given})
+
+
+def _first(error: ValidationError) -> tuple[str, str]:
+    detail = error.errors(include_url=False, include_input=False)[0]
+    place = str(detail["loc"][0])
+    name = next((name for name, variable in VARIABLES.items() if variable == place), place)
+    name = "base_url" if place == "LANGFUSE_HOST" else name
+    return name, "is not usable: " + detail["msg"]
+
+
+def _checked(found: Settings) -> Settings:
+    changes: dict[str, Any] = {}
+    if bool(found.public_key) != bool(found.secret_key):
+        missing, there = ("secret", "public") if found.public_key else ("public", "secret")
+        warn_once(
+            "keys",
+            "LANGFUSE_%s_KEY is set but LANGFUSE_%s_KEY is not: nothing is sent to Langfuse, observations stay in the local journal",
+            there.upper(),
+            missing.upper(),
+        )
+    url = urlsplit(found.base_url)
+    if url.scheme not in ("http", "https") or not url.hostname:
+        warn_once(
+            "base_url",
+            "LANGFUSE_BASE_URL (or LANGFUSE_HOST) is %r, not a URL such as %s: observations stay in the local journal",
+            found.base_url,
+            DEFAULT_BASE_URL,
+        )
+        changes.update(public_key=None, secret_key=None)
+    if found.environment and not re.fullmatch(r"(?!langfuse)[a-z0-9_-]{1,40}", found.environment):
+        warn_once(
+            "environment",
+            "LANGFUSE_TRACING_ENVIRONMENT is %r, but must be 1 to 40 of a-z, 0-9, - and _ and not start with langfuse: it is left out",
+            found.environment,
+        )
+        changes["environment"] = None
+    changes["base_url"] = found.base_url.rstrip("/")
+    return found.model_copy(update=changes)

@@ -1,0 +1,100 @@
+"""Think and act, told apart and linked, the same for every framework.
+
+A think is a model call in which an agent decides; an act is a tool call that it decided on. They are linked by the id
+that the model gave the tool call. What this writes into an observation's metadata:
+
+    think   step_type="think", step_index, agent_name, tool_calls=[{id, name}]
+    act     step_type="act", agent_name, tool_call_id, think_id (the think's observation id), step_index of that think
+    agent   unanswered_tool_calls=[{id, name, think_id}], when there are any at its end
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from .observation import Observation
+
+CALLS_LIMIT = 1_000
+"""Tool calls of one agent run that are remembered for their acts."""
+
+
+class Decision(NamedTuple):
+    """A tool call that a think asked for."""
+
+    name: str
+    think_id: str
+    step_index: int
+
+
+class AgentSteps:
+    """The steps of one agent run.
+
+    Args:
+        name: the agent's name, or None when it has none.
+        decided: decisions of an earlier run that this one continues (an interrupt and its resume).
+    """
+
+    __slots__ = ("_answered", "_count", "decided", "name")
+
+    def __init__(self, name: str | None = None, decided: dict[str, Decision] | None = None) -> None:
+        self.name = name
+        self.decided: dict[str, Decision] = dict(decided or {})
+        self._answered: set[str] = set()
+        self._count = 0
+
+    @property
+    def count(self) -> int:
+        """How many thinks there were so far."""
+        return self._count
+
+    def think(self, observation: Observation) -> None:
+        """Mark a model call as the next think."""
+        self._count += 1
+        entries: dict[str, Any] = {"step_type": "think", "step_index": self._count}
+        if self.name:
+            entries["agent_name"] = self.name
+        observation.metadata = {**observation.metadata, **entries} if observation.metadata else entries
+
+    def decide(self, observation: Observation, calls: Iterable[tuple[str | None, str]]) -> None:
+        """Note the tool calls, as (id, tool name), that a think asked for."""
+        index = (observation.metadata or {}).get("step_index", self._count)
+        asked = []
+        for call_id, tool in calls:
+            asked.append({"id": call_id, "name": tool})
+            if call_id:
+                self.decided[call_id] = Decision(tool, observation.id, index)
+        if asked:
+            observation.add_metadata({"tool_calls": asked})
+        while len(self.decided) > CALLS_LIMIT:
+            oldest = next(iter(self.decided))
+            self.decided.pop(oldest)
+            self._answered.discard(oldest)
+
+    def act(self, observation: Observation, call_id: str | None) -> None:
+        """Mark a tool call as an act, and link it to the think that asked for it."""
+        entries: dict[str, Any] = {"step_type": "act"}
+        if self.name:
+            entries["agent_name"] = self.name
+        if call_id:
+            entries["tool_call_id"] = call_id
+            decision = self.decided.get(call_id)
+            if decision is not None:
+                self._answered.add(call_id)
+                entries["think_id"] = decision.think_id
+                entries["step_index"] = decision.step_index
+        observation.metadata = {**observation.metadata, **entries} if observation.metadata else entries
+
+    def unanswered(self) -> list[dict[str, str]]:
+        """Return the tool calls that no act answered."""
+        return [
+            {"id": call_id, "name": decision.name, "think_id": decision.think_id}
+            for call_id, decision in self.decided.items()
+            if call_id not in self._answered
+        ]
+
+    def close(self, observation: Observation) -> None:
+        """Note on the agent's own row which tool calls were asked for and never made."""
+        left = self.unanswered()
+        if left:
+            observation.add_metadata({"unanswered_tool_calls": left})

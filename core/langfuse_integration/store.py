@@ -1,0 +1,180 @@
+"""Which session is active here.
+
+One ContextVar points to a cell. A cell that a host owns (a Streamlit tab, an ASGI request) is shared by everything of
+that host's user and changes in place; any other `set` installs a new cell, so that sibling tasks cannot mix. A cell
+without a session is a tombstone: the look-up ends there. What no cell, no host and no declared default can tell is
+untagged, never guessed.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextvars import ContextVar
+from importlib import import_module
+from types import TracebackType
+from typing import Protocol
+
+from .session import Session
+
+
+class Cell:
+    """A place that holds the active session.
+
+    Attributes:
+        session: the session, or None.
+        known: False in a host's cell that nobody has set yet: the look-up goes on. Otherwise None is a tombstone.
+        owner: the host's cell under which this one was made (a host's cell owns itself), or None outside of hosts.
+    """
+
+    __slots__ = ("__weakref__", "known", "owner", "session")
+
+    def __init__(self, session: Session | None, owner: Cell | None = None) -> None:
+        self.session = session
+        self.known = True
+        self.owner = owner
+
+    @classmethod
+    def hosted(cls) -> Cell:
+        """Return an empty cell that owns itself: for a host to keep, one per user's visit."""
+        cell = cls(None)
+        cell.known = False
+        cell.owner = cell
+        return cell
+
+
+class Host(Protocol):
+    """An environment that knows whose work is running, such as a Streamlit server."""
+
+    def cell(self) -> Cell | None:
+        """Return the cell of the visit that is visible from here, or None when there is none."""
+        ...
+
+
+class Captured(Protocol):
+    """A parent, as far as sessions go: an observation, or a span of somebody else."""
+
+    @property
+    def session(self) -> Session | None: ...
+    @property
+    def origin(self) -> Session | None: ...
+
+
+HOST_MODULES = {"streamlit": "langfuse_integration.hosts.streamlit"}
+"""A host loads by itself as soon as the application has imported the module on the left."""
+
+_cell: ContextVar[Cell | None] = ContextVar("langfuse_integration_cell", default=None)
+
+
+class SessionStore:
+    """Looks up, sets and clears the active session; one per process."""
+
+    def __init__(self) -> None:
+        self._hosts: tuple[Host, ...] = ()
+        self._unseen = dict(HOST_MODULES)
+        self._default: Session | None = None
+        self.elsewhere: Callable[[], Session | None] = lambda: None
+        """Asked when no cell is there: a value that another library propagates (Langfuse's own, W3C baggage)."""
+
+    # -- looking up
+
+    def cell(self) -> Cell | None:
+        """Return the cell that is active here. A host's cell wins over one left by another visit."""
+        cell = _cell.get()
+        if self._unseen:
+            self._load_hosts()
+        for host in self._hosts:
+            visit = host.cell()
+            if visit is not None:
+                if cell is None or cell.owner is not visit:
+                    _cell.set(visit)
+                    return visit
+                return cell
+        return cell
+
+    def current(self) -> Session | None:
+        """Return the session that is active here, or None."""
+        cell = self.cell() if self._hosts or self._unseen else _cell.get()
+        if cell is not None and cell.known:
+            return cell.session
+        return self.elsewhere() or self._default
+
+    def resolve(self, parent: Captured | None) -> tuple[Session | None, Session | None]:
+        """Return (session, origin) for something that starts here below *parent*, which was found in this context.
+
+        The parent's session holds, unless the active session was changed since the parent started: then somebody
+        called `set_session` in between, and that is the truth from there on. *origin* is what was active here.
+        """
+        now = self.current()
+        if parent is None or now is not parent.origin:
+            return now, now
+        return parent.session or now, now
+
+    # -- changing
+
+    def set(self, session: Session | None) -> None:
+        """Make *session* active from here on; None leaves a tombstone."""
+        cell = self.cell()
+        if cell is not None and cell.owner is cell:
+            cell.session = session
+            cell.known = True
+        else:
+            _cell.set(Cell(session, cell.owner if cell is not None else None))
+
+    def scoped(self, session: Session | None) -> Scope:
+        """Return a block in which *session* is active; what was before is restored at its end."""
+        return Scope(self, session)
+
+    def place(self, cell: Cell) -> None:
+        """Make a host's *cell* the active one in this context: for hosts."""
+        _cell.set(cell)
+
+    def declare_default(self, session: Session | None) -> None:
+        """Use *session* wherever no other is known: right only in a process with a single user."""
+        self._default = session
+
+    def add_host(self, host: Host) -> None:
+        """Ask *host* first from now on."""
+        if host not in self._hosts:
+            self._hosts = (host, *self._hosts)
+
+    def remove_host(self, host: Host) -> None:
+        """Do not ask *host* any more."""
+        self._hosts = tuple(known for known in self._hosts if known is not host)
+
+    def _load_hosts(self) -> None:
+        for name in [name for name in self._unseen if name in sys.modules]:
+            module = self._unseen.pop(name)
+            self.add_host(import_module(module).host(self))
+
+
+class Scope:
+    """A `with` or `async with` block in which a session is active. Each use is a new one."""
+
+    __slots__ = ("_session", "_store", "_token")
+
+    def __init__(self, store: SessionStore, session: Session | None) -> None:
+        self._store = store
+        self._session = session
+
+    def __enter__(self) -> Session | None:
+        before = self._store.cell()
+        self._token = _cell.set(Cell(self._session, before.owner if before is not None else None))
+        return self._session
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            _cell.reset(self._token)
+        except ValueError:
+            # Opened in another context, as by a generator that is closed elsewhere: what is active here is not ours.
+            pass
+
+    async def __aenter__(self) -> Session | None:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, trace)

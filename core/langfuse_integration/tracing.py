@@ -1,0 +1,117 @@
+"""The parts of this process put together: the store, the registry and the recorder, and how something starts.
+
+Adapters start their runs and observations here; users have the manager.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import TYPE_CHECKING, Any
+
+from . import ambient
+from .observation import Observation, ObservationType, Parent
+from .readiness import ready
+from .recorder import QueueRecorder
+from .registry import Run, registry
+from .session import Session
+from .store import SessionStore
+
+if TYPE_CHECKING:
+    from .delivery.worker import Worker
+
+store = SessionStore()
+
+
+def _worker(recorder: QueueRecorder) -> Worker:
+    from .delivery.worker import Worker
+
+    return Worker.from_settings(recorder)
+
+
+recorder = QueueRecorder(_worker)
+
+__all__ = ["open_run", "recorder", "registry", "start", "start_below", "store"]
+
+
+def start(
+    name: str,
+    type: ObservationType,  # noqa: A002  Langfuse's word
+    *,
+    input: Any = None,  # noqa: A002  Langfuse's word
+    metadata: dict[str, Any] | None = None,
+) -> Observation:
+    """Start an observation under what is current here, in the session that is active here."""
+    ready()
+    parent = ambient.current()
+    session, origin = store.resolve(parent)
+    return _started(Observation(name, type, recorder, parent, session, origin, input, metadata))
+
+
+def start_below(
+    parent: Parent,
+    name: str,
+    type: ObservationType,  # noqa: A002  Langfuse's word
+    *,
+    input: Any = None,  # noqa: A002  Langfuse's word
+    metadata: dict[str, Any] | None = None,
+) -> Observation:
+    """Start an observation under *parent*, in its session; what is active here is not asked."""
+    return Observation(name, type, recorder, parent, parent.session, parent.origin, input, metadata)
+
+
+def open_run(
+    key: Hashable,
+    parent_key: Hashable | None,
+    name: str,
+    type: ObservationType,  # noqa: A002  Langfuse's word
+    *,
+    input: Any = None,  # noqa: A002  Langfuse's word
+    metadata: dict[str, Any] | None = None,
+    session: Session | None = None,
+    suggested: Session | None = None,
+    above: Parent | None = None,
+    folded: bool = False,
+    state: Any = None,
+) -> Run | None:
+    """Open a run of a framework, or return None when it is open already.
+
+    A run with a parent run takes over that run's session and nothing else counts, since callbacks may arrive in
+    anybody's context. A root run stands under what is current here, and captures the session once.
+
+    Args:
+        key: the framework's id of the run.
+        parent_key: the same of the run above, or None.
+        session: what a handler was bound to; it goes before everything.
+        suggested: what the root run's own metadata says; it goes before what is active here.
+        above: the parent to take when no run is known by *parent_key*: a remembered trace, for example.
+        folded: plumbing: its children stand under the run above, and it makes no row unless it is the root.
+        state: whatever the adapter keeps for the run.
+    """
+    if key in registry:
+        return None
+    ready()
+    parent_run = registry.get(parent_key) if parent_key is not None else None
+    parent: Parent | None
+    if parent_run is not None:
+        parent = parent_run.anchor
+        captured = parent.session
+        origin = store.current()
+    else:
+        parent = above or (registry.footprint(parent_key) if parent_key is not None else None) or ambient.current()
+        captured, origin = store.resolve(parent)
+        if suggested is not None and (parent is None or parent.session is None):
+            captured = suggested
+    observation = Observation(name, type, recorder, parent, session or captured, origin, input, metadata)
+    folded = folded and parent is not None
+    run = Run(key, observation, parent_run, folded=folded, anchor=parent if folded else None, state=state)
+    if not registry.open(run):
+        return None
+    if not folded:
+        _started(observation)
+    return run
+
+
+def _started(observation: Observation) -> Observation:
+    if observation.app_root:
+        recorder.opened(observation)
+    return observation
