@@ -145,6 +145,13 @@ class QueueRecorder:
         delivered, pending, lost = self.worker.outcome() if self.worker is not None else (0, 0, 0)
         return FlushResult(delivered, pending + len(self.queue), lost + self.dropped)
 
+    def divert(self, worker: Callable[[QueueRecorder], Worker]) -> Callable[[QueueRecorder], Worker]:
+        """Let another worker take over from here on; return how the one of before was made."""
+        self.close(5.0)
+        before, self._make_worker = self._make_worker, worker
+        self.enabled = True
+        return before
+
     def close(self, timeout_s: float) -> None:
         """Flush, stop the worker and release what it holds; recording goes on with a new worker if needed."""
         self.flush(timeout_s)

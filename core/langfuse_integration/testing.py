@@ -1,0 +1,139 @@
+"""For your own tests: record what an agent did in memory, and compare it plainly.
+
+    def test_the_agent_searches_before_it_answers(sessions):
+        with langfuse_manager.session("s-1", user_id="u-1"):
+            agent.invoke(...)
+        assert sessions.one().traces[0].tree() == [{"agent assistant": ["generation model", "tool search"]}]
+
+The fixture `sessions` comes with the package; nothing is sent, and nothing is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from . import tracing
+from .fields import Fields
+from .observation import Observation, Score
+from .recorder import QueueRecorder
+from .replay import Observed, SessionReplay, Trace, sessions_of, traces_of
+
+__all__ = ["Observed", "RecordedSessions", "SessionReplay", "Trace", "recorded_sessions"]
+
+
+class RecordedSessions:
+    """Everything recorded while it is in force; every look first waits until all is in."""
+
+    def __init__(self) -> None:
+        self._outlet = _Memory()
+
+    @property
+    def observations(self) -> list[Observed]:
+        """All observations that have ended, in the order of their starts."""
+        self._settle()
+        return sorted(self._outlet.observed, key=lambda found: found.started_ns)
+
+    @property
+    def all(self) -> list[SessionReplay]:
+        """The sessions, in the order in which they started; what is untagged comes last, with session_id None."""
+        return sessions_of(self.observations)
+
+    @property
+    def traces(self) -> list[Trace]:
+        """The traces of all sessions, in the order in which they started."""
+        return traces_of(self.observations)
+
+    @property
+    def scores(self) -> list[Score]:
+        """The scores given."""
+        self._settle()
+        return list(self._outlet.scores)
+
+    @property
+    def still_open(self) -> list[str]:
+        """The names of framework runs that have not ended."""
+        return [run.observation.name for run in tracing.registry.open_runs()]
+
+    def one(self) -> SessionReplay:
+        """Return the only session.
+
+        Raises:
+            AssertionError: there is none, or there are several.
+        """
+        found = self.all
+        assert len(found) == 1, f"one session was expected, found {[replay.session_id for replay in found]}"  # noqa: S101
+        return found[0]
+
+    def trace(self) -> Trace:
+        """Return the only trace.
+
+        Raises:
+            AssertionError: there is none, or there are several.
+        """
+        found = self.traces
+        assert len(found) == 1, f"one trace was expected, found {[trace.tree() for trace in found]}"  # noqa: S101
+        return found[0]
+
+    def of(self, session_id: str | None) -> SessionReplay:
+        """Return the session of that id, empty if nothing was recorded in it; None for what is untagged."""
+        return SessionReplay(session_id, [found for found in self.observations if found.session_id == session_id])
+
+    def clear(self) -> None:
+        """Forget what was recorded so far."""
+        self._settle()
+        self._outlet.observed.clear()
+        self._outlet.scores.clear()
+
+    def _settle(self) -> None:
+        result = tracing.recorder.flush(10)
+        assert not result.pending, "the worker did not settle within 10 s"  # noqa: S101
+
+
+@contextmanager
+def recorded_sessions() -> Iterator[RecordedSessions]:
+    """Record in memory within the block, whatever the settings say, and start from no session."""
+    found = RecordedSessions()
+    before = tracing.recorder.divert(found._outlet.worker)
+    try:
+        with tracing.store.scoped(None):
+            yield found
+    finally:
+        tracing.recorder.divert(before)
+
+
+class _Memory:
+    """An outlet that keeps rows as they would be sent."""
+
+    def __init__(self) -> None:
+        self.observed: list[Observed] = []
+        self.scores: list[Score] = []
+        self._failed = 0
+        self._taken = 0
+
+    def worker(self, recorder: QueueRecorder) -> Any:
+        from .delivery.row import Encoder
+        from .delivery.worker import Worker
+
+        self._encoder = Encoder(Fields(), None, None, {})
+        return Worker(recorder, self, interval_s=0.001)
+
+    def take(self, finished: Sequence[Any], opened: Sequence[Observation], scores: Sequence[Score]) -> None:
+        for found in finished:
+            self._taken += 1
+            row = self._encoder.row(found) if isinstance(found, Observation) else self._encoder.readable(found)
+            self.observed.extend(Observed.decoded(row.body))
+        self.scores.extend(scores)
+
+    def flush(self, deadline: float) -> None: ...
+
+    def outcome(self) -> tuple[int, int, int]:
+        return self._taken, 0, 0
+
+    def reasons(self) -> Mapping[str, int]:
+        return {}
+
+    def stop(self) -> None: ...
+
+    def forked(self) -> None: ...
