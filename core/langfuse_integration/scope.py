@@ -5,9 +5,9 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Any
 
-from . import otel, tracing
+from . import otel, shield, tracing
 from .observation import Observation, ObservationType
-from .shield import report, strict
+from .shield import report
 
 
 class SpanScope:
@@ -31,7 +31,7 @@ class SpanScope:
             self._token = otel.attach(observation)
         except Exception as error:
             report("starting a span", error)
-            if strict:
+            if shield.strict:
                 raise
             observation = self._observation = Observation(str(self._name), "span", _Nowhere(), None, None)
         return observation
@@ -47,7 +47,7 @@ class SpanScope:
             self._observation.finish()
         except Exception as fault:
             report("ending a span", fault)
-            if strict:
+            if shield.strict:
                 raise
 
     async def __aenter__(self) -> Observation:
