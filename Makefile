@@ -34,7 +34,7 @@ imports: .venv/.dev ## who may import whom
 	$(BIN)/lint-imports
 
 compat: .venv/.dev ## the tests at the oldest and newest supported releases (SESSIONS="mcp1 ...")
-	$(BIN)/nox --session $(SESSIONS)
+	@. tools/index.sh && $(BIN)/nox --session $(SESSIONS)
 
 bench: .venv/.bench ## what tracing costs
 	$(BIN)/python -m benchmarks
@@ -46,10 +46,10 @@ clean: ## remove what was made, .venv too
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 constraints: .venv/.dev ## pin the newest releases that everything here agrees on
-	$(BIN)/uv pip compile --upgrade --all-extras --python-version 3.11 --no-header --no-annotate \
+	@. tools/index.sh && $(BIN)/uv pip compile --upgrade --all-extras --python-version 3.11 --no-header --no-annotate \
 		--no-emit-index-url --no-emit-find-links --quiet --output-file constraints.txt pyproject.toml
 
 # One stamp for each set of extras: installed once, and again when these files change.
-.venv/.demo .venv/.test .venv/.dev .venv/.bench: pyproject.toml constraints.txt tools/venv.sh
+.venv/.demo .venv/.test .venv/.dev .venv/.bench: pyproject.toml constraints.txt tools/venv.sh tools/index.sh
 	@PYTHON="$(PYTHON)" sh tools/venv.sh $(@:.venv/.%=%)
 	@touch $@

@@ -27,22 +27,10 @@ fi
 
 pip() { "$venv/bin/python" -m pip --disable-pip-version-check "$@"; }
 
-# What pip is told about KEY, by a file or by the environment; nothing if it is told nothing.
-told() {
-    for section in :env: install global; do
-        pip config get "$section.$1" 2>/dev/null && return
-    done
-    return 0
-}
-
-# uv installs in seconds what takes pip minutes, but does not read pip's configuration: hand it the index and
-# the certificates that pip would use. Where it cannot be had or fails, pip does the work.
+# uv installs in seconds what takes pip minutes. Where it cannot be had or fails, pip does the work.
 install() {
     if pip install --quiet --constraint constraints.txt uv 2>/dev/null; then
-        index=$(told index-url)
-        cert=$(told cert)
-        [ -z "$index" ] || export UV_DEFAULT_INDEX="${UV_DEFAULT_INDEX:-$index}"
-        [ -z "$cert" ] || export SSL_CERT_FILE="${SSL_CERT_FILE:-$cert}"
+        . tools/index.sh
         VIRTUAL_ENV="$PWD/$venv" "$venv/bin/uv" pip install --quiet "$@" && return
         echo "uv could not install it; pip does (this takes longer)"
     fi
