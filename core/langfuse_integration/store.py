@@ -125,6 +125,10 @@ class SessionStore:
         """Return a block in which *session* is active; what was before is restored at its end."""
         return Scope(self, session)
 
+    def unset(self) -> Scope:
+        """Return a block that begins as a fresh process does: nothing set and nothing cleared. For tests."""
+        return Scope(self, None, known=False)
+
     def place(self, cell: Cell) -> None:
         """Make a host's *cell* the active one in this context: for hosts."""
         _cell.set(cell)
@@ -151,15 +155,18 @@ class SessionStore:
 class Scope:
     """A `with` or `async with` block in which a session is active. Each use is a new one."""
 
-    __slots__ = ("_session", "_store", "_token")
+    __slots__ = ("_known", "_session", "_store", "_token")
 
-    def __init__(self, store: SessionStore, session: Session | None) -> None:
+    def __init__(self, store: SessionStore, session: Session | None, *, known: bool = True) -> None:
         self._store = store
         self._session = session
+        self._known = known
 
     def __enter__(self) -> Session | None:
         before = self._store.cell()
-        self._token = _cell.set(Cell(self._session, before.owner if before is not None else None))
+        cell = Cell(self._session, before.owner if before is not None else None)
+        cell.known = self._known
+        self._token = _cell.set(cell)
         return self._session
 
     def __exit__(

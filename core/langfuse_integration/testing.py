@@ -97,7 +97,7 @@ def recorded_sessions() -> Iterator[RecordedSessions]:
     found = RecordedSessions()
     before = tracing.recorder.divert(found._outlet.worker)
     try:
-        with tracing.store.scoped(None):
+        with tracing.store.unset():
             yield found
     finally:
         tracing.recorder.divert(before)

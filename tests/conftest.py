@@ -1,0 +1,55 @@
+"""State that every test starts from: no session, no open run, our own faults raising, a journal of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from langfuse_integration import readiness, shield, tracing
+from langfuse_integration import settings as settings_module
+from langfuse_integration.testing import RecordedSessions
+
+pytest_plugins = ["peers.plugin"]
+
+LANGFUSE_VARIABLES = (
+    "LANGFUSE_PUBLIC_KEY",
+    "LANGFUSE_SECRET_KEY",
+    "LANGFUSE_BASE_URL",
+    "LANGFUSE_HOST",
+    "LANGFUSE_TRACING_ENABLED",
+    "LANGFUSE_TRACING_ENVIRONMENT",
+    "LANGFUSE_RELEASE",
+    "LANGFUSE_SAMPLE_RATE",
+    "LANGFUSE_INTEGRATION_STORE",
+    "LANGFUSE_INTEGRATION_CAPTURE",
+)
+
+
+@pytest.fixture(autouse=True)
+def clean_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Begin and end with nothing set, nothing open and nothing swallowed."""
+    for name in LANGFUSE_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("LANGFUSE_INTEGRATION_JOURNAL", str(tmp_path / "journal.sqlite3"))
+    settings_module.forget()
+    shield.forget()
+    shield.strict = True
+    tracing.recorder.close(5.0)
+    tracing.recorder.enabled = True
+    tracing.registry.clear()
+    with tracing.store.unset():
+        yield
+    tracing.recorder.close(5.0)
+    shield.strict = False
+    tracing.store.declare_default(None)
+    settings_module.forget()
+    readiness.forget()
+
+
+@pytest.fixture
+def no_open_runs(sessions: RecordedSessions) -> Iterator[RecordedSessions]:
+    """The recorded sessions of a test that must leave no framework run open."""
+    yield sessions
+    assert sessions.still_open == []
