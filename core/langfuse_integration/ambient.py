@@ -35,12 +35,22 @@ def current() -> Parent | None:
     The innermost is the one that started last. A span that is no longer open counts too: work that outlives it
     belongs below it all the same.
     """
-    from .otel import current_span
-
-    innermost = current_span()
+    innermost = _current_span()
     for source in _sources:
         with _ASKING:
             found = source()
             if found is not None and (innermost is None or found.started_ns >= innermost.started_ns):
                 innermost = found
     return innermost
+
+
+def _load() -> Parent | None:
+    """Load OpenTelemetry at the first look-up, and stand aside from then on."""
+    global _current_span
+    from .otel import current_span
+
+    _current_span = current_span
+    return current_span()
+
+
+_current_span: Source = _load

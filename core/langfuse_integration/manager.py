@@ -11,7 +11,7 @@ from . import tracing
 from .observation import Observation, ObservationType
 from .readiness import ready
 from .recorder import FlushResult
-from .session import Session
+from .session import Session, valid
 from .shield import shielded
 from .store import Scope
 
@@ -272,12 +272,23 @@ class LangfuseManager:
         return f"<LangfuseManager session={self.current_session!r}>"
 
 
+_recent: dict[tuple[str, str | None], Session] = {}
+"""Sessions without tags and metadata that were asked for lately: a request handler asks for the same one again."""
+RECENT_LIMIT = 1_000
+
+
 def _session(
     session_id: str, user_id: str | None, tags: Iterable[str] | None, metadata: Mapping[str, Any] | None
 ) -> Session:
-    from .session import valid
-
-    return Session(valid("session_id", session_id), user_id, tags=tags, metadata=metadata)
+    if tags or metadata or type(session_id) is not str:
+        return Session(valid("session_id", session_id), user_id, tags=tags, metadata=metadata)
+    known = _recent.get((session_id, user_id))
+    if known is None:
+        known = Session(session_id, user_id)
+        if len(_recent) >= RECENT_LIMIT:
+            _recent.clear()
+        _recent[session_id, user_id] = known
+    return known
 
 
 langfuse_manager = LangfuseManager()

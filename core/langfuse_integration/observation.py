@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from .ids import new_span_id, new_trace_id
+from .ids import new_bits, new_trace_id
 from .payload import snapshot
 from .session import Session
 from .shield import shielded
@@ -136,9 +136,9 @@ class Observation(_Span):
         self.origin = origin
         self.input = snapshot(input)
         self.metadata = metadata
-        self.span = new_span_id()
+        self.span = new_bits(64) or 1
         if parent is None:
-            self.trace = new_trace_id()
+            self.trace = new_bits(128) or 1
             self.parent = 0
             self.app_root = True
         else:
@@ -228,21 +228,26 @@ class Observation(_Span):
         if self.ended_ns:
             return self
         with _UPDATING:
-            values = {
-                "name": name,
-                "input": snapshot(input),
-                "output": snapshot(output),
-                "level": level,
-                "status_message": status_message,
-                "model": model,
-                "model_parameters": snapshot(model_parameters),
-                "usage_details": snapshot(usage_details),
-                "cost_details": snapshot(cost_details),
-                "version": version,
-            }
-            for key, value in values.items():
-                if value is not None:
-                    setattr(self, key, value)
+            if output is not None:
+                self.output = snapshot(output)
+            if input is not None:
+                self.input = snapshot(input)
+            if name is not None:
+                self.name = name
+            if level is not None:
+                self.level = level
+            if status_message is not None:
+                self.status_message = status_message
+            if version is not None:
+                self.version = version
+            if model is not None:
+                self.model = model
+            if model_parameters is not None:
+                self.model_parameters = snapshot(model_parameters)
+            if usage_details is not None:
+                self.usage_details = snapshot(usage_details)
+            if cost_details is not None:
+                self.cost_details = snapshot(cost_details)
             if metadata is not None:
                 self.add_metadata(metadata)
             if completion_start_time is not None:

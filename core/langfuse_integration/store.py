@@ -63,6 +63,7 @@ class Captured(Protocol):
 HOST_MODULES = {"streamlit": "langfuse_integration.hosts.streamlit"}
 """A host loads by itself as soon as the application has imported the module on the left."""
 
+_modules = sys.modules
 _cell: ContextVar[Cell | None] = ContextVar("langfuse_integration_cell", default=None)
 
 
@@ -71,7 +72,7 @@ class SessionStore:
 
     def __init__(self) -> None:
         self._hosts: tuple[Host, ...] = ()
-        self._unseen = dict(HOST_MODULES)
+        self._unseen = tuple(HOST_MODULES)
         self._default: Session | None = None
         self.elsewhere: Callable[[], Session | None] = lambda: None
         """Asked when no cell is there: a value that another library propagates (Langfuse's own, W3C baggage)."""
@@ -81,8 +82,9 @@ class SessionStore:
     def cell(self) -> Cell | None:
         """Return the cell that is active here. A host's cell wins over one left by another visit."""
         cell = _cell.get()
-        if self._unseen:
-            self._load_hosts()
+        for name in self._unseen:
+            if name in _modules:
+                self._load_host(name)
         for host in self._hosts:
             visit = host.cell()
             if visit is not None:
@@ -146,10 +148,9 @@ class SessionStore:
         """Do not ask *host* any more."""
         self._hosts = tuple(known for known in self._hosts if known is not host)
 
-    def _load_hosts(self) -> None:
-        for name in [name for name in self._unseen if name in sys.modules]:
-            module = self._unseen.pop(name)
-            self.add_host(import_module(module).host(self))
+    def _load_host(self, name: str) -> None:
+        self._unseen = tuple(unseen for unseen in self._unseen if unseen != name)
+        self.add_host(import_module(HOST_MODULES[name]).host(self))
 
 
 class Scope:
