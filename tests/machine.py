@@ -1,4 +1,4 @@
-"""What a test needs of the machine beyond Python: found, or the test is skipped with one line that says how to get it."""
+"""Programs that a test needs: found, or the test is skipped with one line that says how to get it."""
 
 from __future__ import annotations
 
@@ -31,11 +31,10 @@ def need_program(name: str, *, oldest: int = 0) -> str:
         name: What it is called: "chromium", "redis-server", "node", or any other command.
         oldest: The first major version that will do; 0 takes any.
     """
-    wanted = f"{name} {oldest} or newer" if oldest else name
-    for path in _candidates(name):
-        if not oldest or _major(path) >= oldest:
-            return path
-    _give_up(f"needs {wanted}: {HOW.get(name, f'install {name}')}")
+    found = [path for path in _candidates(name) if not oldest or _major(path) >= oldest]
+    if not found:
+        _give_up(f"needs {name}{f' {oldest} or newer' if oldest else ''}: {HOW.get(name, f'install {name}')}")
+    return found[0]
 
 
 def _candidates(name: str) -> list[str]:
