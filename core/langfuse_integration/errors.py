@@ -5,6 +5,7 @@
     |-- InvalidSessionType (TypeError)   the same, but not text at all
     |-- InvalidSettings (ValueError)     a setting that makes no sense
     |-- JournalTooNew (RuntimeError)     a journal written by a newer release
+    |-- JournalUnreadable (RuntimeError) a file that is no journal, or may not be read
     `-- MissingExtra (ImportError)       an adapter without its framework
 """
 
@@ -45,6 +46,16 @@ class JournalTooNew(LangfuseIntegrationError, RuntimeError):
         super().__init__(
             f"The journal {path} has schema {found}, this release knows up to {known}: "
             "upgrade langfuse-integration, or set LANGFUSE_INTEGRATION_JOURNAL to another file."
+        )
+
+
+class JournalUnreadable(LangfuseIntegrationError, RuntimeError):
+    """A file that cannot be read as a journal."""
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(
+            f"The journal {path} cannot be read ({problem}): "
+            "check the file, or set LANGFUSE_INTEGRATION_JOURNAL to another one."
         )
 
 

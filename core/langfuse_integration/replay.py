@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 METADATA = "langfuse.observation.metadata."
+_ERROR = 2  # opentelemetry.proto.trace.v1.Status.STATUS_CODE_ERROR
 
 Tree = str | dict[str, list[Any]]
 """A leaf is "type name"; with children it is {"type name": [children]}, in the order in which they started."""
@@ -35,11 +36,13 @@ class Observed:
         self.started_ns: int = span.start_time_unix_nano
         self.ended_ns: int = span.end_time_unix_nano
         self.finished = finished
+        self._failed = span.status.code == _ERROR
+        self._status: str = span.status.message
         self.attributes: dict[str, Any] = {entry.key: _value(entry.value) for entry in span.attributes}
         self.children: list[Observed] = []
 
     @classmethod
-    def decoded(cls, body: bytes, *, finished: bool = True) -> list[Observed]:
+    def decoded(cls, body: bytes, *, finished: bool = True) -> list[Self]:
         """Return the observations in an OTLP request."""
         request = ExportTraceServiceRequest.FromString(body)
         return [
@@ -69,13 +72,13 @@ class Observed:
 
     @property
     def level(self) -> str:
-        """DEBUG, DEFAULT, WARNING or ERROR."""
-        return str(self._get("level") or "DEFAULT")
+        """DEBUG, DEFAULT, WARNING or ERROR; without Langfuse's word for it, what OpenTelemetry's status says."""
+        return str(self._get("level") or ("ERROR" if self._failed else "DEFAULT"))
 
     @property
     def status_message(self) -> str | None:
         """What went wrong, or how it ended."""
-        return self._get("status_message")
+        return self._get("status_message") or self._status or None
 
     @cached_property
     def input(self) -> Any:

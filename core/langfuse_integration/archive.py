@@ -1,0 +1,312 @@
+"""The journal as a reader sees it: which sessions it holds, and their observations. Nothing here writes.
+
+    with Archive.of_settings() as archive:
+        for summary in archive.sessions(limit=20):
+            replay = archive.replay(summary.session_id)
+
+Everything that reads the journal for people reads it through this module.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+from .delivery.journal import DELIVERED, PENDING, SCHEMA, SET_ASIDE
+from .errors import JournalTooNew, JournalUnreadable
+from .opened import OpenObserved
+from .replay import Observed, SessionReplay, Trace
+from .search import holds
+from .settings import settings
+from .totals import Totals, totals_of
+
+OPEN_LIMIT = 10_000
+"""Observations that are still open and are looked at."""
+_STATES = {PENDING: "pending", DELIVERED: "delivered", SET_ASIDE: "set aside"}
+_IN_SESSION = (
+    "(session_id = :session OR (session_id IS NULL AND trace_id IN "
+    "(SELECT trace_id FROM spans WHERE session_id = :session)))"
+)
+_UNTAGGED = (
+    "(session_id IS NULL AND trace_id NOT IN (SELECT trace_id FROM spans WHERE session_id IS NOT NULL))"
+)
+
+
+class Found(NamedTuple):
+    """An observation and its place in the journal: later ones have a higher number."""
+
+    number: int
+    observed: Observed
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSummary:
+    """One session in one line.
+
+    Attributes:
+        session_id: None for what belongs to no session.
+        users: in order of appearance; more than one is a mix-up.
+        observations: finished and open ones.
+        still_open: how many of them have not ended: they run, or their process died.
+        started_ns, ended_ns: wall time in ns since 1970, from the first start to the last end known.
+    """
+
+    session_id: str | None
+    users: tuple[str, ...]
+    traces: int
+    observations: int
+    still_open: int
+    started_ns: int
+    ended_ns: int
+    totals: Totals
+
+
+class Archive:
+    """A journal, open for reading; a file that does not exist is an empty one.
+
+    Raises:
+        JournalTooNew: the file was written by a newer release.
+        JournalUnreadable: it is no journal, or may not be read.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self._db = _opened(path)
+
+    @classmethod
+    def of_settings(cls) -> Archive:
+        """Return the journal that the settings name."""
+        return cls(settings().journal_path)
+
+    # -- sessions
+
+    def sessions(
+        self,
+        *,
+        user: str | None = None,
+        since_ns: int | None = None,
+        text: str | None = None,
+        errors: bool = False,
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> list[SessionSummary]:
+        """Return the sessions in which something was started last, first.
+
+        Args:
+            user: only those with this user.
+            since_ns: only those in which something happened at or after this time.
+            text: only those in which this text occurs, in ids, names or payloads, in upper or lower case.
+            errors: only those with an observation of level ERROR.
+            limit, offset: how many at most, and how many to leave out first.
+        """
+        wanted = self._session_ids(user, since_ns, text, errors)
+        return [self._summary(found) for found in wanted[offset : None if limit is None else offset + limit]]
+
+    def session(self, session_id: str | None) -> SessionSummary | None:
+        """Return one session, or with None what belongs to no session; None if there is nothing of it."""
+        summary = self._summary(session_id)
+        return summary if summary.observations else None
+
+    def matching(self, beginning: str, limit: int = 20) -> list[str]:
+        """Return the session ids that begin like that, the newest first; an id that is exactly that alone."""
+        found = [known for known in self._session_ids() if known.startswith(beginning)]
+        return [beginning] if beginning in found else found[:limit]
+
+    def _session_ids(
+        self, user: str | None = None, since_ns: int | None = None, text: str | None = None, errors: bool = False
+    ) -> list[str]:
+        conditions = ["session_id IS NOT NULL"]
+        if user is not None:
+            conditions.append("session_id IN (SELECT session_id FROM spans WHERE user_id = :user)")
+        if since_ns is not None:
+            conditions.append("session_id IN (SELECT session_id FROM spans WHERE ended_ns >= :since)")
+        if text:
+            conditions.append("session_id IN (SELECT session_id FROM spans WHERE holds(body, :text))")
+        if errors:
+            conditions.append("session_id IN (SELECT session_id FROM spans WHERE level = 'ERROR')")
+        rows = self._query(
+            f"SELECT session_id, max(started_ns) FROM spans WHERE {' AND '.join(conditions)} GROUP BY session_id",
+            {"user": user, "since": since_ns, "text": text},
+        )
+        last: dict[str, int] = dict(rows)
+        for found in [] if errors else self._open:
+            named = found.session_id
+            if named is None or (user is not None and found.user_id != user) or (text and not holds(found, text)):
+                continue
+            last[named] = max(found.started_ns, last.get(named, 0))
+        return sorted(last, key=lambda named: (-last[named], named))
+
+    def _summary(self, session_id: str | None) -> SessionSummary:
+        where, values = _where(session_id)
+        rows = self._query(
+            "SELECT count(DISTINCT span_id), count(DISTINCT trace_id), total(level = 'ERROR'), "
+            f"min(started_ns), max(ended_ns) FROM spans WHERE {where}",
+            values,
+        )
+        count, traces, errors, first, last = rows[0] if rows else (0, 0, 0, None, None)
+        appeared = self._query(
+            f"SELECT user_id FROM spans WHERE {where} AND user_id IS NOT NULL GROUP BY user_id ORDER BY min(started_ns)",
+            values,
+        )
+        users: list[str] = [row[0] for row in appeared]
+        using = self._observed(f"{where} AND instr(body, CAST('_details' AS BLOB))", values)
+        still_open = self._open_in(session_id)
+        if still_open:
+            known = {row[0] for row in self._query(f"SELECT DISTINCT trace_id FROM spans WHERE {where}", values)}
+            traces += len({found.trace_id for found in still_open} - known)
+            users += [found.user_id for found in still_open if found.user_id]
+        starts = [found.started_ns for found in still_open] + ([first] if first is not None else [])
+        return SessionSummary(
+            session_id=session_id,
+            users=tuple(dict.fromkeys(users)),
+            traces=traces,
+            observations=count + len(still_open),
+            still_open=len(still_open),
+            started_ns=min(starts, default=0),
+            ended_ns=max([last or 0, *starts]),
+            totals=totals_of(using)._replace(errors=int(errors)),
+        )
+
+    # -- what is in one
+
+    def traces(self, session_id: str | None) -> Iterator[Trace]:
+        """Yield the traces of a session, or with None those of none, in the order of their starts, one at a time."""
+        where, values = _where(session_id)
+        starts: dict[str, int] = dict(
+            self._query(f"SELECT trace_id, min(started_ns) FROM spans WHERE {where} GROUP BY trace_id", values)
+        )
+        for found in self._open_in(session_id):
+            starts[found.trace_id] = min(found.started_ns, starts.get(found.trace_id, found.started_ns))
+        for trace_id in sorted(starts, key=lambda known: (starts[known], known)):
+            trace = self.trace(trace_id, session_id)
+            if trace is not None:
+                yield trace
+
+    def trace(self, trace_id: str, session_id: str | None = None) -> Trace | None:
+        """Return a trace, or None if it is unknown; with *session_id* without what is of another session."""
+        where = "trace_id = :trace" + (" AND (session_id = :session OR session_id IS NULL)" if session_id else "")
+        held = {found.id: found for found in self._observed(where, {"trace": trace_id, "session": session_id})}
+        for found in self._open:
+            if found.trace_id == trace_id and session_id in (None, found.session_id):
+                held.setdefault(found.id, found)
+        return Trace(held.values()) if held else None
+
+    def replay(self, session_id: str | None) -> SessionReplay:
+        """Return a whole session at once, empty if there is nothing of it."""
+        return SessionReplay(session_id, [found for trace in self.traces(session_id) for found in trace.observations])
+
+    def bodies(self, session_id: str | None) -> Iterator[bytes]:
+        """Yield the finished observations of a session as OTLP requests of one span each, in the order of their starts."""
+        where, values = _where(session_id)
+        for (number,) in self._query(f"SELECT id FROM spans WHERE {where} ORDER BY started_ns, id", values):
+            for (body,) in self._query("SELECT body FROM spans WHERE id = :id", {"id": number}):
+                yield body
+
+    # -- what comes in
+
+    @property
+    def last_number(self) -> int:
+        """The number of the observation that was written last; 0 when there is none."""
+        rows = self._query("SELECT coalesce(max(id), 0) FROM spans")
+        return int(rows[0][0]) if rows else 0
+
+    @property
+    def version(self) -> int:
+        """Changes with every write of another connection."""
+        rows = self._query("PRAGMA data_version")
+        return int(rows[0][0]) if rows else -1
+
+    def after(self, number: int, limit: int = 1_000) -> list[Found]:
+        """Return what was written after the observation of that number, in the order of writing."""
+        rows = self._query("SELECT id, body FROM spans WHERE id > :id ORDER BY id LIMIT :limit", {"id": number, "limit": limit})
+        return [Found(found, one) for found, body in rows for one in Observed.decoded(body)]
+
+    def refresh(self) -> None:
+        """Forget what was open, and look for the file again if it did not exist."""
+        self.__dict__.pop("_open", None)
+        if self._db is None:
+            self._db = _opened(self.path)
+
+    def states(self) -> dict[str, int]:
+        """Return how many observations are `pending`, `delivered` and `set aside`."""
+        counts = dict(self._query("SELECT state, count(*) FROM spans GROUP BY state"))
+        return {name: counts.get(state, 0) for state, name in _STATES.items()}
+
+    # -- what is open
+
+    def running(self) -> list[Observed]:
+        """Return the observations that have begun and not ended, of processes that live."""
+        return [found for found in self._open if found.alive]
+
+    def _open_in(self, session_id: str | None) -> list[OpenObserved]:
+        return [found for found in self._open if found.session_id == session_id]
+
+    @cached_property
+    def _open(self) -> list[OpenObserved]:
+        rows = self._query(
+            "SELECT pid, body FROM open_spans WHERE span_id NOT IN (SELECT span_id FROM spans) LIMIT :limit",
+            {"limit": OPEN_LIMIT},
+        )
+        return [found for pid, body in rows for found in OpenObserved.of(pid, body)]
+
+    # -- the file
+
+    def _observed(self, where: str, values: dict[str, Any]) -> list[Observed]:
+        rows = self._query(f"SELECT body FROM spans WHERE {where} ORDER BY id", values)
+        return [found for (body,) in rows for found in Observed.decoded(body)]
+
+    def _query(self, sql: str, values: dict[str, Any] | None = None) -> list[Any]:
+        if self._db is None:
+            return []
+        try:
+            return self._db.execute(sql, values or {}).fetchall()
+        except sqlite3.Error as error:
+            raise JournalUnreadable(str(self.path), str(error)) from error
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._db is not None:
+            self._db.close()
+
+    def __enter__(self) -> Archive:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _where(session_id: str | None) -> tuple[str, dict[str, Any]]:
+    return (_UNTAGGED, {}) if session_id is None else (_IN_SESSION, {"session": session_id})
+
+
+def _opened(path: Path | None) -> sqlite3.Connection | None:
+    if path is None or not path.exists():
+        return None
+    db: sqlite3.Connection | None = None
+    try:
+        db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5.0, isolation_level=None)
+        version = int(db.execute("PRAGMA user_version").fetchone()[0])
+        known = {row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    except sqlite3.Error as error:
+        if db is not None:
+            db.close()
+        raise JournalUnreadable(str(path), str(error)) from error
+    if version > SCHEMA:
+        db.close()
+        raise JournalTooNew(str(path), version, SCHEMA)
+    if "spans" not in known:
+        db.close()
+        return None
+    db.create_function("holds", 2, _body_holds, deterministic=True)
+    return db
+
+
+def _body_holds(body: bytes, text: str) -> bool:
+    return any(holds(found, text) for found in Observed.decoded(body))
