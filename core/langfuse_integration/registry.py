@@ -93,7 +93,7 @@ class RunRegistry:
         self._ended_limit = ended_limit
         self._runs: dict[Hashable, Run] = {}
         self._ended: dict[Hashable, Footprint] = {}
-        self._evicting = threading.Lock()
+        self._evicting = threading.RLock()
 
     def __len__(self) -> int:
         return len(self._runs)

@@ -91,14 +91,16 @@ def open_run(
         return None
     ready()
     parent_run = registry.get(parent_key) if parent_key is not None else None
-    parent: Parent | None
-    if parent_run is not None:
-        parent = parent_run.anchor
-        captured = parent.session
-        origin = store.current()
+    parent: Parent | None = parent_run.anchor if parent_run is not None else None
+    if parent is None and parent_key is not None:
+        parent = registry.footprint(parent_key)
+    if parent is not None:
+        captured, origin = parent.session, store.current()
     else:
-        parent = above or (registry.footprint(parent_key) if parent_key is not None else None) or ambient.current()
+        parent = above or ambient.current()
         captured, origin = store.resolve(parent)
+        if captured is None and above is not None:
+            captured = above.session
         if suggested is not None and (parent is None or parent.session is None):
             captured = suggested
     observation = Observation(name, type, recorder, parent, session or captured, origin, input, metadata)

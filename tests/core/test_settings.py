@@ -1,0 +1,106 @@
+"""Settings: Langfuse's own variables, ours, and one clear warning for what makes no sense."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from langfuse_integration import configure, langfuse_manager
+from langfuse_integration.errors import InvalidSettings
+from langfuse_integration.settings import settings
+
+
+def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_langfuse_variables_mean_what_they_mean_to_langfuse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys, address, environment, release and sample rate come from LANGFUSE_*."""
+    for name, value in {
+        "LANGFUSE_PUBLIC_KEY": "pk-lf-1",
+        "LANGFUSE_SECRET_KEY": "sk-lf-1",
+        "LANGFUSE_HOST": "https://example.org/",
+        "LANGFUSE_TRACING_ENVIRONMENT": "staging",
+        "LANGFUSE_RELEASE": "1.2.3",
+        "LANGFUSE_SAMPLE_RATE": "0.5",
+        "LANGFUSE_TRACING_ENABLED": "yes",
+    }.items():
+        monkeypatch.setenv(name, value)
+    found = settings()
+    assert (found.mode, found.base_url, found.environment, found.release, found.sample_rate) == (
+        "langfuse",
+        "https://example.org",
+        "staging",
+        "1.2.3",
+        0.5,
+    )
+    monkeypatch.setenv("LANGFUSE_BASE_URL", "https://other.example.org")
+    configure()
+    assert settings().base_url == "https://other.example.org"
+
+
+def test_a_secret_never_shows() -> None:
+    """Neither in a repr nor in what a failing setting says."""
+    configure(public_key="pk-lf-1", secret_key="sk-lf-hidden")
+    assert "sk-lf-hidden" not in repr(settings())
+    with pytest.raises(InvalidSettings) as caught:
+        configure(sample_rate=7, secret_key="sk-lf-hidden")
+    assert "sk-lf-hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "word"),
+    [
+        ("LANGFUSE_PUBLIC_KEY", "pk-lf-1", "LANGFUSE_SECRET_KEY"),
+        ("LANGFUSE_SECRET_KEY", "sk-lf-1", "LANGFUSE_PUBLIC_KEY"),
+        ("LANGFUSE_BASE_URL", "not a url", "LANGFUSE_BASE_URL"),
+        ("LANGFUSE_SAMPLE_RATE", "many", "LANGFUSE_SAMPLE_RATE"),
+        ("LANGFUSE_TRACING_ENVIRONMENT", "Langfuse Prod", "LANGFUSE_TRACING_ENVIRONMENT"),
+        ("LANGFUSE_INTEGRATION_CAPTURE", "some", "LANGFUSE_INTEGRATION_CAPTURE"),
+    ],
+)
+def test_a_misconfigured_environment_is_one_warning_that_names_the_variable(
+    name: str, value: str, word: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Recording goes on with the default, into the journal."""
+    monkeypatch.setenv(name, value)
+    for index in range(3):
+        langfuse_manager.trace_agent_step("think", index, index)
+    assert langfuse_manager.flush(10) == (3, 0, 0)
+    assert langfuse_manager.mode == "local"
+    (message,) = warnings_of(caplog)
+    assert word in message
+
+
+def test_an_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """Deployments set variables to nothing: that is no key and no warning."""
+    monkeypatch.setenv("LANGFUSE_PUBLIC_KEY", "")
+    monkeypatch.setenv("LANGFUSE_SECRET_KEY", "")
+    monkeypatch.setenv("LANGFUSE_BASE_URL", "")
+    assert settings().mode == "local"
+    assert warnings_of(caplog) == []
+
+
+def test_a_wrong_setting_in_code_raises_and_changes_nothing() -> None:
+    """configure() is the programmer's: unknown names and senseless values are said at once."""
+    configure(capture="none")
+    with pytest.raises(ValueError, match="samplerate"):
+        configure(samplerate=0.5)
+    with pytest.raises(ValueError, match="sample_rate"):
+        configure(sample_rate=2)
+    assert settings().capture == "none"
+
+
+def test_the_journal_is_a_file_of_the_user_unless_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """LANGFUSE_INTEGRATION_JOURNAL names a file, or switches it off."""
+    assert settings().journal_path == tmp_path / "journal.sqlite3"
+    configure(journal="off")
+    assert settings().journal_path is None
+    monkeypatch.delenv("LANGFUSE_INTEGRATION_JOURNAL")
+    configure(journal=None)
+    path = settings().journal_path
+    assert path is not None
+    assert path.name == "journal.sqlite3"
+    assert "langfuse-integration" in str(path)

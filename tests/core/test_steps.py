@@ -1,0 +1,70 @@
+"""Think and act: told apart, counted, linked."""
+
+from __future__ import annotations
+
+from langfuse_integration import langfuse_manager, steps, tracing
+from langfuse_integration.steps import AgentSteps
+from langfuse_integration.testing import RecordedSessions
+
+
+def test_an_act_names_the_think_that_asked_for_it(sessions: RecordedSessions) -> None:
+    """The link is the tool call's id; it carries the think's observation id and step."""
+    agent = AgentSteps("planner")
+    with langfuse_manager.trace_span("agent", as_type="agent") as row:
+        think = tracing.start("model", "generation")
+        agent.think(think)
+        agent.decide(think, [("call-1", "search"), ("call-2", "read"), (None, "odd")])
+        think.finish()
+        act = tracing.start("search", "tool")
+        agent.act(act, "call-1")
+        act.finish()
+        again = tracing.start("model", "generation")
+        agent.think(again)
+        again.finish()
+        agent.close(row)
+    first, second = sessions.one().thinks
+    assert first.metadata == {
+        "step_type": "think",
+        "step_index": 1,
+        "agent_name": "planner",
+        "tool_calls": [{"id": "call-1", "name": "search"}, {"id": "call-2", "name": "read"}, {"id": None, "name": "odd"}],
+    }
+    assert second.metadata["step_index"] == 2
+    (acted,) = sessions.one().acts
+    assert acted.metadata == {
+        "step_type": "act",
+        "agent_name": "planner",
+        "tool_call_id": "call-1",
+        "think_id": first.id,
+        "step_index": 1,
+    }
+    assert sessions.trace().one("agent").metadata == {
+        "unanswered_tool_calls": [{"id": "call-2", "name": "read", "think_id": first.id}],
+    }
+
+
+def test_an_act_after_a_resume_names_the_think_of_before() -> None:
+    """The decisions of an interrupted run are handed to the one that goes on."""
+    before = AgentSteps()
+    think = tracing.start("model", "generation")
+    before.think(think)
+    before.decide(think, [("call-1", "pay")])
+    after = AgentSteps(decided=before.decided)
+    act = tracing.start("pay", "tool")
+    after.act(act, "call-1")
+    assert act.metadata is not None
+    assert act.metadata["think_id"] == think.id
+    assert after.unanswered() == []
+    assert len(before.unanswered()) == 1
+
+
+def test_the_decisions_of_one_run_are_bounded() -> None:
+    """An agent that asks for calls without end forgets the oldest."""
+    agent = AgentSteps()
+    think = tracing.start("model", "generation")
+    agent.decide(think, [(f"call-{index}", "search") for index in range(steps.CALLS_LIMIT + 50)])
+    assert len(agent.decided) == steps.CALLS_LIMIT
+    assert "call-49" not in agent.decided
+    act = tracing.start("search", "tool")
+    agent.act(act, "call-0")
+    assert act.metadata == {"step_type": "act", "tool_call_id": "call-0"}
