@@ -5,7 +5,9 @@ Nothing is ever attached for this: a framework registers how to tell its own run
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from contextvars import ContextVar, Token
 
 from .observation import Parent
 from .shield import shielded
@@ -14,6 +16,7 @@ Source = Callable[[], Parent | None]
 _ASKING = shielded("asking a framework for its current run")
 
 _sources: tuple[Source, ...] = ()
+_ground: ContextVar[tuple[Parent | None, int] | None] = ContextVar("langfuse_integration_ground", default=None)
 
 
 def register(source: Source) -> None:
@@ -41,7 +44,23 @@ def current() -> Parent | None:
             found = source()
             if found is not None and (innermost is None or found.started_ns >= innermost.started_ns):
                 innermost = found
+    ground = _ground.get()
+    if ground is not None and (innermost is None or innermost.started_ns < ground[1]):
+        return ground[0]
     return innermost
+
+
+def stand_on(parent: Parent | None) -> Token[tuple[Parent | None, int] | None]:
+    """Let *parent* stand in this context for everything that started before now; see placement.py."""
+    return _ground.set((parent, time.time_ns()))
+
+
+def leave(token: Token[tuple[Parent | None, int] | None]) -> None:
+    """Undo `stand_on`; in another context than its own there is nothing to undo."""
+    try:
+        _ground.reset(token)
+    except ValueError:
+        pass
 
 
 def _load() -> Parent | None:

@@ -34,6 +34,18 @@ def attach(observation: Observation) -> Token[Context]:
     return context_api.attach(trace_api.set_span_in_context(observation))
 
 
+def place(parent: Parent | None) -> Token[Context]:
+    """Make any *parent* the current span in this context, or have none, for a `with` block only."""
+    span: trace_api.Span
+    if parent is None:
+        span = trace_api.INVALID_SPAN
+    elif isinstance(parent, Observation):
+        span = parent
+    else:
+        span = trace_api.NonRecordingSpan(span_context(parent.trace, parent.span))
+    return context_api.attach(trace_api.set_span_in_context(span))
+
+
 def detach(token: Token[Context]) -> None:
     """Undo `attach`; in another context than its own there is nothing to undo."""
     if _runtime is None:

@@ -49,9 +49,9 @@ class Stamp(SpanProcessor):
             self._stamp(span, parent)
 
     def on_end(self, span: ReadableSpan) -> None:
-        """Take it along, if Langfuse wants such spans; that is found out on the worker's thread."""
+        """Take it along, if Langfuse wants such spans."""
         with _TAKING:
-            if _sampled(span) and not client.exports(self._provider):
+            if _sampled(span) and wanted(span) and not client.exports(self._provider):
                 tracing.recorder.record(span)
 
     def shutdown(self) -> None:

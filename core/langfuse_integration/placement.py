@@ -1,0 +1,35 @@
+"""Work that belongs elsewhere than where it runs: a callback of a connection that somebody opened long ago.
+
+Such a callback runs in the context of whoever opened the connection. In a `Placed` block neither the session nor
+anything that is current there counts: the session and the parent given do, and what starts inside.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from . import ambient, otel, tracing
+from .observation import Parent
+from .session import Session
+
+
+class Placed:
+    """A `with` block under *parent*, in *session*; None is no parent, and untagged."""
+
+    __slots__ = ("_ground", "_parent", "_scope", "_span")
+
+    def __init__(self, session: Session | None, parent: Parent | None) -> None:
+        self._scope = tracing.store.scoped(session)
+        self._parent = parent
+
+    def __enter__(self) -> None:
+        self._scope.__enter__()
+        self._span = otel.place(self._parent)
+        self._ground = ambient.stand_on(self._parent)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        ambient.leave(self._ground)
+        otel.detach(self._span)
+        self._scope.__exit__(kind, error, trace)
