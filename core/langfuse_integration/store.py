@@ -9,6 +9,7 @@ untagged, never guessed.
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable
 from contextvars import ContextVar
 from importlib import import_module
@@ -16,6 +17,7 @@ from types import TracebackType
 from typing import Protocol
 
 from .session import Session
+from .shield import shielded
 
 
 class Cell:
@@ -47,7 +49,10 @@ class Host(Protocol):
     """An environment that knows whose work is running, such as a Streamlit server."""
 
     def cell(self) -> Cell | None:
-        """Return the cell of the visit that is visible from here, or None when there is none."""
+        """Return the cell of the visit that is visible from here, or None when there is none.
+
+        Asked in a context that holds no cell of a visit; a host may place it there for the next time.
+        """
         ...
 
 
@@ -63,6 +68,8 @@ class Captured(Protocol):
 HOST_MODULES = {"streamlit": "langfuse_integration.hosts.streamlit"}
 """A host loads by itself as soon as the application has imported the module on the left."""
 
+_LOADING = shielded("loading what knows the application's environment")
+
 _modules = sys.modules
 _cell: ContextVar[Cell | None] = ContextVar("langfuse_integration_cell", default=None)
 
@@ -73,6 +80,7 @@ class SessionStore:
     def __init__(self) -> None:
         self._hosts: tuple[Host, ...] = ()
         self._unseen = tuple(HOST_MODULES)
+        self._loading = threading.RLock()
         self._default: Session | None = None
         self.elsewhere: Callable[[], Session | None] = lambda: None
         """Asked when no cell is there: a value that another library propagates (Langfuse's own, W3C baggage)."""
@@ -80,23 +88,33 @@ class SessionStore:
     # -- looking up
 
     def cell(self) -> Cell | None:
-        """Return the cell that is active here. A host's cell wins over one left by another visit."""
+        """Return the cell that is active here.
+
+        A cell of a visit holds wherever its context was copied to, since a context follows the work, while what a host
+        sees may follow the thread: a loop or a pool that one user's visit started works for others too. Without such
+        a cell the hosts are asked.
+        """
         cell = _cell.get()
+        if cell is not None and cell.owner is not None:
+            return cell
         for name in self._unseen:
             if name in _modules:
                 self._load_host(name)
         for host in self._hosts:
             visit = host.cell()
             if visit is not None:
-                if cell is None or cell.owner is not visit:
-                    _cell.set(visit)
-                    return visit
-                return cell
+                return visit
         return cell
 
     def current(self) -> Session | None:
         """Return the session that is active here, or None."""
-        cell = self.cell() if self._hosts or self._unseen else _cell.get()
+        cell = _cell.get()
+        if cell is None or cell.owner is None:  # as in `cell`, without a call where there is no host
+            for name in self._unseen:
+                if name in _modules:
+                    self._load_host(name)
+            if self._hosts:
+                cell = self.cell()
         if cell is not None and cell.known:
             return cell.session
         return self.elsewhere() or self._default
@@ -149,8 +167,13 @@ class SessionStore:
         self._hosts = tuple(known for known in self._hosts if known is not host)
 
     def _load_host(self, name: str) -> None:
-        self._unseen = tuple(unseen for unseen in self._unseen if unseen != name)
-        self.add_host(import_module(HOST_MODULES[name]).host(self))
+        if getattr(_modules[name].__spec__, "_initializing", False):
+            return  # still being imported
+        with self._loading:
+            if name in self._unseen:
+                self._unseen = tuple(unseen for unseen in self._unseen if unseen != name)
+                with _LOADING:
+                    self.add_host(import_module(HOST_MODULES[name]).host(self))
 
 
 class Scope:

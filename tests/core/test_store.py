@@ -204,12 +204,22 @@ def test_a_block_inside_a_visit_does_not_change_the_visit(visits: Visits) -> Non
 
 
 def test_work_copied_out_of_a_visit_keeps_it(visits: Visits) -> None:
-    """A worker with a copied context, where the host sees nothing, still has the visit's session."""
-    visits.visible.set(Cell.hosted())
-    langfuse_manager.set_session("tab")
-    copied = contextvars.copy_context()
-    copied.run(visits.visible.set, None)
-    assert copied.run(lambda: langfuse_manager.current_session_id) == "tab"
+    """A context that a host placed its cell in keeps it where the host sees nothing, and where it sees another visit."""
+
+    def seen() -> str | None:
+        return langfuse_manager.current_session_id
+
+    def work() -> tuple[str | None, str | None]:
+        tracing.store.place(Cell.hosted())
+        langfuse_manager.set_session("tab")
+        copied = contextvars.copy_context()
+        alone = copied.run(seen)
+        other = Cell.hosted()
+        other.session, other.known = Session("other"), True
+        copied.run(visits.visible.set, other)
+        return alone, copied.run(seen)
+
+    assert contextvars.copy_context().run(work) == ("tab", "tab")
 
 
 def test_a_span_started_before_a_session_does_not_hold_it_back(sessions: RecordedSessions) -> None:

@@ -1,0 +1,1 @@
+"""Environments that know whose work is running: each gives every visit a cell of its own."""
