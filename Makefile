@@ -19,16 +19,14 @@ test: .venv/.test ## all tests
 	$(PYTEST) $(TESTFLAGS)
 
 lint: .venv/.dev ## ruff: rules and format
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .; rules=$$?; $(BIN)/ruff format --check . && exit $$rules
 
 format: .venv/.dev ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 types: .venv/.dev ## mypy and pyright, both strict
-	$(BIN)/mypy
-	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/mypy; mypy=$$?; $(BIN)/pyright --pythonpath $(BIN)/python && exit $$mypy
 
 imports: .venv/.dev ## who may import whom
 	$(BIN)/lint-imports
