@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from peers.models import ModelServer
 from peers.otlp import Receiver
 
 
@@ -13,4 +14,11 @@ from peers.otlp import Receiver
 def receiver() -> Iterator[Receiver]:
     """A Langfuse server on a port of its own, for one test."""
     with Receiver() as peer:
+        yield peer
+
+
+@pytest.fixture
+def model_server() -> Iterator[ModelServer]:
+    """A model provider on a port of its own, for one test."""
+    with ModelServer() as peer:
         yield peer

@@ -63,6 +63,7 @@ def made(*names: str) -> list[ReadableSpan]:
 
 
 def authorised(receiver: Receiver) -> httpx.BasicAuth:
+    """Return the receiver's keys as httpx wants them."""
     return httpx.BasicAuth(receiver.public_key, receiver.secret_key)
 
 
