@@ -1,0 +1,31 @@
+"""Run a piece of an application in an interpreter of its own: for what a process has only one of."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+
+
+def run_fresh(code: str, environment: Mapping[str, str] | None = None, *, cwd: Path | None = None, timeout_s: float = 60) -> str:
+    """Run *code* and return what it printed; what it logs or warns must be nothing unless it prints it.
+
+    Raises:
+        AssertionError: it failed; with all that it said.
+    """
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("LANGFUSE_", "OTEL_"))}
+    journal = {key: os.environ[key] for key in ("LANGFUSE_INTEGRATION_JOURNAL",) if key in os.environ}
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", textwrap.dedent(code)],
+        env={**kept, **journal, **(environment or {})},
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
+    assert done.returncode == 0, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done.stdout + (f"\n[stderr]\n{done.stderr}" if done.stderr.strip() else "")
