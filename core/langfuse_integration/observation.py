@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from . import shield
 from .ids import new_bits, new_trace_id
 from .payload import snapshot
 from .session import Session
-from .shield import shielded
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span as _Span
@@ -30,7 +30,6 @@ Level = Literal["DEBUG", "DEFAULT", "WARNING", "ERROR"]
 
 _now = time.time_ns
 _clock = time.perf_counter_ns
-_UPDATING = shielded("updating an observation")
 
 
 class Parent(Protocol):
@@ -227,7 +226,7 @@ class Observation(_Span):
         """
         if self.ended_ns:
             return self
-        with _UPDATING:
+        try:
             if output is not None:
                 self.output = snapshot(output)
             if input is not None:
@@ -254,6 +253,8 @@ class Observation(_Span):
                 self.first_token_ns = int(completion_start_time.timestamp() * 1_000_000) * 1_000
             if prompt is not None:
                 self.prompt = (prompt.name, getattr(prompt, "version", None))
+        except Exception as error:
+            shield.fault("updating an observation", error)
         return self
 
     def score(self, name: str, value: float | str | bool, *, comment: str | None = None) -> None:

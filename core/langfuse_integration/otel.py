@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import weakref
-from contextvars import Token
+from collections.abc import Callable
+from contextvars import ContextVar, Token
 from typing import Any
 
 from opentelemetry import baggage
@@ -18,10 +19,17 @@ trace_api.Span.register(Observation)
 
 _SAMPLED = trace_api.TraceFlags(trace_api.TraceFlags.SAMPLED)
 
-# The API has no quiet way to detach: `context.detach` logs an ERROR when a generator is closed in another context than
-# the one it was opened in, which is no error here. opentelemetry-api 1.30 to 1.45 keep the runtime context under this
-# name; without it the public function serves.
-_runtime = getattr(context_api, "_RUNTIME_CONTEXT", None)
+# Private to the API, in 1.30 to 1.45: the ContextVar behind the runtime context. Its own methods cost a third of the
+# functions around them, and resetting it is quiet: `context.detach` logs an ERROR when a generator is closed in another
+# context than the one it was opened in, which is no error here. Without it the public functions serve.
+_variable: Any = getattr(getattr(context_api, "_RUNTIME_CONTEXT", None), "_current_context", None)
+_public = not isinstance(_variable, ContextVar)
+get_context: Callable[[], Context] = context_api.get_current if _public else _variable.get
+set_context: Callable[[Context], Token[Context]] = context_api.attach if _public else _variable.set
+_reset: Callable[[Token[Context]], None] = context_api.detach if _public else _variable.reset
+
+(SPAN_KEY,) = trace_api.set_span_in_context(trace_api.INVALID_SPAN, Context())
+"""Where a context holds its current span."""
 
 
 def span_context(trace: int, span: int) -> trace_api.SpanContext:
@@ -31,7 +39,15 @@ def span_context(trace: int, span: int) -> trace_api.SpanContext:
 
 def attach(observation: Observation) -> Token[Context]:
     """Make *observation* the current span in this context, for a `with` block only."""
-    return context_api.attach(trace_api.set_span_in_context(observation))
+    return set_context(Context({**get_context(), SPAN_KEY: observation}))
+
+
+def detach(token: Token[Context]) -> None:
+    """Undo `attach`; in another context than its own there is nothing to undo."""
+    try:
+        _reset(token)
+    except ValueError:
+        pass
 
 
 def place(parent: Parent | None) -> Token[Context]:
@@ -43,18 +59,7 @@ def place(parent: Parent | None) -> Token[Context]:
         span = parent
     else:
         span = trace_api.NonRecordingSpan(span_context(parent.trace, parent.span))
-    return context_api.attach(trace_api.set_span_in_context(span))
-
-
-def detach(token: Token[Context]) -> None:
-    """Undo `attach`; in another context than its own there is nothing to undo."""
-    if _runtime is None:
-        context_api.detach(token)
-        return
-    try:
-        _runtime.detach(token)
-    except ValueError:
-        pass
+    return set_context(trace_api.set_span_in_context(span))
 
 
 class Capture:
@@ -84,12 +89,10 @@ captures: weakref.WeakKeyDictionary[trace_api.Span, Capture] = weakref.WeakKeyDi
 
 def current_span() -> Parent | None:
     """Return OpenTelemetry's current span as a parent, or None."""
-    span = trace_api.get_current_span()
-    if type(span) is Observation:
+    span: Any = get_context().get(SPAN_KEY)
+    if span is None or type(span) is Observation:
         return span
-    if span is trace_api.INVALID_SPAN:
-        return None
-    return parent_of(span)
+    return parent_of(span) if isinstance(span, trace_api.Span) else None
 
 
 def parent_of(span: trace_api.Span) -> Parent | None:

@@ -92,6 +92,7 @@ class QueueRecorder:
     def start(self) -> None:
         """Start the worker thread, or wake it."""
         if self._thread is not None:
+            self.asleep = False  # the next one need not wake it again
             self.wake.set()
             return
         with _STARTING, self._starting:

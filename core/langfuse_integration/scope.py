@@ -7,7 +7,6 @@ from typing import Any
 
 from . import otel, shield, tracing
 from .observation import Observation, ObservationType
-from .shield import report
 
 
 class SpanScope:
@@ -30,9 +29,7 @@ class SpanScope:
             self._observation = observation
             self._token = otel.attach(observation)
         except Exception as error:
-            report("starting a span", error)
-            if shield.strict:
-                raise
+            shield.fault("starting a span", error)
             observation = self._observation = Observation(str(self._name), "span", _Nowhere(), None, None)
         return observation
 
@@ -46,9 +43,7 @@ class SpanScope:
                 self._observation.fail(error)
             self._observation.finish()
         except Exception as fault:
-            report("ending a span", fault)
-            if shield.strict:
-                raise
+            shield.fault("ending a span", fault)
 
     async def __aenter__(self) -> Observation:
         return self.__enter__()

@@ -33,6 +33,13 @@ class shielded:  # noqa: N801  reads as a statement: `with shielded("ending a ru
         return not strict
 
 
+def fault(doing: str, error: Exception) -> None:
+    """Treat a fault of ours as a `shielded` block does: for the hottest paths, where a `try` costs nothing."""
+    report(doing, error)
+    if strict:
+        raise error
+
+
 def report(doing: str, error: BaseException) -> None:
     """Log a fault of ours, once per kind of work and kind of error."""
     key = (doing, type(error).__name__)

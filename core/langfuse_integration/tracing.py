@@ -44,7 +44,10 @@ def start(
     ready()
     parent = ambient.current()
     session, origin = store.resolve(parent)
-    return _started(Observation(name, type, recorder, parent, session, origin, input, metadata))
+    observation = Observation(name, type, recorder, parent, session, origin, input, metadata)
+    if observation.app_root:
+        recorder.opened(observation)
+    return observation
 
 
 def start_below(
