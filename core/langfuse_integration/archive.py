@@ -76,6 +76,7 @@ class Archive:
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
+        self._file = _identity(path)
         self._db = _opened(path)
 
     @classmethod
@@ -227,10 +228,12 @@ class Archive:
         return [Found(found, one) for found, body in rows for one in Observed.decoded(body)]
 
     def refresh(self) -> None:
-        """Forget what was open, and look for the file again if it did not exist."""
+        """Forget what was open, and take up the file anew if it has come or was replaced since."""
         self.__dict__.pop("_open", None)
-        if self._db is None:
-            self._db = _opened(self.path)
+        now = _identity(self.path)
+        if now is not None and (self._db is None or now != self._file):
+            self.close()
+            self._file, self._db = now, _opened(self.path)
 
     def states(self) -> dict[str, int]:
         """Return how many observations are `pending`, `delivered` and `set aside`."""
@@ -284,6 +287,14 @@ class Archive:
 
 def _where(session_id: str | None) -> tuple[str, dict[str, Any]]:
     return (_UNTAGGED, {}) if session_id is None else (_IN_SESSION, {"session": session_id})
+
+
+def _identity(path: Path | None) -> tuple[int, int] | None:
+    try:
+        found = path.stat() if path is not None else None
+    except OSError:
+        return None
+    return (found.st_dev, found.st_ino) if found is not None else None
 
 
 def _opened(path: Path | None) -> sqlite3.Connection | None:

@@ -63,12 +63,12 @@ class Observed:
     @property
     def session_id(self) -> str | None:
         """The session, or None: untagged."""
-        return self.attributes.get("session.id")
+        return _text(self.attributes.get("session.id"))
 
     @property
     def user_id(self) -> str | None:
         """The user, or None."""
-        return self.attributes.get("user.id")
+        return _text(self.attributes.get("user.id"))
 
     @property
     def level(self) -> str:
@@ -78,7 +78,7 @@ class Observed:
     @property
     def status_message(self) -> str | None:
         """What went wrong, or how it ended."""
-        return self._get("status_message") or self._status or None
+        return _text(self._get("status_message") or self._status or None)
 
     @cached_property
     def input(self) -> Any:
@@ -94,33 +94,35 @@ class Observed:
     def metadata(self) -> dict[str, Any]:
         """The metadata, each entry as a value."""
         return {
-            key.removeprefix(METADATA): parsed(value) for key, value in self.attributes.items() if key.startswith(METADATA)
+            key.removeprefix(METADATA): parsed(value)
+            for key, value in self.attributes.items()
+            if key.startswith(METADATA)
         }
 
     @property
     def model(self) -> str | None:
         """The model's name."""
-        return self._get("model.name")
+        return _text(self._get("model.name"))
 
     @property
     def model_parameters(self) -> dict[str, Any]:
         """The model's parameters."""
-        return parsed(self._get("model.parameters")) or {}
+        return _mapping(self._get("model.parameters"))
 
     @property
     def usage(self) -> dict[str, int]:
         """Tokens in disjoint buckets."""
-        return parsed(self._get("usage_details")) or {}
+        return _mapping(self._get("usage_details"))
 
     @property
     def cost(self) -> dict[str, float]:
         """Cost in US dollars, by bucket."""
-        return parsed(self._get("cost_details")) or {}
+        return _mapping(self._get("cost_details"))
 
     @property
     def first_token(self) -> str | None:
         """When a streamed answer began: ISO 8601 in UTC."""
-        return self._get("completion_start_time")
+        return _text(self._get("completion_start_time"))
 
     @property
     def is_root(self) -> bool:
@@ -267,6 +269,16 @@ def parsed(text: Any) -> Any:
         return json.loads(text)
     except ValueError:
         return text
+
+
+def _text(value: Any) -> str | None:
+    """Return an attribute that should be text: spans of others may set it to anything."""
+    return None if value is None else str(value)
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    found = parsed(value)
+    return found if isinstance(found, dict) else {}
 
 
 def _value(value: Any) -> Any:

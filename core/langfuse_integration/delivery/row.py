@@ -115,11 +115,12 @@ class Encoder:
             span.span_id.hex(),
             span.trace_id.hex(),
             span.parent_span_id.hex(),
-            attributes.get("session.id"),
-            attributes.get("user.id"),
+            _column(attributes.get("session.id")),
+            _column(attributes.get("user.id")),
             span.name,
-            attributes.get("langfuse.observation.type", "span"),
-            attributes.get("langfuse.observation.level", "DEFAULT"),
+            _column(attributes.get("langfuse.observation.type")) or "span",
+            _column(attributes.get("langfuse.observation.level"))
+            or ("ERROR" if span.status.code == _ERROR else "DEFAULT"),
             span.start_time_unix_nano,
             span.end_time_unix_nano,
             request.SerializeToString(),
@@ -132,7 +133,7 @@ def put(target: Any, attributes: Any) -> None:
         if value is None:
             continue
         entry = target.add()
-        entry.key = key
+        entry.key = clean(key)
         if isinstance(value, str):
             try:
                 entry.value.string_value = value
@@ -148,6 +149,11 @@ def put(target: Any, attributes: Any) -> None:
             values = entry.value.array_value.values
             for item in value:
                 values.add().string_value = clean(str(item))
+
+
+def _column(value: Any) -> str | None:
+    """Return an attribute as a column takes it: spans of others may set it to anything."""
+    return None if value is None else clean(str(value))
 
 
 def clean(text: str) -> str:
