@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 
-def run_fresh(code: str, environment: Mapping[str, str] | None = None, *, cwd: Path | None = None, timeout_s: float = 60) -> str:
+def run_fresh(
+    code: str, environment: Mapping[str, str] | None = None, *, cwd: Path | None = None, timeout_s: float = 60
+) -> str:
     """Run *code* and return what it printed; what it logs or warns must be nothing unless it prints it.
 
     Raises:
@@ -18,7 +20,7 @@ def run_fresh(code: str, environment: Mapping[str, str] | None = None, *, cwd: P
     """
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("LANGFUSE_", "OTEL_"))}
     journal = {key: os.environ[key] for key in ("LANGFUSE_INTEGRATION_JOURNAL",) if key in os.environ}
-    done = subprocess.run(  # noqa: S603
+    done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)],
         env={**kept, **journal, **(environment or {})},
         cwd=cwd,

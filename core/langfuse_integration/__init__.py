@@ -1,10 +1,10 @@
 """Langfuse sessions for agents: whatever an agent does arrives under the right user's session, with no manual call.
 
-    from langfuse_integration import langfuse_manager
+from langfuse_integration import langfuse_manager
 
-    langfuse_manager.set_session("session-123", user_id="user-456")
-    with langfuse_manager.trace_span("user_query"):
-        ...
+langfuse_manager.set_session("session-123", user_id="user-456")
+with langfuse_manager.trace_span("user_query"):
+    ...
 """
 
 from .errors import LangfuseIntegrationError

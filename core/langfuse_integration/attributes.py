@@ -6,8 +6,8 @@ Names and forms follow the Langfuse Python SDK 5.0 and server 4.16. To send some
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, cast
 
 from .fields import Fields
 from .payload import to_json
@@ -123,14 +123,14 @@ def whole_numbers(usage: Mapping[str, Any] | None) -> dict[str, int]:
 
 def iso(at_ns: int) -> str:
     """Return wall time in ns as ISO 8601 in UTC, with microseconds."""
-    return datetime.fromtimestamp(at_ns / 1_000_000_000, timezone.utc).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return datetime.fromtimestamp(at_ns / 1_000_000_000, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def _plain(key: str, value: Any, fields: Fields) -> Value:
     if isinstance(value, (bool, int, float)):
         return value
     if isinstance(value, str):
-        return fields.raw(key, value)
+        return str(fields.raw(key, value))
     if isinstance(value, (list, tuple)):
-        return [str(item) for item in value]
+        return [str(item) for item in cast("list[Any]", value)]
     return fields.text(value)

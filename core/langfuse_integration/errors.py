@@ -1,12 +1,12 @@
 """Every exception that this package raises on purpose.
 
-    LangfuseIntegrationError (Exception)
-    |-- InvalidSession (ValueError)      an id, user or tag that Langfuse could not group by
-    |-- InvalidSessionType (TypeError)   the same, but not text at all
-    |-- InvalidSettings (ValueError)     a setting that makes no sense
-    |-- JournalTooNew (RuntimeError)     a journal written by a newer release
-    |-- JournalUnreadable (RuntimeError) a file that is no journal, or may not be read
-    `-- MissingExtra (ImportError)       an adapter without its framework
+LangfuseIntegrationError (Exception)
+|-- InvalidSession (ValueError)      an id, user or tag that Langfuse could not group by
+|-- InvalidSessionType (TypeError)   the same, but not text at all
+|-- InvalidSettings (ValueError)     a setting that makes no sense
+|-- JournalTooNew (RuntimeError)     a journal written by a newer release
+|-- JournalUnreadable (RuntimeError) a file that is no journal, or may not be read
+`-- MissingExtra (ImportError)       an adapter without its framework
 """
 
 from __future__ import annotations

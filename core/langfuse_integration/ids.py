@@ -7,7 +7,7 @@ from random import Random
 
 # A generator of our own: an application that calls `random.seed(42)` would repeat the ids of its last process, and
 # Langfuse replaces the whole row when a span id comes twice.
-_random = Random()  # noqa: S311  not a secret
+_random = Random()
 new_bits = _random.getrandbits
 
 if hasattr(os, "register_at_fork"):

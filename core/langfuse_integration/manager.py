@@ -28,7 +28,7 @@ STEP_TYPES: dict[str, ObservationType] = {"think": "agent", "act": "tool"}
 
 
 class LangfuseManager:
-    """The active session of this line of work, and what is recorded in it. All instances share one process-wide state."""
+    """The active session of this line of work, and what is recorded in it; all instances share the process's state."""
 
     def __init__(self) -> None:
         self._scopes: type[SpanScope] | None = None
@@ -150,9 +150,9 @@ class LangfuseManager:
         """
         scopes = self._scopes
         if scopes is None:
-            from .scope import SpanScope as scopes
+            from .scope import SpanScope
 
-            self._scopes = scopes
+            scopes = self._scopes = SpanScope
         return scopes(name, as_type, input, dict(metadata) if metadata else None)
 
     def trace_agent_step(

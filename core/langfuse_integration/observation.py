@@ -253,7 +253,7 @@ class Observation(_Span):
                 self.first_token_ns = int(completion_start_time.timestamp() * 1_000_000) * 1_000
             if prompt is not None:
                 self.prompt = (prompt.name, getattr(prompt, "version", None))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  our own fault
             shield.fault("updating an observation", error)
         return self
 
@@ -360,7 +360,7 @@ class Observation(_Span):
 
     def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
         """Take over an OpenTelemetry status: only an error shows."""
-        code = getattr(status, "status_code", status)
+        code: Any = getattr(status, "status_code", status)
         if not self.ended_ns and code.name == "ERROR":
             self.level = "ERROR"
             text = description or getattr(status, "description", None)
@@ -395,8 +395,6 @@ def describe(error: BaseException) -> str:
     """Return an exception as one text: its kind and what it says."""
     try:
         text = str(error)
-    except Exception:
+    except Exception:  # noqa: BLE001  our own fault
         text = ""
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-

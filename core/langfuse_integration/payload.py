@@ -38,7 +38,7 @@ def snapshot(value: Any) -> Any:
             return value.copy() if CONTAINERS.isdisjoint(map(type, value.values())) else _copy(value, [MAX_COPIES])
         if kind in CONTAINERS or isinstance(value, (dict, list)):
             return _copy(value, [MAX_COPIES])
-    except Exception:  # a container that another thread changes meanwhile, or one that misbehaves
+    except Exception:  # noqa: BLE001  a container that another thread changes meanwhile, or one that misbehaves
         return value
     return value
 
@@ -177,7 +177,7 @@ def to_json(value: Any, limit_bytes: int = MAX_FIELD_BYTES) -> str:
         return _text(value, limit_bytes) or '""'
     try:
         text = _dumps(value)
-    except Exception:
+    except Exception:  # noqa: BLE001  values of strangers
         text = b""
     if text and len(text) <= limit_bytes:
         return text.decode()
@@ -207,8 +207,10 @@ def _carefully(value: Any, limit_bytes: int, size_bytes: int) -> str:
     walk = _Walk(limit_bytes)
     try:
         return _dumps(walk.plain(value, 0)).decode()
-    except Exception as error:
-        return _dumps({"unserializable": type(value).__name__, "because": type(error).__name__, "size_bytes": size_bytes}).decode()
+    except Exception as error:  # noqa: BLE001  values of strangers
+        return _dumps(
+            {"unserializable": type(value).__name__, "because": type(error).__name__, "size_bytes": size_bytes}
+        ).decode()
 
 
 class _Walk:
@@ -310,5 +312,5 @@ def _bytes(value: bytes) -> str:
 def _shown(value: Any) -> str:
     try:
         return str(value)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  values of strangers
         return f"<{type(value).__name__}: its text raised {type(error).__name__}>"

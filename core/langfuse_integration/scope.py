@@ -15,6 +15,7 @@ class SpanScope:
     __slots__ = ("_input", "_metadata", "_name", "_observation", "_token", "_type")
 
     _observation: Observation
+    _type: ObservationType
 
     def __init__(self, name: str, type: ObservationType, input: Any, metadata: dict[str, Any] | None) -> None:  # noqa: A002
         self._name = name
@@ -28,7 +29,7 @@ class SpanScope:
             observation = tracing.start(self._name, self._type, input=self._input, metadata=self._metadata)
             self._observation = observation
             self._token = otel.attach(observation)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  our own fault
             shield.fault("starting a span", error)
             observation = self._observation = Observation(str(self._name), "span", _Nowhere(), None, None)
         return observation
@@ -42,7 +43,7 @@ class SpanScope:
             if error is not None:
                 self._observation.fail(error)
             self._observation.finish()
-        except Exception as fault:
+        except Exception as fault:  # noqa: BLE001  our own fault
             shield.fault("ending a span", fault)
 
     async def __aenter__(self) -> Observation:

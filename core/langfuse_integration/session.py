@@ -64,7 +64,9 @@ class Session:
         return hash(self._key())
 
     def __repr__(self) -> str:
-        extras = "".join(f", {name}={value!r}" for name, value in (("tags", self.tags), ("metadata", dict(self.metadata))) if value)
+        extras = "".join(
+            f", {name}={value!r}" for name, value in (("tags", self.tags), ("metadata", dict(self.metadata))) if value
+        )
         return f"Session({self.session_id!r}, user_id={self.user_id!r}{extras})"
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import threading
 from types import TracebackType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from logging import Logger
 
 _SEEN_LIMIT = 256
 _seen: set[tuple[str, str]] = set()
@@ -12,7 +16,7 @@ strict = False
 """True makes our own faults raise; our tests switch it on."""
 
 
-class shielded:  # noqa: N801  reads as a statement: `with shielded("ending a run")`
+class shielded:
     """A block of our own work that must never fail the application.
 
     Stateless, so that one instance serves all threads and nests. `BaseException`s that are no `Exception` pass.
@@ -26,7 +30,9 @@ class shielded:  # noqa: N801  reads as a statement: `with shielded("ending a ru
     def __enter__(self) -> None:
         return None
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
         if error is None or not isinstance(error, Exception):
             return False
         report(self._doing, error)
@@ -65,7 +71,7 @@ def forget() -> None:
         _seen.clear()
 
 
-def logger():  # type: ignore[no-untyped-def]  # -> logging.Logger, imported when first needed
+def logger() -> Logger:
     """Return the package's logger; `logging` is loaded only when there is something to say."""
     import logging
 

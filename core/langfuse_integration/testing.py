@@ -10,7 +10,7 @@ The fixture `sessions` comes with the package; nothing is sent, and nothing is w
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -63,7 +63,7 @@ class RecordedSessions:
             AssertionError: there is none, or there are several.
         """
         found = self.all
-        assert len(found) == 1, f"one session was expected, found {[replay.session_id for replay in found]}"  # noqa: S101
+        assert len(found) == 1, f"one session was expected, found {[replay.session_id for replay in found]}"
         return found[0]
 
     def trace(self) -> Trace:
@@ -73,7 +73,7 @@ class RecordedSessions:
             AssertionError: there is none, or there are several.
         """
         found = self.traces
-        assert len(found) == 1, f"one trace was expected, found {[trace.tree() for trace in found]}"  # noqa: S101
+        assert len(found) == 1, f"one trace was expected, found {[trace.tree() for trace in found]}"
         return found[0]
 
     def of(self, session_id: str | None) -> SessionReplay:
@@ -86,16 +86,20 @@ class RecordedSessions:
         self._outlet.observed.clear()
         self._outlet.scores.clear()
 
+    def worker(self, recorder: QueueRecorder) -> Any:
+        """Return a worker that records here."""
+        return self._outlet.worker(recorder)
+
     def _settle(self) -> None:
         result = tracing.recorder.flush(10)
-        assert not result.pending, "the worker did not settle within 10 s"  # noqa: S101
+        assert not result.pending, "the worker did not settle within 10 s"
 
 
 @contextmanager
-def recorded_sessions() -> Iterator[RecordedSessions]:
+def recorded_sessions() -> Generator[RecordedSessions]:
     """Record in memory within the block, whatever the settings say, and start from no session."""
     found = RecordedSessions()
-    before = tracing.recorder.divert(found._outlet.worker)
+    before = tracing.recorder.divert(found.worker)
     try:
         with tracing.store.unset():
             yield found

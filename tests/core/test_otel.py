@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from fresh import run_fresh
 from opentelemetry import trace as trace_api
-from peers.otlp import Receiver, Span
 
+from fresh import run_fresh
 from langfuse_integration import ambient, langfuse_manager, tracing
 from langfuse_integration.observation import Observation, Parent
 from langfuse_integration.testing import RecordedSessions
+from peers.otlp import Receiver, Span
 
 
 def by_outline(entry: tuple[str | None, ...]) -> list[str]:

@@ -90,7 +90,10 @@ def test_the_registry_is_bounded_and_says_what_gave_way(sessions: RecordedSessio
     for index in range(5):
         assert registry.open(Run(index, observation(f"run-{index}"), None))
     assert [run.key for run in registry.open_runs()] == [2, 3, 4]
-    assert {(found.name, found.level) for found in sessions.observations} == {("run-0", "WARNING"), ("run-1", "WARNING")}
+    assert {(found.name, found.level) for found in sessions.observations} == {
+        ("run-0", "WARNING"),
+        ("run-1", "WARNING"),
+    }
     for index in (2, 3, 4):
         registry.close(index)
     assert len(registry) == 0
@@ -109,7 +112,7 @@ def test_threads_that_open_and_close_leave_nothing(sessions: RecordedSessions) -
                 registry.open(Run((number, index), observation(), None))
                 if index >= 5:
                     registry.close((number, index - 5))
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  shown below
             failures.append(error)
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]

@@ -66,7 +66,7 @@ def test_a_session_cannot_be_changed() -> None:
 def test_it_survives_pickling() -> None:
     """A session can be sent to another process."""
     session = Session("s", "u", tags=["a"], metadata={"k": 1})
-    assert pickle.loads(pickle.dumps(session)) == session  # noqa: S301
+    assert pickle.loads(pickle.dumps(session)) == session
 
 
 @given(st.text(max_size=300))

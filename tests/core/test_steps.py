@@ -27,7 +27,11 @@ def test_an_act_names_the_think_that_asked_for_it(sessions: RecordedSessions) ->
         "step_type": "think",
         "step_index": 1,
         "agent_name": "planner",
-        "tool_calls": [{"id": "call-1", "name": "search"}, {"id": "call-2", "name": "read"}, {"id": None, "name": "odd"}],
+        "tool_calls": [
+            {"id": "call-1", "name": "search"},
+            {"id": "call-2", "name": "read"},
+            {"id": None, "name": "odd"},
+        ],
     }
     assert second.metadata["step_index"] == 2
     (acted,) = sessions.one().acts

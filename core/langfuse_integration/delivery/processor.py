@@ -1,4 +1,4 @@
-"""The span processor for spans that are not ours: stamps the session on them, notes them as parents, takes them along."""
+"""The processor of spans that are not ours: stamps the session on them, notes them as parents, takes them along."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class _StampLast(SynchronousMultiSpanProcessor):
     """Runs our processor after all others: a Langfuse client's own takes our observations for spans of strangers."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # the SDK does not type it
         self._stamp = Stamp()
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
@@ -122,7 +122,7 @@ class _StampLast(SynchronousMultiSpanProcessor):
 
 
 def wanted(span: ReadableSpan) -> bool:
-    """Return whether Langfuse takes such a span: by the SDK's own rule once the SDK is loaded, else the part known here."""
+    """Return whether Langfuse takes such a span: by the SDK's own rule once it is loaded, else by the part known here."""
     scope = span.instrumentation_scope
     if scope is not None and scope.name == LANGFUSE_SCOPE:
         return True

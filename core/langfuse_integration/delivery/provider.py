@@ -8,7 +8,7 @@ A processor stamps session and user on them. The SDK is loaded when the first sp
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -51,7 +51,7 @@ class AmbientTracer(trace_api.Tracer):
         record_exception: bool = True,
         set_status_on_exception: bool = True,
         end_on_exit: bool = True,
-    ) -> Iterator[trace_api.Span]:
+    ) -> Generator[trace_api.Span]:
         """Start a span and make it current within the block."""
         span = self.start_span(
             name,
@@ -130,8 +130,8 @@ provider = AmbientProvider()
 
 
 def register() -> None:
-    """Be the global provider if nobody is (as the Langfuse SDK would), else have our processor added to the one there."""
-    existing = trace_api.get_tracer_provider()
+    """Be the global provider if nobody is, as the Langfuse SDK would; else add our processor to the one there."""
+    existing: Any = trace_api.get_tracer_provider()
     if isinstance(existing, trace_api.ProxyTracerProvider):
         trace_api.set_tracer_provider(provider)
     elif existing is not provider and hasattr(existing, "add_span_processor"):
