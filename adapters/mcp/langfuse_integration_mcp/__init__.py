@@ -1,1 +1,19 @@
-"""Calls to MCP servers, recorded under the right user session."""
+"""Calls to MCP servers, recorded under the right user session.
+
+    session = wrap_session(session, server_name="llama-mcp")    # one session or client
+    instrument()                                                # or all of them, also those that libraries open
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+from langfuse_integration.errors import MissingExtra
+
+if find_spec("mcp") is None:
+    raise MissingExtra("mcp", "mcp")
+
+from .instrumentation import instrument, uninstrument
+from .sessions import unwrap_session, wrap_session
+
+__all__ = ["instrument", "uninstrument", "unwrap_session", "wrap_session"]

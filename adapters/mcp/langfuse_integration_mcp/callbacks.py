@@ -1,0 +1,147 @@
+"""What a server asks of the client: sampling, elicitation, roots; what it tells: progress, logs, notifications.
+
+Over stdio all of it arrives in the context of whoever opened the connection, over HTTP most of it; with a shared client
+that is another user. So a callback runs where it belongs: on the account of the call that caused it when that is
+certain (see `Connection.cause`), and untagged otherwise. Nothing of the opener counts.
+
+A sampling and an elicitation are rows: the server asks the model or the user something, and gets an answer.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from langfuse_integration import tracing
+from langfuse_integration.observation import Observation
+from langfuse_integration.placement import Placed
+from langfuse_integration.readiness import ready
+from langfuse_integration.shield import shielded
+
+from . import private
+from .call import Call, current
+from .connection import Cause, Connection
+
+Callback = Callable[..., Awaitable[Any]]
+
+ORIGINAL = "_langfuse_original"
+"""The attribute of our wrapper that holds the application's callback."""
+
+_PLACING = shielded("placing an MCP callback")
+_ENDING = shielded("ending the row of an MCP callback")
+
+
+def wrap(target: Any, connection: Connection) -> None:
+    """Place the callbacks that *target* has; those that it does not have stay as they are."""
+    for slot in private.CALLBACKS:
+        for name in (slot.session, slot.client):
+            held = vars(target).get(name)
+            if held is None or not callable(held) or private.is_default(held) or hasattr(held, ORIGINAL):
+                continue
+            setattr(target, name, _placed(held, connection, slot.label))
+
+
+def unwrap(target: Any) -> None:
+    """Give *target* its callbacks back."""
+    for slot in private.CALLBACKS:
+        for name in (slot.session, slot.client):
+            original = getattr(vars(target).get(name), ORIGINAL, None)
+            if original is not None:
+                setattr(target, name, original)
+
+
+def _placed(original: Callback, connection: Connection, label: str | None) -> Callback:
+    @functools.wraps(original)
+    async def callback(*positional: Any, **named: Any) -> Any:
+        if not connection.on:
+            return await original(*positional, **named)
+        block = _Block()
+        with _PLACING:
+            block.open(_cause(connection, positional), connection, label, positional)
+        try:
+            result = await original(*positional, **named)
+        except BaseException as error:
+            with _ENDING:
+                block.close(error=error)
+            raise
+        with _ENDING:
+            block.close(result)
+        return result
+
+    setattr(callback, ORIGINAL, original)
+    return callback
+
+
+def _cause(connection: Connection, positional: tuple[Any, ...]) -> Cause:
+    meta = private.plain_meta(getattr(positional[0], "meta", None)) if positional else None
+    traceparent = meta.get("traceparent") if meta else None
+    return connection.cause(current.get(), traceparent if isinstance(traceparent, str) else None)
+
+
+class _Block:
+    """Where one callback runs, and its row if it makes one."""
+
+    __slots__ = ("_placed", "_row", "_token")
+
+    def __init__(self) -> None:
+        self._placed: Placed | None = None
+        self._row: Observation | None = None
+
+    def open(self, cause: Cause, connection: Connection, label: str | None, positional: tuple[Any, ...]) -> None:
+        parent = cause.parent
+        if label is not None:
+            ready()
+            facts = {**connection.facts, "mcp_method": label}
+            asked = positional[1] if len(positional) > 1 else None
+            row = Observation(
+                f"{connection.server}.{label}", "span", tracing.recorder, parent, cause.session, cause.session, asked, facts
+            )
+            if row.app_root:
+                tracing.recorder.opened(row)
+            self._row = parent = row
+        placed = Placed(cause.session, parent)
+        placed.__enter__()
+        self._placed = placed
+        self._token = current.set(None)  # what the application does in here are calls of its own
+
+    def close(self, result: Any = None, error: BaseException | None = None) -> None:
+        if self._placed is not None:
+            try:
+                current.reset(self._token)
+            except ValueError:
+                pass  # closed in another context
+            self._placed.__exit__(None, None, None)
+        row = self._row
+        if row is not None:
+            if error is not None:
+                row.fail(error)
+            elif hasattr(result, "code") and hasattr(result, "message"):  # an ErrorData: declined
+                row.level, row.status_message = "ERROR", f"{result.code}: {result.message}"
+            row.finish(result)
+
+
+def with_progress(
+    call: Call, positional: tuple[Any, ...], named: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the arguments of `send_request` (after the request) with the progress callback on the call's account."""
+    if named.get("progress_callback") is not None:
+        return positional, {**named, "progress_callback": _progress(call, named["progress_callback"])}
+    if len(positional) > 3 and positional[3] is not None:
+        return (*positional[:3], _progress(call, positional[3]), *positional[4:]), named
+    return positional, named
+
+
+def _progress(call: Call, original: Callback) -> Callback:
+    @functools.wraps(original)
+    async def callback(*positional: Any, **named: Any) -> Any:
+        block = _Block()
+        with _PLACING:
+            block.open(Cause(call.session, call.place), call.connection, None, ())
+        try:
+            return await original(*positional, **named)
+        finally:
+            with _ENDING:
+                block.close()
+
+    return callback

@@ -1,0 +1,176 @@
+"""What is known of one connection to a server: its name, what was negotiated, and which calls are in flight."""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from langfuse_integration.observation import Parent
+from langfuse_integration.session import Session
+
+from . import private
+
+if TYPE_CHECKING:
+    from .call import Call
+
+UNNAMED = "mcp"
+"""A server that has not said its name: mcp 1.x forgets it once a session is initialized."""
+
+LOOKS = 5
+"""How often what is not known of a connection is looked for again."""
+
+
+class Cause(NamedTuple):
+    """On whose account a server asks something.
+
+    Attributes:
+        session: the session of the call that made the server ask, or None: untagged.
+        parent: what that call stands under or is, or None when no single call is certain.
+    """
+
+    session: Session | None
+    parent: Parent | None
+
+
+NOBODY = Cause(None, None)
+
+
+class Policy:
+    """To which servers the session's and the user's id are sent.
+
+    Args:
+        everyone: to every server.
+        servers: to these, by the names that they give themselves.
+    """
+
+    __slots__ = ("everyone", "servers")
+
+    def __init__(self, everyone: bool = False, servers: frozenset[str] = frozenset()) -> None:
+        self.everyone = everyone
+        self.servers = servers
+
+
+class Connection:
+    """One connection, of a session alone or of a client with the session inside it.
+
+    Attributes:
+        on: False once it is no longer traced; wrappers that somebody has kept then only pass through.
+        hollow: it only opens sessions of its own to do its work (llama-index's `BasicMCPClient`).
+        in_flight: the calls that await an answer, by a token of their own.
+        version: the negotiated protocol version, or None.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_announced",
+        "_base",
+        "_given",
+        "_looks",
+        "_policy",
+        "_target",
+        "_transport",
+        "hollow",
+        "in_flight",
+        "on",
+        "version",
+    )
+
+    def __init__(self, target: Any, server_name: str | None, policy: Policy, *, hollow: bool = False) -> None:
+        self._target = weakref.ref(target)
+        self._given = server_name
+        self._policy = policy
+        self._announced: str | None = None
+        self._transport: str | None = None
+        self._base: dict[str, Any] | None = None
+        self._looks = 0
+        self.hollow = hollow
+        self.in_flight: dict[object, Call] = {}
+        self.on = True
+        self.version: str | None = None
+
+    def configure(self, server_name: str | None, policy: Policy) -> None:
+        """Take over what the application says now."""
+        self._given = server_name or self._given
+        self._policy = policy
+        self._base = None
+
+    def introduced(self, name: str | None, version: str | None) -> None:
+        """Note what a handshake has told."""
+        self._announced = name or self._announced
+        self.version = version or self.version
+        self._base = None
+
+    @property
+    def server(self) -> str:
+        """The server's name: as given, else as announced."""
+        return self._given or self._announced or UNNAMED
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What every row of this connection says in its metadata; not to be changed."""
+        if self._base is None:
+            return self._gather()
+        return self._base
+
+    @property
+    def known(self) -> bool:
+        """Whether everything that can be known of the server is."""
+        return self._base is not None
+
+    @property
+    def transport(self) -> str | None:
+        """How the server is reached: stdio, http, sse, websocket or memory; None where that cannot be told."""
+        return self._transport
+
+    @property
+    def identified(self) -> bool:
+        """Whether the session's and the user's id may be sent to this server."""
+        policy = self._policy
+        return policy.everyone or (bool(policy.servers) and self.server in policy.servers)
+
+    def _gather(self) -> dict[str, Any]:
+        target = self._target()
+        if target is not None:
+            info, version = private.negotiated(target)
+            self._announced = info or self._announced
+            self.version = version or self.version
+            self._transport = self._transport or private.transport_of(target)
+        facts: dict[str, Any] = {"mcp_server": self.server}
+        if self.version is not None:
+            facts["mcp_protocol_version"] = self.version
+        if self._transport is not None:
+            facts["mcp_transport"] = self._transport
+        self._looks += 1
+        if (self.version and self._transport and self.server != UNNAMED) or self._looks >= LOOKS:
+            self._base = facts
+        return facts
+
+    # -- on whose account the server asks
+
+    def cause(self, call: Call | None, traceparent: str | None) -> Cause:
+        """Return on whose account the server asks something now.
+
+        Certain is: the call in whose context the question arrives; a call whose ids the server sends back; and, when
+        all calls in flight belong to one session, that session. Anything else is nobody's: never guessed.
+
+        Args:
+            call: the call that is open in the context of the callback, or None.
+            traceparent: what the server has sent along, or None.
+        """
+        if call is not None and call.open and (call.connection is self or call.connection.hollow):
+            return Cause(call.session, call.place)
+        calls = list(dict.fromkeys(self.in_flight.values()))
+        if traceparent is not None:
+            calls = _echoed(calls, traceparent) or calls
+        if not calls or any(found.session != calls[0].session for found in calls):
+            return NOBODY
+        return Cause(calls[0].session, calls[0].place if len(calls) == 1 else None)
+
+
+def _echoed(calls: list[Call], traceparent: str) -> list[Call]:
+    """Return the calls that *traceparent* can mean: those of that very row, else those of that trace."""
+    _, _, rest = traceparent.partition("-")
+    trace, _, rest = rest.partition("-")
+    span = rest[:16]
+    of_trace = [call for call in calls if call.row is not None and call.row.trace_id == trace]
+    return [call for call in of_trace if call.row is not None and call.row.id == span] or of_trace

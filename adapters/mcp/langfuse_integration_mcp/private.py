@@ -1,0 +1,254 @@
+"""All that we touch of the private parts of mcp and fastmcp, each looked for before it is used.
+
+Seen in mcp 1.24 to 1.30, mcp 2.0 to 2.3 and fastmcp 4.0 to 4.1. What is missing costs this:
+
+    ClientSession._sampling_callback, ... and _default_...   callbacks run as the SDK runs them, in the opener's context
+    ClientSession._dispatcher, _write_stream                  no `mcp_transport` in the metadata
+    mcp.shared.jsonrpc_dispatcher.otel_span, ...              the SDK's own client span stays, between our row and the server
+    mcp.server._otel.otel_span                                a server in this process makes a row of its own
+    fastmcp.client.telemetry.get_tracer                       fastmcp's own client span stays, above our row
+    FastMCP._mcp_server, MCPServer._lowlevel_server           pass the low-level server to `trace_server`
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from opentelemetry import trace as trace_api
+
+from langfuse_integration.shield import shielded
+
+_LOOKING = shielded("looking at the MCP SDK")
+
+# -- sessions
+
+
+class Slot(NamedTuple):
+    """Where a session, or a client that opens one, keeps a callback of the application.
+
+    Attributes:
+        session: the attribute of a `ClientSession`.
+        client: the (public) attribute of an `mcp.Client`.
+        label: what a row of it is called, or None: it makes none.
+    """
+
+    session: str
+    client: str
+    label: str | None
+
+
+CALLBACKS = (
+    Slot("_sampling_callback", "sampling_callback", "sampling"),
+    Slot("_elicitation_callback", "elicitation_callback", "elicitation"),
+    Slot("_list_roots_callback", "list_roots_callback", None),
+    Slot("_logging_callback", "logging_callback", None),
+    Slot("_message_handler", "message_handler", None),
+)
+
+
+def is_default(callback: Any) -> bool:
+    """Return whether *callback* is the SDK's stand-in: by its identity a session tells what it is capable of."""
+    name = str(getattr(callback, "__name__", ""))
+    return getattr(callback, "__module__", "") == "mcp.client.session" and name.startswith("_default_")
+
+
+def is_hollow(session: Any) -> bool:
+    """Return whether *session* was made without `ClientSession.__init__`: it cannot send anything itself."""
+    return not hasattr(session, "_dispatcher") and not hasattr(session, "_write_stream")
+
+
+def is_direct(session: Any) -> bool:
+    """Return whether requests reach a server in this process without a wire, where the SDK adds nothing to `_meta`."""
+    return type(getattr(session, "_dispatcher", None)).__name__ == "DirectDispatcher"
+
+
+def negotiated(target: Any) -> tuple[str | None, str | None]:
+    """Return (the server's name, the protocol version) as far as *target* keeps them; mcp 1.x keeps neither."""
+    with _LOOKING:
+        try:
+            info = getattr(target, "server_info", None)
+            return getattr(info, "name", None), getattr(target, "protocol_version", None)
+        except RuntimeError:  # a client that is not connected
+            pass
+    return None, None
+
+
+# What consumes a session's messages, as anyio names its task. The name is of the function that the transport runs.
+_CONSUMERS = (("stdio", "stdio"), ("streamable_http", "http"), ("sse", "sse"), ("websocket", "websocket"))
+
+
+def transport_of(target: Any) -> str | None:
+    """Return how the server is reached, or None when that cannot be told."""
+    with _LOOKING:
+        session = target
+        if is_hollow(target):
+            try:
+                session = target.session
+            except (AttributeError, RuntimeError):
+                return None
+        if is_direct(session):
+            return "memory"
+        dispatcher = getattr(session, "_dispatcher", session)
+        stream = getattr(dispatcher, "_write_stream", None)
+        state = getattr(getattr(stream, "_inner", stream), "_state", None)
+        for receiver in getattr(state, "waiting_receivers", {}).values():
+            name = str(getattr(getattr(receiver, "task_info", None), "name", ""))
+            for part, transport in _CONSUMERS:
+                if part in name:
+                    return transport
+            return "memory" if "mcp." in name and getattr(state, "max_buffer_size", 0) else None
+    return None
+
+
+# -- servers
+
+
+def lowlevel(server: Any) -> Any:
+    """Return the low-level server inside an `MCPServer`, a `FastMCP`, or of fastmcp; else *server*."""
+    for name in ("_lowlevel_server", "_mcp_server"):
+        inner = getattr(server, name, None)
+        if inner is not None:
+            return inner
+    return server
+
+
+# -- spans of the SDKs' own
+
+
+class Spans(NamedTuple):
+    """What to do in place of the SDKs' own spans.
+
+    Attributes:
+        client: gives the span that stands for a client request here, or None: the SDK makes its own.
+        inject: adds to the `_meta` of a request.
+        server: gives a context manager for the handling of a request by its OpenTelemetry context, or None.
+    """
+
+    client: Callable[[], trace_api.Span | None]
+    inject: Callable[[dict[str, Any]], None]
+    server: Callable[[Any], Any]
+
+
+_replaced: list[tuple[Any, str, Any]] = []
+
+
+def merges_spans() -> bool:
+    """Return whether the SDK's client span gives way to our row, and the SDK writes our ids into `_meta`."""
+    return any(name == "inject_trace_context" for _, name, _ in _replaced)
+
+
+def replace_spans(spans: Spans) -> None:
+    """Let the SDKs' own spans give way to our rows; done twice it is done once."""
+    with _LOOKING:
+        if "mcp.shared.jsonrpc_dispatcher" in sys.modules and not merges_spans():
+            _replace_sdk(sys.modules["mcp.shared.jsonrpc_dispatcher"], spans)
+            _replace_server(sys.modules.get("mcp.server._otel"), spans)
+        _replace_fastmcp()
+
+
+def restore_spans() -> None:
+    """Give the SDKs' own spans back."""
+    while _replaced:
+        holder, name, original = _replaced.pop()
+        setattr(holder, name, original)
+
+
+def _replace(holder: Any, name: str, value: Any) -> None:
+    _replaced.append((holder, name, getattr(holder, name)))
+    setattr(holder, name, value)
+
+
+def _replace_sdk(module: Any, spans: Spans) -> None:
+    own_span = getattr(module, "otel_span", None)
+    own_inject = getattr(module, "inject_trace_context", None)
+    if own_span is None or own_inject is None:
+        return
+
+    def otel_span(name: str, **options: Any) -> Any:
+        row = spans.client()
+        return own_span(name, **options) if row is None else _Given(row)
+
+    def inject_trace_context(meta: dict[str, Any]) -> None:
+        own_inject(meta)
+        spans.inject(meta)
+
+    _replace(module, "otel_span", otel_span)
+    _replace(module, "inject_trace_context", inject_trace_context)
+
+
+def _replace_server(module: Any, spans: Spans) -> None:
+    own_span = getattr(module, "otel_span", None)
+    if own_span is None:
+        return
+
+    def otel_span(name: str, *, context: Any = None, **options: Any) -> Any:
+        served = spans.server(context)
+        return own_span(name, context=context, **options) if served is None else served
+
+    _replace(module, "otel_span", otel_span)
+
+
+def _replace_fastmcp() -> None:
+    """Let fastmcp's clients make no span: the session inside makes the row. Its servers have a public switch."""
+    module = sys.modules.get("fastmcp.client.telemetry")
+    shared = sys.modules.get("fastmcp.telemetry")
+    silent = getattr(shared, "_DISABLED_TRACER", None)
+    if module is None or silent is None or any(holder is module for holder, _, _ in _replaced):
+        return
+    if hasattr(module, "get_tracer"):
+        _replace(module, "get_tracer", lambda version=None: silent)
+
+
+def is_fastmcp_client(target: Any) -> bool:
+    """Return whether *target* is a client of fastmcp."""
+    kind = getattr(sys.modules.get("fastmcp.client.client"), "Client", None)
+    return isinstance(kind, type) and isinstance(target, kind)
+
+
+def watch_fastmcp_sessions(found: Callable[[Any, Any], None]) -> None:
+    """Call *found* with a fastmcp client and its session whenever the client touches it, by the property `session`."""
+    kind: Any = getattr(sys.modules.get("fastmcp.client.client"), "Client", None)
+    own = getattr(kind, "session", None)
+    if not isinstance(own, property) or own.fget is None or any(holder is kind for holder, _, _ in _replaced):
+        return
+    read = own.fget
+
+    def session(self: Any) -> Any:
+        inner = read(self)
+        found(self, inner)
+        return inner
+
+    _replace(kind, "session", property(session))
+
+
+class _Given:
+    """A context manager that gives a span which somebody else ends."""
+
+    __slots__ = ("_span",)
+
+    def __init__(self, span: trace_api.Span) -> None:
+        self._span = span
+
+    def __enter__(self) -> trace_api.Span:
+        return self._span
+
+    def __exit__(self, *outcome: object) -> None:
+        return None
+
+
+def fastmcp_key() -> Any:
+    """Return the OpenTelemetry context key that keeps fastmcp from making spans of its own, or None.
+
+    `fastmcp.telemetry.suppress_fastmcp_telemetry` sets it, for the time of a block.
+    """
+    return getattr(sys.modules.get("fastmcp.telemetry"), "_SUPPRESS_KEY", None)
+
+
+def plain_meta(meta: Any) -> Mapping[str, Any] | None:
+    """Return a request's `_meta` as a mapping: a model with extras in mcp 1.x, a dict in 2.x."""
+    if meta is None or isinstance(meta, Mapping):
+        return meta
+    extras = getattr(meta, "model_extra", None)
+    return extras if isinstance(extras, Mapping) else None

@@ -1,0 +1,117 @@
+"""The trace on its way to a server and out of it again: W3C trace context and baggage in a request's `_meta`.
+
+Unprefixed keys, as the protocol reserves them (SEP-414): `traceparent` always, with the ids of the row; `tracestate`
+says that the row is in Langfuse; `baggage` carries `session.id` and `user.id` to servers that may know them, and to no
+other: what an outer service has put there on their account is taken out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextvars import Token
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from opentelemetry import baggage
+from opentelemetry import context as context_api
+from opentelemetry import trace as trace_api
+from opentelemetry.baggage.propagation import W3CBaggagePropagator
+from opentelemetry.context.context import Context
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from langfuse_integration.observation import Observation
+from langfuse_integration.session import Session
+
+from . import private
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+IDENTITY = ("session.id", "user.id")
+IDENTITY_OF_OTHERS = ("langfuse_session_id", "langfuse_user_id")
+"""The same, as the Langfuse SDK writes them into baggage."""
+IN_LANGFUSE = "langfuse-integration"
+"""The vendor key in `tracestate`: the parent is a row of Langfuse, so nothing below it is the trace's root."""
+CLAIMED = "langfuse_trace_id"
+"""The baggage entry by which the Langfuse SDK says the same within a process."""
+KEYS = ("traceparent", "tracestate", "baggage")
+
+_traces = TraceContextTextMapPropagator()
+_baggage = W3CBaggagePropagator()
+
+
+def attach(row: Observation) -> Token[Context]:
+    """Make *row* the current span for the time of the call; what it passes on names nobody."""
+    context = trace_api.set_span_in_context(row)
+    held = baggage.get_all(context)
+    if held:
+        for key in (*IDENTITY, *IDENTITY_OF_OTHERS):
+            if key in held:
+                context = baggage.remove_baggage(key, context)
+    quiet = private.fastmcp_key()
+    if quiet is not None:
+        context = context_api.set_value(quiet, True, context)
+    return context_api.attach(context)
+
+
+def outgoing(row: Observation, connection: Connection) -> dict[str, str]:
+    """Return the entries for the `_meta` of a request to that server; *row* has to be attached."""
+    carrier = {
+        "traceparent": f"00-{row.trace:032x}-{row.span:016x}-01",
+        "tracestate": f"{IN_LANGFUSE}=1",
+    }
+    context = context_api.get_current()
+    session = row.session
+    if session is not None and connection.identified:
+        for key, value in zip(IDENTITY, (session.session_id, session.user_id), strict=True):
+            if value is not None:
+                context = baggage.set_baggage(key, value, context)
+    _baggage.inject(carrier, context)
+    return carrier
+
+
+class Incoming(NamedTuple):
+    """What a request says of its caller.
+
+    Attributes:
+        context: the caller's span as OpenTelemetry's current one, over what is current here.
+        session: the caller's, or None when it does not tell.
+    """
+
+    context: Context
+    span: trace_api.SpanContext
+    session: Session | None
+
+
+def incoming(meta: Mapping[str, Any] | None) -> Incoming | None:
+    """Return what a request's `_meta` says of its caller; None without a valid `traceparent`."""
+    if not meta:
+        return None
+    carrier = {key: value for key in KEYS if isinstance(value := meta.get(key), str)}
+    if "traceparent" not in carrier:
+        return None
+    context = _traces.extract(carrier, context_api.get_current())
+    span = trace_api.get_current_span(context).get_span_context()
+    if not span.is_valid or f"{span.trace_id:032x}" not in carrier["traceparent"]:
+        return None
+    entries = dict(baggage.get_all(_baggage.extract(carrier, Context())))
+    session = _session(entries)
+    for key, value in entries.items():
+        if key not in IDENTITY and key not in IDENTITY_OF_OTHERS:
+            context = baggage.set_baggage(key, value, context)
+    if IN_LANGFUSE in span.trace_state:
+        context = baggage.set_baggage(CLAIMED, f"{span.trace_id:032x}", context)
+    return Incoming(context, span, session)
+
+
+def _session(entries: Mapping[str, object]) -> Session | None:
+    session_id, user_id = (entries.get(key) for key in IDENTITY)
+    if session_id is None and user_id is None:
+        return None
+    try:
+        return Session(_text(session_id), _text(user_id))
+    except (TypeError, ValueError):
+        return None  # what a stranger sends may be anything
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)

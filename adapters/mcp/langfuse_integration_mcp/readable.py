@@ -1,0 +1,182 @@
+"""What servers answer, as a person reads it: text as text, structured content as JSON, media as a mark with its size.
+
+Converters for the SDK's types, of 1.x (camelCase) and 2.x (snake_case). They run on the worker's thread, for rows of
+this adapter and for those of frameworks that keep an MCP result in their own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from langfuse_integration import payload
+
+_registered = False
+
+
+def register() -> None:
+    """Teach the payload writer the types of the installed SDK, once."""
+    global _registered
+    if _registered:
+        return
+    _registered = True
+    from mcp import types
+
+    for name, converter in CONVERTERS.items():
+        kind = getattr(types, name, None)
+        if isinstance(kind, type):
+            payload.register(kind, converter)
+
+
+def either(value: Any, new: str, old: str) -> Any:
+    """Return a field by its name in mcp 2.x, or by that in 1.x."""
+    found = getattr(value, new, None)
+    return found if found is not None else getattr(value, old, None)
+
+
+def is_error(result: Any) -> bool:
+    """Return whether a tool's result says that the tool failed."""
+    return bool(either(result, "is_error", "isError"))
+
+
+def text_of(result: Any, limit: int = 2_000) -> str:
+    """Return the text in a tool's result, for a status message."""
+    texts = [block.text for block in getattr(result, "content", ()) if getattr(block, "type", None) == "text"]
+    return "\n".join(texts)[:limit]
+
+
+def _result(result: Any) -> Any:
+    blocks = list(getattr(result, "content", None) or ())
+    structured = either(result, "structured_content", "structuredContent")
+    parts = [block_of(block) for block in blocks]
+    if structured is None:
+        return _one_or_all(parts)
+    # A tool that returns text, a number or a list is wrapped by the SDK's servers, since the protocol wants an object.
+    wrapped = isinstance(structured, dict) and set(structured) == {"result"}
+    plain = structured["result"] if wrapped else structured
+    if not parts or _says_the_same(blocks, parts, structured, plain):
+        return plain
+    return {"content": _one_or_all(parts), "structured_content": structured}
+
+
+def _says_the_same(blocks: list[Any], parts: list[Any], structured: Any, plain: Any) -> bool:
+    if any(getattr(block, "type", None) != "text" for block in blocks):
+        return False
+    values = [_parsed(part) for part in parts]
+    return _one_or_all(parts) == plain or values in ([structured], [plain], plain)
+
+
+def _parsed(text: Any) -> Any:
+    try:
+        return json.loads(text)
+    except (TypeError, ValueError):
+        return text
+
+
+def _one_or_all(parts: list[Any]) -> Any:
+    return parts[0] if len(parts) == 1 else parts
+
+
+def block_of(block: Any) -> Any:
+    """Return a content block: text, or a mark that says what it is."""
+    kind = getattr(block, "type", None)
+    if kind == "text":
+        return block.text
+    if kind in ("image", "audio"):
+        return _mark(kind, either(block, "mime_type", "mimeType"), block.data)
+    if kind == "resource_link":
+        return f"[resource {block.uri}]"
+    if kind == "resource":
+        return _contents(block.resource)
+    return block
+
+
+def _contents(contents: Any) -> Any:
+    text = getattr(contents, "text", None)
+    if text is not None:
+        return text
+    return _mark("resource " + str(contents.uri), either(contents, "mime_type", "mimeType"), contents.blob)
+
+
+def _mark(what: str, mime_type: str | None, base64: str) -> str:
+    size_bytes = len(base64) * 3 // 4 - base64[-2:].count("=")
+    return f"[{what}{f', {mime_type}' if mime_type else ''}, {size_bytes} bytes]"
+
+
+def _read(result: Any) -> Any:
+    return _one_or_all([_contents(contents) for contents in result.contents])
+
+
+def _message(message: Any) -> Any:
+    content = message.content
+    shown = [block_of(block) for block in content] if isinstance(content, list) else block_of(content)
+    return {"role": message.role, "content": shown}
+
+
+def _prompt(result: Any) -> Any:
+    return [_message(message) for message in result.messages]
+
+
+def _sampled(result: Any) -> Any:
+    return {**_message(result), "model": result.model}
+
+
+def _wanted(params: Any) -> Any:
+    shown: dict[str, Any] = {"messages": [_message(message) for message in params.messages]}
+    system = either(params, "system_prompt", "systemPrompt")
+    return {"system": system, **shown} if system else shown
+
+
+def _asked(params: Any) -> Any:
+    schema = either(params, "requested_schema", "requestedSchema")
+    url = getattr(params, "url", None)
+    extras = {"requested_schema": schema, "url": url}
+    return {"message": params.message, **{key: value for key, value in extras.items() if value is not None}}
+
+
+def _answered(result: Any) -> Any:
+    return {"action": result.action, **({"content": result.content} if result.content else {})}
+
+
+def _completed(result: Any) -> Any:
+    return list(result.completion.values)
+
+
+def _listed(field: str, old: str | None = None) -> Callable[[Any], Any]:
+    def listing(result: Any) -> Any:
+        return [_entry(entry) for entry in either(result, field, old or field) or ()]
+
+    return listing
+
+
+def _entry(entry: Any) -> Any:
+    address = getattr(entry, "uri", None) or either(entry, "uri_template", "uriTemplate")
+    shown = {"name": entry.name, "uri": str(address) if address else None, "description": entry.description}
+    return {key: value for key, value in shown.items() if value is not None}
+
+
+CONVERTERS: dict[str, Callable[[Any], Any]] = {
+    "CallToolResult": _result,
+    "ReadResourceResult": _read,
+    "GetPromptResult": _prompt,
+    "CompleteResult": _completed,
+    "ListToolsResult": _listed("tools"),
+    "ListResourcesResult": _listed("resources"),
+    "ListResourceTemplatesResult": _listed("resource_templates", "resourceTemplates"),
+    "ListPromptsResult": _listed("prompts"),
+    "TextContent": block_of,
+    "ImageContent": block_of,
+    "AudioContent": block_of,
+    "ResourceLink": block_of,
+    "EmbeddedResource": block_of,
+    "PromptMessage": _message,
+    "SamplingMessage": _message,
+    "CreateMessageRequestParams": _wanted,
+    "CreateMessageResult": _sampled,
+    "CreateMessageResultWithTools": _sampled,
+    "ElicitRequestFormParams": _asked,
+    "ElicitRequestURLParams": _asked,
+    "ElicitResult": _answered,
+}
+"""By the name of the type in `mcp.types`; a type that the installed release does not have is left out."""

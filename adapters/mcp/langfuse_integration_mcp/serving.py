@@ -1,0 +1,85 @@
+"""The spans that an SDK makes of its own accord for what is a row of ours already: they give way to it."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import Any
+
+from opentelemetry import trace as trace_api
+
+from langfuse_integration.placement import Placed
+
+from . import propagation
+from .call import Call, current, open_rows
+from .private import Spans
+
+serving: ContextVar[bool] = ContextVar("langfuse_integration_mcp_serving", default=False)
+"""Whether our middleware has placed the request that is handled here."""
+
+
+class InProcess:
+    """A request handled in the process of its caller, on the caller's account; the span is the caller's row."""
+
+    __slots__ = ("_call", "_placed", "_token")
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._placed = Placed(call.session, call.row)
+
+    def __enter__(self) -> trace_api.Span:
+        self._placed.__enter__()
+        self._token = current.set(None)  # a call that the handler makes is no part of its caller's
+        return _standing(self._call)
+
+    def __exit__(self, *outcome: object) -> None:
+        try:
+            current.reset(self._token)
+        except ValueError:
+            pass  # closed in another context
+        self._placed.__exit__(None, None, None)
+
+
+class _AsIs:
+    """The span that is current, as a context manager that changes nothing."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> trace_api.Span:
+        return trace_api.NonRecordingSpan(trace_api.get_current_span().get_span_context())
+
+    def __exit__(self, *outcome: object) -> None:
+        return None
+
+
+def caller_of(span: trace_api.SpanContext) -> Call | None:
+    """Return the call of this process whose row has that id, while it awaits its answer."""
+    call = open_rows.get(span.span_id)
+    return call if call is not None and call.row is not None and call.row.trace == span.trace_id else None
+
+
+def _standing(call: Call) -> trace_api.Span:
+    """Return a span that has the ids of a call's row and takes nothing: what the row says comes from us."""
+    assert call.row is not None  # noqa: S101  asked for only where there is one
+    return trace_api.NonRecordingSpan(call.row.get_span_context())
+
+
+def _client() -> trace_api.Span | None:
+    call = current.get()
+    return _standing(call) if call is not None and call.open and call.row is not None else None
+
+
+def _inject(meta: dict[str, Any]) -> None:
+    call = current.get()
+    if call is not None and call.open and call.row is not None:
+        meta.update(propagation.outgoing(call.row, call.connection))
+
+
+def _server(context: Any) -> Any:
+    if serving.get():
+        return _AsIs()
+    span = trace_api.get_current_span(context).get_span_context()
+    call = caller_of(span) if span.is_valid else None
+    return InProcess(call) if call is not None else None
+
+
+SPANS = Spans(_client, _inject, _server)

@@ -1,0 +1,252 @@
+"""Tracing one session or client: its bound methods are overridden on the instance, so that it stays what it is.
+
+Two layers. The typed methods make the row, since they also see what is raised after an answer has come (a result that
+does not fit its schema). `send_request` below them gives the request its `_meta`, and makes the row of a request that
+somebody sends without a typed method.
+
+    session     a `ClientSession` of mcp 1.x or 2.x, or of a subclass: both layers, and its callbacks
+    client      an `mcp.Client` (2.x): the methods that may take several rounds, and the session inside
+    fastmcp     a `fastmcp.Client`: only the session inside. It copies itself, so that nothing may hang on it that
+                is bound to it
+"""
+
+from __future__ import annotations
+
+import functools
+import weakref
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from langfuse_integration.shield import shielded
+
+from . import callbacks, private, readable, requests, serving
+from .call import Call, current
+from .connection import Connection, Policy
+from .methods import ROUNDS, TYPED, Method, of_request
+
+T = TypeVar("T")
+Bound = Callable[..., Awaitable[Any]]
+Wrapper = Callable[[Any, Connection, str, Bound], Bound]
+
+MARK = "_langfuse_connection"
+"""The attribute that holds what is known of a traced object: `mcp.Client` is not hashable, so no table can."""
+
+_STARTING = shielded("starting the row of an MCP call")
+_ENDING = shielded("ending the row of an MCP call")
+_WRAPPING = shielded("tracing an MCP session")
+_PREPARING = shielded("preparing an MCP request")
+
+wrapped: weakref.WeakSet[Connection] = weakref.WeakSet()
+"""The connections that are traced now."""
+
+
+def wrap(
+    target: T, server_name: str | None, policy: Policy, *, overwrite: bool = True, connection: Connection | None = None
+) -> T:
+    """Trace *target*, once; see `wrap_session`."""
+    held = connection_of(target)
+    if held is not None:
+        if overwrite:
+            held.configure(server_name, policy)
+        return target
+    table = table_of(target)
+    if connection is None:
+        hollow = table is SESSION and private.is_hollow(target)
+        connection = Connection(target, server_name, policy, hollow=hollow)
+    with _WRAPPING:
+        readable.register()
+        private.replace_spans(serving.SPANS)
+        for name, wrapper in table.items():
+            original = getattr(target, name, None)
+            if original is not None:
+                setattr(target, name, functools.wraps(original)(wrapper(target, connection, name, original)))
+        if table:
+            callbacks.wrap(target, connection)
+        else:
+            private.watch_fastmcp_sessions(_found_session)
+        setattr(target, MARK, connection)
+        wrapped.add(connection)
+    return target
+
+
+def unwrap(target: Any) -> None:
+    """Undo `wrap`; what is in flight ends its rows."""
+    connection = connection_of(target)
+    if connection is None:
+        return
+    connection.on = False
+    with _WRAPPING:
+        _unwrap_inner(target, connection)
+    for name in table_of(target):
+        vars(target).pop(name, None)
+    callbacks.unwrap(target)
+    vars(target).pop(MARK, None)
+    wrapped.discard(connection)
+
+
+def _unwrap_inner(target: Any, connection: Connection) -> None:
+    try:
+        session = target.session
+    except (AttributeError, RuntimeError):  # it has none, or is not connected
+        return
+    if session is not target and connection_of(session) is connection:
+        unwrap(session)
+
+
+def connection_of(target: Any) -> Connection | None:
+    """Return what is known of a traced object, or None when it is not traced."""
+    held = getattr(target, "__dict__", {}).get(MARK)
+    return held if isinstance(held, Connection) else None
+
+
+def table_of(target: Any) -> dict[str, Wrapper]:
+    """Return which methods of *target* are overridden, and how.
+
+    Raises:
+        TypeError: it is neither a session nor a client.
+    """
+    if private.is_fastmcp_client(target):
+        return {}
+    if callable(getattr(target, "send_request", None)) and callable(getattr(target, "call_tool", None)):
+        return SESSION
+    if callable(getattr(target, "call_tool", None)) and hasattr(type(target), "session"):
+        return CLIENT
+    raise TypeError(
+        f"wrap_session takes an mcp ClientSession or Client, not {type(target).__name__}: "
+        "pass the session that talks to the server, or use instrument()."
+    )
+
+
+# -- how each is overridden
+
+
+def _typed(target: Any, connection: Connection, name: str, original: Bound) -> Bound:
+    method = TYPED[name]
+
+    async def call(*positional: Any, **named: Any) -> Any:
+        if not connection.on:
+            return await original(*positional, **named)
+        row = _opened(connection, method, positional, named)
+        if row is None:
+            return await original(*positional, **named)
+        return await _finished(row, original, *positional, **named)
+
+    return call
+
+
+def _rounds(target: Any, connection: Connection, name: str, original: Bound) -> Bound:
+    method = ROUNDS[name]
+
+    async def call(*positional: Any, **named: Any) -> Any:
+        if not connection.on:
+            return await original(*positional, **named)
+        adopt(target, connection)
+        row = _opened(connection, method, positional, named)
+        if row is None:
+            return await original(*positional, **named)
+        return await _finished(row, original, *positional, **named)
+
+    return call
+
+
+def _passing(target: Any, connection: Connection, name: str, original: Bound) -> Bound:
+    async def call(*positional: Any, **named: Any) -> Any:
+        if connection.on:
+            adopt(target, connection)
+        return await original(*positional, **named)
+
+    return call
+
+
+def _sending(target: Any, connection: Connection, name: str, original: Bound) -> Bound:
+    async def send_request(request: Any, *positional: Any, **named: Any) -> Any:
+        if not connection.on:
+            return await original(request, *positional, **named)
+        call = current.get()
+        if call is not None and call.covers(connection):
+            call.serve(connection)
+            return await _sent(call, request, positional, named)
+        own = _raw(connection, request)
+        if own is None:
+            return await original(request, *positional, **named)
+        return await _finished(own, _sent, own, request, positional, named)
+
+    async def _sent(call: Call, request: Any, positional: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        call.sent = True
+        token = object()
+        connection.in_flight[token] = call
+        try:
+            with _PREPARING:
+                request = requests.prepared(call, request, direct=private.is_direct(target))
+                positional, named = callbacks.with_progress(call, positional, named)
+            result = await original(request, *positional, **named)
+            with _PREPARING:
+                requests.learn(connection, request, result)
+            return result
+        finally:
+            connection.in_flight.pop(token, None)
+
+    return send_request
+
+
+def _opened(connection: Connection, method: Method, positional: tuple[Any, ...], named: dict[str, Any]) -> Call | None:
+    """Begin a call; None when it is part of the one around it, or when we fail."""
+    around = current.get()
+    if around is not None and around.covers(connection):
+        around.serve(connection)
+        return None
+    with _STARTING:
+        subject, payload = method.read(positional, named)
+        again = named.get("input_responses") is not None or named.get("request_state") is not None
+        return Call(connection, method, subject, payload, typed=True, again=again)
+    return None
+
+
+def _raw(connection: Connection, request: Any) -> Call | None:
+    with _STARTING:
+        method, (subject, payload) = of_request(request)
+        return Call(connection, method, subject, payload, typed=False, again=False)
+    return None
+
+
+async def _finished(call: Call, work: Bound, /, *positional: Any, **named: Any) -> Any:
+    try:
+        result = await work(*positional, **named)
+    except BaseException as error:
+        with _ENDING:
+            call.failed(error)
+        raise
+    with _ENDING:
+        call.answered(result)
+    return result
+
+
+def adopt(client: Any, connection: Connection) -> None:
+    """Trace the session inside a client as one with it; a client makes a new one when it connects anew."""
+    with _WRAPPING:
+        try:
+            session = client.session
+        except RuntimeError:  # not connected: the call itself says so
+            return
+        _take(session, connection)
+
+
+def _take(session: Any, connection: Connection) -> None:
+    held = connection_of(session)
+    if held is not connection:
+        if held is not None:
+            unwrap(session)
+        wrap(session, None, Policy(), connection=connection)
+
+
+def _found_session(client: Any, session: Any) -> None:
+    """Trace the session inside a fastmcp client that is traced."""
+    connection = connection_of(client)
+    if connection is not None and connection.on:
+        with _WRAPPING:
+            _take(session, connection)
+
+
+SESSION: dict[str, Wrapper] = {**dict.fromkeys(TYPED, _typed), "send_request": _sending}
+CLIENT: dict[str, Wrapper] = {**dict.fromkeys(TYPED, _passing), **dict.fromkeys(ROUNDS, _rounds)}
+"""One table for each kind; wrapping and unwrapping both go by it."""
