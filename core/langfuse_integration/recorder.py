@@ -60,6 +60,8 @@ class QueueRecorder:
         self.asleep = False
         self.enabled = True
         self.dropped = 0
+        self.sweeps: tuple[Callable[[], None], ...] = ()
+        """Called on the worker's thread before each round: adapters end there what nobody will end."""
         self.worker: Worker | None = None
         _recorders.add(self)
 

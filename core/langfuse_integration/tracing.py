@@ -86,7 +86,8 @@ def open_run(
         parent_key: the same of the run above, or None.
         session: what a handler was bound to; it goes before everything.
         suggested: what the root run's own metadata says; it goes before what is active here.
-        above: the parent to take when no run is known by *parent_key*: a remembered trace, for example.
+        above: the parent to take instead: a span that is open inside of the parent run, or a remembered trace when no
+            run is known by *parent_key*.
         folded: plumbing: its children stand under the run above, and it makes no row unless it is the root.
         state: whatever the adapter keeps for the run.
     """
@@ -94,7 +95,7 @@ def open_run(
         return None
     ready()
     parent_run = registry.get(parent_key) if parent_key is not None else None
-    parent: Parent | None = parent_run.anchor if parent_run is not None else None
+    parent: Parent | None = (above or parent_run.anchor) if parent_run is not None else None
     if parent is None and parent_key is not None:
         parent = registry.footprint(parent_key)
     if parent is not None:

@@ -125,3 +125,37 @@ def test_threads_that_open_and_close_leave_nothing(sessions: RecordedSessions) -
     for run in registry.open_runs():
         registry.close(run.key)
     assert len(registry) == 0
+
+
+def test_a_span_that_is_open_inside_a_run_goes_before_the_run(sessions: RecordedSessions) -> None:
+    """Code inside a run opens a span and starts another run in it: that one stands below the span, in its session."""
+    root, child = uuid4(), uuid4()
+    with langfuse_manager.session("a"):
+        tracing.open_run(root, None, "tool", "tool")
+        with langfuse_manager.trace_span("step") as step:
+            inner = tracing.open_run(child, root, "chain", "chain", above=step)
+        assert inner is not None
+        assert inner.parent is tracing.registry.get(root)
+        for key in (child, root):
+            run = tracing.registry.close(key)
+            assert run is not None
+            run.observation.finish("done")
+    assert sessions.trace().tree() == [{"tool tool": [{"span step": ["chain chain"]}]}]
+    assert {found.session_id for found in sessions.observations} == {"a"}
+
+
+def test_a_sweep_ends_what_nobody_will_end(sessions: RecordedSessions) -> None:
+    """An adapter's sweep is called before each round of the worker, so that a flush records what it ends."""
+    run = tracing.open_run(uuid4(), None, "forgotten", "generation")
+    assert run is not None
+
+    def sweep() -> None:
+        if tracing.registry.close(run.key) is not None:
+            run.observation.cancel()
+            run.observation.finish()
+
+    tracing.recorder.sweeps += (sweep,)
+    try:
+        assert [found.status_message for found in sessions.observations] == ["cancelled"]
+    finally:
+        tracing.recorder.sweeps = tuple(known for known in tracing.recorder.sweeps if known is not sweep)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 BATCH = 256
 IDLE_S = 2.0
 _WORKING = shielded("writing observations")
+_SWEEPING = shielded("ending what nobody will end")
 
 
 class Outlet(Protocol):
@@ -111,6 +112,9 @@ class Worker:
     def _drain(self) -> bool:
         recorder = self._recorder
         busy = False
+        for sweep in recorder.sweeps:
+            with _SWEEPING:
+                sweep()
         while True:
             finished = _popped(recorder.queue, BATCH)
             opened = [found for found in _popped(recorder.openings, BATCH) if not found.ended_ns]
