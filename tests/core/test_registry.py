@@ -131,15 +131,16 @@ def test_a_span_that_is_open_inside_a_run_goes_before_the_run(sessions: Recorded
     """Code inside a run opens a span and starts another run in it: that one stands below the span, in its session."""
     root, child = uuid4(), uuid4()
     with langfuse_manager.session("a"):
-        tracing.open_run(root, None, "tool", "tool")
-        with langfuse_manager.trace_span("step") as step:
-            inner = tracing.open_run(child, root, "chain", "chain", above=step)
-        assert inner is not None
-        assert inner.parent is tracing.registry.get(root)
-        for key in (child, root):
-            run = tracing.registry.close(key)
-            assert run is not None
-            run.observation.finish("done")
+        tool = tracing.open_run(root, None, "tool", "tool")
+    assert tool is not None
+    with tracing.start_below(tool.anchor, "step", "span") as step:
+        inner = tracing.open_run(child, root, "chain", "chain", above=step)
+    assert inner is not None
+    assert inner.parent is tool
+    for key in (child, root):
+        run = tracing.registry.close(key)
+        assert run is not None
+        run.observation.finish("done")
     assert sessions.trace().tree() == [{"tool tool": [{"span step": ["chain chain"]}]}]
     assert {found.session_id for found in sessions.observations} == {"a"}
 
