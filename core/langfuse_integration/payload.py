@@ -193,7 +193,8 @@ def _dumps(value: Any) -> bytes:
 def _options() -> int:
     import orjson
 
-    return orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
+    # Dataclasses come to `_default`, so that a registered converter holds for them too.
+    return orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_PASSTHROUGH_DATACLASS
 
 
 def _text(value: str, limit_bytes: int) -> str:
@@ -294,9 +295,9 @@ def _default(value: Any) -> Any:
         return f"{kind.__name__}: {value}"
     if isinstance(value, type):
         return f"{value.__module__}.{value.__qualname__}"
-    fields = getattr(kind, "model_fields", None)
+    fields = getattr(kind, "__dataclass_fields__", None) or getattr(kind, "model_fields", None)
     if isinstance(fields, Mapping):
-        return {name: getattr(value, name, None) for name in fields}
+        return {name: getattr(value, name, None) for name in fields if not name.startswith("_")}
     if callable(value) and hasattr(value, "__name__"):
         return f"<function {value.__name__}>"
     return _shown(value)

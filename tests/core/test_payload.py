@@ -198,6 +198,19 @@ class Message:
         self.text = text
 
 
+def test_a_dataclass_is_written_by_its_converter() -> None:
+    """A registered converter holds for a dataclass too, also inside of a list; without one its public fields count."""
+
+    @dataclasses.dataclass
+    class Answer:
+        text: str
+        _internal: int = 0
+
+    assert json.loads(payload.to_json([Answer("hm")])) == [{"text": "hm"}]
+    payload.register(Answer, lambda answer: answer.text)
+    assert json.loads(payload.to_json([Answer("hm")])) == ["hm"]
+
+
 def test_an_immutable_object_is_turned_into_json_once() -> None:
     """The converter of a kind registered as immutable runs once per object, however often it is written."""
     calls: list[str] = []
