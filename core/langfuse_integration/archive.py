@@ -10,7 +10,7 @@ Everything that reads the journal for people reads it through this module.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -32,9 +32,7 @@ _IN_SESSION = (
     "(session_id = :session OR (session_id IS NULL AND trace_id IN "
     "(SELECT trace_id FROM spans WHERE session_id = :session)))"
 )
-_UNTAGGED = (
-    "(session_id IS NULL AND trace_id NOT IN (SELECT trace_id FROM spans WHERE session_id IS NOT NULL))"
-)
+_UNTAGGED = "(session_id IS NULL AND trace_id NOT IN (SELECT trace_id FROM spans WHERE session_id IS NOT NULL))"
 
 
 class Found(NamedTuple):
@@ -151,7 +149,8 @@ class Archive:
         )
         count, traces, errors, first, last = rows[0] if rows else (0, 0, 0, None, None)
         appeared = self._query(
-            f"SELECT user_id FROM spans WHERE {where} AND user_id IS NOT NULL GROUP BY user_id ORDER BY min(started_ns)",
+            f"SELECT user_id FROM spans WHERE {where} AND user_id IS NOT NULL "
+            "GROUP BY user_id ORDER BY min(started_ns)",
             values,
         )
         users: list[str] = [row[0] for row in appeared]
@@ -202,7 +201,7 @@ class Archive:
         return SessionReplay(session_id, [found for trace in self.traces(session_id) for found in trace.observations])
 
     def bodies(self, session_id: str | None) -> Iterator[bytes]:
-        """Yield the finished observations of a session as OTLP requests of one span each, in the order of their starts."""
+        """Yield the finished observations of a session, by their starts, each as an OTLP request of one span."""
         where, values = _where(session_id)
         for (number,) in self._query(f"SELECT id FROM spans WHERE {where} ORDER BY started_ns, id", values):
             for (body,) in self._query("SELECT body FROM spans WHERE id = :id", {"id": number}):
@@ -224,7 +223,9 @@ class Archive:
 
     def after(self, number: int, limit: int = 1_000) -> list[Found]:
         """Return what was written after the observation of that number, in the order of writing."""
-        rows = self._query("SELECT id, body FROM spans WHERE id > :id ORDER BY id LIMIT :limit", {"id": number, "limit": limit})
+        rows = self._query(
+            "SELECT id, body FROM spans WHERE id > :id ORDER BY id LIMIT :limit", {"id": number, "limit": limit}
+        )
         return [Found(found, one) for found, body in rows for one in Observed.decoded(body)]
 
     def refresh(self) -> None:
@@ -235,9 +236,11 @@ class Archive:
             self.close()
             self._file, self._db = now, _opened(self.path)
 
-    def states(self) -> dict[str, int]:
-        """Return how many observations are `pending`, `delivered` and `set aside`."""
-        counts = dict(self._query("SELECT state, count(*) FROM spans GROUP BY state"))
+    def states(self, session_ids: Sequence[str] | None = None) -> dict[str, int]:
+        """Return how many observations are `pending`, `delivered` and `set aside`, of these sessions or of all."""
+        names = {f"session{place}": session for place, session in enumerate(session_ids or ())}
+        where = f"session_id IN ({', '.join(':' + name for name in names)})" if session_ids is not None else "1"
+        counts = dict(self._query(f"SELECT state, count(*) FROM spans WHERE {where} GROUP BY state", names))
         return {name: counts.get(state, 0) for state, name in _STATES.items()}
 
     # -- what is open

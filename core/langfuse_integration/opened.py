@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Self
 
 from .replay import Observed
 
@@ -17,7 +18,7 @@ class OpenObserved(Observed):
     pid = 0
 
     @classmethod
-    def of(cls, pid: int, body: bytes) -> list[OpenObserved]:
+    def of(cls, pid: int, body: bytes) -> list[Self]:
         """Return the observations in an OTLP request, as begun by process *pid*."""
         opened = cls.decoded(body, finished=False)
         for found in opened:

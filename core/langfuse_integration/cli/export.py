@@ -1,0 +1,81 @@
+"""`export`: a session as OTLP JSON, for any OpenTelemetry tool."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .options import chosen, complete_session
+from .screen import Screen, note, reported, stop
+
+_IDS = ("traceId", "spanId", "parentSpanId")
+
+
+def export(
+    session: Annotated[
+        str,
+        typer.Argument(metavar="SESSION", autocompletion=complete_session, help="The session's id, or its beginning."),
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to write it; else to standard output.")
+    ] = None,
+) -> None:
+    """Write a session as OTLP JSON."""
+    with reported():
+        from ..archive import Archive
+        from .text import counted, printable_json
+
+        with Archive.of_settings() as archive:
+            wanted = chosen(archive, session)
+            found = list(archive.bodies(wanted))
+        text = printable_json(_json(found)) + "\n"
+        if output is None:
+            Screen().raw(text)
+            return
+        try:
+            output.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise stop(f"{output} cannot be written: {error.strerror}.") from None
+        note(f"{counted(len(found), 'observation')} written to {output}.")
+
+
+def _json(bodies: list[bytes]) -> str:
+    import json
+
+    return json.dumps(otlp_json(bodies), ensure_ascii=False)
+
+
+def otlp_json(bodies: list[bytes]) -> dict[str, Any]:
+    """Return requests of one span each as one OTLP/JSON request, spans of the same resource and scope together.
+
+    The form is that of OTLP 1.x: ids as hex text, enumerations as numbers, 64-bit numbers as text.
+    """
+    from google.protobuf.json_format import MessageToDict
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+    grouped: dict[bytes, dict[str, Any]] = {}
+    scopes: dict[tuple[bytes, bytes], list[dict[str, Any]]] = {}
+    for body in bodies:
+        for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
+            origin = resource.resource.SerializeToString(deterministic=True)
+            if origin not in grouped:
+                grouped[origin] = {"resource": MessageToDict(resource.resource), "scopeSpans": []}
+            for scope in resource.scope_spans:
+                key = (origin, scope.scope.SerializeToString(deterministic=True))
+                if key not in scopes:
+                    scopes[key] = []
+                    grouped[origin]["scopeSpans"].append({"scope": MessageToDict(scope.scope), "spans": scopes[key]})
+                scopes[key].extend(_hex_ids(MessageToDict(span, use_integers_for_enums=True)) for span in scope.spans)
+    return {"resourceSpans": list(grouped.values())}
+
+
+def _hex_ids(span: dict[str, Any]) -> dict[str, Any]:
+    for name in _IDS:
+        if name in span:
+            span[name] = base64.b64decode(span[name]).hex()
+    for link in span.get("links", []):
+        _hex_ids(link)
+    return span

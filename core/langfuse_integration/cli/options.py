@@ -1,0 +1,93 @@
+"""What the commands take, said once."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from datetime import datetime
+
+import typer
+
+from ..archive import Archive
+from .screen import stop
+from .text import in_one_line
+
+_SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d|w)", re.IGNORECASE)
+_UNIT_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
+
+
+def age_s(value: str) -> float:
+    """Return an age such as `90s`, `15m`, `2h`, `7d` or `3w` in seconds.
+
+    Raises:
+        typer.BadParameter: it is none.
+    """
+    found = _SPAN.fullmatch(value.strip())
+    if found is None:
+        raise typer.BadParameter(f"{value!r} is no age: write 90s, 15m, 2h, 7d or 3w.")
+    return float(found[1]) * _UNIT_S[found[2].lower()]
+
+
+def since_ns(value: str) -> int:
+    """Return a point in time, given as an age or in ISO 8601 (local unless it says a zone), in ns since 1970.
+
+    Raises:
+        typer.BadParameter: it is neither.
+    """
+    if _SPAN.fullmatch(value.strip()):
+        return int((time.time() - age_s(value)) * 1e9)
+    try:
+        return int(datetime.fromisoformat(value.strip()).timestamp() * 1e9)
+    except (ValueError, OverflowError, OSError):
+        raise typer.BadParameter(
+            f"{value!r} is no time: write an age (90s, 15m, 2h, 7d) or a date (2030-01-31, 2030-01-31T14:30)."
+        ) from None
+
+
+def complete_session(incomplete: str) -> Iterator[str]:
+    """Offer the session ids that begin like that to the shell."""
+    from ..errors import LangfuseIntegrationError
+
+    try:
+        with Archive.of_settings() as archive:
+            yield from archive.matching(incomplete)
+    except LangfuseIntegrationError:
+        return
+
+
+def chosen(archive: Archive, wanted: str | None) -> str:
+    """Return the session that is meant by an id or its beginning, or the newest one without any.
+
+    Raises:
+        typer.Exit: there is none, or several; a sentence was written.
+    """
+    if wanted is None:
+        newest = archive.matching("", limit=1)
+        if not newest:
+            raise stop(nothing_in(archive))
+        return newest[0]
+    found = archive.matching(wanted)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        listed = "".join(f"\n  {in_one_line(session)}" for session in found[:10])
+        raise stop(f"Several sessions begin with {in_one_line(wanted)}: say which one.{listed}")
+    raise stop(f"No session {in_one_line(wanted)} is in the journal {archive.path}: `lfi sessions` lists them.")
+
+
+def nothing_in(archive: Archive) -> str:
+    """Return why there is no session to show, and what to do."""
+    from ..settings import settings
+
+    found = settings()
+    if found.mode == "off":
+        return "Tracing is switched off by LANGFUSE_TRACING_ENABLED, and the journal holds no sessions."
+    if archive.path is None:
+        return "The journal is switched off by LANGFUSE_INTEGRATION_JOURNAL, so there is nothing to show."
+    if found.mode == "langfuse" and not found.keep_delivered:
+        return (
+            f"The journal {archive.path} holds no sessions: Langfuse at {found.base_url} has what was recorded. "
+            "LANGFUSE_INTEGRATION_KEEP_DELIVERED=1 keeps a copy here."
+        )
+    return f"The journal {archive.path} holds no sessions yet: `langfuse-integration demo` makes two."

@@ -1,0 +1,99 @@
+"""Sessions as plain values, for `--json`. Times are ISO 8601 in UTC, durations are in seconds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..archive import Archive, SessionSummary
+from ..attributes import iso
+from ..replay import Observed, Trace
+from ..totals import Totals, totals_of
+
+
+def summary_of(summary: SessionSummary) -> dict[str, Any]:
+    """Return one session without what is in it."""
+    return {
+        "session_id": summary.session_id,
+        "users": list(summary.users),
+        "traces": summary.traces,
+        "observations": summary.observations,
+        "still_open": summary.still_open,
+        **_times(summary.started_ns, summary.ended_ns),
+        **_sums(summary.totals),
+    }
+
+
+def session_of(archive: Archive, session_id: str | None) -> dict[str, Any]:
+    """Return one session with its traces, in the order of their starts."""
+    summary = archive.session(session_id)
+    facts = summary_of(summary) if summary is not None else {"session_id": session_id}
+    return {**facts, "traces": [trace_of(trace) for trace in archive.traces(session_id)]}
+
+
+def trace_of(trace: Trace) -> dict[str, Any]:
+    """Return one trace with its observations, children under their parents."""
+    return {
+        "id": trace.id,
+        "name": trace.name,
+        **_times(trace.started_ns, trace.ended_ns),
+        **_sums(totals_of(trace.observations)),
+        "observations": [observation_of(root) for root in trace.roots],
+    }
+
+
+def observation_of(root: Observed) -> dict[str, Any]:
+    """Return one observation and all below."""
+    made: dict[str, dict[str, Any]] = {}
+    for found in _parents_first(root):
+        made[found.id] = _alone(found)
+        if found is not root:
+            made[str(found.parent_id)].setdefault("children", []).append(made[found.id])
+    return made[root.id]
+
+
+def _parents_first(root: Observed) -> list[Observed]:
+    """Return an observation and all below, without a call for each level: traces may be deep."""
+    found = [root]
+    for one in found:
+        found.extend(one.children)
+    return found
+
+
+def _alone(found: Observed) -> dict[str, Any]:
+    facts: dict[str, Any] = {
+        "id": found.id,
+        "parent_id": found.parent_id,
+        "type": found.type,
+        "name": found.name,
+        "session_id": found.session_id,
+        "user_id": found.user_id,
+        "level": found.level,
+        "status_message": found.status_message,
+        "finished": found.finished,
+        **_times(found.started_ns, found.ended_ns),
+        "input": found.input,
+        "output": found.output,
+        "metadata": found.metadata,
+        "model": found.model,
+        "model_parameters": found.model_parameters,
+        "usage": found.usage,
+        "cost": found.cost,
+        "first_token": found.first_token,
+    }
+    return {name: value for name, value in facts.items() if value not in (None, {})}
+
+
+def _times(started_ns: int, ended_ns: int) -> dict[str, Any]:
+    return {
+        "started": iso(started_ns),
+        "ended": iso(ended_ns),
+        "duration_s": round((ended_ns - started_ns) / 1e9, 6),
+    }
+
+
+def _sums(totals: Totals) -> dict[str, Any]:
+    return {
+        "tokens": {"input": totals.tokens_in, "output": totals.tokens_out, "total": totals.tokens},
+        "cost_usd": totals.cost_usd,
+        "errors": totals.errors,
+    }

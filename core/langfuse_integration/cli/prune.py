@@ -1,0 +1,74 @@
+"""`prune`: take sessions out of the journal."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from .options import age_s, chosen, complete_session
+from .screen import Screen, note, reported
+
+
+def prune(
+    older_than: Annotated[
+        float | None,
+        typer.Option("--older-than", parser=age_s, metavar="AGE", help="What ended longer ago than 15m, 2h, 7d."),
+    ] = None,
+    session: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--session", metavar="SESSION", autocompletion=complete_session, help="This session only; may be repeated."
+        ),
+    ] = None,
+    delivered: Annotated[bool, typer.Option("--delivered", help="Only what Langfuse has acknowledged.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Everything.")] = False,
+    undelivered: Annotated[
+        bool, typer.Option("--undelivered", help="With keys: also what Langfuse is still to get.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how much it would be.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Remove sessions from the journal, for good."""
+    narrowed = older_than is not None or bool(session) or delivered
+    if everything == narrowed:
+        raise typer.BadParameter(
+            "Say what is to go: --older-than 30d, --session ID or --delivered (together if you like), or --all alone."
+        )
+    if delivered and undelivered:
+        raise typer.BadParameter("--delivered and --undelivered exclude each other.")
+    with reported():
+        from ..archive import Archive
+        from ..pruning import Pruning, Selection, before
+        from ..settings import settings
+        from .text import counted
+
+        with Archive.of_settings() as archive:
+            path = archive.path
+            wanted = [chosen(archive, one) for one in session or []]
+        if path is None or not path.exists():
+            note("There is no journal, so there is nothing to remove.")
+            return
+        selection = Selection(
+            ended_before_ns=before(older_than) if older_than is not None else None,
+            session_ids=wanted,
+            delivered_only=delivered,
+            undelivered=undelivered or settings().mode != "langfuse",
+        )
+        with Pruning(path) as pruning:
+            found = pruning.count(selection)
+            amount = f"{counted(found.observations, 'observation')} of {counted(found.sessions, 'session')}"
+            if dry_run or not found.observations:
+                Screen().line(f"{amount} would be removed." if found.observations else "Nothing is to be removed.")
+                return
+            if not yes:
+                if not sys.stdin.isatty():
+                    raise typer.BadParameter(
+                        "Nobody is there to be asked: add --yes, or --dry-run to see how much it is."
+                    )
+                typer.confirm(f"Remove {amount} from {path}?", abort=True)
+            removed = pruning.remove(selection)
+        Screen().line(
+            f"{counted(removed.observations, 'observation')} of {counted(removed.sessions, 'session')} removed."
+        )

@@ -1,0 +1,95 @@
+"""The terminal, or whatever stands in for it: a pipe, a file, a place without colours."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
+from typing import IO, Any
+
+from rich.console import Console
+from rich.text import Text
+
+from ..errors import LangfuseIntegrationError
+
+PIPE_COLUMNS = 80
+WIDEST_COLUMNS = 120
+"""Lines longer than that are hard to follow, however wide the window is."""
+
+
+class Screen:
+    """Writes lines that are made to fit, on standard output."""
+
+    def __init__(self) -> None:
+        _never_fail(sys.stdout)
+        self._console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+    @property
+    def width(self) -> int:
+        """Columns to fill: those of the terminal, up to 120, or of COLUMNS; 80 in a pipe."""
+        if not self._console.is_terminal and not os.environ.get("COLUMNS", "").isdigit():
+            return PIPE_COLUMNS
+        return max(min(self._console.width, WIDEST_COLUMNS), 40)
+
+    @property
+    def plain_ascii(self) -> bool:
+        """Whether the output's encoding has no lines and dots."""
+        return not self._console.encoding.lower().startswith(("utf", "gb18030"))
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether somebody looks at it."""
+        return self._console.is_terminal
+
+    def lines(self, lines: Iterable[Text | str]) -> None:
+        """Write lines as they are."""
+        for line in lines:
+            self.line(line)
+
+    def line(self, line: Text | str = "") -> None:
+        """Write one line as it is; text that is to be styled comes as `Text`, a str is plain."""
+        text = Text(line) if isinstance(line, str) else line
+        self._console.print(Text(text.plain.replace("…", "~")) if self.plain_ascii else text)
+
+    def raw(self, text: str) -> None:
+        """Write text for other programs."""
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+
+def note(text: str) -> None:
+    """Write a remark on standard error, so that it is not taken for data."""
+    from .text import visible
+
+    _never_fail(sys.stderr)
+    sys.stderr.write(visible(text) + "\n")
+    sys.stderr.flush()
+
+
+def stop(reason: str) -> Any:
+    """End the command with exit code 1 and a sentence on standard error; used as `raise stop(...)`."""
+    import typer
+
+    note(reason)
+    return typer.Exit(1)
+
+
+@contextmanager
+def reported() -> Generator[None, None, None]:
+    """Turn what goes wrong on the way into a sentence and exit code 1; a reader that has gone away is no fault."""
+    try:
+        yield
+    except LangfuseIntegrationError as error:
+        raise stop(str(error)) from None
+    except BrokenPipeError:
+        # Whatever is left in the buffer has no reader: let the interpreter's own flush find an open file.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
+
+
+def _never_fail(stream: IO[str]) -> None:
+    """Have characters that the encoding lacks written out instead of raising."""
+    reconfigure = getattr(stream, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="backslashreplace")

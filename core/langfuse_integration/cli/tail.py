@@ -1,0 +1,81 @@
+"""`tail`: what is recorded, as it comes in."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .options import nothing_in
+from .screen import Screen, note, reported, stop
+
+if TYPE_CHECKING:
+    from ..archive import Archive
+    from ..replay import Observed
+
+POLL_S = 0.2
+LOOKED_BACK = 10_000
+"""Observations looked through for the ones that come first."""
+
+
+def tail(
+    session: Annotated[
+        str | None, typer.Option("--session", metavar="SESSION", help="Only sessions whose id begins like that.")
+    ] = None,
+    user: Annotated[str | None, typer.Option("--user", "-u", metavar="USER", help="Only of this user.")] = None,
+    errors: Annotated[bool, typer.Option("--errors", "-e", help="Only errors.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many of the last ones come first.")] = 10,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs: one JSON object a line.")] = False,
+) -> None:
+    """Follow what is recorded, until Ctrl-C."""
+    with reported():
+        from ..archive import Archive
+        from ..settings import settings
+        from .live import Log
+
+        def wanted(found: Observed) -> bool:
+            return (
+                (session is None or (found.session_id or "").startswith(session))
+                and (user is None or found.user_id == user)
+                and (not errors or found.level == "ERROR")
+            )
+
+        log = Log(Screen(), as_json=as_json)
+        with Archive.of_settings() as archive:
+            if archive.path is None:
+                raise stop(nothing_in(archive))
+            if settings().mode == "langfuse" and not settings().keep_delivered:
+                note("What Langfuse has leaves the journal: LANGFUSE_INTEGRATION_KEEP_DELIVERED=1 keeps it here.")
+            number = archive.last_number
+            for found in _last(archive, number, lines, wanted):
+                log.write(found)
+            try:
+                _follow(archive, number, wanted, log.write)
+            except KeyboardInterrupt:
+                raise typer.Exit(130) from None
+
+
+def _last(archive: Archive, number: int, most: int, wanted: Callable[[Observed], bool]) -> list[Observed]:
+    seen = archive.after(max(number - LOOKED_BACK, 0), LOOKED_BACK) if most else []
+    found = [entry.observed for entry in seen if entry.number <= number and wanted(entry.observed)]
+    return found[-most:] if most else []
+
+
+def _follow(
+    archive: Archive, number: int, wanted: Callable[[Observed], bool], write: Callable[[Observed], None]
+) -> None:
+    """Write what comes after the observation of that number, for ever."""
+    version = None
+    while True:
+        archive.refresh()
+        if archive.version == version:
+            time.sleep(POLL_S)
+            continue
+        version = archive.version
+        while entries := archive.after(number):
+            for entry in entries:
+                number = entry.number
+                if wanted(entry.observed):
+                    write(entry.observed)
