@@ -2,6 +2,7 @@
 
     session = wrap_session(session, server_name="llama-mcp")    # one session or client
     instrument()                                                # or all of them, also those that libraries open
+    trace_server(server)                                        # in a server: continue the trace of its callers
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ if find_spec("mcp") is None:
     raise MissingExtra("mcp", "mcp")
 
 from .instrumentation import instrument, uninstrument
+from .server import TraceMiddleware, trace_server
 from .sessions import unwrap_session, wrap_session
 
-__all__ = ["instrument", "uninstrument", "unwrap_session", "wrap_session"]
+__all__ = ["TraceMiddleware", "instrument", "trace_server", "uninstrument", "unwrap_session", "wrap_session"]

@@ -75,11 +75,11 @@ def _inject(meta: dict[str, Any]) -> None:
 
 
 def _server(context: Any) -> Any:
-    if serving.get():
-        return _AsIs()
     span = trace_api.get_current_span(context).get_span_context()
     call = caller_of(span) if span.is_valid else None
-    return InProcess(call) if call is not None else None
+    if call is not None:
+        return InProcess(call)
+    return _AsIs() if serving.get() else None
 
 
 SPANS = Spans(_client, _inject, _server)

@@ -1,0 +1,143 @@
+"""The server's side: what a handler records continues the caller's trace, in the caller's session where it tells.
+
+    trace_server(server)      # FastMCP and Server of mcp 1.x, MCPServer and Server of 2.x, FastMCP of fastmcp
+
+A request brings its caller's ids in `_meta`. What the handler records stands under the caller's row; the SDK's own
+server span, which would be a second row for the same call, gives way. A request without ids is handled as if nothing
+were there.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable, Mapping
+from contextvars import Token
+from typing import Any, TypeVar
+
+from opentelemetry import context as context_api
+from opentelemetry.context.context import Context
+
+from langfuse_integration import otel
+from langfuse_integration.placement import Placed
+from langfuse_integration.session import Session
+from langfuse_integration.shield import shielded
+
+from . import private, propagation
+from .call import Call, current
+from .serving import SPANS, caller_of, serving
+
+S = TypeVar("S")
+Handler = Callable[..., Awaitable[Any]]
+CallNext = Callable[[Any], Awaitable[Any]]
+
+_PLACING = shielded("placing an MCP request")
+_LEAVING = shielded("leaving an MCP request")
+
+
+def trace_server(server: S, *, accept_identity: bool = True) -> S:
+    """Continue the trace of every caller in *server*, and return it. Done twice it is done once.
+
+    Args:
+        server: a low-level `Server` of mcp 1.x or 2.x, or a `FastMCP` or `MCPServer` around one.
+        accept_identity: take the session's and the user's id from callers that send them. A caller can claim to be
+            anybody: switch it off where you do not know who calls.
+
+    Raises:
+        TypeError: it is none of these.
+    """
+    inner = private.lowlevel(server)
+    middleware = getattr(inner, "middleware", None)
+    handlers = getattr(inner, "request_handlers", None)
+    if isinstance(middleware, list):
+        if not any(isinstance(known, TraceMiddleware) for known in middleware):
+            # Outermost, so that the SDK's own span, made by the next one, finds the request placed.
+            middleware.insert(0, TraceMiddleware(accept_identity=accept_identity))
+    elif isinstance(handlers, dict):
+        if not isinstance(handlers, _Handlers):
+            inner.request_handlers = _Handlers(handlers, accept_identity)
+    else:
+        raise TypeError(f"trace_server takes a server of mcp or fastmcp, not {type(server).__name__}.")
+    private.replace_spans(SPANS)
+    return server
+
+
+class TraceMiddleware:
+    """A middleware for `Server.middleware` of mcp 2.x; it belongs at the beginning of the list."""
+
+    def __init__(self, *, accept_identity: bool = True) -> None:
+        self._accept_identity = accept_identity
+
+    async def __call__(self, ctx: Any, call_next: CallNext) -> Any:
+        """Handle one request, or notification, where its caller stands."""
+        place = _placed(ctx.meta, self._accept_identity)
+        try:
+            return await call_next(ctx)
+        finally:
+            if place is not None:
+                with _LEAVING:
+                    place.leave()
+
+
+class _Handlers(dict[Any, Handler]):
+    """The handlers of a server of mcp 1.x, which has no middleware: each is wrapped when it is put in."""
+
+    def __init__(self, handlers: Mapping[Any, Handler], accept_identity: bool) -> None:
+        super().__init__()
+        self._accept_identity = accept_identity
+        for kind, handler in handlers.items():
+            self[kind] = handler
+
+    def __setitem__(self, kind: Any, handler: Handler) -> None:
+        super().__setitem__(kind, self._continued(handler))
+
+    def _continued(self, handler: Handler) -> Handler:
+        @functools.wraps(handler)
+        async def handle(request: Any) -> Any:
+            meta = private.plain_meta(getattr(getattr(request, "params", None), "meta", None))
+            place = _placed(meta, self._accept_identity)
+            try:
+                return await handler(request)
+            finally:
+                if place is not None:
+                    with _LEAVING:
+                        place.leave()
+
+        return handle
+
+
+class _Place:
+    """Where one request is handled."""
+
+    __slots__ = ("_context", "_placed", "_serving", "_within")
+
+    def __init__(self, context: Context, session: Session | None, parent: Any) -> None:
+        self._context: Token[Context] = context_api.attach(context)
+        self._placed = Placed(session, parent if parent is not None else otel.current_span())
+        self._placed.__enter__()
+        self._serving = serving.set(True)
+        self._within: Token[Call | None] = current.set(None)
+
+    def leave(self) -> None:
+        try:
+            current.reset(self._within)
+            serving.reset(self._serving)
+        except ValueError:
+            pass  # left in another context
+        self._placed.__exit__(None, None, None)
+        otel.detach(self._context)
+
+
+def _placed(meta: Mapping[str, Any] | None, accept_identity: bool) -> _Place | None:
+    with _PLACING:
+        caller = propagation.incoming(meta)
+        if caller is None:
+            return None
+        call = caller_of(caller.span)
+        context = caller.context
+        key = private.fastmcp_key()
+        if key is not None:
+            context = context_api.set_value(key, True, context)
+        if call is not None:
+            return _Place(context, call.session, call.row)
+        return _Place(context, caller.session if accept_identity else None, None)
+    return None

@@ -1,0 +1,78 @@
+"""Every way to reach the MCP server of the tests, traced."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import pytest
+
+from langfuse_integration_mcp import instrument, uninstrument, wrap_session
+from peers.mcp_servers import VERSION, http_session, memory_session, stdio_parameters, stdio_session
+
+Connect = Callable[..., AbstractAsyncContextManager[Any]]
+
+WIRES = ["stdio", "http", "memory"]
+MODERN = ["stdio-modern", "http-modern", "direct"]
+"""The stateless era of mcp 2: over a wire, and without one."""
+
+
+def connecting(how: str, request: pytest.FixtureRequest) -> Connect:
+    """Return how a connection of that kind is opened; its block yields a session, or a Client of mcp 2."""
+    if how == "stdio":
+        return stdio_session
+    if how == "memory":
+        return memory_session
+    if how == "http":
+        url = request.getfixturevalue("mcp_http").url
+        return lambda **options: http_session(url, **options)
+    from mcp import Client
+
+    from peers.mcp_tools import make_server
+
+    def client(**options: Any) -> Any:
+        if how == "stdio-modern":
+            return Client(stdio_parameters(), mode="2026-07-28", **options)
+        if how == "http-modern":
+            return Client(request.getfixturevalue("mcp_http").url, **options)
+        return Client(make_server(), **options)
+
+    return client
+
+
+def traced(connect: Connect, **settings: Any) -> Connect:
+    """Return *connect* with its session wrapped, as an application does it."""
+
+    @asynccontextmanager
+    async def opened(**options: Any) -> AsyncGenerator[Any, None]:
+        connection = connect(**options)
+        if VERSION == 2 and hasattr(connection, "call_tool"):
+            wrap_session(connection, **settings)
+        async with connection as session:
+            yield wrap_session(session, **settings)
+
+    return opened
+
+
+@pytest.fixture(params=[*WIRES, *(MODERN if VERSION == 2 else [])])
+def connect(request: pytest.FixtureRequest) -> Connect:
+    """Each way to reach the server, wrapped, named `tools`."""
+    return traced(connecting(request.param, request), server_name="tools")
+
+
+@pytest.fixture
+def instrumented() -> Iterator[None]:
+    """Every session of the process is traced during the test."""
+    instrument()
+    yield
+    uninstrument()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left() -> Iterator[None]:
+    yield
+    from langfuse_integration_mcp import call
+
+    uninstrument()
+    assert call.open_rows == {}
