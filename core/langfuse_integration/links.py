@@ -10,7 +10,7 @@ VIEWER_URL = "http://127.0.0.1:8123"
 
 def session_url(session_id: str) -> str:
     """Return the address of a session's replay."""
-    from .delivery.project import project_url
+    from .project import project_url
     from .settings import settings
 
     found = settings()
