@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
 from peers.models import ModelServer
 from peers.otlp import Receiver
+
+if TYPE_CHECKING:
+    from peers.mcp_servers import HttpServer
 
 
 @pytest.fixture
@@ -22,3 +26,12 @@ def model_server() -> Iterator[ModelServer]:
     """A model provider on a port of its own, for one test."""
     with ModelServer() as peer:
         yield peer
+
+
+@pytest.fixture(scope="session")
+def mcp_http() -> Iterator[HttpServer]:
+    """The MCP server of `mcp_tools` over streamable HTTP, one process for all tests that ask for it."""
+    from peers.mcp_servers import http_server  # only where mcp is installed
+
+    with http_server() as server:
+        yield server
