@@ -1,0 +1,93 @@
+"""The session of a root: what a handler was bound to, and what a workflow carried along from where it was started."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextvars import ContextVar
+from typing import Any
+
+from langfuse_integration import ambient, tracing
+from langfuse_integration.observation import Parent
+from langfuse_integration.session import Session
+
+from .private import own_callback_manager
+
+CARRIED = "langfuse_integration"
+
+_bound_handlers = 0
+_carried: ContextVar[Carried | None] = ContextVar("langfuse_integration_llamaindex_carried", default=None)
+
+
+def count(change: int) -> None:
+    """Note that there is one bound handler more or less: without any, nobody looks for them."""
+    global _bound_handlers
+    _bound_handlers = max(0, _bound_handlers + change)
+
+
+def bound(instance: Any) -> Session | None:
+    """Return the session of the handler that *instance*, or else `Settings`, has in its callback manager."""
+    if not _bound_handlers:
+        return None
+    from llama_index.core import Settings
+
+    for manager in (getattr(instance, "callback_manager", None), own_callback_manager(Settings)):
+        for handler in getattr(manager, "handlers", ()):
+            session = getattr(handler, "bound_session", None)
+            if isinstance(session, Session):
+                return session
+    return None
+
+
+class Carried:
+    """What a run of a workflow takes along: its session and the observation above it, as plain values.
+
+    A runtime may start the run in another context, thread or process than the one that asked for it.
+    """
+
+    __slots__ = ("exported", "origin", "session", "span", "started_ns", "trace")
+
+    def __init__(self, session: Session | None, trace: int, span: int, exported: bool) -> None:
+        self.session = self.origin = session
+        self.trace = trace
+        self.span = span
+        self.exported = exported
+        self.started_ns = 0
+
+    def above(self) -> Parent | None:
+        """Return the observation above, where the context itself does not tell."""
+        return self if self.span and ambient.current() is None else None
+
+
+def capture() -> dict[str, Any]:
+    """Return what is active here, as values that survive being written as JSON."""
+    above = ambient.current()
+    session, _ = tracing.store.resolve(above)
+    values: dict[str, Any] = {}
+    if session is not None:
+        values = {"session_id": session.session_id, "user_id": session.user_id}
+        values["tags"] = list(session.tags)
+        values["metadata"] = dict(session.metadata)
+    if above is not None:
+        values["parent"] = [f"{above.trace:032x}", f"{above.span:016x}", above.exported]
+    return {CARRIED: values} if values else {}
+
+
+def restore(context: Mapping[str, Any]) -> None:
+    """Take up what `capture` found, in the context of the run that is about to start."""
+    values = context.get(CARRIED)
+    _carried.set(_read(values) if isinstance(values, Mapping) else None)
+
+
+def _read(values: Mapping[str, Any]) -> Carried:
+    session = None
+    if values.get("session_id") or values.get("user_id"):
+        session = Session(
+            values.get("session_id"), values.get("user_id"), tags=values.get("tags"), metadata=values.get("metadata")
+        )
+    trace, span, exported = values.get("parent") or ("0", "0", True)
+    return Carried(session, int(trace, 16), int(span, 16), bool(exported))
+
+
+def carried() -> Carried | None:
+    """Return what the run around this line took along, or None."""
+    return _carried.get()

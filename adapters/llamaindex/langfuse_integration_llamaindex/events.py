@@ -1,0 +1,102 @@
+"""The event handler: what LlamaIndex tells about model calls and cancellations, by the id of the span that it is about."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from llama_index.core.instrumentation.event_handlers import BaseEventHandler
+from llama_index.core.instrumentation.events.exception import ExceptionEvent
+from llama_index.core.instrumentation.events.llm import (
+    LLMChatEndEvent,
+    LLMChatInProgressEvent,
+    LLMChatStartEvent,
+    LLMCompletionEndEvent,
+    LLMCompletionInProgressEvent,
+    LLMCompletionStartEvent,
+)
+
+from langfuse_integration.registry import Run
+from langfuse_integration.shield import shielded
+from langfuse_integration.tracing import registry
+
+from .generations import Call, announced
+from .places import folds
+from .private import SpanCancelled
+from .rows import Row
+
+_READING = shielded("reading an event of LlamaIndex")
+
+
+class EventHandler(BaseEventHandler):
+    """Takes the events of every dispatcher; most are of no use, since the spans tell the same."""
+
+    @classmethod
+    def class_name(cls) -> str:
+        """Return the name under which LlamaIndex lists it."""
+        return "LangfuseIntegrationEventHandler"
+
+    def handle(self, event: Any, **kwargs: Any) -> None:
+        """Hand an event to its reader."""
+        read = READERS.get(type(event))
+        if read is not None and event.span_id is not None:
+            with _READING:
+                read(event)
+
+
+def _start_chat(event: LLMChatStartEvent) -> None:
+    run = _around(event.span_id)
+    if run is not None:
+        run.state.start(run, event.span_id, event.messages, event.model_dict, event.additional_kwargs)
+
+
+def _start_completion(event: LLMCompletionStartEvent) -> None:
+    run = _around(event.span_id)
+    if run is not None:
+        run.state.start(run, event.span_id, event.prompt, event.model_dict, event.additional_kwargs)
+
+
+def _progress(event: LLMChatInProgressEvent | LLMCompletionInProgressEvent) -> None:
+    run = announced.get(event.span_id)
+    if run is not None:
+        run.state.token(run, event.response)
+
+
+def _end(event: LLMChatEndEvent | LLMCompletionEndEvent) -> None:
+    run = announced.get(event.span_id) or _around(event.span_id)
+    if run is not None:
+        run.state.end(run, event.span_id, event.response)
+
+
+def _error(event: ExceptionEvent) -> None:
+    run = announced.get(event.span_id)
+    if run is not None:
+        run.state.error(run, event.exception)
+
+
+def _cancelled(event: Any) -> None:
+    run = registry.get(event.span_id)
+    if run is not None and isinstance(run.state, Row):
+        run.state.cancel(run)
+
+
+def _around(span_id: str | None) -> Run | None:
+    """Return the open model call whose span, or a span folded into it, has this id."""
+    run = registry.get(span_id)
+    if run is None and span_id is not None:
+        fold = folds.get(span_id)
+        run = fold.run if fold is not None else None
+    return run if run is not None and isinstance(run.state, Call) else None
+
+
+READERS: dict[type, Callable[[Any], None]] = {
+    LLMChatStartEvent: _start_chat,
+    LLMCompletionStartEvent: _start_completion,
+    LLMChatInProgressEvent: _progress,
+    LLMCompletionInProgressEvent: _progress,
+    LLMChatEndEvent: _end,
+    LLMCompletionEndEvent: _end,
+    ExceptionEvent: _error,
+}
+if SpanCancelled is not None:
+    READERS[SpanCancelled] = _cancelled

@@ -1,0 +1,178 @@
+"""Which spans are a row, and which are plumbing: one table, by the base class and the method.
+
+A row that stands directly in a row of the same object is its twin (`retrieve` and `_retrieve`, `acall` and `call`):
+one real thing, one row. What no line names is plumbing if LlamaIndex made it, and a row if the application did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from enum import Enum
+from typing import Any, NamedTuple
+
+from langfuse_integration.observation import ObservationType
+
+from . import nodes, tools
+
+Arguments = Mapping[str, Any]
+Reader = Callable[[Any], Any]
+
+
+class Kind(Enum):
+    """How a span is treated; each has its opener in spans.py."""
+
+    ROW = "a row"
+    RUN = "a run of a workflow or an agent"
+    MODEL = "a model call, or what is around one"
+    CALLER = "a model call together with the tools that it asks for"
+    TOOL = "a tool call"
+    CHAT = "a turn of a chat engine"
+    WRITER = "the background end of a streamed turn"
+    PLUMBING = "no row"
+
+
+class Role(NamedTuple):
+    """How one kind of span is recorded.
+
+    Attributes:
+        kind: who treats it.
+        type: the observation's type in Langfuse.
+        read: makes the input from the call's arguments, on the application's thread: references only.
+        write: the same for the output, from the result.
+    """
+
+    kind: Kind
+    type: ObservationType = "chain"
+    read: Reader = dict
+    write: Reader = lambda result: result
+
+
+def first(*names: str) -> Reader:
+    """Return a reader of the first argument that is there."""
+
+    def read(arguments: Arguments) -> Any:
+        for name in names:
+            if arguments.get(name) is not None:
+                return arguments[name]
+        return None
+
+    return read
+
+
+def given(arguments: Arguments) -> dict[str, Any]:
+    """Return the arguments as a person passed them: without `self`, contexts and what was left out."""
+    shown = {key: value for key, value in arguments.items() if value is not None and key not in ("self", "ctx", "kwargs")}
+    extra = arguments.get("kwargs")
+    return {**shown, **extra} if isinstance(extra, Mapping) else shown
+
+
+def nothing(_: Any) -> Any:
+    """Return None: a row that is filled in later."""
+    return None
+
+
+def _rows(role: Role, *methods: str) -> dict[str, Role]:
+    """Return the table of methods, each sync and async, public and private."""
+    return {prefix + name: role for name in methods for prefix in ("", "a", "_", "_a")}
+
+
+_query = first("str_or_query_bundle", "query_bundle", "query", "query_str")
+
+PLUMBING = Role(Kind.PLUMBING)
+FUNCTION = Role(Kind.ROW, "span", given)
+RUN = Role(Kind.RUN)
+MODEL = Role(Kind.MODEL, "generation", nothing)
+CALLER = Role(Kind.CALLER, "chain", first("user_msg", "chat_history"))
+TOOL = Role(Kind.TOOL, "tool", tools.arguments, tools.outcome)
+EMBEDDING = Role(Kind.ROW, "embedding", first("query", "text", "texts", "queries", "img_file_path", "img_file_paths"), nodes.Vectors)
+RETRIEVAL = Role(Kind.ROW, "retriever", _query, nodes.found)
+RERANKING = Role(Kind.ROW, "chain", nodes.ranked, nodes.found)
+QUERY = Role(Kind.ROW, "chain", _query)
+SYNTHESIS = Role(Kind.ROW, "chain", nodes.synthesised)
+CHAT = Role(Kind.CHAT, "chain", first("message"))
+WRITER = Role(Kind.WRITER)
+INGESTION = Role(Kind.ROW, "chain", nodes.documents, nodes.listed)
+TRANSFORMATION = Role(Kind.ROW, "chain", nodes.documents, nodes.listed)
+SELECTION = Role(Kind.ROW, "chain", given)
+
+FAMILIES: dict[str, dict[str, Role]] = {
+    "Workflow": {"run": RUN},
+    "BaseLLM": {
+        **_rows(MODEL, "chat", "complete", "stream_chat", "stream_complete", "predict", "stream"),
+        **_rows(MODEL, "structured_predict", "stream_structured_predict"),
+        **_rows(CALLER, "predict_and_call"),
+    },
+    "MultiModalLLM": _rows(MODEL, "chat", "complete", "stream_chat", "stream_complete"),
+    "BasePydanticProgram": {"__call__": MODEL, **_rows(MODEL, "call", "stream_call")},
+    "BaseTool": {"__call__": TOOL, **_rows(TOOL, "call")},
+    "BaseEmbedding": _rows(
+        EMBEDDING,
+        *("get_query_embedding", "get_text_embedding", "get_text_embeddings", "get_text_embedding_batch"),
+        *("get_image_embedding", "get_image_embeddings", "get_image_embedding_batch"),
+    ),
+    "BaseSparseEmbedding": _rows(
+        EMBEDDING, "get_query_embedding", "get_text_embedding", "get_text_embeddings", "get_text_embedding_batch"
+    ),
+    "BaseRetriever": _rows(RETRIEVAL, "retrieve"),
+    "BaseImageRetriever": _rows(RETRIEVAL, "text_to_image_retrieve", "image_to_image_retrieve"),
+    "BaseQueryEngine": _rows(QUERY, "query"),
+    "BaseSynthesizer": _rows(SYNTHESIS, "synthesize", "get_response", "get_response_from_messages"),
+    "BaseChatEngine": _rows(CHAT, "chat", "stream_chat"),
+    "StreamingAgentChatResponse": _rows(WRITER, "write_response_to_history"),
+    "BaseNodePostprocessor": _rows(RERANKING, "postprocess_nodes"),
+    "IngestionPipeline": _rows(INGESTION, "run"),
+    "TransformComponent": {"__call__": TRANSFORMATION, **_rows(TRANSFORMATION, "call", "extract")},
+    "BaseSelector": _rows(SELECTION, "select"),
+    "BaseQuestionGenerator": _rows(SELECTION, "generate"),
+    "BaseQueryTransform": _rows(SELECTION, "run"),
+    "BaseOutputParser": {},
+    "BaseSQLParser": {},
+    "BaseLLMPredictor": {},
+}
+"""By the nearest base class of LlamaIndex: the methods that are rows. Its other methods are plumbing."""
+
+PLUMBING_FUNCTIONS = frozenset({"run_jobs", "run_jobs.<locals>.worker"})
+FRAMEWORK = ("llama_index.", "llama_index_instrumentation.", "workflows.")
+ROLES_LIMIT = 5_000
+_roles: dict[tuple[type, str], Role] = {}
+
+
+def role_of(instance: Any, name: str) -> Role:
+    """Return the role of a span.
+
+    Args:
+        instance: what the method was called on, or None for a function.
+        name: the span's id without its random part: `Class.method`, or a function's qualified name.
+    """
+    key = (type(instance), name)
+    known = _roles.get(key)
+    if known is None:
+        known = _found(instance, name)
+        if len(_roles) >= ROLES_LIMIT:  # classes made on the fly
+            _roles.clear()
+        _roles[key] = known
+    return known
+
+
+def _found(instance: Any, name: str) -> Role:
+    if instance is None:
+        return PLUMBING if name in PLUMBING_FUNCTIONS else FUNCTION
+    method = name.rpartition(".")[2]
+    for base in type(instance).__mro__:
+        rows = FAMILIES.get(base.__name__)
+        if rows is None or not base.__module__.startswith(FRAMEWORK):
+            continue
+        if method in rows:
+            return rows[method]
+        return PLUMBING if _of_framework(type(instance), method) else FUNCTION
+    return PLUMBING if _of_framework(type(instance), method) else FUNCTION
+
+
+def _of_framework(kind: type, method: str) -> bool:
+    """Return whether LlamaIndex itself made a span of this method, and not the application by decorating it."""
+    return any(method in vars(base) for base in kind.__mro__ if base.__module__.startswith(FRAMEWORK))
+
+
+def is_a(instance: Any, *names: str) -> bool:
+    """Return whether *instance* is of a class of LlamaIndex with one of these names, without importing it."""
+    return any(base.__name__ in names and base.__module__.startswith(FRAMEWORK) for base in type(instance).__mro__)

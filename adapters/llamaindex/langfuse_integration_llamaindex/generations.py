@@ -1,0 +1,305 @@
+"""Model calls: one row each, however many methods of however many wrappers one call goes through.
+
+`predict` calls `chat`, which calls `complete`; a structured model calls a program, which calls a tool-calling model.
+The outermost is the row. Its input, model and tokens come from LlamaIndex's events about it or about what is inside.
+"""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from collections.abc import AsyncIterator, Iterator, Mapping
+from functools import partial
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from langfuse_integration.registry import Run
+from langfuse_integration.shield import shielded
+from langfuse_integration.tracing import registry
+
+from . import models, rows
+from .folding import Kind, Role
+from .messages import Answer, Prompt
+from .places import Fold, Place, folds
+from .private import frame_of
+
+if TYPE_CHECKING:
+    from .agents import Think
+
+_ENDING_UNUSED = shielded("ending a stream that nobody read")
+STREAMS_LIMIT = 10_000
+FRAMES = 60
+
+
+class Call(rows.Row):
+    """The state of a model call.
+
+    Attributes:
+        think: the agent's step that it is the decision of, or None.
+        announced: the id of the outermost span that LlamaIndex sent a start event for.
+        claimed: whether a call inside of it has been folded into it.
+        streamed: whether it has returned a stream: then the events end it.
+        last, deltas: what a stream has given so far.
+    """
+
+    __slots__ = (
+        "announced",
+        "arguments",
+        "claimed",
+        "deltas",
+        "finalizer",
+        "first_ns",
+        "frame_key",
+        "last",
+        "streamed",
+        "think",
+    )
+
+    def __init__(self, role: Role, instance: Any, think: Think | None) -> None:
+        super().__init__(role, instance)
+        self.think = think
+        self.announced: str | None = None
+        self.claimed = self.streamed = False
+        self.last: Any = None
+        self.deltas: list[str] = []
+        self.first_ns = 0
+        self.finalizer: Any = None
+        self.frame_key = 0
+        self.arguments: Mapping[str, Any] = {}
+
+    # -- its span
+
+    def exit(self, run: Run, result: Any) -> None:
+        """End it, or wait for the stream that it returned."""
+        if is_stream(result):
+            self.streamed = True
+            _watch(run, result)
+            return
+        if self.last is None or not _is_response(self.last):
+            self.last = result
+        self._close(run, _output(result, self.last))
+
+    def drop(self, run: Run, error: BaseException) -> None:
+        """End it with its error, and with what had come until then."""
+        run.observation.fail(error)
+        self._close(run, self._partial())
+
+    # -- LlamaIndex's events
+
+    def start(self, run: Run, span_id: str, prompt: Any, described: Any, options: Mapping[str, Any]) -> None:
+        """Note what a model is asked; the outermost call's form counts."""
+        observation = run.observation
+        if self.announced is None:
+            self.announced = span_id
+            _announce(span_id, run)
+            tools = options.get("tools")
+            observation.input = Prompt(prompt, tools) if tools or not isinstance(prompt, str) else prompt
+        instance = self._innermost(span_id)
+        observation.name = type(instance).__name__
+        observation.model = models.model_of(instance, described) or observation.model
+        observation.model_parameters = models.parameters_of(instance, options)
+
+    def token(self, run: Run, response: Any) -> None:
+        """Note a piece of a streamed answer."""
+        self.last = response
+        delta = getattr(response, "delta", None)
+        if delta:
+            self.deltas.append(delta)
+            if not run.observation.first_token_ns:
+                run.observation.first_token()
+        elif not self.first_ns:
+            self.first_ns = run.observation.elapsed_to_wall()
+
+    def end(self, run: Run, span_id: str, response: Any) -> None:
+        """Note what a model answered; the end of a stream is the end of the row."""
+        if response is not None:
+            if self.last is None or span_id == self.announced or not models.reported(self.last):
+                self.last = response
+            self._note(run, response)
+        if self.streamed and span_id == self.announced:
+            self._close(run, self._partial())
+
+    def error(self, run: Run, error: BaseException) -> None:
+        """Note what broke a stream: an error, or that its reader left."""
+        if self.streamed:
+            run.observation.fail(error)
+            self._close(run, self._partial())
+
+    # -- the end
+
+    def unused(self, run: Run) -> None:
+        """End it when its stream is gone without an end: nobody began to read it, or its reader stopped."""
+        run.observation.cancel()
+        self._close(run, self._partial())
+
+    def _note(self, run: Run, response: Any) -> None:
+        observation = run.observation
+        observation.model = models.model_of(self.instance, None, response) or observation.model
+        if observation.usage_details is None or models.reported(response):
+            observation.usage_details = models.usage_of(response)
+
+    def _partial(self) -> Any:
+        return Answer(self.last, self.deltas) if self.last is not None else None
+
+    def _innermost(self, span_id: str) -> Any:
+        fold = folds.get(span_id)
+        return fold.instance if isinstance(fold, Inner) else self.instance
+
+    def _close(self, run: Run, output: Any) -> None:
+        if registry.close(run.key) is None:
+            return
+        _unwatch(run)
+        if self.announced is not None:
+            announced.pop(self.announced, None)
+        observation = run.observation
+        if self.first_ns and not observation.first_token_ns:
+            observation.first_token_ns = self.first_ns
+        if self.announced is None:
+            _describe_by_call(run, self)
+        if self.think is None:
+            observation.finish(output)
+        else:
+            observation.output = output
+            self.think.hold(observation)
+
+
+class Inner(Fold):
+    """A model call inside of a model call: the same real thing."""
+
+    __slots__ = ("instance",)
+
+    def __init__(self, run: Run, instance: Any) -> None:
+        super().__init__(run, run.key, in_model=True)
+        self.instance = instance
+
+    def exit(self, result: Any) -> None:
+        """Take over what it returned, when no event told."""
+        run = self.run
+        if run is not None and isinstance(run.state, Call) and run.state.last is None and _is_response(result):
+            run.state.last = result
+            run.state._note(run, result)
+
+
+def enter(id_: str, role: Role, instance: Any, place: Place, arguments: Mapping[str, Any]) -> None:
+    """Open the row of a model call, or fold it into the one that it is a part of."""
+    outer = _reading(place) or (place.run if place.run is not None and isinstance(place.run.state, Call) else None)
+    if outer is not None:
+        state: Call = outer.state
+        fold = place.fold
+        if outer is not place.run or (fold is not None and fold.in_model) or not state.claimed:
+            state.claimed = True
+            folds.open(id_, Inner(outer, instance))
+            return
+    fold = place.fold
+    think = fold.think if fold is not None else None
+    call = Call(role, instance, think)
+    call.arguments = arguments
+    run = rows.open_row(id_, place, type(instance).__name__, call, arguments)
+    if run is not None and think is not None:
+        think.decides(run.observation)
+
+
+announced: dict[str | None, Run] = {}
+"""By the id of the span whose events tell the input, the tokens and the end: the open model calls."""
+ANNOUNCED_LIMIT = 50_000
+
+
+def _announce(span_id: str, run: Run) -> None:
+    announced[span_id] = run
+    if len(announced) > ANNOUNCED_LIMIT:
+        announced.pop(next(iter(announced)), None)
+
+
+# -- streams
+
+
+_streams: dict[int, tuple[Any, Run]] = {}
+"""By the identity of its frame: the stream of an open model call. What a stream starts while it is read belongs to it."""
+
+
+def is_stream(result: Any) -> bool:
+    """Return whether a call returned something to iterate over, sync or async."""
+    return isinstance(result, (Iterator, AsyncIterator))
+
+
+def _watch(run: Run, stream: Any) -> None:
+    state: Call = run.state
+    try:
+        reference = weakref.ref(stream)
+        state.finalizer = weakref.finalize(stream, partial(_gone, run))
+    except TypeError:  # an iterator of the application's own that takes no weak references: its events end it
+        return
+    frame = frame_of(stream)
+    if frame is not None and len(_streams) < STREAMS_LIMIT:
+        state.frame_key = id(frame)
+        _streams[state.frame_key] = (reference, run)
+
+
+def _unwatch(run: Run) -> None:
+    state: Call = run.state
+    if state.finalizer is not None:
+        state.finalizer.detach()
+        state.finalizer = None
+    known = _streams.get(state.frame_key)
+    if known is not None and known[1] is run:  # a frame's identity is used again
+        _streams.pop(state.frame_key, None)
+
+
+def _gone(run: Run) -> None:
+    with _ENDING_UNUSED:
+        run.state.unused(run)
+
+
+def _reading(place: Place) -> Run | None:
+    """Return the model call whose stream is being read on this very stack, when the context does not tell.
+
+    Async streams of many models begin a sync one when they are first read: in the reader's context.
+    """
+    if not _streams:
+        return None
+    frame: FrameType | None = sys._getframe(1)
+    for _ in range(FRAMES):
+        if frame is None:
+            return None
+        known = _streams.get(id(frame))
+        if known is not None and frame_of(known[0]()) is frame:
+            return known[1] if registry.get(known[1].key) is known[1] else None
+        frame = frame.f_back
+    return None
+
+
+# -- without events
+
+
+def _describe_by_call(run: Run, state: Call) -> None:
+    """Fill in what no event told: a model whose methods lack LlamaIndex's decorators, or a program of another kind."""
+    observation = run.observation
+    if not _is_response(state.last) and not state.claimed and not _is_model(state):
+        observation.type = "chain"
+    arguments = state.arguments
+    prompt = arguments.get("messages") or arguments.get("prompt")
+    options = arguments.get("kwargs")
+    options = options if isinstance(options, Mapping) else {}
+    observation.input = Prompt(prompt, options.get("tools")) if isinstance(prompt, (list, tuple)) else prompt or dict(options)
+    if observation.type == "generation":
+        observation.model = models.model_of(state.instance, None, state.last) or observation.model
+        observation.model_parameters = models.parameters_of(state.instance, options)
+        if observation.usage_details is None and state.last is not None:
+            observation.usage_details = models.usage_of(state.last)
+
+
+def _is_model(state: Call) -> bool:
+    return state.role.kind is Kind.MODEL and hasattr(state.instance, "metadata")
+
+
+def _is_response(result: Any) -> bool:
+    return hasattr(result, "raw") and (hasattr(result, "message") or hasattr(result, "text"))
+
+
+def _output(result: Any, last: Any) -> Any:
+    """Return what a person reads as the answer: the object that was asked for, else the message, else the text."""
+    if _is_response(result):
+        return Answer(result)
+    if result is not None and not isinstance(result, str):
+        return result
+    return Answer(last) if _is_response(last) else result

@@ -1,0 +1,175 @@
+"""Chat messages as chat: OpenAI's form, which Langfuse shows as a conversation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from langfuse_integration import payload
+
+NOT_SHOWN = frozenset({"tool_calls", "tool_call_id", "name", "usage", "stop_reason", "thinking_delta", "images", "refusal"})
+"""Entries of a message's `additional_kwargs` that are shown elsewhere, or are of no use to a reader."""
+
+
+class Prompt:
+    """What a chat model was asked: messages, and the tools that it was offered."""
+
+    __slots__ = ("messages", "tools")
+
+    def __init__(self, messages: Any, tools: Any) -> None:
+        self.messages = messages
+        self.tools = tools
+
+
+class Answer:
+    """What a model answered.
+
+    Attributes:
+        response: a `ChatResponse` or `CompletionResponse`, or None when nothing came.
+        deltas: the pieces of a streamed text, for models whose last message does not hold all of it.
+    """
+
+    __slots__ = ("deltas", "response")
+
+    def __init__(self, response: Any, deltas: Sequence[str] = ()) -> None:
+        self.response = response
+        self.deltas = deltas
+
+
+# -- on the worker: plain values
+
+
+def plain(message: Any) -> dict[str, Any]:
+    """Return a `ChatMessage` in OpenAI's form; what that form does not know keeps LlamaIndex's names."""
+    extra = message.additional_kwargs or {}
+    calls = [*_calls(extra.get("tool_calls"))]
+    parts: list[Any] = []
+    for block in message.blocks:
+        if getattr(block, "block_type", None) == "tool_call":
+            calls.append(_call(block.tool_call_id, block.tool_name, block.tool_kwargs))
+        else:
+            parts.append(_part(block))
+    entries: dict[str, Any] = {"role": getattr(message.role, "value", message.role), "content": _content(parts)}
+    if calls:
+        entries["tool_calls"] = _distinct(calls)
+    for name in ("tool_call_id", "name", "refusal"):
+        if extra.get(name) is not None:
+            entries[name] = extra[name]
+    rest = {key: value for key, value in extra.items() if key not in NOT_SHOWN and value is not None}
+    if rest:
+        entries["additional_kwargs"] = rest
+    return entries
+
+
+def _content(parts: list[Any]) -> Any:
+    if not parts:
+        return None
+    if all(part["type"] == "text" for part in parts):
+        return "\n".join(part["text"] for part in parts)
+    return parts
+
+
+def _part(block: Any) -> dict[str, Any]:
+    kind = getattr(block, "block_type", type(block).__name__)
+    if kind == "text":
+        return {"type": "text", "text": block.text}
+    if kind == "thinking":
+        return {"type": "thinking", "thinking": block.content}
+    if kind in ("image", "audio", "video", "document"):
+        return _media(kind, block)
+    fields = getattr(type(block), "model_fields", {})
+    return {"type": kind, **{name: getattr(block, name, None) for name in fields if name != "block_type"}}
+
+
+def _media(kind: str, block: Any) -> dict[str, Any]:
+    """Return a line about media: where it is, or how much of what; never its bytes."""
+    entries: dict[str, Any] = {"type": kind}
+    for name in ("url", "path", "title"):
+        value = getattr(block, name, None)
+        if value is not None:
+            text = str(value)
+            entries[name] = text if not text.startswith("data:") else text.partition(",")[0]
+    mime = getattr(block, f"{kind}_mimetype", None) or getattr(block, "format", None)
+    if mime:
+        entries["mime_type"] = mime
+    data = getattr(block, "data", None) if kind == "document" else getattr(block, kind, None)
+    if isinstance(data, (bytes, bytearray)):
+        entries["size_bytes"] = len(data)
+    return entries
+
+
+def _calls(given: Any) -> list[dict[str, Any]]:
+    """Return the tool calls that an integration keeps in `additional_kwargs`, in any of the forms in use."""
+    made = []
+    for call in given if isinstance(given, (list, tuple)) else ():
+        function = _get(call, "function")
+        source = function if function is not None else call
+        name = _get(source, "name") or _get(source, "tool_name")
+        arguments = next((found for key in ("arguments", "input", "tool_kwargs", "args") if (found := _get(source, key)) is not None), None)
+        call_id = _get(call, "id") or _get(call, "tool_id") or _get(call, "call_id")
+        made.append(_call(call_id, name, arguments))
+    return made
+
+
+def _call(call_id: Any, name: Any, arguments: Any) -> dict[str, Any]:
+    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+def _distinct(calls: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Drop repetitions: some integrations keep a call both as a block and in `additional_kwargs`."""
+    kept: dict[Any, dict[str, Any]] = {}
+    for index, call in enumerate(calls):
+        kept[call["id"] or index] = call
+    return list(kept.values())
+
+
+def _get(value: Any, key: str) -> Any:
+    return value.get(key) if isinstance(value, Mapping) else getattr(value, key, None)
+
+
+def _prompt(prompt: Prompt) -> Any:
+    return {"messages": prompt.messages, "tools": prompt.tools} if prompt.tools else prompt.messages
+
+
+def _answer(answer: Answer) -> Any:
+    response, deltas = answer.response, answer.deltas
+    message = getattr(response, "message", None)
+    if message is None:
+        text = getattr(response, "text", None)
+        streamed = "".join(deltas)
+        return streamed if len(streamed) > len(text or "") else text
+    entries = plain(message)
+    if entries["content"] is None and "refusal" not in entries:
+        refusal = _refusal(getattr(response, "raw", None))
+        if refusal:
+            entries["refusal"] = refusal
+    if deltas and _shorter(entries["content"], deltas):
+        thinking = entries["content"] if isinstance(entries["content"], list) else []
+        kept = [part for part in thinking if part["type"] != "text"]
+        text = "".join(deltas)
+        entries["content"] = [*kept, {"type": "text", "text": text}] if kept else text
+    return entries
+
+
+def _refusal(raw: Any) -> Any:
+    """Return OpenAI's refusal, which LlamaIndex leaves in the raw response."""
+    choices = _get(raw, "choices")
+    return _get(_get(choices[0], "message"), "refusal") if isinstance(choices, list) and choices else None
+
+
+def _shorter(content: Any, deltas: Sequence[str]) -> bool:
+    """Return whether a streamed message holds less text than came in pieces: some models' last one is not the whole."""
+    if isinstance(content, list):
+        content = "".join(part.get("text") or "" for part in content if part["type"] == "text")
+    return len(content or "") < sum(map(len, deltas))
+
+
+def register() -> None:
+    """Tell the worker how to write messages; each is written once, however many calls repeat it."""
+    from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse
+
+    payload.register(ChatMessage, plain, immutable=True)
+    payload.register(Prompt, _prompt)
+    payload.register(Answer, _answer)
+    payload.register(ChatResponse, lambda response: plain(response.message))
+    payload.register(CompletionResponse, lambda response: response.text)

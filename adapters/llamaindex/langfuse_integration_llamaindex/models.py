@@ -1,0 +1,215 @@
+"""What is known of a model call: model, parameters and tokens, one reader per aspect.
+
+The raw answer is whatever the provider's client returned: an object, a dict, a text or nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+PARAMETERS = (
+    "temperature", "max_tokens", "max_output_tokens", "max_completion_tokens", "max_new_tokens", "num_predict", "top_p",
+    "top_k", "frequency_penalty", "presence_penalty", "seed", "stop", "stop_sequences", "reasoning_effort",
+    "reasoning_options", "thinking_dict", "thinking_config", "service_tier", "json_mode", "logprobs",
+    "generate_kwargs", "generation_config", "additional_kwargs",
+)  # fmt: skip
+"""What a model object is asked for: settings of generation, never addresses, keys or headers."""
+NESTED = ("additional_kwargs", "generate_kwargs", "generation_config", "model_kwargs")
+NO_PARAMETERS = frozenset({"messages", "tools", "formatted", "prompt", "extra_headers", "headers", "api_key", "timeout"})
+UNKNOWN = frozenset({"", "unknown"})
+
+INPUT = ("input_tokens", "prompt_tokens", "inputTokens", "prompt_token_count", "prompt_eval_count", "promptTokens")
+OUTPUT = ("output_tokens", "completion_tokens", "outputTokens", "candidates_token_count", "eval_count", "completionTokens")
+TOTAL = ("total_tokens", "totalTokens", "total_token_count")
+
+
+class Lazy(Mapping[str, Any]):
+    """A mapping that is made when it is first looked at: on the worker."""
+
+    __slots__ = ("_made", "_make")
+
+    def __init__(self, make: Callable[[], dict[str, Any]]) -> None:
+        self._make: Callable[[], dict[str, Any]] | None = make
+        self._made: dict[str, Any] = {}
+
+    def _entries(self) -> dict[str, Any]:
+        make, self._make = self._make, None
+        if make is not None:
+            self._made = make()
+        return self._made
+
+    def __getitem__(self, key: str) -> Any:
+        return self._entries()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries())
+
+    def __len__(self) -> int:
+        return len(self._entries())
+
+
+def get(value: Any, *keys: str) -> Any:
+    """Return the first of the entries or attributes *keys* that *value* has and that is not None."""
+    if value is None or isinstance(value, (str, bytes, int, float)):
+        return None
+    for key in keys:
+        found = value.get(key) if isinstance(value, Mapping) else getattr(value, key, None)
+        if found is not None:
+            return found
+    return None
+
+
+# -- the model
+
+
+def model_of(instance: Any, described: Any, response: Any = None) -> str | None:
+    """Return the model's name: the one that answered, else the one that was asked.
+
+    Args:
+        instance: the model object.
+        described: LlamaIndex's own description of it (`model_dict`), or None.
+        response: the answer, or None while there is none.
+    """
+    raw = get(response, "raw")
+    for name in (get(raw, "model"), get(get(raw, "response"), "model"), get(described, "model_name", "model")):
+        if isinstance(name, str) and name not in UNKNOWN:
+            return name
+    name = get(instance, "model", "model_name", "model_id")
+    return name if isinstance(name, str) and name not in UNKNOWN else None
+
+
+# -- the parameters
+
+
+def parameters_of(instance: Any, options: Mapping[str, Any] | None) -> Lazy:
+    """Return how the model was set, and the options of the call; read when they are written.
+
+    Args:
+        instance: the model object; its settings are taken as they are when the row is written.
+        options: what was passed with the call.
+    """
+    return Lazy(lambda: dict(_parameters(instance, options or {})))
+
+
+def _parameters(instance: Any, options: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name in PARAMETERS:
+        value = getattr(instance, name, None)
+        if name in NESTED:
+            yield from _simple(value)
+        elif _plain(value):
+            yield name, value
+    yield from _simple(options)
+
+
+def _simple(options: Any) -> Iterator[tuple[str, Any]]:
+    for name, value in options.items() if isinstance(options, Mapping) else ():
+        if name not in NO_PARAMETERS and _plain(value):
+            yield str(name), value
+
+
+def _plain(value: Any) -> bool:
+    if value is None or value == {}:
+        return False
+    if isinstance(value, Mapping):
+        return all(_plain(inner) or inner is None for inner in value.values())
+    if isinstance(value, (list, tuple)):
+        return all(_plain(inner) for inner in value)
+    return isinstance(value, (str, int, float, bool))
+
+
+# -- the tokens
+
+
+def usage_of(response: Any) -> Lazy | None:
+    """Return the tokens of an answer in disjoint buckets, read when they are written; None without an answer."""
+    return Lazy(lambda: _usage(response)) if response is not None else None
+
+
+def reported(response: Any) -> bool:
+    """Return whether an answer says anything about tokens."""
+    return any(True for _ in _reports(response))
+
+
+def _usage(response: Any) -> dict[str, Any]:
+    for report in _reports(response):
+        found = buckets(report)
+        if found:
+            return found
+    return {}
+
+
+def _reports(response: Any) -> Iterator[Any]:
+    """Yield where integrations keep the tokens, the provider's own report first."""
+    raw = get(response, "raw")
+    extra = get(response, "additional_kwargs")
+    places = (
+        get(raw, "usage", "usage_metadata", "usageMetadata"),
+        get(get(raw, "response"), "usage"),
+        get(get(raw, "meta"), "tokens", "billed_units"),
+        get(extra, "usage"),
+        get(get(get(response, "message"), "additional_kwargs"), "usage"),
+        extra,
+        raw,
+    )
+    for place in places:
+        if _number(get(place, *INPUT)) is not None or _number(get(place, *OUTPUT)) is not None:
+            yield place
+
+
+def buckets(report: Any) -> dict[str, int]:
+    """Return a provider's report of tokens in disjoint buckets.
+
+    OpenAI and Google count cached and reasoning tokens into the totals; Anthropic and Bedrock count the cached ones
+    beside them. Langfuse adds the buckets up, so each token is in one of them.
+    """
+    read = _number(get(report, *INPUT))
+    written = _number(get(report, *OUTPUT))
+    total = _number(get(report, *TOTAL))
+    found: dict[str, int] = {}
+    inside = _inside(report)
+    outside = _outside(report)
+    cached = min(inside, read) if read is not None else inside
+    if read is not None:
+        found["input"] = read - cached
+    if cached:
+        found["input_cached_tokens"] = cached
+    found.update(outside)
+    reasoning = _reasoning(report)
+    thoughts = _number(get(report, "thoughts_token_count"))
+    if written is not None:
+        counted = min(reasoning, written)
+        found["output"] = written - counted
+        if counted:
+            found["output_reasoning_tokens"] = counted
+    if thoughts:
+        found["output_reasoning_tokens"] = thoughts
+    if not found and total is not None:
+        found["total"] = total
+    return found
+
+
+def _inside(report: Any) -> int:
+    """Return the cached tokens that are a part of the input."""
+    details = get(report, "prompt_tokens_details", "input_tokens_details")
+    return _number(get(details, "cached_tokens")) or _number(get(report, "cached_content_token_count")) or 0
+
+
+def _outside(report: Any) -> dict[str, int]:
+    """Return the cached tokens that are counted beside the input."""
+    names = (
+        ("input_cached_tokens", ("cache_read_input_tokens", "cacheReadInputTokens")),
+        ("input_cache_creation", ("cache_creation_input_tokens", "cacheWriteInputTokens")),
+    )
+    return {bucket: number for bucket, keys in names if (number := _number(get(report, *keys)))}
+
+
+def _reasoning(report: Any) -> int:
+    details = get(report, "completion_tokens_details", "output_tokens_details")
+    return _number(get(details, "reasoning_tokens")) or 0
+
+
+def _number(value: Any) -> int | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0 or value != int(value):
+        return None
+    return int(value)

@@ -1,0 +1,179 @@
+"""Nodes, documents, queries and responses as a person reads them: text with its score and source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from langfuse_integration import payload
+
+SOURCE_KEYS = ("file_path", "file_name", "url", "source", "title")
+"""Metadata that tells where a node came from, the most telling first."""
+
+
+class Noted:
+    """A node as it was when it came by: rerankers change scores, and sentence windows texts, in place."""
+
+    __slots__ = ("node", "score", "text")
+
+    def __init__(self, found: Any) -> None:
+        node = getattr(found, "node", found)
+        self.node = node
+        self.score = getattr(found, "score", None)
+        self.text: str | None = text_of(node)
+
+
+class Vectors:
+    """The result of an embedding call: vectors are not for reading, their number and size are."""
+
+    __slots__ = ("result",)
+
+    def __init__(self, result: Any) -> None:
+        self.result = result
+
+
+class Question:
+    """What goes into a step that has nodes: the question, and the nodes as they were."""
+
+    __slots__ = ("nodes", "query")
+
+    def __init__(self, query: Any, nodes: Any) -> None:
+        self.query = query
+        self.nodes = nodes
+
+
+# -- on the application's thread: references
+
+
+def text_of(node: Any) -> str | None:
+    """Return a node's text without its metadata, or None when it has none."""
+    resource = getattr(node, "text_resource", None)
+    if resource is not None:
+        return getattr(resource, "text", None)
+    text = getattr(node, "text", None)
+    return text if isinstance(text, str) else None
+
+
+def found(result: Any) -> Any:
+    """Return the nodes of a retrieval or reranking as they are now."""
+    return [Noted(node) for node in result] if isinstance(result, (list, tuple)) else result
+
+
+def ranked(arguments: Mapping[str, Any]) -> Question:
+    """Return what a postprocessor got."""
+    return Question(arguments.get("query_bundle"), found(arguments.get("nodes")))
+
+
+def synthesised(arguments: Mapping[str, Any]) -> Question:
+    """Return what a synthesiser got: the question with nodes, or with texts."""
+    nodes = arguments.get("nodes")
+    if nodes is None:
+        nodes = arguments.get("text_chunks") or arguments.get("message_chunks")
+        return Question(arguments.get("query_str"), nodes)
+    return Question(arguments.get("query"), found(nodes))
+
+
+def documents(arguments: Mapping[str, Any]) -> Any:
+    """Return what a transformation or a pipeline got."""
+    for name in ("documents", "nodes"):
+        if arguments.get(name) is not None:
+            return listed(arguments[name])
+    return None
+
+
+def listed(result: Any) -> Any:
+    """Return documents or nodes by reference, in a list of their own."""
+    return list(result) if isinstance(result, (list, tuple)) else result
+
+
+# -- on the worker: plain values
+
+
+def _noted(noted: Noted) -> dict[str, Any]:
+    return plain(noted.node, noted.text, noted.score)
+
+
+def _scored(found: Any) -> dict[str, Any]:
+    return plain(found.node, text_of(found.node), found.score)
+
+
+def plain(node: Any, text: str | None, score: Any = None) -> dict[str, Any]:
+    """Return a node as plain values: text, score, source, id and metadata; no embedding."""
+    entries: dict[str, Any] = {"text": text if text is not None else _other(node)}
+    if score is not None:
+        entries["score"] = score
+    metadata = getattr(node, "metadata", None) or {}
+    source = next((metadata[key] for key in SOURCE_KEYS if metadata.get(key)), None)
+    if source is None:
+        source = getattr(node, "ref_doc_id", None)
+    if source is not None:
+        entries["source"] = source
+    entries["id"] = getattr(node, "node_id", None)
+    if metadata:
+        entries["metadata"] = metadata
+    return entries
+
+
+def _other(node: Any) -> str:
+    """Return a line for a node without text, such as an image."""
+    for name in ("image_url", "image_path", "url", "path"):
+        if getattr(node, name, None):
+            return f"<{type(node).__name__} {getattr(node, name)}>"
+    return f"<{type(node).__name__}>"
+
+
+def _vectors(vectors: Vectors) -> Any:
+    result = vectors.result
+    if not isinstance(result, (list, tuple, dict)):
+        return None
+    many = isinstance(result, (list, tuple)) and bool(result) and isinstance(result[0], (list, tuple, dict))
+    one: Any = result[0] if many else result
+    return {"embeddings": len(result) if many else 1, "dimensions": len(one)}
+
+
+def _question(question: Question) -> dict[str, Any]:
+    return {"query": question.query, "nodes": question.nodes}
+
+
+def _bundle(bundle: Any) -> Any:
+    image = getattr(bundle, "image_path", None)
+    return {"query": bundle.query_str, "image": image} if image else bundle.query_str
+
+
+def _response(response: Any) -> Any:
+    return response.response
+
+
+def _streamed(response: Any) -> Any:
+    return response.response_txt
+
+
+def _chatted(response: Any) -> Any:
+    return getattr(response, "unformatted_response", "") or response.response
+
+
+def register() -> None:
+    """Tell the worker how to write what LlamaIndex calls nodes, queries and responses."""
+    from llama_index.core.base.response.schema import (
+        AsyncStreamingResponse,
+        PydanticResponse,
+        Response,
+        StreamingResponse,
+    )
+    from llama_index.core.chat_engine.types import AgentChatResponse, StreamingAgentChatResponse
+    from llama_index.core.schema import BaseNode, NodeWithScore, QueryBundle
+
+    payload.register(Noted, _noted)
+    payload.register(Vectors, _vectors)
+    payload.register(Question, _question)
+    payload.register(NodeWithScore, _scored)
+    payload.register(BaseNode, lambda node: plain(node, text_of(node)))
+    payload.register(QueryBundle, _bundle)
+    payload.register(Response, _response)
+    payload.register(PydanticResponse, _response)
+    payload.register(StreamingResponse, _streamed)
+    payload.register(AsyncStreamingResponse, _streamed)
+    payload.register(AgentChatResponse, _response)
+    payload.register(StreamingAgentChatResponse, _chatted)
+
+

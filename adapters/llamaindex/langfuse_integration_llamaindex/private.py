@@ -1,0 +1,75 @@
+"""The one place for private names of LlamaIndex and its workflows, each looked for, with what happens without it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from types import FrameType
+from typing import Any
+
+from llama_index.core.instrumentation import get_dispatcher
+from llama_index.core.instrumentation.dispatcher import Dispatcher
+from llama_index.core.instrumentation.span import active_span_id
+from llama_index.core.workflow.handler import WorkflowHandler
+
+__all__ = ["RUN_STAYS_ACTIVE", "SpanCancelled", "active_span_id", "frame_of", "own_callback_manager", "root", "waits"]
+
+RUN_STAYS_ACTIVE = issubclass(WorkflowHandler, asyncio.Future)
+"""Whether a run stays the active span of whoever started it, after `run()` has returned.
+
+So it is where `run()` returns a future (llama-index-workflows before 2.12): the dispatcher resets the active span in a
+copy of the context, which changes nothing. What the caller starts next must not count as a part of that run.
+"""
+
+_WRAPPER = "async_wrapper"
+_WAITING = "captured_waiting"
+_FRAMES = 12
+
+
+def _span_cancelled() -> type | None:
+    try:
+        from workflows.runtime.types.step_function import SpanCancelledEvent
+    except ImportError:
+        return None
+    return SpanCancelledEvent
+
+
+SpanCancelled = _span_cancelled()
+"""The event of a step or run that was cancelled and still exits cleanly; None before llama-index-workflows 2.14."""
+
+
+def root() -> Dispatcher:
+    """Return the dispatcher that every other one hands its spans and events to."""
+    return get_dispatcher("root")
+
+
+def waits() -> bool:
+    """Return whether the step whose span exits right now only waits for an event, and will run again.
+
+    To be called from a span handler. The runtime keeps the exception that says so in a variable of the function that
+    the span is around (llama-index-workflows 2.14 to 2.26). Without it a waiting step is taken for a finished one.
+    """
+    frame: FrameType | None = sys._getframe(1)
+    for _ in range(_FRAMES):
+        frame = frame.f_back if frame is not None else None
+        if frame is None:
+            return False
+        if frame.f_code.co_name != _WRAPPER:
+            continue
+        function = frame.f_locals.get("func")
+        names = getattr(getattr(function, "__code__", None), "co_freevars", ())
+        if _WAITING not in names:
+            return False
+        cell = function.__closure__[names.index(_WAITING)]  # type: ignore[union-attr]
+        return cell.cell_contents is not None
+    return False
+
+
+def frame_of(generator: Any) -> FrameType | None:
+    """Return the frame of a generator, sync or async, that has not ended; None for anything else."""
+    return getattr(generator, "gi_frame", None) or getattr(generator, "ag_frame", None)
+
+
+def own_callback_manager(settings: Any) -> Any:
+    """Return the callback manager that was set on *settings*, without making one."""
+    return getattr(settings, "_callback_manager", None)

@@ -1,0 +1,96 @@
+"""Rows: what is kept of an open one, and how it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+from langfuse_integration.registry import Run
+from langfuse_integration.tracing import open_run, registry
+
+from . import bindings
+from .folding import Role
+from .places import Place
+
+
+class Row:
+    """The state of an open row; subclasses know what is special about theirs.
+
+    Attributes:
+        role: how it is recorded.
+        instance: the object whose method it is, or None.
+    """
+
+    __slots__ = ("instance", "role")
+
+    def __init__(self, role: Role, instance: Any) -> None:
+        self.role = role
+        self.instance = instance
+
+    def exit(self, run: Run, result: Any) -> None:
+        """End the row with what the call returned."""
+        finish(run.key, self.role.write(result) if result is not None else None)
+
+    def drop(self, run: Run, error: BaseException) -> None:
+        """End the row with what the call raised."""
+        fail(run.key, error)
+
+    def cancel(self, run: Run) -> None:
+        """Note that the runtime cancelled the call, which then ends cleanly."""
+        run.observation.cancel()
+
+
+def open_row(
+    id_: Hashable,
+    place: Place,
+    name: str,
+    state: Row,
+    arguments: Mapping[str, Any],
+    metadata: dict[str, Any] | None = None,
+) -> Run | None:
+    """Open the row of a span; None when it is open already."""
+    role = state.role
+    carried = bindings.carried() if place.run is None else None
+    return open_run(
+        id_,
+        place.key,
+        name,
+        role.type,
+        input=role.read(arguments),
+        metadata=metadata,
+        session=bindings.bound(state.instance) if place.run is None else None,
+        suggested=carried.session if carried is not None else None,
+        above=carried.above() if carried is not None else None,
+        state=state,
+    )
+
+
+def finish(key: Hashable, output: Any = None) -> Run | None:
+    """End a row with its output, unless it has ended."""
+    run = registry.close(key)
+    if run is not None:
+        run.observation.finish(output)
+    return run
+
+
+def fail(key: Hashable, error: BaseException, output: Any = None) -> Run | None:
+    """End a row with its error, unless it has ended."""
+    run = registry.close(key)
+    if run is not None:
+        run.observation.fail(error)
+        run.observation.finish(output)
+    return run
+
+
+def cancel(key: Hashable, output: Any = None) -> Run | None:
+    """End a row as cancelled, unless it has ended."""
+    run = registry.close(key)
+    if run is not None:
+        run.observation.cancel()
+        run.observation.finish(output)
+    return run
+
+
+def name_of(instance: Any, id_name: str) -> str:
+    """Return a row's name: the class of the object, or a function's own name."""
+    return type(instance).__name__ if instance is not None else id_name.rpartition("<locals>.")[2]

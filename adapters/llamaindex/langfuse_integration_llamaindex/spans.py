@@ -1,0 +1,239 @@
+"""The span handler: each span finds its role, and its role's opener."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from llama_index.core.instrumentation.span import BaseSpan
+from llama_index.core.instrumentation.span_handlers import BaseSpanHandler
+
+from langfuse_integration.shield import shielded
+from langfuse_integration.tracing import registry
+
+from . import agents, bindings, chats, folding, generations, rows, streams, tools
+from .folding import Kind, Role
+from .places import Fold, Place, folds
+
+_STARTING = shielded("starting an observation of LlamaIndex")
+_ENDING = shielded("ending an observation of LlamaIndex")
+_FAILING = shielded("ending a failed observation of LlamaIndex")
+_CARRYING = shielded("carrying a session into a workflow")
+_ID_LENGTH = 37
+"""Characters of the random part of a span's id, with its hyphen."""
+
+Arguments = Mapping[str, Any]
+
+
+class SpanHandler(BaseSpanHandler[BaseSpan]):
+    """Takes the spans of every dispatcher. The base class's own bookkeeping is left alone: it is one of a kind, with locks.
+
+    LlamaIndex swallows whatever a handler raises, without a word: so ours is logged here.
+    """
+
+    def span_enter(
+        self,
+        id_: str,
+        bound_args: inspect.BoundArguments,
+        instance: Any = None,
+        parent_id: str | None = None,
+        tags: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Open the row or the fold of a span."""
+        with _STARTING:
+            enter(id_, bound_args.arguments, instance, parent_id)
+
+    def span_exit(
+        self,
+        id_: str,
+        bound_args: inspect.BoundArguments,
+        instance: Any = None,
+        result: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """End what a span opened, with its result."""
+        with _ENDING:
+            exit_(id_, result)
+
+    def span_drop(
+        self,
+        id_: str,
+        bound_args: inspect.BoundArguments,
+        instance: Any = None,
+        err: BaseException | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """End what a span opened, with what was raised."""
+        with _FAILING:
+            drop(id_, err if err is not None else RuntimeError("dropped"))
+
+    def capture_propagation_context(self) -> dict[str, Any]:
+        """Tell a workflow that is about to start what it should take along."""
+        with _CARRYING:
+            return bindings.capture()
+        return {}
+
+    def restore_propagation_context(self, context: dict[str, Any]) -> None:
+        """Take up in a workflow's own context what it took along."""
+        with _CARRYING:
+            bindings.restore(context)
+
+    def new_span(self, *args: Any, **kwargs: Any) -> BaseSpan | None:
+        """Return None: the spans are kept elsewhere."""
+        return None
+
+    def prepare_to_exit_span(self, *args: Any, **kwargs: Any) -> BaseSpan | None:
+        """Return None: the spans are kept elsewhere."""
+        return None
+
+    def prepare_to_drop_span(self, *args: Any, **kwargs: Any) -> BaseSpan | None:
+        """Return None: the spans are kept elsewhere."""
+        return None
+
+
+# -- starts
+
+
+def enter(id_: str, arguments: Arguments, instance: Any, parent_id: str | None) -> None:
+    """Open the row of a span, or fold it."""
+    name = id_[:-_ID_LENGTH]
+    place = Place(parent_id)
+    above = place.run
+    if above is not None and place.fold is None and type(above.state) is agents.WorkflowRun:
+        if instance is None:
+            agents.enter_step(id_, name, place, arguments)
+            return
+        place.lift()  # nothing but steps runs directly in a run: this is what its starter did next
+    role = folding.role_of(instance, name)
+    OPENERS[role.kind](id_, name, role, instance, place, arguments)
+
+
+def _enter_row(id_: str, name: str, role: Role, instance: Any, place: Place, arguments: Arguments) -> None:
+    above = place.run
+    if above is not None and instance is not None and above.state.instance is instance and above.state.role.type == role.type:
+        _fold(id_, place)
+        return
+    rows.open_row(id_, place, rows.name_of(instance, name), rows.Row(role, instance), arguments)
+
+
+def _enter_run(id_: str, name: str, role: Role, instance: Any, place: Place, arguments: Arguments) -> None:
+    agents.enter_run(id_, instance, place, arguments)
+
+
+def _enter_model(id_: str, name: str, role: Role, instance: Any, place: Place, arguments: Arguments) -> None:
+    generations.enter(id_, role, instance, place, arguments)
+
+
+def _enter_caller(id_: str, name: str, role: Role, instance: Any, place: Place, arguments: Arguments) -> None:
+    if place.run is not None and isinstance(place.run.state, generations.Call):
+        _fold(id_, place)
+        return
+    rows.open_row(id_, place, name, rows.Row(role, instance), arguments)
+
+
+def _enter_tool(id_: str, name: str, role: Role, instance: Any, place: Place, arguments: Arguments) -> None:
+    above = place.run
+    state = above.state if above is not None else None
+    if isinstance(state, agents.Act) and not state.claimed:
+        state.claimed = True
+        folds.open(id_, ToolOfAct(above, above.key if above is not None else None))
+    elif isinstance(state, generations.Call):  # the "tool" of a structured answer only builds the object
+        _fold(id_, place)
+    elif isinstance(state, Tool) and (state.instance is instance or state.inner is instance):
+        _fold(id_, place)
+    else:
+        rows.open_row(id_, place, tools.name_of(instance), Tool(role, instance), arguments)
+
+
+def _enter_chat(id_: str, name: str, role: Role, instance: Any, place: Place, arguments: Arguments) -> None:
+    above = place.run
+    if above is not None and above.state.instance is instance:
+        _fold(id_, place)
+        return
+    rows.open_row(id_, place, rows.name_of(instance, name), chats.Turn(role, instance), arguments)
+
+
+def _enter_writer(id_: str, name: str, role: Role, instance: Any, place: Place, arguments: Arguments) -> None:
+    folds.open(id_, chats.Writer(place.run, place.key, instance))
+
+
+def _enter_plumbing(id_: str, name: str, role: Role, instance: Any, place: Place, arguments: Arguments) -> None:
+    _fold(id_, place)
+
+
+OPENERS: dict[Kind, Callable[[str, str, Role, Any, Place, Arguments], None]] = {
+    Kind.ROW: _enter_row,
+    Kind.RUN: _enter_run,
+    Kind.MODEL: _enter_model,
+    Kind.CALLER: _enter_caller,
+    Kind.TOOL: _enter_tool,
+    Kind.CHAT: _enter_chat,
+    Kind.WRITER: _enter_writer,
+    Kind.PLUMBING: _enter_plumbing,
+}
+
+
+def _fold(id_: str, place: Place) -> None:
+    above = place.fold
+    if above is None:
+        folds.open(id_, Fold(place.run, place.key))
+    else:
+        folds.open(id_, Fold(place.run, place.key, above.think, in_model=above.in_model))
+
+
+class Tool(rows.Row):
+    """The state of a tool call that no agent asked for."""
+
+    __slots__ = ()
+
+    @property
+    def inner(self) -> Any:
+        """The tool that an adapter for async use calls."""
+        return getattr(self.instance, "base_tool", None)
+
+    def exit(self, run: Any, result: Any) -> None:
+        """End the call; an error that the tool answered with is the row's."""
+        tools.note_failure(run.observation, result)
+        super().exit(run, result)
+
+
+class ToolOfAct(Fold):
+    """A tool's own span, folded into the act: it only tells what was raised."""
+
+    __slots__ = ()
+
+    def drop(self, error: BaseException) -> None:
+        """Tell the act, which goes on with a text about it."""
+        if self.run is not None:
+            self.run.state.error = error
+
+
+# -- ends
+
+
+def exit_(id_: str, result: Any) -> None:
+    """End the row or the fold of a span."""
+    fold = folds.close(id_)
+    if fold is not None:
+        fold.exit(result)
+        return
+    run = registry.get(id_)
+    if run is None:
+        return
+    if streams.is_streamed(result):
+        streams.keep_open(run, result)
+    else:
+        run.state.exit(run, result)
+
+
+def drop(id_: str, error: BaseException) -> None:
+    """End the row or the fold of a span that failed."""
+    fold = folds.close(id_)
+    if fold is not None:
+        fold.drop(error)
+        return
+    run = registry.get(id_)
+    if run is not None:
+        run.state.drop(run, error)

@@ -1,0 +1,96 @@
+"""Tool calls: their arguments as JSON, their outcome as the value that came out or the text that the model saw."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from langfuse_integration import payload
+from langfuse_integration.observation import Observation, describe
+
+CALLERS_OWN = frozenset({"ctx", "self"})
+READABLE = (str, int, float, bool, dict, list, tuple)
+
+
+class Outcome:
+    """A `ToolOutput` by reference."""
+
+    __slots__ = ("output",)
+
+    def __init__(self, output: Any) -> None:
+        self.output = output
+
+
+# -- on the application's thread: references
+
+
+def name_of(tool: Any) -> str:
+    """Return a tool's own name."""
+    return str(getattr(getattr(tool, "metadata", None), "name", None) or type(tool).__name__)
+
+
+def arguments(given: Mapping[str, Any]) -> Any:
+    """Return the arguments of a `call` or `acall`, whichever way they were passed."""
+    named = {key: value for key, value in given.items() if key not in ("args", "kwargs", *CALLERS_OWN)}
+    extra = given.get("kwargs")
+    if isinstance(extra, Mapping):
+        named.update((key, value) for key, value in extra.items() if not is_context(value))
+    positional = given.get("args")
+    if positional:
+        return {**named, "args": list(positional)} if named else list(positional)
+    if not named or set(named) != {"input"}:
+        return named
+    return named["input"]
+
+
+def outcome(result: Any) -> Any:
+    """Return what a tool gave."""
+    return Outcome(result) if hasattr(result, "raw_output") else result
+
+
+def note_failure(observation: Observation, output: Any) -> None:
+    """Mark the row of a tool that answered with an error: the agent goes on, the row says what went wrong."""
+    if getattr(output, "is_error", False):
+        error = getattr(output, "exception", None)
+        observation.level = "ERROR"
+        observation.status_message = describe(error) if isinstance(error, BaseException) else output.content or "tool error"
+
+
+def is_context(value: Any) -> bool:
+    """Return whether a value is the workflow's context, which LlamaIndex passes to tools that want it."""
+    kind = type(value)
+    return kind.__name__ == "Context" and kind.__module__.startswith(("workflows.", "llama_index."))
+
+
+# -- on the worker: plain values
+
+
+def _outcome(outcome: Outcome) -> Any:
+    output = outcome.output
+    raw = output.raw_output
+    if getattr(output, "is_error", False) or raw is None:
+        return output.content
+    kind = type(raw)
+    if isinstance(raw, READABLE) or hasattr(kind, "model_fields") or hasattr(kind, "__dataclass_fields__"):
+        return raw
+    return output.content
+
+
+def _offered(tool: Any) -> dict[str, Any]:
+    """Return a tool as it is offered to a model."""
+    metadata = tool.metadata
+    function: dict[str, Any] = {"name": name_of(tool), "description": metadata.description}
+    try:
+        function["parameters"] = metadata.get_parameters_dict()
+    except Exception:  # noqa: BLE001  a schema of the application's own that cannot be written
+        function["parameters"] = None
+    return {"type": "function", "function": function}
+
+
+def register() -> None:
+    """Tell the worker how to write tools and their outputs."""
+    from llama_index.core.tools import BaseTool, ToolOutput
+
+    payload.register(BaseTool, _offered, immutable=True)
+    payload.register(Outcome, _outcome)
+    payload.register(ToolOutput, lambda output: _outcome(Outcome(output)))
