@@ -1,0 +1,178 @@
+"""Agents, what they think and how they act: who decides where, told apart by LangChain's metadata.
+
+An agent is a graph that LangChain made as one, an AgentExecutor, or any graph in which a model was offered tools or
+asked for some. A think is a model call in it, an act a tool call that a think asked for; neither counts below a tool,
+where another agent may work.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from langfuse_integration.registry import Run
+from langfuse_integration.steps import AgentSteps
+
+from . import private
+from .folding import unfold
+from .interrupts import conversation_of, ended
+from .states import ChainState, LeafState, ToolState
+
+ACTIONS_LIMIT = 1_000
+
+
+def started(run: Run) -> None:
+    """Make an agent of a root run or executor that is one for certain."""
+    state: ChainState = run.state
+    if run.observation.name == private.EXECUTOR and not state.metadata.get("ls_integration"):
+        _become_agent(run)
+    elif run.parent is None and state.metadata.get("ls_integration") in private.AGENTS:
+        state.thinks_in = private.THINKING_NODE
+        _become_agent(run)
+
+
+def node_started(graph: Run) -> None:
+    """Note that *graph* is a graph, since a node of it has started."""
+    state = graph.state
+    if type(state) is not ChainState or state.graph:
+        return
+    state.graph = True
+    if graph.folded and not state.double:
+        unfold(graph)
+    if state.steps is None and state.metadata.get("ls_integration") in private.AGENTS:
+        state.thinks_in = private.THINKING_NODE
+        _become_agent(graph)
+
+
+def may_think(run: Run, has_tools: bool) -> None:
+    """Mark a model call as a think of the agent around it, or remember who would have thought."""
+    thinker = _thinker(run.parent)
+    state: LeafState = run.state
+    if thinker is None or any(key in state.metadata for key in private.INTERNAL_CALLS):
+        return
+    agent: ChainState = thinker.state
+    if agent.thinks_in is not None and state.metadata.get("langgraph_node") != agent.thinks_in:
+        return
+    state.thinker = thinker
+    if has_tools or agent.thinks_in is not None or not agent.graph:
+        _think(run, thinker)
+
+
+def decided(run: Run, calls: list[Any]) -> None:
+    """Note the tool calls that a model asked for; who gets some was thinking."""
+    state: LeafState = run.state
+    if state.steps is None and state.thinker is not None:
+        _think(run, state.thinker)
+    if state.steps is not None:
+        state.steps.decide(run.observation, [(call.get("id"), str(call.get("name"))) for call in calls])
+
+
+def acted(run: Run, call_id: str | None, inputs: Any) -> None:
+    """Mark a tool call as an act, if an agent asked for it."""
+    thinker = _thinker(run.parent)
+    if thinker is None:
+        return
+    agent: ChainState = thinker.state
+    if call_id is None:
+        if not agent.actions:
+            return
+        call_id = _announced(agent.actions, run.observation.name, inputs)
+    steps = agent.steps
+    if call_id is not None and (steps is None or call_id not in steps.decided):
+        steps = _who_decided(run, call_id) or steps
+    if steps is not None:
+        steps.act(run.observation, call_id)
+
+
+def announced(run: Run, action: Any) -> None:
+    """Take up a tool call that an AgentExecutor is about to make: its tool run comes without the call's id."""
+    state = run.state
+    if type(state) is not ChainState:
+        return
+    if state.steps is None:
+        _become_agent(run)
+    actions = state.actions = state.actions or []
+    if len(actions) < ACTIONS_LIMIT:
+        actions.append((action.tool, action.tool_input, getattr(action, "tool_call_id", None)))
+
+
+def answered(run: Run, outputs: Any) -> None:
+    """Strike the calls that a thinking node answered by itself, as for structured output: they are no tool calls."""
+    above = run.parent.state if run.parent is not None else None
+    if type(above) is not ChainState or above.steps is None or run.observation.name != above.thinks_in:
+        return
+    for command in outputs if isinstance(outputs, list) else ():
+        update = getattr(command, "update", None)
+        for message in update.get("messages", ()) if isinstance(update, dict) else ():
+            call_id = getattr(message, "tool_call_id", None)
+            if call_id is not None:
+                above.steps.decided.pop(call_id, None)
+
+
+def closed(run: Run) -> None:
+    """Note on an agent's row, when it ends, what it asked for and never got; remember what may be resumed."""
+    state: ChainState = run.state
+    steps = state.steps
+    if steps is not None:
+        if not state.interrupted:
+            steps.close(_row(run).observation)
+        if state.interrupted or steps.unanswered():
+            conversation_of(run.root).agents[steps.name] = steps
+    if run.parent is None:
+        ended(run)
+
+
+def _think(run: Run, thinker: Run) -> None:
+    agent: ChainState = thinker.state
+    if agent.steps is None:
+        _become_agent(thinker)
+    assert agent.steps is not None  # noqa: S101  for the type checker
+    run.state.steps = agent.steps
+    agent.steps.think(run.observation)
+
+
+def _become_agent(run: Run) -> None:
+    state: ChainState = run.state
+    row = _row(run)
+    name = state.metadata.get("lc_agent_name") or run.observation.name
+    if row is not run and name != private.UNNAMED_GRAPH:
+        row.observation.name = name
+    row.observation.type = "agent"
+    shown = row.observation.name
+    state.steps = conversation_of(run.root).steps_of(shown if shown != private.UNNAMED_GRAPH else None)
+
+
+def _row(run: Run) -> Run:
+    """Return the run whose row stands for *run*."""
+    while run.folded and run.parent is not None and type(run.state) is ChainState and run.state.double:
+        run = run.parent
+    return run
+
+
+def _thinker(run: Run | None) -> Run | None:
+    """Return the nearest agent or graph above, before any tool."""
+    while run is not None:
+        state = run.state
+        if isinstance(state, ToolState):
+            return None
+        if type(state) is ChainState and (state.steps is not None or state.graph):
+            return run
+        run = run.parent
+    return None
+
+
+def _who_decided(run: Run, call_id: str) -> AgentSteps | None:
+    """Return the steps of another agent of this trace that asked for a call: a graph that hands on to another."""
+    root = run.root
+    if type(root.state) is not ChainState or root.state.conversation is None:
+        return None
+    return next((steps for steps in reversed(conversation_of(root).steps) if call_id in steps.decided), None)
+
+
+def _announced(actions: list[tuple[str, Any, str | None]], tool: str, inputs: Any) -> str | None:
+    """Take out the first announcement of such a call, and return its id."""
+    same = [action for action in actions if action[0] == tool]
+    exact = [action for action in same if action[1] == inputs]
+    for action in (exact or same)[:1]:
+        actions.remove(action)
+        return action[2]
+    return None

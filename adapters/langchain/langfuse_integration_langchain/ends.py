@@ -1,0 +1,186 @@
+"""What ends: with an answer, an error, in control flow, or given up half-way."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from langfuse_integration import tracing
+from langfuse_integration.payload import snapshot
+from langfuse_integration.registry import Run
+
+from . import agents, folding, interrupts, messages, models, orphans
+from .folding import NOT_TOLD
+from .messages import Streamed
+from .states import ChainState, Failure, LeafState
+
+SHOWN_LIMIT = 8
+registry = tracing.registry
+
+
+def chain(run_id: UUID, outputs: Any, inputs: Any) -> None:
+    """End a chain; *inputs* are told at the end of a stream, which does not know them before."""
+    run = registry.get(run_id.int)
+    if run is None:
+        return
+    if inputs is not NOT_TOLD and not run.folded:
+        run.observation.input = snapshot(inputs)
+        if outputs is None and run.children:
+            _leave(run)
+            return
+    if run.state.node:
+        agents.answered(run, outputs)
+    _finish(run, outputs)
+
+
+def failed_chain(run_id: UUID, error: BaseException, inputs: Any) -> None:
+    """End a chain that raised."""
+    run = registry.get(run_id.int)
+    if run is None:
+        return
+    if inputs is not NOT_TOLD and not run.folded:
+        run.observation.input = snapshot(inputs)
+    if isinstance(error, GeneratorExit) and run.children:
+        _leave(run)
+        return
+    if type(error).__name__ == "CancelledError":
+        _cancel_below(run)
+    state: ChainState = run.state
+    state.vanishes = False
+    if not interrupts.flowed(run, error):
+        run.observation.fail(error)
+        _fold_or_show(run, error)
+    _finish(run, None, error)
+
+
+def model(run_id: UUID, response: Any) -> None:
+    """End a model call with its answer."""
+    run = registry.close(run_id.int)
+    if run is None:
+        return
+    state: LeafState = run.state
+    orphans.release(state)
+    answer = models.Answer(response, state.metadata)
+    models.read(run.observation, answer)
+    if state.thinker is not None:
+        calls = answer.tool_calls
+        if calls:
+            agents.decided(run, calls)
+    run.observation.finish(answer.output)
+    _settle(run)
+
+
+def failed_model(run_id: UUID, error: BaseException, response: Any) -> None:
+    """End a model call that raised or was given up; *response* holds what had come by then."""
+    run = registry.close(run_id.int)
+    if run is None:
+        return
+    state: LeafState = run.state
+    orphans.release(state)
+    output = None
+    if response is not None:
+        answer = models.Answer(response, state.metadata)
+        models.read(run.observation, answer)
+        output = answer.output
+    if output is None and state.parts:
+        output = Streamed(state.parts)
+    run.observation.fail(error)
+    _show(run, error)
+    run.observation.finish(output)
+    _settle(run)
+
+
+def tool(run_id: UUID, output: Any) -> None:
+    """End a tool call with what it returned."""
+    run = registry.close(run_id.int)
+    if run is None:
+        return
+    orphans.release(run.state)
+    problem = messages.failed(output)
+    if problem is not None:
+        run.observation.level, run.observation.status_message = "ERROR", problem
+    run.observation.finish(messages.tool_output(output))
+    _settle(run)
+
+
+def retriever(run_id: UUID, documents: Any) -> None:
+    """End a retrieval with what was found."""
+    run = registry.close(run_id.int)
+    if run is None:
+        return
+    orphans.release(run.state)
+    run.observation.finish(list(documents))
+    _settle(run)
+
+
+def failed_leaf(run_id: UUID, error: BaseException) -> None:
+    """End a tool call or retrieval that raised."""
+    run = registry.close(run_id.int)
+    if run is None:
+        return
+    orphans.release(run.state)
+    if not interrupts.flowed(run, error):
+        run.observation.fail(error)
+        _show(run, error)
+    run.observation.finish()
+    _settle(run)
+
+
+def _finish(run: Run, outputs: Any, error: BaseException | None = None) -> None:
+    if registry.close(run.key) is None:
+        return
+    state: ChainState = run.state
+    for failure in state.failures or ():
+        if failure.error is not error:  # the last one is this run's own
+            folding.unfold(failure.run)
+            failure.run.observation.end(failure.ended_ns)
+    if state.steps is not None or run.parent is None:
+        agents.closed(run)
+    if not run.folded and not (state.vanishes and outputs is None and not state.used):
+        run.observation.finish(outputs)
+    _settle(run)
+
+
+def _leave(run: Run) -> None:
+    """Note that a stream was abandoned: LangChain ends the chain first, and after it what is below."""
+    run.state.leaving = True
+    run.observation.cancel()
+
+
+def _settle(run: Run) -> None:
+    """Finish the abandoned chain above when its last child has ended, with what the child had said by then."""
+    parent = run.parent
+    if parent is None or type(parent.state) is not ChainState or not parent.state.leaving:
+        return
+    if run.observation.output is not None:
+        parent.observation.output = run.observation.output
+    if not parent.children:
+        _finish(parent, None)
+
+
+def _cancel_below(run: Run) -> None:
+    """Cancel what LangChain forgets to end: model, tool and retriever runs of a cancelled chain."""
+    for below in list(run.open_below()):
+        if isinstance(below.state, LeafState) and registry.close(below.key) is not None:
+            orphans.cancel(below)
+
+
+def _show(run: Run, error: BaseException) -> None:
+    """Note for the run above that *error* has a row."""
+    parent = run.parent
+    if parent is not None and type(parent.state) is ChainState and isinstance(error, Exception):
+        parent.state.shown = (*parent.state.shown[-SHOWN_LIMIT:], error)
+
+
+def _fold_or_show(run: Run, error: BaseException) -> None:
+    """Make a row of folded plumbing that failed by itself; that of a double has to wait for how its wrapper ends."""
+    state: ChainState = run.state
+    if run.folded and isinstance(error, Exception) and not any(shown is error for shown in state.shown):
+        parent = run.parent
+        if state.double and parent is not None:
+            failures = parent.state.failures = parent.state.failures or []
+            failures.append(Failure(run, error, run.observation.elapsed_to_wall()))
+            return
+        folding.unfold(run)
+    _show(run, error)
+

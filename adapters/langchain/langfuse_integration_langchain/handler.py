@@ -1,0 +1,240 @@
+"""SessionHandler: LangChain's callbacks, one line of intent each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+from uuid import UUID
+
+from langchain_core.callbacks import BaseCallbackHandler
+
+from langfuse_integration import ambient, shield, tracing
+from langfuse_integration.shield import shielded
+
+from . import agents, current, ends, messages, orphans, starts, streams
+from .binding import Binding
+from .folding import NOT_TOLD
+
+_STARTING = shielded("starting a LangChain run")
+_STREAMING = shielded("noting a LangChain token")
+_ENDING = shielded("ending a LangChain run")
+_registry = tracing.registry
+
+
+class SessionHandler(BaseCallbackHandler):
+    """Records LangChain and LangGraph runs under the right user session.
+
+    One instance serves all users, threads and tasks: it keeps nothing of a run. It may stand at a constructor, in a
+    call's `config`, twice in one list, and beside `instrument()`: everything is recorded once.
+
+    Args:
+        session_id: binds the runs to a session; by default each is in the one that is active where it starts.
+        user_id: the same for the user.
+        tags: short texts that Langfuse shows on the traces, besides the session's own.
+        metadata: the same for values by text keys.
+
+    Raises:
+        ValueError: an id or tag is blank, too long or not printable.
+        TypeError: an id or tag is no `str`, or *metadata* no mapping.
+    """
+
+    # In async runs LangChain calls other handlers on a thread each time: twice the cost, on a copied context.
+    run_inline = True
+    ignore_llm = ignore_chain = ignore_agent = ignore_retriever = ignore_chat_model = False
+    ignore_retry = ignore_custom_event = True
+
+    def __init__(
+        self,
+        session_id: str | None = None,
+        user_id: str | None = None,
+        tags: Iterable[str] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._binding = Binding(session_id, user_id, tags, metadata)
+        switch_on()
+
+    @property
+    def raise_error(self) -> bool:  # type: ignore[override]
+        """LangChain swallows what a handler raises unless this is true: as it is in our own tests."""
+        return shield.strict
+
+    # -- chains, graphs, agents
+
+    def on_chain_start(
+        self,
+        serialized: dict[str, Any] | None,
+        inputs: Any,
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        tags: list[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        name: str | None = None,
+        run_type: Any = NOT_TOLD,
+        **extra: Any,
+    ) -> None:
+        """Open a chain, graph, node or agent."""
+        with _STARTING:
+            known = name or _name(serialized, "chain")
+            starts.chain(self._binding, inputs, run_id, parent_run_id, tags, metadata, known, run_type)
+
+    def on_chain_end(self, outputs: Any, *, run_id: UUID, inputs: Any = NOT_TOLD, **extra: Any) -> None:
+        """End it."""
+        with _ENDING:
+            ends.chain(run_id, outputs, inputs)
+
+    def on_chain_error(self, error: BaseException, *, run_id: UUID, inputs: Any = NOT_TOLD, **extra: Any) -> None:
+        """End it with an error, or in control flow."""
+        with _ENDING:
+            ends.failed_chain(run_id, error, inputs)
+
+    def on_agent_action(self, action: Any, *, run_id: UUID, **extra: Any) -> None:
+        """Take up the tool call that an AgentExecutor announces."""
+        with _STARTING:
+            run = _registry.get(run_id.int)
+            if run is not None:
+                agents.announced(run, action)
+
+    # -- models
+
+    def on_chat_model_start(
+        self,
+        serialized: dict[str, Any],
+        messages: list[list[Any]],
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        tags: list[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        name: str | None = None,
+        invocation_params: dict[str, Any] | None = None,
+        options: dict[str, Any] | None = None,
+        **extra: Any,
+    ) -> None:
+        """Open a call of a chat model: LangChain announces one run for each prompt."""
+        with _STARTING:
+            known = name or _name(serialized, "model")
+            structured = options is not None and "ls_structured_output_format" in options
+            starts.model(
+                self._binding,
+                messages[0],
+                run_id,
+                parent_run_id,
+                tags,
+                metadata,
+                known,
+                invocation_params or {},
+                structured,
+            )
+
+    def on_llm_start(self, serialized: dict[str, Any], prompts: list[str], *, run_id: UUID, **extra: Any) -> None:
+        """Open a call of a model that takes text."""
+        self.on_chat_model_start(serialized, prompts, run_id=run_id, **extra)  # type: ignore[arg-type]
+
+    def on_llm_new_token(self, token: Any, *, run_id: UUID, chunk: Any = None, **extra: Any) -> None:
+        """Note when an answer begins, and keep its parts in case that it never ends."""
+        with _STREAMING:
+            run = _registry.get(run_id.int)
+            if run is not None:
+                streams.token(run, token, chunk)
+
+    def on_stream_event(self, event: Any, *, run_id: UUID, **extra: Any) -> None:
+        """The same where LangChain streams events instead of tokens."""
+        with _STREAMING:
+            run = _registry.get(run_id.int)
+            if run is not None:
+                streams.event(run, event)
+
+    def on_llm_end(self, response: Any, *, run_id: UUID, **extra: Any) -> None:
+        """End it with its answer."""
+        with _ENDING:
+            ends.model(run_id, response)
+
+    def on_llm_error(self, error: BaseException, *, run_id: UUID, response: Any = None, **extra: Any) -> None:
+        """End it with an error, or given up half-way."""
+        with _ENDING:
+            ends.failed_model(run_id, error, response)
+
+    # -- tools and retrievers
+
+    def on_tool_start(
+        self,
+        serialized: dict[str, Any] | None,
+        input_str: str,
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        tags: list[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        inputs: dict[str, Any] | None = None,
+        name: str | None = None,
+        tool_call_id: str | None = None,
+        **extra: Any,
+    ) -> None:
+        """Open a tool call."""
+        with _STARTING:
+            given = input_str if inputs is None else inputs
+            known = name or _name(serialized, "tool")
+            starts.tool(self._binding, given, run_id, parent_run_id, tags, metadata, known, tool_call_id)
+
+    def on_tool_end(self, output: Any, *, run_id: UUID, **extra: Any) -> None:
+        """End it with what it returned."""
+        with _ENDING:
+            ends.tool(run_id, output)
+
+    def on_tool_error(self, error: BaseException, *, run_id: UUID, **extra: Any) -> None:
+        """End it with an error, or in control flow."""
+        with _ENDING:
+            ends.failed_leaf(run_id, error)
+
+    def on_retriever_start(
+        self,
+        serialized: dict[str, Any] | None,
+        query: str,
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        tags: list[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        name: str | None = None,
+        **extra: Any,
+    ) -> None:
+        """Open a retrieval."""
+        with _STARTING:
+            known = name or _name(serialized, "retriever")
+            starts.retriever(self._binding, query, run_id, parent_run_id, tags, metadata, known)
+
+    def on_retriever_end(self, documents: Any, *, run_id: UUID, **extra: Any) -> None:
+        """End it with what was found."""
+        with _ENDING:
+            ends.retriever(run_id, documents)
+
+    def on_retriever_error(self, error: BaseException, *, run_id: UUID, **extra: Any) -> None:
+        """End it with an error."""
+        with _ENDING:
+            ends.failed_leaf(run_id, error)
+
+
+_switched_on = False
+
+
+def switch_on() -> None:
+    """Tell the core how LangChain's runs are found, read and ended, at the first handler and not at import."""
+    global _switched_on
+    if not _switched_on:
+        _switched_on = True
+        messages.register()
+        ambient.register(current.source)
+        tracing.recorder.sweeps = (*tracing.recorder.sweeps, orphans.sweep)
+
+
+def _name(serialized: dict[str, Any] | None, otherwise: str) -> str:
+    """Return the name of the class whose run it is."""
+    if serialized:
+        name = serialized.get("name")
+        if name:
+            return str(name)
+        path = serialized.get("id")
+        if path:
+            return str(path[-1])
+    return otherwise

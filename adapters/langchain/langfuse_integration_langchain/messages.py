@@ -1,0 +1,206 @@
+"""How LangChain's objects read in Langfuse: messages as chat, documents as text, and never a `repr`.
+
+Everything here runs when a row is written, on the worker's thread. Roles and the form of tool calls are those of
+OpenAI's chat completions, which Langfuse (server 4.16) shows as a conversation; its own reader of tool calls takes
+LangChain's flat form (`name`, `args`, `id`) as it is.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from langchain_core.agents import AgentAction, AgentFinish
+from langchain_core.documents import Document
+from langchain_core.messages import BaseMessage, ChatMessage, FunctionMessage, ToolMessage
+from langchain_core.outputs import ChatGeneration, Generation
+from langchain_core.prompt_values import PromptValue
+
+from langfuse_integration import payload
+
+ROLES = {"human": "user", "ai": "assistant", "system": "system", "tool": "tool", "function": "function"}
+SAID_ELSEWHERE = ("refusal", "reasoning_content")
+"""What providers put beside the content of an answer."""
+
+
+class Asked:
+    """A conversation as it goes to a model, with the tools that the model may call."""
+
+    __slots__ = ("messages", "tools")
+
+    def __init__(self, messages: Any, tools: Any) -> None:
+        self.messages = messages
+        self.tools = tools
+
+    def plain(self) -> dict[str, Any]:
+        """Return it as the body of a request."""
+        return {"messages": self.messages, "tools": [_tool(tool) for tool in self.tools]}
+
+
+class Given:
+    """The input of a graph, in which messages may be in any of the short forms that LangGraph takes."""
+
+    __slots__ = ("values",)
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        self.values = values
+
+    def plain(self) -> dict[str, Any]:
+        """Return it with the messages in one form."""
+        messages = self.values["messages"]
+        listed = messages if isinstance(messages, list) else [messages]
+        return {**self.values, "messages": [_message(message) for message in listed]}
+
+
+class Streamed:
+    """What had been streamed when a model call ended without a last word."""
+
+    __slots__ = ("parts",)
+
+    def __init__(self, parts: list[Any]) -> None:
+        self.parts = parts
+
+    def plain(self) -> Any:
+        """Return the parts put together."""
+        chunks = [part for part in self.parts if isinstance(part, Generation)]
+        if chunks:
+            messages = [chunk.message for chunk in chunks if isinstance(chunk, ChatGeneration)]
+            if not messages:
+                return "".join(chunk.text for chunk in chunks)
+            return messages[0] if len(messages) == 1 else _sum(messages)
+        deltas = [part.get("delta") or {} for part in self.parts if isinstance(part, dict)]
+        text = "".join(str(delta.get("text", "")) for delta in deltas)
+        text += "".join(part for part in self.parts if isinstance(part, str))
+        return {"role": "assistant", "content": text}
+
+
+class Parameters:
+    """The parameters of a model call, without what is shown elsewhere."""
+
+    __slots__ = ("given",)
+
+    HIDDEN = frozenset({"model", "model_name", "model_id", "_type", "tools", "functions", "messages", "responses"})
+
+    def __init__(self, given: dict[str, Any]) -> None:
+        self.given = given
+
+    def plain(self) -> dict[str, Any]:
+        """Return those that are set."""
+        return {key: value for key, value in self.given.items() if value is not None and key not in self.HIDDEN}
+
+
+def message(found: BaseMessage) -> dict[str, Any]:
+    """Return a message as role, content and what else it carries."""
+    kind = found.type.removesuffix("MessageChunk").lower() if found.type.endswith("Chunk") else found.type
+    role = found.role if isinstance(found, ChatMessage) else ROLES.get(kind, kind)
+    plain: dict[str, Any] = {"role": role, "content": found.content}
+    if found.name:
+        plain["name"] = found.name
+    if isinstance(found, ToolMessage):
+        plain["tool_call_id"] = found.tool_call_id
+        if found.status == "error":
+            plain["status"] = "error"
+    elif not isinstance(found, FunctionMessage):
+        for key in ("tool_calls", "invalid_tool_calls"):
+            calls = getattr(found, key, None)
+            if calls:
+                plain[key] = calls
+        for key in SAID_ELSEWHERE:
+            said = found.additional_kwargs.get(key)
+            if said:
+                plain[key] = said
+    return plain
+
+
+def document(found: Document) -> dict[str, Any]:
+    """Return a document as its text and its metadata."""
+    plain: dict[str, Any] = {"page_content": found.page_content, "metadata": found.metadata}
+    if found.id is not None:
+        plain["id"] = found.id
+    return plain
+
+
+def tool_output(output: Any) -> Any:
+    """Return what a tool answered: of a tool message its content."""
+    return output.content if isinstance(output, ToolMessage) else output
+
+
+def failed(output: Any) -> str | None:
+    """Return what a tool said that caught its own error, else None."""
+    if isinstance(output, ToolMessage) and output.status == "error":
+        return str(output.content)
+    return None
+
+
+def _sum(messages: list[Any]) -> Any:
+    try:
+        return messages[0] + messages[1:]
+    except Exception:  # noqa: BLE001  chunks of strangers that do not add up: their texts do
+        return {"role": "assistant", "content": "".join(str(found.text) for found in messages)}
+
+
+def _message(given: Any) -> Any:
+    if isinstance(given, str):
+        return {"role": "user", "content": given}
+    if isinstance(given, (tuple, list)):
+        pair: list[Any] = list(given)
+        if len(pair) == 2 and isinstance(pair[0], str):
+            return {"role": ROLES.get(pair[0], pair[0]), "content": pair[1]}
+    return given
+
+
+def _tool(tool: Any) -> Any:
+    if isinstance(tool, dict) or not hasattr(tool, "name"):
+        return tool
+    from langchain_core.utils.function_calling import convert_to_openai_tool
+
+    return convert_to_openai_tool(tool)
+
+
+def _command(command: Any) -> dict[str, Any]:
+    fields = ("graph", "update", "resume", "goto")
+    found = {name: getattr(command, name, None) for name in fields}
+    return {name: value for name, value in found.items() if value is not None and value != ()}
+
+
+def _fields(names: Iterable[str]) -> payload.Converter:
+    def convert(value: Any) -> dict[str, Any]:
+        return {name: getattr(value, name, None) for name in names}
+
+    return convert
+
+
+def _plain(value: Any) -> Any:
+    return value.plain()
+
+
+_graph_types_known = False
+
+
+def register() -> None:
+    """Let LangChain's objects be written as above."""
+    payload.register(BaseMessage, message, immutable=True)
+    payload.register(Document, document, immutable=True)
+    payload.register(PromptValue, lambda value: value.to_messages())
+    payload.register(AgentAction, _fields(("tool", "tool_input", "log")))
+    payload.register(AgentFinish, _fields(("return_values", "log")))
+    for wrapper in (Asked, Given, Streamed, Parameters):
+        payload.register(wrapper, _plain)
+
+
+def register_graph_types() -> None:
+    """The same for LangGraph's, once the application has imported it."""
+    global _graph_types_known
+    types = sys.modules.get("langgraph.types")
+    if _graph_types_known or types is None:
+        return
+    _graph_types_known = True
+    for name, converter in (
+        ("Command", _command),
+        ("Send", _fields(("node", "arg"))),
+        ("Interrupt", _fields(("id", "value"))),
+    ):
+        kind = getattr(types, name, None)
+        if isinstance(kind, type):
+            payload.register(kind, converter)

@@ -1,0 +1,94 @@
+"""All that we use of LangChain and LangGraph beyond their documented interfaces, and what serves without it.
+
+Found out by looking at langchain-core 1.0 to 1.7, langchain 1.0 to 1.4, langgraph 1.0 to 1.2 and langchain-classic 1.0.
+Names are compared as text, so that nothing but langchain-core is ever imported. Where one of them changes, a run reads
+less well (a wrapper shows, a think is not marked), but is recorded all the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextvars import ContextVar
+from functools import lru_cache
+from typing import Any
+
+try:
+    from langchain_core.runnables.config import var_child_runnable_config
+except ImportError:  # then spans inside of tools and nodes stand beside them, not below
+    var_child_runnable_config: ContextVar[Any] = ContextVar("no_child_runnable_config", default=None)  # type: ignore[no-redef]
+
+_child_config: ContextVar[Any] = var_child_runnable_config
+
+AGENTS = frozenset({"langchain_create_agent", "deepagents"})
+"""`ls_integration` in the metadata of agents that LangChain makes, and of everything below them."""
+AGENT_NODES = frozenset({"model", "tools"})
+THINKING_NODE = "model"
+MIDDLEWARE_HOOKS = (".before_agent", ".before_model", ".after_model", ".after_agent")
+INTERNAL_CALLS = ("lc_internal_call", "lc_source")
+"""Metadata of model calls that a middleware makes for itself."""
+EXECUTOR = "AgentExecutor"
+UNNAMED_GRAPH = "LangGraph"
+
+NODE_TAG = "graph:step:"
+STEP_TAG = "seq:step:"
+FIRST_STEP_TAG = "seq:step:1"
+PLUMBING_TAGS = (NODE_TAG, STEP_TAG, "map:key:", "condition:", "branch:", "retry:attempt:", "langsmith:")
+PLUMBING_METADATA = ("ls_", "lc_", "langgraph_", "langfuse_", "checkpoint_", "__")
+TELLING_METADATA = frozenset({"langgraph_node", "langgraph_step", "ls_provider"})
+
+CONTROL_FLOW = "GraphBubbleUp"
+"""The base of LangGraph's exceptions that are no errors: interrupts, commands to a parent graph."""
+FLOWS = {"GraphInterrupt": "interrupted", "NodeInterrupt": "interrupted", "ParentCommand": "handed over"}
+HIDDEN_ARGUMENTS = frozenset({"ToolRuntime", "Runtime"})
+"""Types that LangGraph injects into tool arguments: they hold the whole state."""
+
+
+def current_run_key() -> int | None:
+    """Return the id of the run whose code is running in this context, or None."""
+    config = _child_config.get()
+    if config is None:
+        return None
+    run_id = getattr(config.get("callbacks"), "parent_run_id", None)
+    return None if run_id is None else run_id.int
+
+
+def is_node(tags: list[str] | None) -> bool:
+    """Return whether a run with these tags is a node of a graph."""
+    if tags:
+        for tag in tags:
+            if tag.startswith(NODE_TAG):
+                return True
+    return False
+
+
+def is_step(tags: list[str] | None) -> bool:
+    """Return whether a run with these tags is a step of a sequence."""
+    if tags:
+        for tag in tags:
+            if tag.startswith(STEP_TAG):
+                return True
+    return False
+
+
+@lru_cache(maxsize=256)
+def flow_of(kind: type[BaseException]) -> str | None:
+    """Return how a run that ends in an exception of *kind* ended, or None when it is an error."""
+    names = [base.__name__ for base in kind.__mro__]
+    if CONTROL_FLOW not in names:
+        return None
+    return next((FLOWS[name] for name in names if name in FLOWS), kind.__name__)
+
+
+_running_loop: Callable[[], asyncio.AbstractEventLoop | None] | None = getattr(asyncio, "_get_running_loop", None)
+
+
+def current_task() -> asyncio.Task[Any] | None:
+    """Return the task that is running in this thread, or None. (The public functions raise where there is no loop.)"""
+    if _running_loop is not None:
+        loop = _running_loop()
+        return None if loop is None else asyncio.current_task(loop)
+    try:
+        return asyncio.current_task()
+    except RuntimeError:
+        return None
