@@ -6,13 +6,14 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 from rich.cells import cell_len
 
 from langfuse_integration import langfuse_manager
 
-COMMAND = [sys.executable, "-c", "from langfuse_integration.cli import main; main()"]
+COMMAND = [str(Path(sys.executable).with_name("lfi"))]
 NOT_INHERITED = ("NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE", "COLUMNS", "PYTHONIOENCODING", "TERM")
 UNPRINTABLE = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 

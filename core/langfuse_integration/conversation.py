@@ -108,8 +108,9 @@ def _part(part: Any) -> str | None:
     if not isinstance(part, Mapping):
         return None
     entry = cast("Mapping[str, Any]", part)
-    if isinstance(entry.get("text"), str):
-        return str(entry["text"])
+    for key in ("text", "page_content"):
+        if isinstance(entry.get(key), str):
+            return str(entry[key])
     kind = str(entry.get("type") or entry.get("block_type") or "")
     if not kind:
         return None

@@ -6,14 +6,19 @@ import re
 import time
 from collections.abc import Iterator
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import typer
 
-from ..archive import Archive
 from .screen import stop
 from .text import in_one_line
 
+if TYPE_CHECKING:
+    from ..archive import Archive
+
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d|w)", re.IGNORECASE)
+LATEST_NS = 2**63 - 1
+"""The largest number that a column takes."""
 _UNIT_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 
 
@@ -38,7 +43,7 @@ def since_ns(value: str) -> int:
     if _SPAN.fullmatch(value.strip()):
         return int((time.time() - age_s(value)) * 1e9)
     try:
-        return int(datetime.fromisoformat(value.strip()).timestamp() * 1e9)
+        return min(int(datetime.fromisoformat(value.strip()).timestamp() * 1e9), LATEST_NS)
     except (ValueError, OverflowError, OSError):
         raise typer.BadParameter(
             f"{value!r} is no time: write an age (90s, 15m, 2h, 7d) or a date (2030-01-31, 2030-01-31T14:30)."
@@ -47,6 +52,7 @@ def since_ns(value: str) -> int:
 
 def complete_session(incomplete: str) -> Iterator[str]:
     """Offer the session ids that begin like that to the shell."""
+    from ..archive import Archive
     from ..errors import LangfuseIntegrationError
 
     try:
@@ -73,7 +79,8 @@ def chosen(archive: Archive, wanted: str | None) -> str:
     if found:
         listed = "".join(f"\n  {in_one_line(session)}" for session in found[:10])
         raise stop(f"Several sessions begin with {in_one_line(wanted)}: say which one.{listed}")
-    raise stop(f"No session {in_one_line(wanted)} is in the journal {archive.path}: `lfi sessions` lists them.")
+    unknown = f"No session {in_one_line(wanted)} is in the journal {archive.path}"
+    raise stop(f"{unknown}: `langfuse-integration sessions` lists them.")
 
 
 def nothing_in(archive: Archive) -> str:

@@ -77,9 +77,9 @@ def brief(found: Observed) -> Iterator[Detail]:
         yield from _decision(said)
         return
     if found.input is not None:
-        yield Detail("in", in_one_line(compact(found.input)))
+        yield Detail("in", in_one_line(_said(found.input)))
     if found.output is not None:
-        yield Detail("out", in_one_line(_result(found.output)))
+        yield Detail("out", in_one_line(_said(found.output)))
 
 
 def full(found: Observed) -> Iterator[Detail]:
@@ -131,9 +131,10 @@ def written(call: Call) -> str:
     return in_one_line(f"{call.name}({inside})")
 
 
-def _result(value: Any) -> str:
-    said = messages_in(value)
-    return said[-1].text if said and said[-1].text else compact(value)
+def _said(value: Any) -> str:
+    """Return a value in one line: of a conversation what was said last."""
+    said = [message.text for message in messages_in(value) if message.text]
+    return said[-1] if said else compact(value)
 
 
 def _whole(word: str, value: Any) -> Iterator[Detail]:

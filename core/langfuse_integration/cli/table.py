@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from rich.cells import cell_len
 from rich.text import Text
@@ -11,55 +12,88 @@ from ..archive import SessionSummary
 from .text import dollars, duration, fitted, in_one_line, when
 
 GAP = 2
-SMALLEST_COLUMNS = 10
+USER_COLUMNS = 14
 
 
-def table(summaries: list[SessionSummary], width: int) -> Iterator[Text]:
-    """Yield a header and a line for each session, at most *width* columns wide; the session's column gives way."""
-    cost = any(summary.totals.cost_usd is not None for summary in summaries)
-    rows = [_cells(summary, cost) for summary in summaries]
-    header = ["SESSION", "USER", "LAST", "TRACES", "STEPS", "TOKENS", "TIME", *(["COST"] if cost else []), ""]
-    widths = [max(cell_len(row[place]) for row in [header, *rows]) for place in range(len(header))]
-    widths[1] = min(widths[1], 14)
-    for place in (0, 1):
+class Column(NamedTuple):
+    """One column: its cells, and what it can do without.
+
+    Attributes:
+        least: columns of the terminal that it may shrink to; 0 for not at all.
+        given_up: the higher, the sooner it is left out where all do not fit; 0 for never.
+    """
+
+    title: str
+    cells: Sequence[str]
+    least: int = 0
+    given_up: int = 0
+    left: bool = False
+
+    @property
+    def width(self) -> int:
+        """The widest cell."""
+        return max(cell_len(cell) for cell in (self.title, *self.cells))
+
+
+def table(summaries: Sequence[SessionSummary], width: int) -> Iterator[Text]:
+    """Yield a header and a line for each session, at most *width* columns wide."""
+    columns = [column for column in _columns(summaries) if column.title or any(column.cells)]
+    widths = _widths(columns, width)
+    while sum(widths) + GAP * (len(widths) - 1) > width and any(column.given_up for column in columns):
+        columns.remove(max(columns, key=lambda column: column.given_up))
+        widths = _widths(columns, width)
+    yield _line(columns, widths, [column.title for column in columns], "dim", width)
+    for place in range(len(summaries)):
+        yield _line(columns, widths, [column.cells[place] for column in columns], "", width)
+
+
+def _columns(summaries: Sequence[SessionSummary]) -> Iterator[Column]:
+    totals = [summary.totals for summary in summaries]
+    yield Column("SESSION", [in_one_line(summary.session_id) for summary in summaries], least=18, left=True)
+    yield Column("USER", [_users(summary) for summary in summaries], least=8, left=True)
+    yield Column("LAST", [when(summary.ended_ns) for summary in summaries], given_up=2)
+    yield Column("TRACES", [f"{summary.traces:,}" for summary in summaries], given_up=1)
+    yield Column("STEPS", [f"{summary.observations:,}" for summary in summaries], given_up=4)
+    yield Column("TOKENS", [f"{total.tokens:,}" for total in totals], given_up=3)
+    yield Column("TIME", [duration(summary.started_ns, summary.ended_ns) for summary in summaries], given_up=5)
+    if any(total.cost_usd is not None for total in totals):
+        yield Column("COST", [dollars(total.cost_usd) if total.cost_usd is not None else "" for total in totals])
+    yield Column("", [_remarks(summary) for summary in summaries], left=True)
+
+
+def _widths(columns: Sequence[Column], width: int) -> list[int]:
+    widths = [min(column.width, USER_COLUMNS) if column.title == "USER" else column.width for column in columns]
+    for place, column in enumerate(columns):
         over = sum(widths) + GAP * (len(widths) - 1) - width
-        widths[place] = max(widths[place] - max(over, 0), min(widths[place], SMALLEST_COLUMNS))
-    yield _line(header, widths, "dim")
-    for summary, row in zip(summaries, rows, strict=True):
-        yield _line(row, widths, "", failed=bool(summary.totals.errors) or len(summary.users) > 1)
+        if over > 0 and column.least:
+            widths[place] = max(widths[place] - over, min(widths[place], column.least))
+    return widths
 
 
-def _cells(summary: SessionSummary, cost: bool) -> list[str]:
-    users = [in_one_line(user) for user in summary.users]
-    remarks = []
-    if len(users) > 1:
-        remarks.append(f"{len(users)} users")
+def _users(summary: SessionSummary) -> str:
+    return ",".join(in_one_line(user) for user in summary.users) or "-"
+
+
+def _remarks(summary: SessionSummary) -> str:
+    remarks: list[str] = []
+    if len(summary.users) > 1:
+        remarks.append(f"{len(summary.users)} users")
     if summary.totals.errors:
         remarks.append(f"{summary.totals.errors} err")
     if summary.still_open:
         remarks.append("open")
-    return [
-        in_one_line(summary.session_id),
-        ",".join(users) or "-",
-        when(summary.ended_ns),
-        str(summary.traces),
-        str(summary.observations),
-        f"{summary.totals.tokens:,}",
-        duration(summary.started_ns, summary.ended_ns),
-        *([dollars(summary.totals.cost_usd) if summary.totals.cost_usd is not None else ""] if cost else []),
-        " ".join(remarks),
-    ]
+    return " ".join(remarks)
 
 
-def _line(cells: list[str], widths: list[int], style: str, failed: bool = False) -> Text:
+def _line(columns: Sequence[Column], widths: Sequence[int], cells: Sequence[str], style: str, width: int) -> Text:
     line = Text(style=style)
-    for place, (cell, width) in enumerate(zip(cells, widths, strict=True)):
-        text = fitted(cell, width)
-        space = " " * (width - cell_len(text))
-        left = place in (0, 1, len(cells) - 1)
-        last = place == len(cells) - 1
-        piece = (text if last else text + space) if left else space + text
-        line.append(piece, "red" if failed and last else "bold" if place == 0 and not style else "")
-        line.append("" if last else " " * GAP)
+    for column, room, cell in zip(columns, widths, cells, strict=True):
+        text = fitted(cell, room)
+        space = " " * (room - cell_len(text))
+        if line.plain:
+            line.append(" " * GAP)
+        cell_style = "" if style else {"SESSION": "bold", "": "red"}.get(column.title, "")
+        line.append(text + space if column.left else space + text, cell_style)
+    line.truncate(width, overflow="ellipsis")
     line.rstrip()
     return line

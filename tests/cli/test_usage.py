@@ -1,0 +1,102 @@
+"""How the command is used, and what it says when it is used wrongly."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from commands import COMMAND, Lfi, asked, assert_safe, settle
+
+HEAVY = ("langfuse", "langchain_core", "opentelemetry.sdk", "google.protobuf", "pydantic", "sqlite3", "httpx", "mcp")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["frobnicate"], "No such command 'frobnicate'"),
+        (["sessions", "--frobnicate"], "No such option: --frobnicate"),
+        (["sessions", "--since", "yesterdayish"], "'yesterdayish' is no time"),
+        (["sessions", "--limit", "0"], "Invalid value for '--limit'"),
+        (["show", "a", "b"], "Got unexpected extra argument"),
+        (["export"], "Missing argument 'SESSION'"),
+        (["prune"], "Say what is to go"),
+        (["prune", "--all", "--older-than", "1d"], "Say what is to go"),
+        (["prune", "--older-than", "soon"], "'soon' is no age"),
+        (["prune", "--delivered", "--undelivered"], "exclude each other"),
+        (["tail", "--lines", "-1"], "Invalid value for '--lines'"),
+    ],
+)
+def test_wrong_usage_is_exit_code_2_and_a_sentence(lfi: Lfi, arguments: list[str], sentence: str) -> None:
+    """Nothing on standard output, no traceback."""
+    done = lfi(*arguments, COLUMNS="120")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_help_fits_and_names_every_command(lfi: Lfi) -> None:
+    """`--help` fits in 80 columns and lists what there is."""
+    text = lfi.ok("--help")
+    assert_safe(text)
+    for command in ("demo", "sessions", "show", "tail", "export", "prune"):
+        assert f" {command} " in text
+        assert_safe(lfi.ok(command, "-h"))
+
+
+def test_help_loads_nothing_heavy() -> None:
+    """Neither frameworks nor the tracing machinery are imported to show the help."""
+    code = (
+        "import sys\nfrom langfuse_integration.cli import main\nsys.argv = ['lfi', '--help']\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
+        env=Lfi.environment(),
+        check=True,
+    )
+    assert done.stderr.strip() == "[]"
+
+
+def test_the_version_is_the_installed_one(lfi: Lfi) -> None:
+    """`--version` writes the distribution's version alone."""
+    from importlib.metadata import version
+
+    assert lfi.ok("--version") == version("langfuse-integration") + "\n"
+
+
+def test_both_commands_are_installed() -> None:
+    """`langfuse-integration` and `lfi` are the same entry point."""
+    from importlib.metadata import distribution
+
+    scripts = {
+        entry.name: entry.value
+        for entry in distribution("langfuse-integration").entry_points
+        if entry.group == "console_scripts"
+    }
+    assert scripts == dict.fromkeys(("langfuse-integration", "lfi"), "langfuse_integration.cli:main")
+
+
+def test_the_shell_completes_session_ids(lfi: Lfi) -> None:
+    """Completing the argument of `show` offers the sessions of the journal that begin like that."""
+    asked("chat-1")
+    asked("chat-2")
+    asked("other")
+    settle()
+    done = subprocess.run(
+        COMMAND,
+        env=lfi.environment(
+            _LFI_COMPLETE="complete_bash", COMP_WORDS="lfi show ch", COMP_CWORD="2", _TYPER_COMPLETE_ARGS="lfi show ch"
+        ),
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
+        check=False,
+    )
+    assert sorted(done.stdout.split()) == ["chat-1", "chat-2"]
