@@ -147,7 +147,7 @@ async def test_several_calls_of_one_session_are_certain(shared: Connect, session
     assert {found.session_id for found in sessions.observations} == {"session-b"}
 
 
-async def test_twenty_sessions_at_once_do_not_mix(connect: Connect, sessions: RecordedSessions) -> None:
+async def test_twenty_sessions_at_once_do_not_mix(everywhere: Connect, sessions: RecordedSessions) -> None:
     """24 calls of 24 sessions over one connection: every row is in its own session, with its own answer."""
 
     async def call(session: Any, n: int) -> None:
@@ -156,7 +156,7 @@ async def test_twenty_sessions_at_once_do_not_mix(connect: Connect, sessions: Re
             await session.call_tool("echo", {"text": f"text {n}"})
 
     with langfuse_manager.session("session-opener", "user-opener"):
-        async with connect() as session:
+        async with everywhere() as session:
             await asyncio.gather(*(call(session, n) for n in range(24)))
     assert len(sessions.observations) == 24
     for n in range(24):

@@ -86,7 +86,12 @@ class Call:
             self._join(above)  # type: ignore[arg-type]  # checked there
         else:
             self._begin(above, payload)
-        self._context = propagation.attach(self.row) if self.row is not None else None
+        self._context = None
+        if self.row is not None:
+            open_rows[self.row.span] = self
+            if len(open_rows) > OPEN_LIMIT:
+                open_rows.pop(next(iter(open_rows)), None)
+            self._context = propagation.attach(self.row)
         self._token: Token[Call | None] = current.set(self)
 
     def _join(self, row: Observation) -> None:
@@ -106,9 +111,6 @@ class Call:
         )
         if shown is Shown.ALWAYS or (shown is Shown.BELOW and above is not None):
             self.row = row
-            open_rows[row.span] = self
-            if len(open_rows) > OPEN_LIMIT:
-                open_rows.pop(next(iter(open_rows)), None)
             if row.app_root:
                 tracing.recorder.opened(row)
         else:
@@ -189,9 +191,8 @@ class Call:
 
     def _end(self, error_type: str | None) -> None:
         self.open = False
-        row = self.row
-        if row is not None and not self.merged:
-            open_rows.pop(row.span, None)
+        if self.row is not None:
+            open_rows.pop(self.row.span, None)
         if self._context is not None:
             otel.detach(self._context)
         try:
