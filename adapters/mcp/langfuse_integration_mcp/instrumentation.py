@@ -10,9 +10,9 @@ from typing import Any
 
 from langfuse_integration.shield import shielded
 
-from . import private
+from . import serving
 from .connection import Policy
-from .wrapping import connection_of, unwrap, wrap, wrapped
+from .wrapping import connection_of, unwrap, wrap
 
 _HOOKING = shielded("tracing an MCP session that was made")
 _lock = threading.RLock()
@@ -60,8 +60,7 @@ def uninstrument() -> None:
         for session in [session for reference in _ours.values() if (session := reference()) is not None]:
             unwrap(session)
         _ours.clear()
-        if not wrapped:
-            private.restore_spans()
+        serving.release()
 
 
 def keep(session: Any) -> None:

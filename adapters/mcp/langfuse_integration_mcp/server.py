@@ -24,7 +24,7 @@ from langfuse_integration.shield import shielded
 
 from . import private, propagation
 from .call import Call, current
-from .serving import SPANS, caller_of, serving
+from .serving import caller_of, hold, serving
 
 S = TypeVar("S")
 Handler = Callable[..., Awaitable[Any]]
@@ -57,7 +57,7 @@ def trace_server(server: S, *, accept_identity: bool = True) -> S:
             inner.request_handlers = _Handlers(handlers, accept_identity)
     else:
         raise TypeError(f"trace_server takes a server of mcp or fastmcp, not {type(server).__name__}.")
-    private.replace_spans(SPANS)
+    hold(inner)
     return server
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from contextvars import ContextVar
 from typing import Any
 
@@ -9,9 +10,8 @@ from opentelemetry import trace as trace_api
 
 from langfuse_integration.placement import Placed
 
-from . import propagation
+from . import private, propagation
 from .call import Call, current, open_rows
-from .private import Spans
 
 serving: ContextVar[bool] = ContextVar("langfuse_integration_mcp_serving", default=False)
 """Whether our middleware has placed the request that is handled here."""
@@ -82,4 +82,19 @@ def _server(context: Any) -> Any:
     return _AsIs() if serving.get() else None
 
 
-SPANS = Spans(_client, _inject, _server)
+_SPANS = private.Spans(_client, _inject, _server)
+_holders: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def hold(holder: object) -> None:
+    """Let the SDKs' spans give way while *holder*, a connection or a server, is there and not released."""
+    _holders.add(holder)
+    private.replace_spans(_SPANS)
+
+
+def release(holder: object = None) -> None:
+    """Give the SDKs' spans back, unless somebody else still holds them."""
+    if holder is not None:
+        _holders.discard(holder)
+    if not _holders:
+        private.restore_spans()

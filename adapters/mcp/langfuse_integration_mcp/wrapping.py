@@ -13,7 +13,6 @@ somebody sends without a typed method.
 from __future__ import annotations
 
 import functools
-import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -36,10 +35,6 @@ _ENDING = shielded("ending the row of an MCP call")
 _WRAPPING = shielded("tracing an MCP session")
 _PREPARING = shielded("preparing an MCP request")
 
-wrapped: weakref.WeakSet[Connection] = weakref.WeakSet()
-"""The connections that are traced now."""
-
-
 def wrap(
     target: T, server_name: str | None, policy: Policy, *, overwrite: bool = True, connection: Connection | None = None
 ) -> T:
@@ -55,7 +50,7 @@ def wrap(
         connection = Connection(target, server_name, policy, hollow=hollow)
     with _WRAPPING:
         readable.register()
-        private.replace_spans(serving.SPANS)
+        serving.hold(connection)
         for name, wrapper in table.items():
             original = getattr(target, name, None)
             if original is not None:
@@ -65,7 +60,6 @@ def wrap(
         else:
             private.watch_fastmcp_sessions(_found_session)
         setattr(target, MARK, connection)
-        wrapped.add(connection)
     return target
 
 
@@ -81,7 +75,7 @@ def unwrap(target: Any) -> None:
         vars(target).pop(name, None)
     callbacks.unwrap(target)
     vars(target).pop(MARK, None)
-    wrapped.discard(connection)
+    serving.release(connection)
 
 
 def _unwrap_inner(target: Any, connection: Connection) -> None:
