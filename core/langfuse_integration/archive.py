@@ -23,16 +23,29 @@ from .opened import OpenObserved
 from .replay import Observed, SessionReplay, Trace
 from .search import holds
 from .settings import settings
-from .totals import Totals, totals_of
+from .spending import Rows, remembered, spent
+from .totals import Totals
 
 OPEN_LIMIT = 10_000
 """Observations that are still open and are looked at."""
+VALUES_LIMIT = 500
+"""Ids in one query."""
 _STATES = {PENDING: "pending", DELIVERED: "delivered", SET_ASIDE: "set aside"}
 _IN_SESSION = (
     "(session_id = :session OR (session_id IS NULL AND trace_id IN "
     "(SELECT trace_id FROM spans WHERE session_id = :session)))"
 )
 _UNTAGGED = "(session_id IS NULL AND trace_id NOT IN (SELECT trace_id FROM spans WHERE session_id IS NOT NULL))"
+
+
+class Columns(NamedTuple):
+    """What the journal tells of an observation without decoding it; *ended_ns* is 0 in one that is open."""
+
+    span_id: str
+    parent_id: str
+    started_ns: int
+    ended_ns: int
+    level: str
 
 
 class Found(NamedTuple):
@@ -144,17 +157,19 @@ class Archive:
         where, values = _where(session_id)
         rows = self._query(
             "SELECT count(DISTINCT span_id), count(DISTINCT trace_id), total(level = 'ERROR'), "
-            f"min(started_ns), max(ended_ns) FROM spans WHERE {where}",
+            f"min(started_ns), max(ended_ns), max(id) FROM spans WHERE {where}",
             values,
         )
-        count, traces, errors, first, last = rows[0] if rows else (0, 0, 0, None, None)
+        count, traces, errors, first, last, newest = rows[0] if rows else (0, 0, 0, None, None, None)
         appeared = self._query(
             f"SELECT user_id FROM spans WHERE {where} AND user_id IS NOT NULL "
             "GROUP BY user_id ORDER BY min(started_ns)",
             values,
         )
         users: list[str] = [row[0] for row in appeared]
-        using = self._observed(f"{where} AND instr(body, CAST('_details' AS BLOB))", values)
+        totals = remembered.of(
+            (self.path, self._file, session_id), Rows(count, newest or 0), lambda: spent(self._bodies(where, values))
+        )
         still_open = self._open_in(session_id)
         if still_open:
             known = {row[0] for row in self._query(f"SELECT DISTINCT trace_id FROM spans WHERE {where}", values)}
@@ -169,31 +184,90 @@ class Archive:
             still_open=len(still_open),
             started_ns=min(starts, default=0),
             ended_ns=max([last or 0, *starts]),
-            totals=totals_of(using)._replace(errors=int(errors)),
+            totals=totals._replace(errors=int(errors)),
         )
 
     # -- what is in one
 
     def traces(self, session_id: str | None) -> Iterator[Trace]:
         """Yield the traces of a session, or with None those of none, in the order of their starts, one at a time."""
+        for trace_id in self.trace_ids(session_id):
+            trace = self.trace(trace_id, session_id)
+            if trace is not None:
+                yield trace
+
+    def trace_ids(self, session_id: str | None) -> list[str]:
+        """Return the traces of a session, or with None those of none, in the order of their starts."""
         where, values = _where(session_id)
         starts: dict[str, int] = dict(
             self._query(f"SELECT trace_id, min(started_ns) FROM spans WHERE {where} GROUP BY trace_id", values)
         )
         for found in self._open_in(session_id):
             starts[found.trace_id] = min(found.started_ns, starts.get(found.trace_id, found.started_ns))
-        for trace_id in sorted(starts, key=lambda known: (starts[known], known)):
-            trace = self.trace(trace_id, session_id)
-            if trace is not None:
-                yield trace
+        return sorted(starts, key=lambda known: (starts[known], known))
+
+    def columns(self, trace_id: str, session_id: str | None = None) -> list[Columns]:
+        """Return a trace's observations undecoded, by their starts; with *session_id* without those of another one."""
+        rows = self._query(
+            f"SELECT span_id, parent_id, started_ns, ended_ns, level FROM spans WHERE {_of_trace(session_id)}",
+            {"trace": trace_id, "session": session_id},
+        )
+        held = {row[0]: Columns(*row) for row in rows}
+        for found in self._open_of(trace_id, session_id):
+            held.setdefault(found.id, Columns(found.id, found.parent_id or "", found.started_ns, 0, found.level))
+        return sorted(held.values(), key=lambda row: (row.started_ns, row.ended_ns, row.span_id))
+
+    def find(self, session_id: str | None, text: str, *, errors: bool = False, limit: int = 100) -> list[Observed]:
+        """Return the first observations of a session in which *text* occurs, by their starts; finished ones only.
+
+        Args:
+            errors: only those of level ERROR.
+        """
+        where, values = _where(session_id)
+        conditions = [where, *(["holds(body, :text)"] if text else []), *(["level = 'ERROR'"] if errors else [])]
+        found = self._query(
+            f"SELECT id FROM spans WHERE {' AND '.join(conditions)} ORDER BY started_ns, id LIMIT :limit",
+            {**values, "text": text, "limit": limit},
+        )
+        return [one for (number,) in found for one in self._observed("id = :id", {"id": number})]
+
+    def owners(self, trace_id: str) -> list[str | None]:
+        """Return the sessions that a trace belongs to, None last; empty if it is unknown."""
+        rows = self._query("SELECT DISTINCT session_id FROM spans WHERE trace_id = :trace", {"trace": trace_id})
+        held = {row[0] for row in rows} | {found.session_id for found in self._open_of(trace_id, None)}
+        return sorted(held, key=lambda named: (named is None, named or ""))
+
+    def totals(self, trace_id: str, session_id: str | None = None) -> Totals:
+        """Return what a trace's finished observations used up; its errors are not counted."""
+        where, values = _of_trace(session_id), {"trace": trace_id, "session": session_id}
+        rows = self._query(f"SELECT count(*), max(id) FROM spans WHERE {where}", values)
+        count, newest = rows[0] if rows else (0, 0)
+        return remembered.of(
+            (self.path, self._file, session_id, trace_id),
+            Rows(count, newest or 0),
+            lambda: spent(self._bodies(where, values)),
+        )
+
+    def observed(self, trace_id: str, span_ids: Sequence[str]) -> list[Observed]:
+        """Return some observations of a trace, in no order; those that are unknown are left out."""
+        held: dict[str, Observed] = {}
+        for start in range(0, len(span_ids), VALUES_LIMIT):
+            names = {f"id{place}": span_id for place, span_id in enumerate(span_ids[start : start + VALUES_LIMIT])}
+            listed = ", ".join(":" + name for name in names)
+            for found in self._observed(f"trace_id = :trace AND span_id IN ({listed})", {"trace": trace_id, **names}):
+                held[found.id] = found
+        wanted = set(span_ids)
+        for found in self._open_of(trace_id, None):
+            if found.id in wanted:
+                held.setdefault(found.id, found)
+        return list(held.values())
 
     def trace(self, trace_id: str, session_id: str | None = None) -> Trace | None:
         """Return a trace, or None if it is unknown; with *session_id* without what is of another session."""
-        where = "trace_id = :trace" + (" AND (session_id = :session OR session_id IS NULL)" if session_id else "")
-        held = {found.id: found for found in self._observed(where, {"trace": trace_id, "session": session_id})}
-        for found in self._open:
-            if found.trace_id == trace_id and session_id in (None, found.session_id):
-                held.setdefault(found.id, found)
+        values = {"trace": trace_id, "session": session_id}
+        held: dict[str, Observed] = {found.id: found for found in self._observed(_of_trace(session_id), values)}
+        for found in self._open_of(trace_id, session_id):
+            held.setdefault(found.id, found)
         return Trace(held.values()) if held else None
 
     def replay(self, session_id: str | None) -> SessionReplay:
@@ -252,6 +326,9 @@ class Archive:
     def _open_in(self, session_id: str | None) -> list[OpenObserved]:
         return [found for found in self._open if found.session_id == session_id]
 
+    def _open_of(self, trace_id: str, session_id: str | None) -> list[OpenObserved]:
+        return [found for found in self._open if found.trace_id == trace_id and session_id in (None, found.session_id)]
+
     @cached_property
     def _open(self) -> list[OpenObserved]:
         rows = self._query(
@@ -265,6 +342,11 @@ class Archive:
     def _observed(self, where: str, values: dict[str, Any]) -> list[Observed]:
         rows = self._query(f"SELECT body FROM spans WHERE {where} ORDER BY id", values)
         return [found for (body,) in rows for found in Observed.decoded(body)]
+
+    def _bodies(self, where: str, values: dict[str, Any]) -> Iterator[bytes]:
+        """Yield what may tell tokens or a cost."""
+        rows = self._query(f"SELECT body FROM spans WHERE {where} AND instr(body, CAST('_details' AS BLOB))", values)
+        return (body for (body,) in rows)
 
     def _query(self, sql: str, values: dict[str, Any] | None = None) -> list[Any]:
         if self._db is None:
@@ -290,6 +372,10 @@ class Archive:
 
 def _where(session_id: str | None) -> tuple[str, dict[str, Any]]:
     return (_UNTAGGED, {}) if session_id is None else (_IN_SESSION, {"session": session_id})
+
+
+def _of_trace(session_id: str | None) -> str:
+    return "trace_id = :trace" + (" AND (session_id = :session OR session_id IS NULL)" if session_id else "")
 
 
 def _identity(path: Path | None) -> tuple[int, int] | None:

@@ -46,13 +46,19 @@ def totals_of(observations: Iterable[Observed]) -> Totals:
 
 def own(found: Observed) -> Totals:
     """Return what one observation says of itself, without those below it."""
-    usage = {name: count for name, count in _numbers(found.usage).items() if name != "total"}
+    return sums(found.usage, found.cost)._replace(errors=int(found.level == "ERROR"))
+
+
+def sums(usage_details: object, cost_details: object) -> Totals:
+    """Return what an observation's two mappings of buckets add up to."""
+    said = _numbers(usage_details)
+    usage = {name: count for name, count in said.items() if name != "total"}
     tokens_in = sum(count for name, count in usage.items() if name.startswith("input"))
     tokens_out = sum(count for name, count in usage.items() if name.startswith("output"))
-    tokens = sum(usage.values()) if usage else _numbers(found.usage).get("total", 0)
-    costs = _numbers(found.cost)
+    tokens = sum(usage.values()) if usage else said.get("total", 0)
+    costs = _numbers(cost_details)
     cost = costs.get("total", sum(costs.values())) if costs else None
-    return Totals(int(tokens_in), int(tokens_out), int(tokens), cost, int(found.level == "ERROR"))
+    return Totals(int(tokens_in), int(tokens_out), int(tokens), cost)
 
 
 def _numbers(found: object) -> dict[str, float]:

@@ -1,0 +1,72 @@
+"""What sessions have used up so far, added up once.
+
+Rows of a journal are never changed: a session with as many rows and the same newest one adds up to the same.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterable
+from typing import NamedTuple
+
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from .replay import parsed
+from .totals import Totals, sums
+
+SESSIONS_LIMIT = 2_000
+"""Sessions that are remembered; the one that was not asked for longest gives way."""
+USAGE, COST = "langfuse.observation.usage_details", "langfuse.observation.cost_details"
+_BUCKETS = frozenset({USAGE, COST})
+
+
+class Rows(NamedTuple):
+    """Which rows were added up: how many, and the newest one's number."""
+
+    count: int
+    last: int
+
+
+class Spending:
+    """Remembers sums, for several threads."""
+
+    def __init__(self, limit: int = SESSIONS_LIMIT) -> None:
+        self._limit = limit
+        self._known: OrderedDict[Hashable, tuple[Rows, Totals]] = OrderedDict()
+        self._guard = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def of(self, key: Hashable, rows: Rows, add_up: Callable[[], Totals]) -> Totals:
+        """Return the sum over *rows* of what *key* names; *add_up* makes it when it is not known."""
+        with self._guard:
+            known = self._known.get(key)
+            if known is not None and known[0] == rows:
+                self._known.move_to_end(key)
+                return known[1]
+        found = add_up()
+        with self._guard:
+            self._known[key] = (rows, found)
+            self._known.move_to_end(key)
+            while len(self._known) > self._limit:
+                self._known.popitem(last=False)
+        return found
+
+
+def spent(bodies: Iterable[bytes]) -> Totals:
+    """Return the tokens and the cost in OTLP requests; nothing else of them is read, so its errors are 0."""
+    total = Totals()
+    for body in bodies:
+        for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
+            for scope in resource.scope_spans:
+                for span in scope.spans:
+                    said = {entry.key: entry.value.string_value for entry in span.attributes if entry.key in _BUCKETS}
+                    if said:
+                        total = total.plus(sums(parsed(said.get(USAGE)), parsed(said.get(COST))))
+    return total
+
+
+remembered = Spending()
+"""The sums of this process."""
