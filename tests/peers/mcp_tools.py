@@ -98,12 +98,11 @@ def meta(ctx: Context) -> str:
     return json.dumps(_plain(ctx.request_context.meta))
 
 
-async def context() -> str:
-    """Return, as JSON, the OpenTelemetry context in which the handler runs: trace_id, span_id, baggage."""
+async def context(ctx: Context) -> str:
+    """Return, as JSON, the OpenTelemetry context in which the handler runs, and the request's `_meta`."""
     span = trace.get_current_span().get_span_context()
-    return json.dumps(
-        {"trace_id": f"{span.trace_id:032x}", "span_id": f"{span.span_id:016x}", "baggage": dict(baggage.get_all())}
-    )
+    ids = {"trace_id": f"{span.trace_id:032x}", "span_id": f"{span.span_id:016x}"}
+    return json.dumps({**ids, "baggage": dict(baggage.get_all()), "meta": _plain(ctx.request_context.meta)})
 
 
 async def ask(question: str, ctx: Context) -> str:
@@ -156,7 +155,7 @@ if VERSION == 2:
 
 
 def _quietly(method: Callable[..., Any], *args: Any, **more: Any) -> Any:
-    """Call what mcp 2 calls deprecated, as older protocol revisions still have it."""
+    """Call what warns: requests of older protocol revisions on mcp 2, and FastMCP of mcp 1.24 on a newer pydantic."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return method(*args, **more)
@@ -188,7 +187,8 @@ def greet(name: str) -> str:
 
 def make_server(name: str = "tools") -> Any:
     """Return the server with everything above: FastMCP on mcp 1.x, MCPServer on mcp 2.x."""
-    server: Any = (_SDK.MCPServer if VERSION == 2 else _SDK.FastMCP)(name, log_level="CRITICAL")
+    make: Any = _SDK.MCPServer if VERSION == 2 else _SDK.FastMCP
+    server: Any = _quietly(make, name, log_level="CRITICAL")
     for tool in TOOLS:
         server.add_tool(tool)
     server.resource("memo://today")(memo)

@@ -191,28 +191,38 @@ class _Connection(http.server.BaseHTTPRequestHandler):
         return self.server.peer
 
     def _serve(self) -> None:
+        raw = self._read_body()
+        if raw is None:
+            self.close_connection = True
+            return
+        path, _, query = self.path.partition("?")
+        headers = {name.lower(): value for name, value in self.headers.items()}
         try:
-            raw = self._read_body()
-            path, _, query = self.path.partition("?")
-            headers = {name.lower(): value for name, value in self.headers.items()}
             body = _decompressed(raw, headers.get("content-encoding", ""))
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            self._write(Answer(400, repr(error).encode()))
+            return
+        try:
             self._write(self._peer.answer(Request(self.command, path, query, headers, body, len(raw))))
         except (Cut, ConnectionError):
             self.close_connection = True
-        except (ValueError, EOFError, zlib.error, gzip.BadGzipFile) as error:
-            self._write(Answer(400, repr(error).encode()))
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = do_HEAD = _serve
 
-    def _read_body(self) -> bytes:
+    def _read_body(self) -> bytes | None:
+        """Return the body as it is on the wire; None if the client left in the middle of it."""
         if self.headers.get("transfer-encoding", "").lower() != "chunked":
-            return self.rfile.read(int(self.headers.get("content-length", 0)))
+            length = int(self.headers.get("content-length", 0))
+            body = self.rfile.read(length)
+            return body if len(body) == length else None
         pieces: list[bytes] = []
-        while size := int(self.rfile.readline().split(b";")[0], 16):
+        while line := self.rfile.readline():
+            size = int(line.split(b";")[0], 16)
             pieces.append(self.rfile.read(size))
             self.rfile.readline()
-        self.rfile.readline()
-        return b"".join(pieces)
+            if not size:
+                return b"".join(pieces)
+        return None
 
     def _write(self, answer: Answer) -> None:
         self.send_response(answer.status)

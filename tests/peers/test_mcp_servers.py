@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mcp import ClientSession, types
+from mcp import ClientSession, stdio_client, types
 
 from peers.mcp_servers import (
     VERSION,
@@ -108,13 +108,24 @@ async def test_the_server_asks_the_client(connect: Connect) -> None:
 
 
 async def test_the_meta_of_a_request_comes_back(connect: Connect) -> None:
-    """`_meta` is returned as it arrived, traceparent and baggage in it; without one it is null or has none of ours."""
-    ours = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "baggage": "session.id=s"}
-    sent: Any = ours
+    """`_meta` is returned as it arrived; a request without any carries no baggage of its own."""
+    ours: Any = {"baggage": "session.id=s", "example.com/colour": "fawn"}
     async with connect() as session:
-        assert json.loads(text_of(await session.call_tool("meta", {}))) is None
-        received = json.loads(text_of(await session.call_tool("meta", {}, meta=sent)))
+        bare = text_of(await session.call_tool("meta", {}))
+        received = json.loads(text_of(await session.call_tool("meta", {}, meta=ours)))
+    assert "baggage" not in bare
+    assert "example.com" not in bare
     assert {name: received[name] for name in ours} == ours
+
+
+async def test_a_handler_sees_the_trace_that_the_sdk_continues(connect: Connect) -> None:
+    """mcp 2 continues the trace of a request and leaves its baggage; mcp 1 does neither."""
+    traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    ours: Any = {"traceparent": traceparent, "baggage": "session.id=s"}
+    async with connect() as session:
+        seen = json.loads(text_of(await session.call_tool("context", {}, meta=ours)))
+    arrived = seen["meta"]["traceparent"].split("-")[1]
+    assert (seen["trace_id"], seen["baggage"]) == (arrived if VERSION == 2 else "0" * 32, {})
 
 
 async def test_a_cancelled_call_is_cancelled_in_the_server() -> None:
@@ -167,13 +178,6 @@ async def test_a_setup_function_gets_the_server_first(tmp_path: Path) -> None:
         assert text_of(await session.call_tool("extra", {})) == "from the setup"
 
 
-async def test_a_handler_without_trace_sees_none(connect: Connect) -> None:
-    """The context in which a handler runs is empty when nobody gave it one."""
-    async with connect() as session:
-        seen = json.loads(text_of(await session.call_tool("context", {})))
-    assert seen == {"trace_id": "0" * 32, "span_id": "0" * 16, "baggage": {}}
-
-
 async def test_input_required_asks_in_both_eras_of_mcp_2() -> None:
     """mcp 2's Client answers a choice in the handshake era and in the stateless one; mcp 1 has no such tool."""
     if VERSION == 1:
@@ -184,7 +188,7 @@ async def test_input_required_asks_in_both_eras_of_mcp_2() -> None:
 
     for mode, version in (("legacy", "2025-11-25"), ("auto", "2026-07-28")):
         client = ClientSide(animal="vicuña")
-        async with Client(stdio_parameters(), mode=mode, **client.callbacks()) as connected:
+        async with Client(stdio_client(stdio_parameters()), mode=mode, **client.callbacks()) as connected:
             assert text_of(await connected.call_tool("choose", {"question": "Which?"})) == "chose vicuña"
             assert connected.protocol_version == version
         assert client.seen == [("elicitation/create", "Which?", None)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -133,6 +134,28 @@ def test_a_chunked_body_is_read(receiver: Receiver) -> None:
     pieces = iter([b'{"resource', b'Spans": []}'])
     answer = httpx.post(receiver.traces_url, content=pieces, headers=headers, auth=authorised(receiver))
     assert (answer.status_code, receiver.requests[0].request.body) == (200, b'{"resourceSpans": []}')
+
+
+def test_a_client_that_dies_while_it_sends_leaves_no_request(receiver: Receiver) -> None:
+    """Half a body, plain or chunked, is no request; the next client is served."""
+    for framing in (b"Content-Length: 100", b"Transfer-Encoding: chunked"):
+        with socket.create_connection(("127.0.0.1", receiver.port)) as dying:
+            dying.sendall(b"POST /api/public/otel/v1/traces HTTP/1.1\r\nHost: x\r\n" + framing + b"\r\n\r\n5\r\nhalf")
+    assert httpx.post(receiver.traces_url, json={}, auth=authorised(receiver)).status_code == 200
+    assert (receiver.connections, [request.status for request in receiver.requests]) == (3, [200])
+
+
+def test_a_body_that_is_not_what_it_says_is_rejected(receiver: Receiver) -> None:
+    """Broken gzip, broken protobuf and a strange content type are answered in turn, and nothing is kept."""
+    protobuf = {"Content-Type": "application/x-protobuf"}
+    for headers, status_code in (
+        ({**protobuf, "Content-Encoding": "gzip"}, 400),
+        (protobuf, 400),
+        ({"Content-Type": "text/plain"}, 415),
+    ):
+        sent = httpx.post(receiver.traces_url, content=b"no such thing", headers=headers, auth=authorised(receiver))
+        assert sent.status_code == status_code
+    assert receiver.spans == []
 
 
 def test_wrong_keys_are_refused(receiver: Receiver) -> None:
