@@ -5,6 +5,8 @@
     from langfuse_integration_llamaindex import SessionHandler
 
     Settings.callback_manager = CallbackManager([SessionHandler()])
+
+or `instrument()` for the whole process, without a callback manager.
 """
 
 from importlib.util import find_spec
@@ -14,6 +16,6 @@ from langfuse_integration.errors import MissingExtra
 if find_spec("llama_index") is None or find_spec("llama_index.core") is None:
     raise MissingExtra("llama-index-core", "llamaindex")
 
-from .handler import SessionHandler, instrument, uninstrument  # noqa: E402  the framework is looked for first
+from .handler import SessionHandler, instrument, uninstrument
 
 __all__ = ["SessionHandler", "instrument", "uninstrument"]

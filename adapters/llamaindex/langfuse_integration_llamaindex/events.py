@@ -1,4 +1,4 @@
-"""The event handler: what LlamaIndex tells about model calls and cancellations, by the id of the span that it is about."""
+"""The event handler: what LlamaIndex tells about model calls and cancellations, by the id of the span concerned."""
 
 from __future__ import annotations
 

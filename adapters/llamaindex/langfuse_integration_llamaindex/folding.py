@@ -47,6 +47,9 @@ class Role(NamedTuple):
     write: Reader = lambda result: result
 
 
+NOT_GIVEN = frozenset({"self", "ctx", "kwargs"})
+
+
 def first(*names: str) -> Reader:
     """Return a reader of the first argument that is there."""
 
@@ -61,7 +64,7 @@ def first(*names: str) -> Reader:
 
 def given(arguments: Arguments) -> dict[str, Any]:
     """Return the arguments as a person passed them: without `self`, contexts and what was left out."""
-    shown = {key: value for key, value in arguments.items() if value is not None and key not in ("self", "ctx", "kwargs")}
+    shown = {key: value for key, value in arguments.items() if value is not None and key not in NOT_GIVEN}
     extra = arguments.get("kwargs")
     return {**shown, **extra} if isinstance(extra, Mapping) else shown
 
@@ -84,7 +87,8 @@ RUN = Role(Kind.RUN)
 MODEL = Role(Kind.MODEL, "generation", nothing)
 CALLER = Role(Kind.CALLER, "chain", first("user_msg", "chat_history"))
 TOOL = Role(Kind.TOOL, "tool", tools.arguments, tools.outcome)
-EMBEDDING = Role(Kind.ROW, "embedding", first("query", "text", "texts", "queries", "img_file_path", "img_file_paths"), nodes.Vectors)
+_embedded = first("query", "text", "texts", "queries", "img_file_path", "img_file_paths")
+EMBEDDING = Role(Kind.ROW, "embedding", _embedded, nodes.Vectors)
 RETRIEVAL = Role(Kind.ROW, "retriever", _query, nodes.found)
 RERANKING = Role(Kind.ROW, "chain", nodes.ranked, nodes.found)
 QUERY = Role(Kind.ROW, "chain", _query)
@@ -103,6 +107,7 @@ FAMILIES: dict[str, dict[str, Role]] = {
         **_rows(CALLER, "predict_and_call"),
     },
     "MultiModalLLM": _rows(MODEL, "chat", "complete", "stream_chat", "stream_complete"),
+    "DefaultRefineProgram": {},
     "BasePydanticProgram": {"__call__": MODEL, **_rows(MODEL, "call", "stream_call")},
     "BaseTool": {"__call__": TOOL, **_rows(TOOL, "call")},
     "BaseEmbedding": _rows(

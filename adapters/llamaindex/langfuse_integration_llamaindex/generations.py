@@ -6,29 +6,22 @@ The outermost is the row. Its input, model and tokens come from LlamaIndex's eve
 
 from __future__ import annotations
 
-import sys
-import weakref
-from collections.abc import AsyncIterator, Iterator, Mapping
-from functools import partial
-from types import FrameType
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from langfuse_integration.registry import Run
-from langfuse_integration.shield import shielded
 from langfuse_integration.tracing import registry
 
 from . import models, rows
 from .folding import Kind, Role
 from .messages import Answer, Prompt
+from .model_streams import Watch, being_read, is_stream
 from .places import Fold, Place, folds
-from .private import frame_of
 
 if TYPE_CHECKING:
     from .agents import Think
 
-_ENDING_UNUSED = shielded("ending a stream that nobody read")
-STREAMS_LIMIT = 10_000
-FRAMES = 60
+ANNOUNCED_LIMIT = 50_000
 
 
 class Call(rows.Row):
@@ -40,6 +33,7 @@ class Call(rows.Row):
         claimed: whether a call inside of it has been folded into it.
         streamed: whether it has returned a stream: then the events end it.
         last, deltas: what a stream has given so far.
+        watch: looks after that stream.
     """
 
     __slots__ = (
@@ -47,12 +41,11 @@ class Call(rows.Row):
         "arguments",
         "claimed",
         "deltas",
-        "finalizer",
         "first_ns",
-        "frame_key",
         "last",
         "streamed",
         "think",
+        "watch",
     )
 
     def __init__(self, role: Role, instance: Any, think: Think | None) -> None:
@@ -63,8 +56,7 @@ class Call(rows.Row):
         self.last: Any = None
         self.deltas: list[str] = []
         self.first_ns = 0
-        self.finalizer: Any = None
-        self.frame_key = 0
+        self.watch: Watch | None = None
         self.arguments: Mapping[str, Any] = {}
 
     # -- its span
@@ -73,7 +65,7 @@ class Call(rows.Row):
         """End it, or wait for the stream that it returned."""
         if is_stream(result):
             self.streamed = True
-            _watch(run, result)
+            self.watch = Watch(run, result, _unused)
             return
         if self.last is None or not _is_response(self.last):
             self.last = result
@@ -115,7 +107,7 @@ class Call(rows.Row):
         if response is not None:
             if self.last is None or span_id == self.announced or not models.reported(self.last):
                 self.last = response
-            self._note(run, response)
+            self.note(run, response)
         if self.streamed and span_id == self.announced:
             self._close(run, self._partial())
 
@@ -132,7 +124,8 @@ class Call(rows.Row):
         run.observation.cancel()
         self._close(run, self._partial())
 
-    def _note(self, run: Run, response: Any) -> None:
+    def note(self, run: Run, response: Any) -> None:
+        """Note the model and the tokens that an answer tells of."""
         observation = run.observation
         observation.model = models.model_of(self.instance, None, response) or observation.model
         if observation.usage_details is None or models.reported(response):
@@ -148,7 +141,8 @@ class Call(rows.Row):
     def _close(self, run: Run, output: Any) -> None:
         if registry.close(run.key) is None:
             return
-        _unwatch(run)
+        if self.watch is not None:
+            self.watch.stop()
         if self.announced is not None:
             announced.pop(self.announced, None)
         observation = run.observation
@@ -177,12 +171,12 @@ class Inner(Fold):
         run = self.run
         if run is not None and isinstance(run.state, Call) and run.state.last is None and _is_response(result):
             run.state.last = result
-            run.state._note(run, result)
+            run.state.note(run, result)
 
 
 def enter(id_: str, role: Role, instance: Any, place: Place, arguments: Mapping[str, Any]) -> None:
     """Open the row of a model call, or fold it into the one that it is a part of."""
-    outer = _reading(place) or (place.run if place.run is not None and isinstance(place.run.state, Call) else None)
+    outer = being_read() or (place.run if place.run is not None and isinstance(place.run.state, Call) else None)
     if outer is not None:
         state: Call = outer.state
         fold = place.fold
@@ -201,7 +195,6 @@ def enter(id_: str, role: Role, instance: Any, place: Place, arguments: Mapping[
 
 announced: dict[str | None, Run] = {}
 """By the id of the span whose events tell the input, the tokens and the end: the open model calls."""
-ANNOUNCED_LIMIT = 50_000
 
 
 def _announce(span_id: str, run: Run) -> None:
@@ -210,62 +203,8 @@ def _announce(span_id: str, run: Run) -> None:
         announced.pop(next(iter(announced)), None)
 
 
-# -- streams
-
-
-_streams: dict[int, tuple[Any, Run]] = {}
-"""By the identity of its frame: the stream of an open model call. What a stream starts while it is read belongs to it."""
-
-
-def is_stream(result: Any) -> bool:
-    """Return whether a call returned something to iterate over, sync or async."""
-    return isinstance(result, (Iterator, AsyncIterator))
-
-
-def _watch(run: Run, stream: Any) -> None:
-    state: Call = run.state
-    try:
-        reference = weakref.ref(stream)
-        state.finalizer = weakref.finalize(stream, partial(_gone, run))
-    except TypeError:  # an iterator of the application's own that takes no weak references: its events end it
-        return
-    frame = frame_of(stream)
-    if frame is not None and len(_streams) < STREAMS_LIMIT:
-        state.frame_key = id(frame)
-        _streams[state.frame_key] = (reference, run)
-
-
-def _unwatch(run: Run) -> None:
-    state: Call = run.state
-    if state.finalizer is not None:
-        state.finalizer.detach()
-        state.finalizer = None
-    known = _streams.get(state.frame_key)
-    if known is not None and known[1] is run:  # a frame's identity is used again
-        _streams.pop(state.frame_key, None)
-
-
-def _gone(run: Run) -> None:
-    with _ENDING_UNUSED:
-        run.state.unused(run)
-
-
-def _reading(place: Place) -> Run | None:
-    """Return the model call whose stream is being read on this very stack, when the context does not tell.
-
-    Async streams of many models begin a sync one when they are first read: in the reader's context.
-    """
-    if not _streams:
-        return None
-    frame: FrameType | None = sys._getframe(1)
-    for _ in range(FRAMES):
-        if frame is None:
-            return None
-        known = _streams.get(id(frame))
-        if known is not None and frame_of(known[0]()) is frame:
-            return known[1] if registry.get(known[1].key) is known[1] else None
-        frame = frame.f_back
-    return None
+def _unused(run: Run) -> None:
+    run.state.unused(run)
 
 
 # -- without events
@@ -280,7 +219,8 @@ def _describe_by_call(run: Run, state: Call) -> None:
     prompt = arguments.get("messages") or arguments.get("prompt")
     options = arguments.get("kwargs")
     options = options if isinstance(options, Mapping) else {}
-    observation.input = Prompt(prompt, options.get("tools")) if isinstance(prompt, (list, tuple)) else prompt or dict(options)
+    chat = isinstance(prompt, (list, tuple))
+    observation.input = Prompt(prompt, options.get("tools")) if chat else prompt or dict(options)
     if observation.type == "generation":
         observation.model = models.model_of(state.instance, None, state.last) or observation.model
         observation.model_parameters = models.parameters_of(state.instance, options)

@@ -12,7 +12,7 @@ from llama_index.core.callbacks.base_handler import BaseCallbackHandler
 from langfuse_integration import Session, ambient
 from langfuse_integration.shield import shielded
 
-from . import agents, bindings, foreign, messages, nodes, places, tools
+from . import bindings, foreign, messages, nodes, places, tools, workflow_events
 from .events import EventHandler
 from .private import own_callback_manager, root
 from .spans import SpanHandler
@@ -63,7 +63,7 @@ class SessionHandler(BaseCallbackHandler):
     def attach(self, settings: Any = None) -> SessionHandler:
         """Put this handler into the callback manager of *settings* (LlamaIndex's `Settings` when None), once."""
         if settings is None:
-            from llama_index.core import Settings as settings  # noqa: N813
+            from llama_index.core import Settings as settings
         manager = own_callback_manager(settings)
         if manager is None:
             settings.callback_manager = CallbackManager([self])
@@ -128,7 +128,7 @@ def _want(who: object) -> None:
             dispatcher.span_handlers.insert(0, _span_handler)
             dispatcher.event_handlers.insert(0, _event_handler)
             ambient.register(places.current)
-            for part in (messages, nodes, tools, agents):
+            for part in (messages, nodes, tools, workflow_events):
                 part.register()
         foreign.warn(dispatcher)
 

@@ -7,8 +7,13 @@ from typing import Any
 
 from langfuse_integration import payload
 
-NOT_SHOWN = frozenset({"tool_calls", "tool_call_id", "name", "usage", "stop_reason", "thinking_delta", "images", "refusal"})
+NOT_SHOWN = frozenset(
+    ("tool_calls", "tool_call_id", "name", "usage", "stop_reason", "thinking_delta", "images", "refusal")
+)
 """Entries of a message's `additional_kwargs` that are shown elsewhere, or are of no use to a reader."""
+
+ARGUMENTS = ("arguments", "input", "tool_kwargs", "args")
+"""What integrations call the arguments of a tool call."""
 
 
 class Prompt:
@@ -105,9 +110,9 @@ def _calls(given: Any) -> list[dict[str, Any]]:
         function = _get(call, "function")
         source = function if function is not None else call
         name = _get(source, "name") or _get(source, "tool_name")
-        arguments = next((found for key in ("arguments", "input", "tool_kwargs", "args") if (found := _get(source, key)) is not None), None)
+        found = [value for key in ARGUMENTS if (value := _get(source, key)) is not None]
         call_id = _get(call, "id") or _get(call, "tool_id") or _get(call, "call_id")
-        made.append(_call(call_id, name, arguments))
+        made.append(_call(call_id, name, found[0] if found else None))
     return made
 
 

@@ -16,11 +16,16 @@ PARAMETERS = (
 )  # fmt: skip
 """What a model object is asked for: settings of generation, never addresses, keys or headers."""
 NESTED = ("additional_kwargs", "generate_kwargs", "generation_config", "model_kwargs")
-NO_PARAMETERS = frozenset({"messages", "tools", "formatted", "prompt", "extra_headers", "headers", "api_key", "timeout"})
+NO_PARAMETERS = frozenset(
+    ("messages", "tools", "formatted", "prompt", "extra_headers", "headers", "api_key", "timeout")
+)
 UNKNOWN = frozenset({"", "unknown"})
 
 INPUT = ("input_tokens", "prompt_tokens", "inputTokens", "prompt_token_count", "prompt_eval_count", "promptTokens")
-OUTPUT = ("output_tokens", "completion_tokens", "outputTokens", "candidates_token_count", "eval_count", "completionTokens")
+OUTPUT = (
+    *("output_tokens", "completion_tokens", "outputTokens"),
+    *("candidates_token_count", "eval_count", "completionTokens"),
+)
 TOTAL = ("total_tokens", "totalTokens", "total_token_count")
 
 

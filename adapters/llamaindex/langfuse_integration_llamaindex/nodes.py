@@ -175,5 +175,3 @@ def register() -> None:
     payload.register(AsyncStreamingResponse, _streamed)
     payload.register(AgentChatResponse, _response)
     payload.register(StreamingAgentChatResponse, _chatted)
-
-

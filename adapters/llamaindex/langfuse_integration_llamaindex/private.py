@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import sys
+import inspect
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-from llama_index.core.instrumentation import get_dispatcher
-from llama_index.core.instrumentation.dispatcher import Dispatcher
-from llama_index.core.instrumentation.span import active_span_id
-from llama_index.core.workflow.handler import WorkflowHandler
+from llama_index_instrumentation import get_dispatcher
+from llama_index_instrumentation.dispatcher import Dispatcher
+from llama_index_instrumentation.span import active_span_id
+from workflows.handler import WorkflowHandler
 
-__all__ = ["RUN_STAYS_ACTIVE", "SpanCancelled", "active_span_id", "frame_of", "own_callback_manager", "root", "waits"]
+__all__ = [
+    "RUN_STAYS_ACTIVE",
+    "SpanCancelled",
+    "active_span_id",
+    "callers",
+    "frame_of",
+    "own_callback_manager",
+    "root",
+    "waits",
+]
 
 RUN_STAYS_ACTIVE = issubclass(WorkflowHandler, asyncio.Future)
 """Whether a run stays the active span of whoever started it, after `run()` has returned.
@@ -28,7 +38,7 @@ _FRAMES = 12
 
 def _span_cancelled() -> type | None:
     try:
-        from workflows.runtime.types.step_function import SpanCancelledEvent
+        from workflows.runtime.types.step_function import SpanCancelledEvent  # pyright: ignore[reportMissingTypeStubs]
     except ImportError:
         return None
     return SpanCancelledEvent
@@ -49,11 +59,7 @@ def waits() -> bool:
     To be called from a span handler. The runtime keeps the exception that says so in a variable of the function that
     the span is around (llama-index-workflows 2.14 to 2.26). Without it a waiting step is taken for a finished one.
     """
-    frame: FrameType | None = sys._getframe(1)
-    for _ in range(_FRAMES):
-        frame = frame.f_back if frame is not None else None
-        if frame is None:
-            return False
+    for frame in callers(_FRAMES):
         if frame.f_code.co_name != _WRAPPER:
             continue
         function = frame.f_locals.get("func")
@@ -63,6 +69,17 @@ def waits() -> bool:
         cell = function.__closure__[names.index(_WAITING)]  # type: ignore[union-attr]
         return cell.cell_contents is not None
     return False
+
+
+def callers(most: int) -> Iterator[FrameType]:
+    """Yield the frames of this very stack, from the caller's caller on, *most* of them."""
+    frame = inspect.currentframe()
+    frame = frame.f_back if frame is not None else None
+    for _ in range(most):
+        frame = frame.f_back if frame is not None else None
+        if frame is None:
+            return
+        yield frame
 
 
 def frame_of(generator: Any) -> FrameType | None:

@@ -12,7 +12,7 @@ from llama_index.core.instrumentation.span_handlers import BaseSpanHandler
 from langfuse_integration.shield import shielded
 from langfuse_integration.tracing import registry
 
-from . import agents, bindings, chats, folding, generations, rows, streams, tools
+from . import agents, bindings, chats, folding, generations, rows, streams, tools, workflows
 from .folding import Kind, Role
 from .places import Fold, Place, folds
 
@@ -27,7 +27,7 @@ Arguments = Mapping[str, Any]
 
 
 class SpanHandler(BaseSpanHandler[BaseSpan]):
-    """Takes the spans of every dispatcher. The base class's own bookkeeping is left alone: it is one of a kind, with locks.
+    """Takes the spans of every dispatcher; the base class's own bookkeeping is not used.
 
     LlamaIndex swallows whatever a handler raises, without a word: so ours is logged here.
     """
@@ -101,7 +101,7 @@ def enter(id_: str, arguments: Arguments, instance: Any, parent_id: str | None) 
     name = id_[:-_ID_LENGTH]
     place = Place(parent_id)
     above = place.run
-    if above is not None and place.fold is None and type(above.state) is agents.WorkflowRun:
+    if above is not None and place.fold is None and type(above.state) is workflows.WorkflowRun:
         if instance is None:
             agents.enter_step(id_, name, place, arguments)
             return
@@ -111,11 +111,18 @@ def enter(id_: str, arguments: Arguments, instance: Any, parent_id: str | None) 
 
 
 def _enter_row(id_: str, name: str, role: Role, instance: Any, place: Place, arguments: Arguments) -> None:
-    above = place.run
-    if above is not None and instance is not None and above.state.instance is instance and above.state.role.type == role.type:
+    if instance is not None and _is_twin(role, instance, place):
         _fold(id_, place)
         return
     rows.open_row(id_, place, rows.name_of(instance, name), rows.Row(role, instance), arguments)
+
+
+def _is_twin(role: Role, instance: Any, place: Place) -> bool:
+    """Return whether the row above is of the same object and kind: a private method of it, or an overridden one."""
+    if place.run is None:
+        return False
+    state = place.run.state
+    return state.instance is instance and state.role.type == role.type
 
 
 def _enter_run(id_: str, name: str, role: Role, instance: Any, place: Place, arguments: Arguments) -> None:
@@ -139,12 +146,14 @@ def _enter_tool(id_: str, name: str, role: Role, instance: Any, place: Place, ar
     if isinstance(state, agents.Act) and not state.claimed:
         state.claimed = True
         folds.open(id_, ToolOfAct(above, above.key if above is not None else None))
-    elif isinstance(state, generations.Call):  # the "tool" of a structured answer only builds the object
-        _fold(id_, place)
-    elif isinstance(state, Tool) and (state.instance is instance or state.inner is instance):
-        _fold(id_, place)
+    elif isinstance(state, generations.Call) or _is_same_tool(state, instance):
+        _fold(id_, place)  # the "tool" in a model call only builds the object of a structured answer
     else:
         rows.open_row(id_, place, tools.name_of(instance), Tool(role, instance), arguments)
+
+
+def _is_same_tool(state: Any, instance: Any) -> bool:
+    return isinstance(state, Tool) and (state.instance is instance or state.inner is instance)
 
 
 def _enter_chat(id_: str, name: str, role: Role, instance: Any, place: Place, arguments: Arguments) -> None:

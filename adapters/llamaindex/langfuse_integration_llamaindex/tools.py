@@ -53,7 +53,8 @@ def note_failure(observation: Observation, output: Any) -> None:
     if getattr(output, "is_error", False):
         error = getattr(output, "exception", None)
         observation.level = "ERROR"
-        observation.status_message = describe(error) if isinstance(error, BaseException) else output.content or "tool error"
+        text = describe(error) if isinstance(error, BaseException) else output.content
+        observation.status_message = text or "tool error"
 
 
 def is_context(value: Any) -> bool:

@@ -1,0 +1,160 @@
+"""Runs of workflows and their steps: a step that waits for an event runs again, and is still one step."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from langfuse_integration.registry import Run
+from langfuse_integration.steps import AgentSteps
+from langfuse_integration.tracing import registry
+
+from . import rows
+from .folding import Role
+from .places import Fold
+from .private import waits
+from .workflow_events import Given
+
+if TYPE_CHECKING:
+    from .agents import Think
+
+WAITING = "waiting for an event"
+WAITING_LIMIT = 1_000
+
+
+class WorkflowRun(rows.Row):
+    """The state of a run of a workflow.
+
+    Attributes:
+        steps: the agent's thinks and acts, or None when it is no agent.
+        thinking: the steps in which an agent is thinking right now.
+        waiting: rows of steps that wait for an event and will run again, with the event that they work on.
+    """
+
+    __slots__ = ("cancelled", "steps", "thinking", "waiting")
+
+    def __init__(self, role: Role, instance: Any, steps: AgentSteps | None) -> None:
+        super().__init__(role, instance)
+        self.steps = steps
+        self.thinking: list[Think] = []
+        self.waiting: list[tuple[str, Any, Run]] = []
+        self.cancelled = False
+
+    def exit(self, run: Run, result: Any) -> None:
+        """End the run with its result."""
+        self._settle(run)
+        rows.finish(run.key, Given(result) if result is not None else None)
+
+    def drop(self, run: Run, error: BaseException) -> None:
+        """End the run with its error; what is still open below will never hear of it."""
+        for below in list(run.open_below()):
+            rows.cancel(below.key)
+        self._settle(run)
+        rows.fail(run.key, error)
+
+    def cancel(self, run: Run) -> None:
+        """Note that the run was cancelled by its user."""
+        self.cancelled = True
+        run.observation.cancel()
+
+    def wait(self, name: str, event: Any, row: Run) -> None:
+        """Keep the row of a step open that waits for an event."""
+        self.waiting.append((name, event, row))
+        if len(self.waiting) > WAITING_LIMIT:
+            _end_waiting(self.waiting.pop(0)[2])
+
+    def resumed(self, name: str, event: Any) -> Run | None:
+        """Return the row of a step that waited and now runs again on the same event, or None."""
+        for index, (waiting_name, waiting_event, row) in enumerate(self.waiting):
+            if waiting_name == name and _same(waiting_event, event):
+                del self.waiting[index]
+                return row
+        return None
+
+    def _settle(self, run: Run) -> None:
+        for think in list(self.thinking):
+            think.release()
+        for _, _, row in self.waiting:
+            if self.cancelled:
+                rows.cancel(row.key)
+            else:
+                _end_waiting(row)
+        self.waiting.clear()
+        if self.steps is not None:
+            self.steps.close(run.observation)
+
+
+class Step(rows.Row):
+    """The state of a step of a workflow, the acts of agents among them.
+
+    Attributes:
+        name: the step's.
+        event: what it works on.
+        error: what the tool inside of it raised.
+    """
+
+    __slots__ = ("error", "event", "name")
+
+    def __init__(self, role: Role, instance: Any, name: str, event: Any) -> None:
+        super().__init__(role, instance)
+        self.name = name
+        self.event = event
+        self.error: BaseException | None = None
+
+    def exit(self, run: Run, result: Any) -> None:
+        """End the step, unless it only waits for an event."""
+        if result is None and self.waits(run):
+            return
+        rows.finish(run.key, Given(result) if result is not None else None)
+
+    def drop(self, run: Run, error: BaseException) -> None:
+        """End the step with its error; to wait for an event is none."""
+        if _is_waiting(error) and run.parent is not None and isinstance(run.parent.state, WorkflowRun):
+            run.parent.state.wait(self.name, self.event, run)
+            return
+        super().drop(run, error)
+
+    def waits(self, run: Run) -> bool:
+        """Return whether a step that gave nothing only waits, and then keep its row open."""
+        above = run.parent.state if run.parent is not None else None
+        if not isinstance(above, WorkflowRun) or not (_is_waiting(self.error) or waits()):
+            return False
+        self.error = None
+        above.wait(self.name, self.event, run)
+        return True
+
+
+class Again(Fold):
+    """A step that runs again after it has waited: its row goes on."""
+
+    __slots__ = ()
+
+    def exit(self, result: Any) -> None:
+        """End the step, or wait once more."""
+        if self.run is not None:
+            self.run.state.exit(self.run, result)
+
+    def drop(self, error: BaseException) -> None:
+        """End the step with its error, or wait once more."""
+        if self.run is not None:
+            self.run.state.drop(self.run, error)
+
+
+def _same(waiting: Any, event: Any) -> bool:
+    if waiting is event:
+        return True
+    call_id = getattr(waiting, "tool_id", None)
+    if call_id is not None:
+        return bool(call_id == getattr(event, "tool_id", None))
+    return type(waiting) is type(event) and bool(waiting == event)
+
+
+def _is_waiting(error: BaseException | None) -> bool:
+    return error is not None and type(error).__name__ == "WaitingForEvent"
+
+
+def _end_waiting(row: Run) -> None:
+    run = registry.close(row.key)
+    if run is not None:
+        run.observation.level = "DEFAULT"
+        run.observation.status_message = WAITING
+        run.observation.finish()
