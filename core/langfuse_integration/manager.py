@@ -109,21 +109,25 @@ class LangfuseManager:
         return active.user_id if active is not None else None
 
     def bind(self, callable: Callable[P, R]) -> Callable[P, R]:  # noqa: A002
-        """Return *callable* with the session of now, for threads and pools; works for coroutine functions too."""
-        session = tracing.store.current()
-        store = tracing.store
+        """Return *callable* with the session of now, for threads and pools; works for coroutine functions too.
+
+        What it records stands under what is current now, as long as that is open when it is called.
+        """
+        from .placement import Bound
+
+        bound_to = Bound()
         if inspect.iscoroutinefunction(callable):
 
             @functools.wraps(callable)
             async def later(*args: Any, **options: Any) -> Any:
-                with store.scoped(session):
+                with bound_to.here():
                     return await callable(*args, **options)
 
             return cast("Callable[P, R]", later)
 
         @functools.wraps(callable)
         def bound(*args: P.args, **options: P.kwargs) -> R:
-            with store.scoped(session):
+            with bound_to.here():
                 return callable(*args, **options)
 
         return bound

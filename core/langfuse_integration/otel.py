@@ -120,8 +120,23 @@ def _claimed_upstream(context: trace_api.SpanContext) -> bool:
     return claimed is not None and str(claimed).lower() == f"{context.trace_id:032x}"
 
 
+PROPAGATED = "langfuse.propagated."
+"""Where `langfuse.propagate_attributes` keeps its values in a context (Langfuse SDK 4.7 to 5.0)."""
+
+
+def propagated() -> Session | None:
+    """Return the session that Langfuse's own `propagate_attributes` carries here, or None."""
+    context: Any = get_context()
+    if not context:
+        return None
+    return _session_of(context.get(PROPAGATED + "session_id"), context.get(PROPAGATED + "user_id"))
+
+
 def _stamped(attributes: Any) -> Session | None:
-    session_id, user_id = attributes.get("session.id"), attributes.get("user.id")
+    return _session_of(attributes.get("session.id"), attributes.get("user.id"))
+
+
+def _session_of(session_id: Any, user_id: Any) -> Session | None:
     if not session_id and not user_id:
         return None
     try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from types import TracebackType
 
 from . import ambient, otel, tracing
-from .observation import Parent
+from .observation import Observation, Parent
 from .session import Session
 
 
@@ -33,3 +33,20 @@ class Placed:
         ambient.leave(self._ground)
         otel.detach(self._span)
         self._scope.__exit__(kind, error, trace)
+
+
+class Bound:
+    """The session and the parent of now, to be placed wherever and as often as wanted."""
+
+    __slots__ = ("_parent", "_session")
+
+    def __init__(self) -> None:
+        self._session = tracing.store.current()
+        self._parent = ambient.current()
+
+    def here(self) -> Placed:
+        """Return a block in that session, under that parent unless it has ended meanwhile."""
+        parent = self._parent
+        if isinstance(parent, Observation) and parent.ended_ns:
+            parent = None
+        return Placed(self._session, parent)

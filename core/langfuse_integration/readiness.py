@@ -29,8 +29,10 @@ def _make_ready() -> None:
     with _lock:
         if not _registered:
             _registered = True
+            from . import otel, tracing
             from .delivery.provider import register
 
+            tracing.store.elsewhere = otel.propagated
             register()
         if not _langfuse_seen and hasattr(sys.modules.get("langfuse"), "Langfuse"):
             _langfuse_seen = True

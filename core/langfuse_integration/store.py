@@ -81,6 +81,7 @@ class SessionStore:
         self._hosts: tuple[Host, ...] = ()
         self._unseen = tuple(HOST_MODULES)
         self._loading = threading.RLock()
+        self._busy: set[str] = set()
         self._default: Session | None = None
         self.elsewhere: Callable[[], Session | None] = lambda: None
         """Asked when no cell is there: a value that another library propagates (Langfuse's own, W3C baggage)."""
@@ -126,7 +127,7 @@ class SessionStore:
         called `set_session` in between, and that is the truth from there on. *origin* is what was active here.
         """
         now = self.current()
-        if parent is None or now is not parent.origin:
+        if parent is None or (now is not parent.origin and now != parent.origin):
             return now, now
         return parent.session or now, now
 
@@ -169,11 +170,12 @@ class SessionStore:
     def _load_host(self, name: str) -> None:
         if getattr(_modules[name].__spec__, "_initializing", False):
             return  # still being imported
-        with self._loading:
-            if name in self._unseen:
-                self._unseen = tuple(unseen for unseen in self._unseen if unseen != name)
+        with self._loading:  # others wait here: what they set before the host is there would be nobody's
+            if name in self._unseen and name not in self._busy:
+                self._busy.add(name)
                 with _LOADING:
                     self.add_host(import_module(HOST_MODULES[name]).host(self))
+                self._unseen = tuple(unseen for unseen in self._unseen if unseen != name)
 
 
 class Scope:

@@ -235,6 +235,31 @@ def test_a_provider_that_the_application_registered_is_left_to_it(receiver: Rece
     assert outline(receiver.wait_for(2)) == [("chat", "outer", "s-1", "u-1"), ("outer", None, "s-1", "u-1")]
 
 
+def test_what_langfuse_itself_propagates_counts_where_nothing_is_set(receiver: Receiver) -> None:
+    """Inside of `propagate_attributes` our spans are in its session, unless one is set our way."""
+    run_fresh(
+        """
+        from langfuse import propagate_attributes
+        from langfuse_integration import langfuse_manager
+
+        with propagate_attributes(session_id="s-theirs", user_id="u-theirs"):
+            with langfuse_manager.trace_span("theirs"):
+                pass
+            with langfuse_manager.session("s-ours"), langfuse_manager.trace_span("ours"):
+                pass
+        with langfuse_manager.trace_span("after"):
+            pass
+        langfuse_manager.flush(20)
+        """,
+        receiver.environment(),
+    )
+    assert outline(receiver.wait_for(3)) == [
+        ("after", None, None, None),
+        ("ours", None, "s-ours", None),
+        ("theirs", None, "s-theirs", "u-theirs"),
+    ]
+
+
 def test_importing_does_nothing() -> None:
     """No thread, no OpenTelemetry, no langfuse, no settings library, no file: until something is recorded."""
     said = run_fresh(

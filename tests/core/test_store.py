@@ -96,6 +96,24 @@ def test_bind_carries_the_session_into_a_pool_and_no_further() -> None:
         assert pool.submit(lambda: langfuse_manager.current_user_id).result() is None
 
 
+def test_what_a_bound_callable_records_stands_under_the_span_of_its_binding(sessions: RecordedSessions) -> None:
+    """In a pool the work is a child of the span that is open, and a root of its own once that has ended."""
+
+    def work(name: str) -> None:
+        with langfuse_manager.trace_span(name):
+            pass
+
+    with ThreadPoolExecutor(2) as pool, langfuse_manager.session("a"):
+        with langfuse_manager.trace_span("request"):
+            bound = langfuse_manager.bind(work)
+            list(pool.map(bound, ["one", "two"]))
+        pool.submit(bound, "late").result()
+    assert sorted(map(str, (trace.tree() for trace in sessions.one().traces))) == [
+        "['span late']",
+        "[{'span request': ['span one', 'span two']}]",
+    ]
+
+
 def test_bind_works_for_coroutine_functions() -> None:
     """A bound coroutine function is still one, and runs in the session of its binding."""
 
