@@ -24,7 +24,7 @@ _BUCKETS = frozenset({USAGE, COST})
 class Rows(NamedTuple):
     """Which rows were added up: how many, and the newest one's number."""
 
-    count: int
+    number: int
     last: int
 
 

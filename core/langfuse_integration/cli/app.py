@@ -11,6 +11,7 @@ from .demo import demo
 from .export import export
 from .prune import prune
 from .tail import tail
+from .view import view
 
 app = typer.Typer(
     name="langfuse-integration",
@@ -40,5 +41,5 @@ def options(
     """Take what comes before the command."""
 
 
-for command in (demo, sessions, show, tail, export, prune):
+for command in (demo, sessions, show, tail, view, export, prune):
     app.command()(command)

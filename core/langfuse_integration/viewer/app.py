@@ -1,0 +1,158 @@
+"""The addresses: sessions, a session's replay, a trace, an observation, and a stream that says when to look again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from ..archive import Archive
+from ..errors import LangfuseIntegrationError
+from .events import Changes
+from .guard import Guard
+from .pages import HERE, rendered
+from .paths import session_path
+from .rows import hit
+from .turns import TURNS_PAGE, tree_of, turns_of
+
+SESSIONS_PAGE = 50
+HITS_LIMIT = 100
+
+
+def application(journal: Path | None) -> Starlette:
+    """Return the ASGI application that shows *journal*; a file that is not there yet is an empty one."""
+    viewer = _Viewer(journal)
+    routes = [
+        Route("/", viewer.sessions),
+        Route("/sessions", viewer.session),  # ?id=: for ids that browsers would take for a path, such as `..`
+        Route("/sessions/{session_id:path}", viewer.session),
+        Route("/untagged", viewer.session),
+        Route("/traces/{trace_id}", viewer.trace),
+        Route("/traces/{trace_id}/{span_id}", viewer.observation),
+        Route("/events", Changes(journal)),
+        Mount("/static", StaticFiles(directory=HERE / "static")),
+    ]
+    app = Starlette(routes=routes, exception_handlers={LangfuseIntegrationError: viewer.trouble, 404: viewer.missing})
+    app.add_middleware(Guard)
+    return app
+
+
+class _Viewer:
+    def __init__(self, journal: Path | None) -> None:
+        self._journal = journal
+
+    def sessions(self, request: Request) -> Response:
+        """List the sessions, the newest first."""
+        ask = request.query_params
+        page = _number(ask.get("page"))
+        with Archive(self._journal) as archive:
+            found = archive.sessions(
+                text=ask.get("q") or None,
+                user=ask.get("user") or None,
+                errors=bool(ask.get("errors")),
+                limit=SESSIONS_PAGE + 1,
+                offset=page * SESSIONS_PAGE,
+            )
+            untagged = archive.session(None) if not page else None
+            running = {one.session_id for one in archive.running()}
+        return _html(
+            "sessions.html",
+            sessions=found[:SESSIONS_PAGE],
+            running=running,
+            untagged=untagged,
+            ask=ask,
+            page=page,
+            journal=self._journal,
+            earlier=_paged(ask, page + 1) if len(found) > SESSIONS_PAGE else None,
+            later=_paged(ask, page - 1) if page else None,
+        )
+
+    def session(self, request: Request) -> Response:
+        """Replay a session: a page of its turns, those that are asked for opened; or search in it."""
+        ask = request.query_params
+        session_id = request.path_params.get("session_id", ask.get("id"))
+        page, opened, at = _number(ask.get("page")), ask.get("open", ""), ask.get("at", "")
+        with Archive(self._journal) as archive:
+            summary = archive.session(session_id)
+            if summary is None:
+                return _html("missing.html", 404, what="no session " + session_id if session_id else "nothing untagged")
+            if ask.get("q") or ask.get("errors"):
+                found = archive.find(session_id, ask.get("q", ""), errors=bool(ask.get("errors")), limit=HITS_LIMIT + 1)
+                hits = [hit(one, ask.get("q", "")) for one in found[:HITS_LIMIT]]
+                more = len(found) > HITS_LIMIT
+                return _html("search.html", summary=summary, ask=ask, hits=hits, more=more, running=False)
+            ids = archive.trace_ids(session_id)
+            if opened in ids:
+                page = ids.index(opened) // TURNS_PAGE
+                tree = tree_of(archive, opened, session_id, _number(ask.get("rows")), at=at)
+            else:
+                opened, tree = "", None
+            last = max(len(ids) - 1, 0) // TURNS_PAGE
+            page = min(page, last)
+            turns = turns_of(archive, session_id, ids, page, opened)
+            running = any(one.session_id == session_id for one in archive.running())
+        return _html(
+            "session.html",
+            summary=summary,
+            turns=[turn._replace(tree=tree) if turn.head.trace.id == opened else turn for turn in turns],
+            opened=opened,
+            running=running,
+            ask=ask,
+            page=page,
+            last=last,
+            first=page * TURNS_PAGE + 1,
+            count=len(ids),
+        )
+
+    def trace(self, request: Request) -> Response:
+        """Show a page of a trace's tree as a part for the session's page, or lead to that page."""
+        trace_id, ask = request.path_params["trace_id"], request.query_params
+        with Archive(self._journal) as archive:
+            if "part" not in ask:
+                owners = archive.owners(trace_id)
+                if not owners:
+                    return _html("missing.html", 404, what=f"no trace {trace_id}")
+                return RedirectResponse(session_path(owners[0], f"t-{trace_id}", open=trace_id))
+            tree = tree_of(archive, trace_id, ask.get("session"), _number(ask.get("rows")))
+        if tree is None:
+            return _html("missing.html", 404, what=f"no trace {trace_id}")
+        return _html("tree.html", tree=tree)
+
+    def observation(self, request: Request) -> Response:
+        """Show everything that is known of one observation."""
+        trace_id, span_id = request.path_params["trace_id"], request.path_params["span_id"]
+        ask = request.query_params
+        with Archive(self._journal) as archive:
+            found = archive.observed(trace_id, [span_id])
+        if not found:
+            return _html("missing.html", 404, what=f"no observation {span_id}")
+        name = "detail.html" if "part" in ask else "observation.html"
+        return _html(name, found=found[0], whole=bool(ask.get("whole")))
+
+    def trouble(self, request: Request, error: Exception) -> Response:
+        """Say what is wrong with the journal."""
+        return _html("trouble.html", 500, error=str(error))
+
+    def missing(self, request: Request, error: Exception) -> Response:
+        """Say that there is no such page."""
+        return _html("missing.html", 404, what=f"no page {request.url.path}")
+
+
+def _html(name: str, status: int = 200, **values: Any) -> Response:
+    return HTMLResponse(rendered(name, **values), status)
+
+
+def _paged(ask: Mapping[str, str], page: int) -> str:
+    kept = {key: ask[key] for key in ("q", "user", "errors") if ask.get(key)}
+    return "/?" + urlencode({**kept, "page": page})
+
+
+def _number(text: str | None) -> int:
+    return min(int(text), 10**6) if text is not None and text.isascii() and text.isdigit() else 0

@@ -1,0 +1,120 @@
+"""What a page needs of a trace, and no more: its head, and its rows in the order of its tree.
+
+Both are read from the journal's columns; only what is shown is decoded, so that a session of 10,000 observations opens
+as fast as one of ten.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..archive import Archive, Columns
+from ..replay import Observed, Trace
+from ..totals import Totals, totals_of
+
+HEAD_OBSERVATIONS = 60
+"""How many observations of a trace are read to tell what was said in it."""
+
+
+class Head(NamedTuple):
+    """A trace before it is opened.
+
+    Attributes:
+        trace: its first observations, or all of them if it is *whole*.
+        observations, errors, totals: over all of it.
+        failed: the first few observations that failed.
+        running: whether the process that began it is still at it.
+        version: changes when anything in it does.
+    """
+
+    trace: Trace
+    whole: bool
+    started_ns: int
+    ended_ns: int
+    observations: int
+    errors: int
+    totals: Totals
+    failed: list[Observed]
+    running: bool
+    version: str
+
+
+class Line(NamedTuple):
+    """One row of a trace's tree, not decoded yet."""
+
+    span_id: str
+    depth: int
+    started_ns: int
+    ended_ns: int
+
+
+class Outline(NamedTuple):
+    """A trace's rows in the order of its tree."""
+
+    trace_id: str
+    started_ns: int
+    ended_ns: int
+    lines: list[Line]
+
+    def place(self, span_id: str) -> int | None:
+        """Return the number of an observation's row, or None."""
+        return next((number for number, line in enumerate(self.lines) if line.span_id == span_id), None)
+
+
+FAILED_SHOWN = 3
+
+
+def head(archive: Archive, trace_id: str, session_id: str | None) -> Head | None:
+    """Return the head of a trace, or None if nothing is left of it."""
+    columns = archive.columns(trace_id, session_id)
+    if not columns:
+        return None
+    whole = len(columns) <= HEAD_OBSERVATIONS
+    first = {row.span_id for row in columns[:HEAD_OBSERVATIONS]}
+    failed = [row.span_id for row in columns if row.level == "ERROR"]
+    observed = {found.id: found for found in archive.observed(trace_id, [*first, *failed[:FAILED_SHOWN]])}
+    trace = Trace(found for found in observed.values() if found.id in first)
+    still_open = [row for row in columns if not row.ended_ns]
+    ended_ns = _ended(columns)
+    return Head(
+        trace=trace,
+        whole=whole,
+        started_ns=columns[0].started_ns,
+        ended_ns=ended_ns,
+        observations=len(columns),
+        errors=len(failed),
+        totals=totals_of(trace.observations) if whole else archive.totals(trace_id, session_id),
+        failed=[observed[span_id] for span_id in failed[:FAILED_SHOWN] if span_id in observed],
+        running=any(getattr(found, "alive", False) for found in trace.observations),
+        version=f"{len(columns)}-{len(still_open)}-{ended_ns}",
+    )
+
+
+def outline(archive: Archive, trace_id: str, session_id: str | None = None) -> Outline | None:
+    """Return the rows of a trace in the order of its tree, or None if it is unknown."""
+    columns = archive.columns(trace_id, session_id)
+    if not columns:
+        return None
+    known = {row.span_id for row in columns}
+    below: dict[str, list[Columns]] = {}
+    for row in columns:
+        parent = row.parent_id if row.parent_id in known and row.parent_id != row.span_id else ""
+        below.setdefault(parent, []).append(row)
+    lines: list[Line] = []
+    waiting = [(row, 0) for row in reversed(below.pop("", []))]
+    while waiting:
+        row, depth = waiting.pop()
+        lines.append(Line(row.span_id, depth, row.started_ns, row.ended_ns))
+        waiting += [(child, depth + 1) for child in reversed(below.pop(row.span_id, []))]
+    for orphans in below.values():  # a knot of parents, which only a damaged journal holds
+        lines += [Line(row.span_id, 0, row.started_ns, row.ended_ns) for row in orphans]
+    return Outline(trace_id, columns[0].started_ns, _ended(columns), lines)
+
+
+def decoded(archive: Archive, trace_id: str, lines: list[Line]) -> dict[str, Observed]:
+    """Return the observations of some rows, by id."""
+    return {found.id: found for found in archive.observed(trace_id, [line.span_id for line in lines])}
+
+
+def _ended(columns: list[Columns]) -> int:
+    return max(max(row.ended_ns, row.started_ns) for row in columns)

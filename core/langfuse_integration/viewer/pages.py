@@ -1,0 +1,48 @@
+"""The templates, and what is shared by everything that fills them."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from ..conversation import messages_in
+from . import words
+from .paths import session_path
+
+HERE = Path(__file__).parent
+FILTERS = (
+    "arguments", "at", "clock", "coloured", "counted", "dollars", "iso", "lasting", "longer", "pretty", "shown",
+)  # fmt: skip
+TEXT_LIMIT = 20_000
+"""Characters of one input or output that are shown before one asks for the rest."""
+MESSAGES_SHOWN = 6
+"""Messages of one input that are shown before one unfolds the earlier ones."""
+
+
+@cache
+def environment() -> Environment:
+    """Return the templates' environment: everything that they write is escaped."""
+    made = Environment(
+        loader=FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    made.filters.update({name: getattr(words, name) for name in FILTERS})
+    made.filters.update(messages=messages_in, session_path=session_path)
+    made.globals.update(TEXT_LIMIT=TEXT_LIMIT, MESSAGES_SHOWN=MESSAGES_SHOWN)
+    return made
+
+
+def rendered(name: str, **values: Any) -> str:
+    """Return a template filled in."""
+    return environment().get_template(name).render(**values)
+
+
+def style() -> str:
+    """Return the style sheet."""
+    return (HERE / "static" / "viewer.css").read_text(encoding="utf-8")
