@@ -140,6 +140,7 @@ PLUMBING_FUNCTIONS = frozenset({"run_jobs", "run_jobs.<locals>.worker"})
 FRAMEWORK = ("llama_index.", "llama_index_instrumentation.", "workflows.")
 ROLES_LIMIT = 5_000
 _roles: dict[tuple[type, str], Role] = {}
+_bases: dict[type, frozenset[str]] = {}
 
 
 def role_of(instance: Any, name: str) -> Role:
@@ -180,4 +181,11 @@ def _of_framework(kind: type, method: str) -> bool:
 
 def is_a(instance: Any, *names: str) -> bool:
     """Return whether *instance* is of a class of LlamaIndex with one of these names, without importing it."""
-    return any(base.__name__ in names and base.__module__.startswith(FRAMEWORK) for base in type(instance).__mro__)
+    kind = type(instance)
+    known = _bases.get(kind)
+    if known is None:
+        if len(_bases) >= ROLES_LIMIT:
+            _bases.clear()
+        known = frozenset(base.__name__ for base in kind.__mro__ if base.__module__.startswith(FRAMEWORK))
+        _bases[kind] = known
+    return not known.isdisjoint(names)

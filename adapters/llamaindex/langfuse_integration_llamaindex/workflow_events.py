@@ -11,24 +11,45 @@ from .folding import is_a
 
 
 class Asked:
-    """What a run was started with, by reference."""
+    """What a run was started with: its fields as they were, or None when it goes on from a saved context."""
 
-    __slots__ = ("arguments",)
+    __slots__ = ("fields",)
 
     def __init__(self, arguments: Mapping[str, Any]) -> None:
-        self.arguments = arguments
+        self.fields = _noted(arguments)
 
 
 class Given:
-    """What a step or run gave, by reference."""
+    """What went into a step or came out of it: an event's kind and fields as they were, or any other value."""
 
-    __slots__ = ("result",)
+    __slots__ = ("fields", "kind", "result")
 
     def __init__(self, result: Any) -> None:
-        self.result = result
+        self.kind: str | None = None
+        self.result: Any = None
+        self.fields: dict[str, Any] = {}
+        if is_a(result, "StopEvent") and type(result).__name__ == "StopEvent":
+            result = getattr(result, "result", None)
+        if is_a(result, "AgentOutput"):
+            self.result = Decided(result)
+        elif is_a(result, "Event"):
+            self.kind = type(result).__name__
+            self.fields = fields_of(result)
+        else:
+            self.result = payload.snapshot(result)
 
 
-# -- on the application's thread: references
+class Decided:
+    """What an agent gave: its answer, and the object that was asked for."""
+
+    __slots__ = ("message", "structured")
+
+    def __init__(self, output: Any) -> None:
+        self.message = output.response
+        self.structured = output.structured_response
+
+
+# -- on the application's thread: references; lists are copied, since memories go on with the lists they are given
 
 
 def event_of(arguments: Mapping[str, Any]) -> Any:
@@ -40,8 +61,35 @@ def event_of(arguments: Mapping[str, Any]) -> Any:
 
 def events_of(arguments: Mapping[str, Any]) -> Any:
     """Return what a step works on: one event, or those that it collected."""
-    events = [value for value in arguments.values() if is_a(value, "Event") or isinstance(value, list)]
-    return Given(events[0]) if len(events) == 1 else [Given(event) for event in events]
+    events = [value for value in arguments.values() if isinstance(value, list) or is_a(value, "Event")]
+    if len(events) == 1 and not isinstance(events[0], list):
+        return Given(events[0])
+    return [Given(event) for found in events for event in (found if isinstance(found, list) else [found])]
+
+
+def fields_of(event: Any) -> dict[str, Any]:
+    """Return an event's fields, declared and not, that have a value."""
+    found = {name: getattr(event, name, None) for name in type(event).model_fields}
+    dynamic = getattr(event, "_data", None)
+    if isinstance(dynamic, Mapping):
+        found.update(dynamic)
+    return {key: payload.snapshot(value) for key, value in found.items() if value is not None}
+
+
+def _noted(arguments: Mapping[str, Any]) -> dict[str, Any] | None:
+    start = arguments.get("start_event")
+    if start is not None:
+        fields = fields_of(start)
+    else:
+        fields = {key: payload.snapshot(arguments[key]) for key in ("user_msg", "chat_history") if arguments.get(key)}
+        extra = arguments.get("kwargs")
+        fields.update(extra if isinstance(extra, Mapping) else {})
+        if not fields:
+            return None
+    message = fields.get("user_msg")
+    if is_a(message, "ChatMessage") and len(message.blocks) == 1 and isinstance(message.content, str):
+        fields["user_msg"] = message.content  # agents write their state into the message itself
+    return fields
 
 
 # -- on the worker: plain values
@@ -49,54 +97,26 @@ def events_of(arguments: Mapping[str, Any]) -> Any:
 
 def _asked(asked: Asked) -> Any:
     """Return what an agent was asked, or the fields of a workflow's start event."""
-    arguments = asked.arguments
-    start = arguments.get("start_event")
-    if start is None:
-        shown = {key: value for key, value in arguments.items() if key in ("user_msg", "chat_history") and value}
-        extra = arguments.get("kwargs")
-        shown.update(extra if isinstance(extra, Mapping) else {})
-        return _question(shown) if shown else "[resumed from a saved context]"
-    return _question(fields_of(start))
-
-
-def _question(fields: dict[str, Any]) -> Any:
+    fields = asked.fields
+    if fields is None:
+        return "[resumed from a saved context]"
     history, message = fields.get("chat_history"), fields.get("user_msg")
     if message is None and not history:
         return fields
-    content = message
-    if not isinstance(message, (str, type(None))):
-        content = message.content if len(message.blocks) == 1 and isinstance(message.content, str) else message
     if not history:
-        return content
-    asked = {"role": "user", "content": message} if isinstance(message, str) else message
-    return [*history, asked] if asked is not None else history
-
-
-def fields_of(event: Any) -> dict[str, Any]:
-    """Return an event's fields, declared and not, that have a value."""
-    declared = {name: getattr(event, name, None) for name in getattr(type(event), "model_fields", {})}
-    dynamic = getattr(event, "_data", None)
-    entries = {**declared, **(dynamic if isinstance(dynamic, Mapping) else {})}
-    return {key: value for key, value in entries.items() if value is not None}
+        return message
+    question = {"role": "user", "content": message} if isinstance(message, str) else message
+    return [*history, question] if question is not None else history
 
 
 def _given(given: Given) -> Any:
-    result = given.result
-    if isinstance(result, list):
-        return [Given(item) for item in result]
-    if is_a(result, "StopEvent") and set(getattr(type(result), "model_fields", {})) <= {"result"}:
-        result = getattr(result, "result", None)
-    if is_a(result, "AgentOutput"):
-        return _agent_output(result)
-    if is_a(result, "Event"):
-        return {"event": type(result).__name__, **fields_of(result)}
-    return result
+    return {"event": given.kind, **given.fields} if given.kind is not None else given.result
 
 
-def _agent_output(output: Any) -> Any:
-    message = output.response
-    if output.structured_response is not None:
-        return {"response": message.content, "structured_response": output.structured_response}
+def _decided(decided: Decided) -> Any:
+    message = decided.message
+    if decided.structured is not None:
+        return {"response": message.content, "structured_response": decided.structured}
     return message.content if message.content is not None else message
 
 
@@ -104,3 +124,4 @@ def register() -> None:
     """Tell the worker how to write events, and what runs were asked and gave."""
     payload.register(Asked, _asked)
     payload.register(Given, _given)
+    payload.register(Decided, _decided)
