@@ -9,16 +9,13 @@ Everything that reads the journal for people reads it through this module.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple
 
-from .delivery.journal import DELIVERED, PENDING, SCHEMA, SET_ASIDE
-from .errors import JournalTooNew, JournalUnreadable
+from .delivery.journal import DELIVERED, PENDING, SET_ASIDE
+from .journal_file import JournalFile
 from .opened import OpenObserved
 from .replay import Observed, SessionReplay, Trace
 from .search import holds
@@ -77,18 +74,13 @@ class SessionSummary:
     totals: Totals
 
 
-class Archive:
+class Archive(JournalFile):
     """A journal, open for reading; a file that does not exist is an empty one.
 
     Raises:
         JournalTooNew: the file was written by a newer release.
         JournalUnreadable: it is no journal, or may not be read.
     """
-
-    def __init__(self, path: Path | None) -> None:
-        self.path = path
-        self._file = _identity(path)
-        self._db = _opened(path)
 
     @classmethod
     def of_settings(cls) -> Archive:
@@ -141,7 +133,7 @@ class Archive:
             conditions.append("session_id IN (SELECT session_id FROM spans WHERE holds(body, :text))")
         if errors:
             conditions.append("session_id IN (SELECT session_id FROM spans WHERE level = 'ERROR')")
-        rows = self._query(
+        rows = self.query(
             f"SELECT session_id, max(started_ns) FROM spans WHERE {' AND '.join(conditions)} GROUP BY session_id",
             {"user": user, "since": since_ns, "text": text},
         )
@@ -155,24 +147,24 @@ class Archive:
 
     def _summary(self, session_id: str | None) -> SessionSummary:
         where, values = _where(session_id)
-        rows = self._query(
+        rows = self.query(
             "SELECT count(DISTINCT span_id), count(DISTINCT trace_id), total(level = 'ERROR'), "
             f"min(started_ns), max(ended_ns), max(id) FROM spans WHERE {where}",
             values,
         )
         count, traces, errors, first, last, newest = rows[0] if rows else (0, 0, 0, None, None, None)
-        appeared = self._query(
+        appeared = self.query(
             f"SELECT user_id FROM spans WHERE {where} AND user_id IS NOT NULL "
             "GROUP BY user_id ORDER BY min(started_ns)",
             values,
         )
         users: list[str] = [row[0] for row in appeared]
         totals = remembered.of(
-            (self.path, self._file, session_id), Rows(count, newest or 0), lambda: spent(self._bodies(where, values))
+            (self.path, self.identity, session_id), Rows(count, newest or 0), lambda: spent(self._bodies(where, values))
         )
         still_open = self._open_in(session_id)
         if still_open:
-            known = {row[0] for row in self._query(f"SELECT DISTINCT trace_id FROM spans WHERE {where}", values)}
+            known = {row[0] for row in self.query(f"SELECT DISTINCT trace_id FROM spans WHERE {where}", values)}
             traces += len({found.trace_id for found in still_open} - known)
             users += [found.user_id for found in still_open if found.user_id]
         starts = [found.started_ns for found in still_open] + ([first] if first is not None else [])
@@ -200,7 +192,7 @@ class Archive:
         """Return the traces of a session, or with None those of none, in the order of their starts."""
         where, values = _where(session_id)
         starts: dict[str, int] = dict(
-            self._query(f"SELECT trace_id, min(started_ns) FROM spans WHERE {where} GROUP BY trace_id", values)
+            self.query(f"SELECT trace_id, min(started_ns) FROM spans WHERE {where} GROUP BY trace_id", values)
         )
         for found in self._open_in(session_id):
             starts[found.trace_id] = min(found.started_ns, starts.get(found.trace_id, found.started_ns))
@@ -208,7 +200,7 @@ class Archive:
 
     def columns(self, trace_id: str, session_id: str | None = None) -> list[Columns]:
         """Return a trace's observations undecoded, by their starts; with *session_id* without those of another one."""
-        rows = self._query(
+        rows = self.query(
             f"SELECT span_id, parent_id, started_ns, ended_ns, level FROM spans WHERE {_of_trace(session_id)}",
             {"trace": trace_id, "session": session_id},
         )
@@ -225,7 +217,7 @@ class Archive:
         """
         where, values = _where(session_id)
         conditions = [where, *(["holds(body, :text)"] if text else []), *(["level = 'ERROR'"] if errors else [])]
-        found = self._query(
+        found = self.query(
             f"SELECT id FROM spans WHERE {' AND '.join(conditions)} ORDER BY started_ns, id LIMIT :limit",
             {**values, "text": text, "limit": limit},
         )
@@ -233,17 +225,17 @@ class Archive:
 
     def owners(self, trace_id: str) -> list[str | None]:
         """Return the sessions that a trace belongs to, None last; empty if it is unknown."""
-        rows = self._query("SELECT DISTINCT session_id FROM spans WHERE trace_id = :trace", {"trace": trace_id})
+        rows = self.query("SELECT DISTINCT session_id FROM spans WHERE trace_id = :trace", {"trace": trace_id})
         held = {row[0] for row in rows} | {found.session_id for found in self._open_of(trace_id, None)}
         return sorted(held, key=lambda named: (named is None, named or ""))
 
     def totals(self, trace_id: str, session_id: str | None = None) -> Totals:
         """Return what a trace's finished observations used up; its errors are not counted."""
         where, values = _of_trace(session_id), {"trace": trace_id, "session": session_id}
-        rows = self._query(f"SELECT count(*), max(id) FROM spans WHERE {where}", values)
+        rows = self.query(f"SELECT count(*), max(id) FROM spans WHERE {where}", values)
         count, newest = rows[0] if rows else (0, 0)
         return remembered.of(
-            (self.path, self._file, session_id, trace_id),
+            (self.path, self.identity, session_id, trace_id),
             Rows(count, newest or 0),
             lambda: spent(self._bodies(where, values)),
         )
@@ -277,8 +269,8 @@ class Archive:
     def bodies(self, session_id: str | None) -> Iterator[bytes]:
         """Yield the finished observations of a session, by their starts, each as an OTLP request of one span."""
         where, values = _where(session_id)
-        for (number,) in self._query(f"SELECT id FROM spans WHERE {where} ORDER BY started_ns, id", values):
-            for (body,) in self._query("SELECT body FROM spans WHERE id = :id", {"id": number}):
+        for (number,) in self.query(f"SELECT id FROM spans WHERE {where} ORDER BY started_ns, id", values):
+            for (body,) in self.query("SELECT body FROM spans WHERE id = :id", {"id": number}):
                 yield body
 
     # -- what comes in
@@ -286,18 +278,12 @@ class Archive:
     @property
     def last_number(self) -> int:
         """The number of the observation that was written last; 0 when there is none."""
-        rows = self._query("SELECT coalesce(max(id), 0) FROM spans")
+        rows = self.query("SELECT coalesce(max(id), 0) FROM spans")
         return int(rows[0][0]) if rows else 0
-
-    @property
-    def version(self) -> int:
-        """Changes with every write of another connection."""
-        rows = self._query("PRAGMA data_version")
-        return int(rows[0][0]) if rows else -1
 
     def after(self, number: int, limit: int = 1_000) -> list[Found]:
         """Return what was written after the observation of that number, in the order of writing."""
-        rows = self._query(
+        rows = self.query(
             "SELECT id, body FROM spans WHERE id > :id ORDER BY id LIMIT :limit", {"id": number, "limit": limit}
         )
         return [Found(found, one) for found, body in rows for one in Observed.decoded(body)]
@@ -305,16 +291,13 @@ class Archive:
     def refresh(self) -> None:
         """Forget what was open, and take up the file anew if it has come or was replaced since."""
         self.__dict__.pop("_open", None)
-        now = _identity(self.path)
-        if now is not None and (self._db is None or now != self._file):
-            self.close()
-            self._file, self._db = now, _opened(self.path)
+        super().refresh()
 
     def states(self, session_ids: Sequence[str] | None = None) -> dict[str, int]:
         """Return how many observations are `pending`, `delivered` and `set aside`, of these sessions or of all."""
         names = {f"session{place}": session for place, session in enumerate(session_ids or ())}
         where = f"session_id IN ({', '.join(':' + name for name in names)})" if session_ids is not None else "1"
-        counts = dict(self._query(f"SELECT state, count(*) FROM spans WHERE {where} GROUP BY state", names))
+        counts = dict(self.query(f"SELECT state, count(*) FROM spans WHERE {where} GROUP BY state", names))
         return {name: counts.get(state, 0) for state, name in _STATES.items()}
 
     # -- what is open
@@ -331,43 +314,22 @@ class Archive:
 
     @cached_property
     def _open(self) -> list[OpenObserved]:
-        rows = self._query(
+        rows = self.query(
             "SELECT pid, body FROM open_spans WHERE span_id NOT IN (SELECT span_id FROM spans) LIMIT :limit",
             {"limit": OPEN_LIMIT},
         )
         return [found for pid, body in rows for found in OpenObserved.of(pid, body)]
 
-    # -- the file
+    # -- decoding
 
     def _observed(self, where: str, values: dict[str, Any]) -> list[Observed]:
-        rows = self._query(f"SELECT body FROM spans WHERE {where} ORDER BY id", values)
+        rows = self.query(f"SELECT body FROM spans WHERE {where} ORDER BY id", values)
         return [found for (body,) in rows for found in Observed.decoded(body)]
 
     def _bodies(self, where: str, values: dict[str, Any]) -> Iterator[bytes]:
         """Yield what may tell tokens or a cost."""
-        rows = self._query(f"SELECT body FROM spans WHERE {where} AND instr(body, CAST('_details' AS BLOB))", values)
-        return (body for (body,) in rows)
-
-    def _query(self, sql: str, values: dict[str, Any] | None = None) -> list[Any]:
-        if self._db is None:
-            return []
-        try:
-            return self._db.execute(sql, values or {}).fetchall()
-        except sqlite3.Error as error:
-            raise JournalUnreadable(str(self.path), str(error)) from error
-
-    def close(self) -> None:
-        """Close the file."""
-        if self._db is not None:
-            self._db.close()
-
-    def __enter__(self) -> Archive:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+        said = "instr(body, CAST('_details' AS BLOB))"
+        return (body for (body,) in self.stream(f"SELECT body FROM spans WHERE {where} AND {said}", values))
 
 
 def _where(session_id: str | None) -> tuple[str, dict[str, Any]]:
@@ -376,37 +338,3 @@ def _where(session_id: str | None) -> tuple[str, dict[str, Any]]:
 
 def _of_trace(session_id: str | None) -> str:
     return "trace_id = :trace" + (" AND (session_id = :session OR session_id IS NULL)" if session_id else "")
-
-
-def _identity(path: Path | None) -> tuple[int, int] | None:
-    try:
-        found = path.stat() if path is not None else None
-    except OSError:
-        return None
-    return (found.st_dev, found.st_ino) if found is not None else None
-
-
-def _opened(path: Path | None) -> sqlite3.Connection | None:
-    if path is None or not path.exists():
-        return None
-    db: sqlite3.Connection | None = None
-    try:
-        db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5.0, isolation_level=None)
-        version = int(db.execute("PRAGMA user_version").fetchone()[0])
-        known = {row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    except sqlite3.Error as error:
-        if db is not None:
-            db.close()
-        raise JournalUnreadable(str(path), str(error)) from error
-    if version > SCHEMA:
-        db.close()
-        raise JournalTooNew(str(path), version, SCHEMA)
-    if "spans" not in known:
-        db.close()
-        return None
-    db.create_function("holds", 2, _body_holds, deterministic=True)
-    return db
-
-
-def _body_holds(body: bytes, text: str) -> bool:
-    return any(holds(found, text) for found in Observed.decoded(body))
