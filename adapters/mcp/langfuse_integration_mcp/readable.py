@@ -13,6 +13,7 @@ from typing import Any
 from langfuse_integration import payload
 
 _registered = False
+_MISSING = object()
 
 
 def register() -> None:
@@ -30,9 +31,12 @@ def register() -> None:
 
 
 def either(value: Any, new: str, old: str) -> Any:
-    """Return a field by its name in mcp 2.x, or by that in 1.x."""
-    found = getattr(value, new, None)
-    return found if found is not None else getattr(value, old, None)
+    """Return a field by its name in mcp 2.x, or where there is none of that name, by its name in 1.x.
+
+    The old name is not tried without need: fastmcp warns of it.
+    """
+    found = getattr(value, new, _MISSING)
+    return getattr(value, old, None) if found is _MISSING else found
 
 
 def is_error(result: Any) -> bool:

@@ -6,9 +6,10 @@ from typing import Any, get_args
 
 from langfuse_integration.observation import Observation
 
-from . import private, propagation
+from . import private, propagation, readable
 from .call import Call
 from .connection import Connection
+from .methods import INITIALIZE
 
 
 def prepared(call: Call, request: Any, *, direct: bool) -> Any:
@@ -55,7 +56,7 @@ def _params_of(request: type[Any]) -> Any:
 
 def learn(connection: Connection, request: Any, result: Any) -> None:
     """Note what a handshake has told of the server."""
-    info = getattr(result, "serverInfo", None) or getattr(result, "server_info", None)
-    version = getattr(result, "protocolVersion", None) or getattr(result, "protocol_version", None)
-    if info is not None or version is not None:
+    if getattr(getattr(request, "root", request), "method", None) == INITIALIZE.wire:
+        version = readable.either(result, "protocol_version", "protocolVersion")
+        info = readable.either(result, "server_info", "serverInfo")
         connection.introduced(getattr(info, "name", None), None if version is None else str(version))
