@@ -1,0 +1,1 @@
+"""Tests of the hosts, and the browser tabs, web servers and Redis servers that they need."""
