@@ -52,6 +52,7 @@ class Turn(rows.Row):
 
     def unused(self, run: Run) -> None:
         """End the turn when its answer is gone."""
+        rows.cancel_below(run)
         rows.cancel(run.key)
 
     def _end(self, run: Run, response: Any) -> None:
@@ -59,6 +60,7 @@ class Turn(rows.Row):
             self.finalizer.detach()
         text = getattr(response, "response", None) or None
         if self.error is not None:
+            rows.cancel_below(run)
             rows.fail(run.key, self.error, text)
         else:
             rows.finish(run.key, text)

@@ -65,7 +65,7 @@ class Call(rows.Row):
         """End it, or wait for the stream that it returned."""
         if is_stream(result):
             self.streamed = True
-            self.watch = Watch(run, result, _unused)
+            self.watch = Watch(run, result, _gone)
             return
         if self.last is None or not _is_response(self.last):
             self.last = result
@@ -119,10 +119,14 @@ class Call(rows.Row):
 
     # -- the end
 
-    def unused(self, run: Run) -> None:
+    def abandon(self, run: Run) -> None:
         """End it when its stream is gone without an end: nobody began to read it, or its reader stopped."""
         run.observation.cancel()
         self._close(run, self._partial())
+
+    def end_silently(self, run: Run) -> None:
+        """End it without a word on how: nothing is known of what came."""
+        self._close(run, None)
 
     def note(self, run: Run, response: Any) -> None:
         """Note the model and the tokens that an answer tells of."""
@@ -203,8 +207,12 @@ def _announce(span_id: str, run: Run) -> None:
         announced.pop(next(iter(announced)), None)
 
 
-def _unused(run: Run) -> None:
-    run.state.unused(run)
+def _gone(run: Run) -> None:
+    """End a model call whose stream has been collected; one that sends no events may have been read to its end."""
+    if run.state.announced is None:
+        run.state.end_silently(run)
+    else:
+        run.state.abandon(run)
 
 
 # -- without events

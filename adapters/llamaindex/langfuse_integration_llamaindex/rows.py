@@ -39,6 +39,10 @@ class Row:
         """Note that the runtime cancelled the call, which then ends cleanly."""
         run.observation.cancel()
 
+    def abandon(self, run: Run) -> None:
+        """End the row when what it is a part of has ended before its time."""
+        cancel(run.key)
+
 
 def open_row(
     id_: Hashable,
@@ -89,6 +93,13 @@ def cancel(key: Hashable, output: Any = None) -> Run | None:
         run.observation.cancel()
         run.observation.finish(output)
     return run
+
+
+def cancel_below(run: Run) -> None:
+    """End what is open below *run*, which ends before its time: nobody may ever tell of it again."""
+    for below in list(run.open_below()):
+        if isinstance(below.state, Row):
+            below.state.abandon(below)
 
 
 def name_of(instance: Any, id_name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from contextvars import Context, copy_context
+from types import AsyncGeneratorType, GeneratorType
 from typing import Any
 
 from langfuse_integration import tracing
@@ -36,6 +37,8 @@ class Streamed:
         runs, self.runs = self.runs, []
         text = "".join(map(str, self.pieces)) if self.pieces else None
         for run in runs:
+            if finish is not rows.finish:
+                rows.cancel_below(run)
             finish(run.key, *arguments, text)
 
     def abandon(self) -> None:
@@ -44,6 +47,7 @@ class Streamed:
             self.end(rows.cancel)
 
 
+GENERATORS = (GeneratorType, AsyncGeneratorType)
 _known: weakref.WeakKeyDictionary[Any, Streamed] = weakref.WeakKeyDictionary()
 
 
@@ -58,7 +62,7 @@ def keep_open(run: Run, response: Any) -> None:
     The generator is replaced by one of ours in the response itself, which is what the caller gets.
     """
     generator = response.response_gen
-    streamed = _known.get(generator)
+    streamed = _known.get(generator) if isinstance(generator, GENERATORS) else None
     if streamed is None:
         streamed = Streamed()
         response.response_gen = ours = _wrapped(generator, streamed, run)

@@ -46,8 +46,7 @@ class WorkflowRun(rows.Row):
 
     def drop(self, run: Run, error: BaseException) -> None:
         """End the run with its error; what is still open below will never hear of it."""
-        for below in list(run.open_below()):
-            rows.cancel(below.key)
+        rows.cancel_below(run)
         self._settle(run)
         rows.fail(run.key, error)
 
