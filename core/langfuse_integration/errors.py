@@ -6,6 +6,7 @@ LangfuseIntegrationError (Exception)
 |-- InvalidSettings (ValueError)     a setting that makes no sense
 |-- JournalTooNew (RuntimeError)     a journal written by a newer release
 |-- JournalUnreadable (RuntimeError) a file that is no journal, or may not be read
+|-- NoKeys (RuntimeError)            Langfuse is needed, and the settings name no project
 `-- MissingExtra (ImportError)       an adapter without its framework
 """
 
@@ -57,6 +58,13 @@ class JournalUnreadable(LangfuseIntegrationError, RuntimeError):
             f"The journal {path} cannot be read ({problem}): "
             "check the file, or set LANGFUSE_INTEGRATION_JOURNAL to another one."
         )
+
+
+class NoKeys(LangfuseIntegrationError, RuntimeError):
+    """Something has to go to Langfuse, but to which project is not set."""
+
+    def __init__(self) -> None:
+        super().__init__("There are no keys: set LANGFUSE_PUBLIC_KEY, LANGFUSE_SECRET_KEY and LANGFUSE_BASE_URL.")
 
 
 class MissingExtra(LangfuseIntegrationError, ImportError):

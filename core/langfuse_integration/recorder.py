@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import sys
 import threading
 import time
 import weakref
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
 
 QUEUE_LIMIT = 100_000
 """Records that may wait for the worker. From half of it on, payloads give way first; at the limit, records do."""
+PRESSURE = 10_000
+"""Waiting records from which on each further one costs its thread `YIELD_S`, so that the worker can keep up: that is
+recording at more than 20,000 a second, for long enough that memory would fill up otherwise."""
+YIELD_S = 0.00002
 OPENINGS_LIMIT = 10_000
 PAYLOAD_MARKER = "[dropped: too much was waiting to be written]"
 
@@ -49,26 +55,35 @@ class QueueRecorder:
 
     def __init__(self, worker: Callable[[QueueRecorder], Worker], limit: int = QUEUE_LIMIT) -> None:
         self._make_worker = worker
-        self._limit = limit
+        self.limit = limit
         self._half = limit >> 1
+        self._full = min(self._half, PRESSURE)
+        self.enabled = True
+        self.exit_timeout_s = 2.0
+        self.born_ns = self.parent_pid = 0
+        self._exited = False
+        self.sweeps: tuple[Callable[[], None], ...] = ()
+        """Called on the worker's thread before each round: adapters end there what nobody will end."""
+        self._begin()
+        _recorders.add(self)
+
+    def _begin(self) -> None:
         self._starting = threading.Lock()
+        self._ready = threading.Event()
         self._thread: threading.Thread | None = None
+        self.worker: Worker | None = None
         self.queue: deque[Any] = deque()
         self.openings: deque[Observation] = deque(maxlen=OPENINGS_LIMIT)
         self.scores: deque[Score] = deque(maxlen=QUEUE_LIMIT)
         self.wake = threading.Event()
         self.asleep = False
-        self.enabled = True
+        self.hurry = 0
         self.dropped = 0
-        self.sweeps: tuple[Callable[[], None], ...] = ()
-        """Called on the worker's thread before each round: adapters end there what nobody will end."""
-        self.worker: Worker | None = None
-        _recorders.add(self)
 
     # -- the hot path
 
     def opened(self, observation: Observation) -> None:
-        """Note that a root has started, so that it is known should the process die before its end."""
+        """Note that a root or an agent run has started, so that it is known should the process die before its end."""
         if self.enabled:
             self.openings.append(observation)
             if self.asleep or self._thread is None:
@@ -79,7 +94,7 @@ class QueueRecorder:
         if not self.enabled:
             return
         queue = self.queue
-        if len(queue) >= self._half and not self._relieve():
+        if len(queue) >= self._full and not self._relieve():
             return
         queue.append(observation)
         if self.asleep or self._thread is None:
@@ -93,21 +108,38 @@ class QueueRecorder:
 
     def start(self) -> None:
         """Start the worker thread, or wake it."""
-        if self._thread is not None:
+        if self._thread is None:
+            with _STARTING, self._starting:
+                self._start()
+        else:
             self.asleep = False  # the next one need not wake it again
             self.wake.set()
+
+    def _start(self) -> None:
+        if self._thread is not None:
             return
-        with _STARTING, self._starting:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name="langfuse-integration", daemon=True)
-                self._thread.start()
+        if not self._exited:
+            thread = threading.Thread(target=self._work, name="langfuse-integration", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # the interpreter is on its way out
+                self._exited = True
+            else:
+                self._thread = thread
+                _run_at_exit()
+                return
+        self._write_here()
 
     def _relieve(self) -> bool:
-        """Make room: the oldest payloads go first; False when the new record has to go too."""
-        if len(self.queue) >= self._limit:
+        """Make room: first the worker gets its turn, then old payloads go; False when the new record goes too."""
+        waiting = len(self.queue)
+        if waiting < self._half:
+            time.sleep(YIELD_S)
+            return True
+        if waiting >= self.limit:
             with self._starting:
                 self.dropped += 1
-            warn_once("queue", "%d observations wait for the worker: new ones are dropped, and counted", self._limit)
+            warn_once("queue", "%d observations wait for the worker: new ones are dropped, and counted", self.limit)
             return False
         self.wake.set()
         with _RELIEVING:
@@ -118,35 +150,51 @@ class QueueRecorder:
 
     # -- the worker's thread
 
-    def _work(self) -> None:
-        worker = self._ready()
-        if worker is not None:
-            worker.run()
+    def queues(self) -> tuple[deque[Any], deque[Observation], deque[Score]]:
+        """Return what waits: observations that ended, some that began, and scores."""
+        return self.queue, self.openings, self.scores
 
-    def _ready(self) -> Worker | None:
-        if self.worker is None:
+    def _work(self) -> None:
+        ready = self._ready
+        try:
             with _STARTING:
-                self.worker = self._make_worker(self)
-        return self.worker
+                worker = self._make_worker(self)
+                if self._ready is ready:  # it was not closed meanwhile
+                    self.worker = worker
+                ready.set()
+                worker.run()
+        finally:
+            ready.set()
+            if self._thread is threading.current_thread():  # a fault of ours: the next record starts another
+                self._thread = None
+
+    def _write_here(self) -> None:
+        if self.worker is None:
+            self.worker = self._make_worker(self)
+        self.worker.drain_here()
 
     # -- flush and the ends of a process
 
     def flush(self, timeout_s: float) -> FlushResult:
-        """Deliver what there is within *timeout_s* seconds, and say how far it came. Never raises, never waits longer."""
-        deadline = time.monotonic() + timeout_s
-        if self._thread is None and not self.queue:
-            return self.result()
-        self.start()
-        while self.worker is None and time.monotonic() < deadline:
-            time.sleep(0.002)
-        if self.worker is not None:
-            self.worker.flush(deadline)
+        """Deliver what there is within *timeout_s* seconds, and say how far it came. Never raises or waits longer."""
+        self._flush(time.monotonic() + timeout_s, ending=False)
         return self.result()
+
+    def _flush(self, deadline: float, *, ending: bool) -> None:
+        if self._thread is None and not any(self.queues()):
+            return
+        self.start()
+        self._ready.wait(max(deadline - time.monotonic(), 0))
+        if self.worker is not None:
+            self.worker.flush(deadline, ending)
 
     def result(self) -> FlushResult:
         """Return the counts as they are now."""
-        delivered, pending, lost = self.worker.outcome() if self.worker is not None else (0, 0, 0)
-        return FlushResult(delivered, pending + len(self.queue), lost + self.dropped)
+        if not self.enabled:
+            return FlushResult(0, 0, 0)
+        worker = self.worker
+        delivered, pending, lost = worker.outcome() if worker is not None else (0, len(self.queue), 0)
+        return FlushResult(delivered, pending, lost + self.dropped)
 
     def divert(self, worker: Callable[[QueueRecorder], Worker]) -> Callable[[QueueRecorder], Worker]:
         """Let another worker take over from here on; return how the one of before was made."""
@@ -155,30 +203,59 @@ class QueueRecorder:
         self.enabled = True
         return before
 
-    def close(self, timeout_s: float) -> None:
-        """Flush, stop the worker and release what it holds; recording goes on with a new worker if needed."""
-        self.flush(timeout_s)
-        worker, thread = self.worker, self._thread
-        self.worker = self._thread = None
+    def close(self, timeout_s: float, *, ending: bool = False) -> None:
+        """Flush, stop the worker and release what it holds; recording goes on with a new worker if needed.
+
+        Args:
+            timeout_s: for all of it; a worker that hangs is left to itself.
+            ending: the process ends: what is still open is ended.
+        """
+        deadline = time.monotonic() + timeout_s
+        self._flush(deadline, ending=ending)
+        worker, thread, wake = self.worker, self._thread, self.wake
+        with self._starting:
+            self.worker = self._thread = None
+            self._ready = threading.Event()
         if worker is not None:
             worker.stop()
-            self.wake.set()
+            wake.set()
             if thread is not None and thread is not threading.current_thread():
-                thread.join(max(timeout_s, 1.0))
+                thread.join(max(deadline - time.monotonic(), 0.1))
+
+    def exit(self) -> None:
+        """Deliver at the end of the process, within `exit_timeout_s`; what is recorded later is written at once."""
+        self.close(self.exit_timeout_s, ending=True)
+        self._exited = True
 
     def forked(self) -> None:
         """Begin anew in a forked child: what waits belongs to the parent, which goes on with it."""
-        self.queue = deque()
-        self.openings = deque(maxlen=OPENINGS_LIMIT)
-        self.scores = deque(maxlen=QUEUE_LIMIT)
-        self.wake = threading.Event()
-        self._starting = threading.Lock()
-        self._thread = None
-        self.asleep = False
-        self.dropped = 0
         if self.worker is not None:
             self.worker.forked()
-        self.worker = None
+        self.born_ns, self.parent_pid = time.time_ns(), os.getppid()
+        self._begin()
+
+
+_exits_with: set[int] = set()
+
+
+def _run_at_exit() -> None:
+    """Have `_exit` run at the end of this process."""
+    if os.getpid() in _exits_with:
+        return
+    if not _exits_with:
+        atexit.register(_exit)
+    _exits_with.add(os.getpid())
+    process = sys.modules.get("multiprocessing.process")
+    if process is not None and process.parent_process() is not None:
+        # A child of multiprocessing ends by `os._exit`, after what is registered there.
+        from multiprocessing.util import Finalize
+
+        Finalize(None, _exit, exitpriority=-10)
+
+
+def _exit() -> None:
+    for recorder in list(_recorders):
+        recorder.exit()
 
 
 def _forked() -> None:

@@ -35,6 +35,11 @@ def _switch(value: Any) -> Any:
     return value.strip().lower() not in ("false", "0") if isinstance(value, str) else value
 
 
+def _stripped(value: Any) -> Any:
+    """A key that was read from a file ends in a line break, which HTTP forbids."""
+    return value.strip() or None if isinstance(value, str) else value
+
+
 class Settings(BaseSettings):
     """What may be set, with its meaning and unit.
 
@@ -46,6 +51,10 @@ class Settings(BaseSettings):
         release: LANGFUSE_RELEASE.
         sample_rate: LANGFUSE_SAMPLE_RATE, the share of traces that is kept, 0 to 1.
         timeout_s: LANGFUSE_TIMEOUT, for one request, in seconds.
+        flush_at: LANGFUSE_FLUSH_AT, observations in one request at most, and how many are sent without gathering more.
+        flush_interval_s: LANGFUSE_FLUSH_INTERVAL, how long observations that are in the journal are gathered for a
+            request, in seconds.
+        media_upload: LANGFUSE_MEDIA_UPLOAD_ENABLED; false leaves images and sounds in payloads where they are.
         journal: LANGFUSE_INTEGRATION_JOURNAL, a file, or `off`; by default in the user's data directory.
         journal_max_bytes, journal_max_age_s: what the journal may hold; the oldest go first.
         keep_delivered: LANGFUSE_INTEGRATION_KEEP_DELIVERED keeps what Langfuse has acknowledged, for the local replay.
@@ -61,16 +70,29 @@ class Settings(BaseSettings):
         env_prefix="LANGFUSE_INTEGRATION_", extra="forbid", populate_by_name=True, env_ignore_empty=True, frozen=True
     )
 
-    public_key: str | None = Field(None, validation_alias=_langfuse("public_key"))
-    secret_key: SecretStr | None = Field(None, validation_alias=_langfuse("secret_key"))
-    base_url: str = Field(DEFAULT_BASE_URL, validation_alias=AliasChoices("base_url", "LANGFUSE_BASE_URL", "LANGFUSE_HOST"))
-    tracing_enabled: Annotated[bool, BeforeValidator(_switch)] = Field(True, validation_alias=_langfuse("tracing_enabled"))
-    environment: str | None = Field(
-        None, validation_alias=AliasChoices("environment", "LANGFUSE_TRACING_ENVIRONMENT")
+    public_key: Annotated[str | None, BeforeValidator(_stripped)] = Field(
+        None, repr=False, validation_alias=_langfuse("public_key")
     )
+    secret_key: Annotated[SecretStr | None, BeforeValidator(_stripped)] = Field(
+        None, validation_alias=_langfuse("secret_key")
+    )
+    base_url: str = Field(
+        DEFAULT_BASE_URL, validation_alias=AliasChoices("base_url", "LANGFUSE_BASE_URL", "LANGFUSE_HOST")
+    )
+    tracing_enabled: Annotated[bool, BeforeValidator(_switch)] = Field(
+        True, validation_alias=_langfuse("tracing_enabled")
+    )
+    environment: str | None = Field(None, validation_alias=AliasChoices("environment", "LANGFUSE_TRACING_ENVIRONMENT"))
     release: str | None = Field(None, validation_alias=_langfuse("release"))
     sample_rate: float = Field(1.0, ge=0, le=1, validation_alias=_langfuse("sample_rate"))
     timeout_s: float = Field(10.0, gt=0, validation_alias=AliasChoices("timeout_s", "LANGFUSE_TIMEOUT"))
+    flush_at: int | None = Field(None, gt=0, validation_alias=_langfuse("flush_at"))
+    flush_interval_s: float = Field(
+        1.0, ge=0, validation_alias=AliasChoices("flush_interval_s", "LANGFUSE_FLUSH_INTERVAL")
+    )
+    media_upload: Annotated[bool, BeforeValidator(_switch)] = Field(
+        True, validation_alias=AliasChoices("media_upload", "LANGFUSE_MEDIA_UPLOAD_ENABLED")
+    )
 
     journal: Path | Literal["off"] | None = Field(None, validation_alias=_ours("journal"))
     journal_max_bytes: int = Field(512 * 1024 * 1024, gt=0, validation_alias=_ours("journal_max_bytes"))
@@ -177,7 +199,8 @@ def _checked(found: Settings) -> Settings:
         missing, there = ("secret", "public") if found.public_key else ("public", "secret")
         warn_once(
             "keys",
-            "LANGFUSE_%s_KEY is set but LANGFUSE_%s_KEY is not: nothing is sent to Langfuse, observations stay in the local journal",
+            "LANGFUSE_%s_KEY is set but LANGFUSE_%s_KEY is not: nothing is sent to Langfuse, "
+            "observations stay in the local journal",
             there.upper(),
             missing.upper(),
         )
@@ -193,7 +216,8 @@ def _checked(found: Settings) -> Settings:
     if found.environment and not re.fullmatch(r"(?!langfuse)[a-z0-9_-]{1,40}", found.environment):
         warn_once(
             "environment",
-            "LANGFUSE_TRACING_ENVIRONMENT is %r, but must be 1 to 40 of a-z, 0-9, - and _ and not start with langfuse: it is left out",
+            "LANGFUSE_TRACING_ENVIRONMENT is %r, but must be 1 to 40 of a-z, 0-9, - and _ and not start with langfuse: "
+            "it is left out",
             found.environment,
         )
         changes["environment"] = None

@@ -45,7 +45,7 @@ def start(
     parent = ambient.current()
     session, origin = store.resolve(parent)
     observation = Observation(name, type, recorder, parent, session, origin, input, metadata)
-    if observation.app_root:
+    if observation.app_root or observation.type == "agent":  # what one needs to see when the process dies
         recorder.opened(observation)
     return observation
 
@@ -118,6 +118,6 @@ def open_run(
 
 
 def _started(observation: Observation) -> Observation:
-    if observation.app_root:
+    if observation.app_root or observation.type == "agent":  # what one needs to see when the process dies
         recorder.opened(observation)
     return observation

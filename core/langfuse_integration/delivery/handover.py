@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ from .row import SCOPE, Encoder
 
 _SCOPE = InstrumentationScope(SCOPE)
 _HANDING = shielded("handing an observation to the Langfuse client")
+_FLUSHING = shielded("flushing the Langfuse client")
 PASS = "gen_ai.provider.name"
 """A client's default filter lets spans of unknown scopes pass only with an attribute of this family."""
 
@@ -54,10 +56,24 @@ class Handover:
                 )
 
     def flush(self, deadline: float) -> None:
-        """Let the client export until *deadline*."""
+        """Let the client export until *deadline*; its own flush may take no notice of the time it is given."""
         left_s = deadline - time.monotonic()
         if left_s > 0:
+            flushing = threading.Thread(
+                target=self._flush, args=(left_s,), name="langfuse-integration-flush", daemon=True
+            )
+            flushing.start()
+            flushing.join(left_s)
+
+    finish = flush
+
+    def _flush(self, left_s: float) -> None:
+        with _FLUSHING:
             self._processor.force_flush(int(left_s * 1000))
+
+    def goes_to(self, processor: Any) -> bool:
+        """Return whether this hands over to *processor*."""
+        return self._processor is processor
 
     def outcome(self) -> tuple[int, int, int]:
         """Return (delivered, pending, lost): what a client does with a span it does not tell."""

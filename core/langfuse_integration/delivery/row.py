@@ -7,11 +7,18 @@ from typing import Any, NamedTuple
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from ..attributes import attributes_of
-from ..observation import Observation
 from ..fields import Fields
+from ..observation import Observation
 
 SCOPE = "langfuse-integration"
-_ERROR = 2  # opentelemetry.proto.trace.v1.Status.STATUS_CODE_ERROR
+ERROR = 2
+"""`opentelemetry.proto.trace.v1.Status.STATUS_CODE_ERROR`."""
+
+USES = 32
+"""Rows that are encoded with one message."""
+LARGE_BYTES = 64 * 1024
+LAST_NS = 2**63 - 1
+"""The last time that SQLite can hold; OTLP goes further."""
 
 
 class Row(NamedTuple):
@@ -37,12 +44,15 @@ class Row(NamedTuple):
 
 
 class Encoder:
-    """Turns observations, and spans of others, into rows.
+    """Turns observations, and spans of others, into rows. For one thread.
 
     Args:
         fields: masks, cuts and writes single values.
         environment, release: stamped on every row.
         resource: attributes of this process, as OpenTelemetry names them.
+
+    Attributes:
+        written: the attributes of the row that was made last.
     """
 
     def __init__(self, fields: Fields, environment: str | None, release: str | None, resource: dict[str, str]) -> None:
@@ -53,6 +63,8 @@ class Encoder:
             if value is not None
         }
         self._resource = resource
+        self._uses = 0
+        self.written: dict[str, Any] = {}
 
     def attributes(self, observation: Observation) -> dict[str, Any]:
         """Return everything that is sent of *observation*, by attribute name."""
@@ -61,8 +73,7 @@ class Encoder:
     def row(self, observation: Observation, ended_ns: int | None = None) -> Row:
         """Return the row of an observation of ours; *ended_ns* stands in for one that never ended."""
         attributes = self.attributes(observation)
-        end = observation.ended_ns or ended_ns or observation.started_ns
-        request, span = self._request(SCOPE)
+        span = self._span(SCOPE)
         span.trace_id = observation.trace.to_bytes(16, "big")
         span.span_id = observation.span.to_bytes(8, "big")
         if observation.parent:
@@ -70,18 +81,19 @@ class Encoder:
         span.name = clean(str(observation.name))
         span.kind = 1
         span.start_time_unix_nano = observation.started_ns
-        span.end_time_unix_nano = end
+        span.end_time_unix_nano = observation.ended_ns or ended_ns or observation.started_ns
         put(span.attributes, attributes)
         if observation.level == "ERROR":
-            span.status.code = _ERROR
-            span.status.message = attributes.get("langfuse.observation.status_message", "")
-        return self._row(span, attributes, request)
+            span.status.code = ERROR
+            span.status.message = clean(str(attributes.get("langfuse.observation.status_message", "")))
+        return self._row(span, attributes)
 
     def readable(self, found: Any) -> Row:
         """Return the row of a finished OpenTelemetry `ReadableSpan` of somebody else."""
-        attributes = {**self._constant, **{key: self._fields.raw(key, value) for key, value in (found.attributes or {}).items()}}
+        raw = self._fields.raw
+        attributes = {**self._constant, **{key: raw(key, value) for key, value in (found.attributes or {}).items()}}
         scope = found.instrumentation_scope
-        request, span = self._request(scope.name if scope else "", (scope.version or "") if scope else "")
+        span = self._span(scope.name if scope else "", (scope.version or "") if scope else "")
         context = found.get_span_context()
         span.trace_id = context.trace_id.to_bytes(16, "big")
         span.span_id = context.span_id.to_bytes(8, "big")
@@ -93,46 +105,70 @@ class Encoder:
         span.end_time_unix_nano = found.end_time or found.start_time or 0
         put(span.attributes, attributes)
         span.status.code = found.status.status_code.value
-        span.status.message = clean(found.status.description or "")
+        span.status.message = clean(self._fields.text(found.status.description)) if found.status.description else ""
         for event in found.events:
             noted = span.events.add(time_unix_nano=event.timestamp, name=clean(event.name))
-            put(noted.attributes, event.attributes or {})
-        return self._row(span, attributes, request)
+            put(noted.attributes, {key: raw(key, value) for key, value in (event.attributes or {}).items()})
+        return self._row(span, attributes)
 
-    def _request(self, scope: str, version: str = "") -> tuple[Any, Any]:
-        request = ExportTraceServiceRequest()
-        resource = request.resource_spans.add()
-        put(resource.resource.attributes, self._resource)
-        scoped = resource.scope_spans.add()
+    def _span(self, scope: str, version: str = "") -> Any:
+        if self._uses <= 0:
+            self._begin()
+        self._uses -= 1
+        scoped = self._scoped
+        del scoped.spans[:]
         scoped.scope.name = scope
-        if version:
-            scoped.scope.version = version
-        return request, scoped.spans.add()
+        scoped.scope.version = version
+        return scoped.spans.add()
 
-    @staticmethod
-    def _row(span: Any, attributes: dict[str, Any], request: Any) -> Row:
-        return Row(
-            span.span_id.hex(),
-            span.trace_id.hex(),
-            span.parent_span_id.hex(),
-            _column(attributes.get("session.id")),
-            _column(attributes.get("user.id")),
-            span.name,
-            _column(attributes.get("langfuse.observation.type")) or "span",
-            _column(attributes.get("langfuse.observation.level"))
-            or ("ERROR" if span.status.code == _ERROR else "DEFAULT"),
-            span.start_time_unix_nano,
-            span.end_time_unix_nano,
-            request.SerializeToString(),
-        )
+    def _begin(self) -> None:
+        # One message for several rows, emptied of its span each time, saves filling in the resource. Not for many: a
+        # message keeps the memory of what it once held until it goes (protobuf 7, upb).
+        self._request = ExportTraceServiceRequest()
+        resources = self._request.resource_spans.add()
+        put(resources.resource.attributes, self._resource)
+        self._scoped = resources.scope_spans.add()
+        self._uses = USES
+
+    def _row(self, span: Any, attributes: dict[str, Any]) -> Row:
+        self.written = attributes
+        body = self._request.SerializeToString()
+        if len(body) > LARGE_BYTES:
+            self._uses = 0
+        return _row(span, attributes, body)
+
+
+def row_of(request: Any) -> Row:
+    """Return the row of an OTLP request with one span."""
+    span = request.resource_spans[0].scope_spans[0].spans[0]
+    attributes = {entry.key: entry.value.string_value for entry in span.attributes}
+    return _row(span, attributes, request.SerializeToString())
+
+
+def _row(span: Any, attributes: dict[str, Any], body: bytes) -> Row:
+    get = attributes.get
+    return Row(
+        span.span_id.hex(),
+        span.trace_id.hex(),
+        span.parent_span_id.hex(),
+        _column(get("session.id")),
+        _column(get("user.id")),
+        span.name,
+        _column(get("langfuse.observation.type")) or "span",
+        _column(get("langfuse.observation.level")) or ("ERROR" if span.status.code == ERROR else "DEFAULT"),
+        span.start_time_unix_nano,
+        span.end_time_unix_nano,
+        body,
+    )
 
 
 def put(target: Any, attributes: Any) -> None:
     """Add *attributes* to a protobuf list of key and value."""
+    add = target.add
     for key, value in attributes.items():
         if value is None:
             continue
-        entry = target.add()
+        entry = add()
         entry.key = clean(key)
         if isinstance(value, str):
             try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,93 +9,157 @@ from typing import Any
 from ..ids import new_bits
 from ..observation import Observation, Score
 from ..settings import Settings
-from ..shield import shielded, warn_once
-from .journal import Journal
+from ..shield import report, shielded, warn_once
+from .extras import sendable
+from .media import Media, MediaSieve
 from .row import Encoder, Row
-from .sender import Sender
+from .shelf import Shelf, Written
 
+ANNOUNCED_LIMIT = 10_000
+"""Open observations in the journal at the same time; further ones are written only when they have ended."""
+STOP_S = 1.0
+"""How long the worker waits for the sender's end."""
 _ENCODING = shielded("encoding an observation")
 
 
 class Spool:
-    """Encodes, journals, and lets a sender deliver."""
+    """Encodes and journals on the worker's thread, and has a sender deliver on its own.
 
-    def __init__(self, encoder: Encoder, journal: Journal, sender: Sender | None, writer: str) -> None:
+    Args:
+        encoder: its fields' media go through *sieve*.
+    """
+
+    def __init__(self, settings: Settings, encoder: Encoder, sieve: MediaSieve | None = None) -> None:
         self._encoder = encoder
-        self._journal = journal
-        self._sender = sender
-        self._writer = writer
-        self._written = 0
+        self._sieve = sieve
+        me = new_bits(62) + 1
+        self._local = settings.mode != "langfuse"
+        self._stored = self._delivered = self._refused = 0
         self._lost: Counter[str] = Counter()
+        self._announced: set[str] = set()
+        self._shelf = Shelf(settings, me, self._moved)
+        self._sender: Any = None
+        if not self._local:
+            from .sender import Sender
+
+            self._sender = Sender(settings, self._shelf, me, self._settled)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Spool:
         """Return the spool that the settings ask for; without a usable journal it lives in memory."""
         from .route import encoder
 
-        writer = f"{os.getpid()}-{new_bits(64):016x}"
-        journal = _open(settings, writer)
-        sender = Sender(settings, journal) if settings.mode == "langfuse" else None
-        return cls(encoder(settings), journal, sender, writer)
+        sieve = MediaSieve() if settings.media_upload else None
+        return cls(settings, encoder(settings, sieve=sieve), sieve)
+
+    # -- the worker's thread
 
     def take(self, finished: Sequence[Any], opened: Sequence[Observation], scores: Sequence[Score]) -> None:
         """Write a batch into the journal."""
-        rows = [row for row in map(self._row, finished) if row is not None]
-        still_open = [row for row in map(self._row, opened) if row is not None]
-        ended = [row.span_id for row in rows if not row.parent_id]
-        try:
-            self._journal.append(rows, still_open, ended)
-            self._written += len(rows)
-        except Exception:
-            self._lost["journal"] += len(rows)
-            raise
+        rows: list[Row] = []
+        media: list[Media] = []
+        for found in finished:
+            row = self._row(found, media)
+            if row is None:
+                self._lost["not encodable"] += 1
+            else:
+                rows.append(row)
+        room = ANNOUNCED_LIMIT - len(self._announced)
+        still_open = [row for row in (self._row(found, media) for found in opened[: max(room, 0)]) if row is not None]
+        ended = [row.span_id for row in rows if row.span_id in self._announced]
+        kept = [score for score in scores if sendable(score)]
+        if len(kept) < len(scores):
+            warn_once("scores", "A score that is NaN or infinite has no form that Langfuse takes: it is left out")
+        self._announced.difference_update(ended)
+        self._announced.update(row.span_id for row in still_open)
+        self._store(Written(rows, still_open, ended, kept, media))
+        self._shelf.tidy()
         if self._sender is not None:
-            self._sender.wake()
+            self._sender.wake(len(rows))
+
+    def idle(self) -> float | None:
+        """Tidy up while there is nothing else to do; return in how many seconds to come again, if at all."""
+        self._shelf.tidy(idle=True)
+        return self._shelf.restless_s
+
+    def ending(self) -> None:
+        """End what is still open: the process ends."""
+        if self._announced:
+            self._shelf.end_open()
+            self._announced.clear()
+            if self._sender is not None:
+                self._sender.wake(1)
+
+    def stop(self) -> None:
+        """Stop, and leave what waits to whoever comes next."""
+        if self._sender is not None:
+            self._sender.stop()  # it closes the shelf, when its request is over
+            self._sender.join(STOP_S)
+        else:
+            self._shelf.close()
+
+    # -- any thread
 
     def flush(self, deadline: float) -> None:
         """Let the sender work until *deadline*."""
         if self._sender is not None:
             self._sender.flush(deadline)
 
+    def finish(self, deadline: float) -> None:
+        """Do the same at the end of a process: not for longer than there is hope."""
+        if self._sender is not None:
+            self._sender.flush(deadline, hoping=False)
+
     def outcome(self) -> tuple[int, int, int]:
-        """Return (delivered, pending, lost): without keys the journal is where things are delivered to."""
-        lost = sum(self._lost.values())
-        if self._sender is None:
-            return self._written, 0, lost
-        aside = self._sender.set_aside
-        pending = max(self._journal.pending(self._writer), 0)
-        return max(self._written - pending - aside, 0), pending, lost + aside
+        """Return (delivered, pending, lost): without keys the journal is where things are delivered to.
+
+        Pending is 0 here: the worker knows what it gave, and what is neither delivered nor lost.
+        """
+        lost = sum(self.reasons().values())
+        return (self._stored if self._local else self._delivered), 0, lost
 
     def reasons(self) -> Mapping[str, int]:
         """Return how many were lost, by reason."""
-        refused = {"refused by Langfuse": self._sender.set_aside} if self._sender and self._sender.set_aside else {}
-        return {**self._lost, **refused}
-
-    def stop(self) -> None:
-        """Stop the sender and close the journal."""
-        if self._sender is not None:
-            self._sender.stop()
-        self._journal.close()
+        refused = {"refused by Langfuse": self._refused} if self._refused else {}
+        return {**self._lost, **self._shelf.evicted(), **refused}
 
     def forked(self) -> None:
         """Leave the file and the connection to the parent."""
+        if self._sender is not None:
+            self._sender.forked()
 
-    def _row(self, finished: Any) -> Row | None:
+    # -- parts
+
+    def _row(self, found: Any, media: list[Media]) -> Row | None:
         with _ENCODING:
-            if isinstance(finished, Observation):
-                return self._encoder.row(finished)
-            return self._encoder.readable(finished)
-        self._lost["not encodable"] += 1
+            row = self._encoder.row(found) if isinstance(found, Observation) else self._encoder.readable(found)
+            if self._sieve is not None and self._sieve.found:
+                media += self._sieve.taken(self._encoder.written, row.trace_id, row.span_id)
+            return row
         return None
 
-
-def _open(settings: Settings, writer: str) -> Journal:
-    from pathlib import Path
-
-    path = settings.journal_path
-    if path is not None:
+    def _store(self, written: Written) -> None:
         try:
-            return Journal(path, writer)
-        except Exception as error:
-            warn_once("journal", "The journal %s cannot be used (%s): observations are kept in memory only", path, error)
-    return Journal(Path(":memory:"), writer)
+            self._stored += self._shelf.store(written)
+        except Exception as error:  # noqa: BLE001  a row that no column takes must not keep the others out
+            report("writing a batch", error)
+            if len(written.rows) + len(written.opened) + len(written.scores) + len(written.media) <= 1:
+                self._lost["not writable"] += len(written.rows)
+                return
+            for row in written.rows:
+                self._store(Written([row], ended=[row.span_id] if row.span_id in written.ended else ()))
+            for part in (
+                *(Written([], opened=[row]) for row in written.opened),
+                *(Written([], scores=[score]) for score in written.scores),
+                *(Written([], media=[medium]) for medium in written.media),
+            ):
+                self._store(part)
+
+    def _moved(self, count: int) -> None:
+        self._stored += count
+        if self._sender is not None and count:
+            self._sender.wake(count)
+
+    def _settled(self, delivered: int, refused: int) -> None:
+        self._delivered += delivered
+        self._refused += refused

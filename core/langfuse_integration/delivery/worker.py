@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import os
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .. import shield
 from ..observation import Observation, Score
 from ..payload import fragments
-from ..shield import shielded
+from ..shield import report
+from .counters import offer_metrics
+from .pace import Pace, Paced
 
 if TYPE_CHECKING:
     from ..recorder import QueueRecorder
 
 BATCH = 256
-IDLE_S = 2.0
-_WORKING = shielded("writing observations")
-_SWEEPING = shielded("ending what nobody will end")
+_HALF = (1 << 64) - 1
 
 
 class Outlet(Protocol):
-    """Where finished observations go. Called on the worker's thread only, `outcome` and `flush` excepted."""
+    """Where finished observations go. Called on the worker's thread only, `outcome`, `reasons` and `flush` excepted.
+
+    It may also have `finish(deadline)`, the flush at the end of a process; `ending()`, called once before that; and
+    `idle()`, called when there is nothing to do: it returns in how many seconds to call it again, or None.
+    """
 
     def take(self, finished: Sequence[Any], opened: Sequence[Observation], scores: Sequence[Score]) -> None:
         """Take a batch: finished observations and spans of others, roots that are still open, scores."""
@@ -31,7 +38,7 @@ class Outlet(Protocol):
         ...
 
     def outcome(self) -> tuple[int, int, int]:
-        """Return (delivered, pending, lost) of what was taken so far."""
+        """Return (delivered, pending, lost) of what was taken so far; what is neither first nor last is pending."""
         ...
 
     def reasons(self) -> Mapping[str, int]:
@@ -48,14 +55,27 @@ class Outlet(Protocol):
 
 
 class Worker:
-    """One thread's loop between a recorder and an outlet."""
+    """One thread's loop between a recorder and an outlet.
 
-    def __init__(self, recorder: QueueRecorder, outlet: Outlet, interval_s: float = 0.05) -> None:
+    Args:
+        interval_s: how long it gathers before it writes.
+        sample_rate: the share of traces that is kept, told by their ids as OpenTelemetry's TraceIdRatioBased does.
+    """
+
+    def __init__(
+        self, recorder: QueueRecorder, outlet: Outlet, interval_s: float = 0.05, sample_rate: float = 1.0
+    ) -> None:
         self._recorder = recorder
         self._outlet = outlet
         self._interval_s = interval_s
-        self._stopped = False
-        self._rounds = 0
+        self._bound = round(sample_rate * (1 << 64)) if sample_rate < 1 else None
+        self._pace = Pace(recorder.limit // 2)
+        self._stopped = self._ending = False
+        self._counted = threading.Lock()  # what is off the queue is counted, at every moment
+        self._taken = self._lost = 0
+        self._popped = self._handled = 0  # the same with what is not kept, and with openings and scores
+        self._progress = threading.Condition()
+        self._asked = self._answered = 0  # flushes, and those whose round is over
 
     @classmethod
     def from_settings(cls, recorder: QueueRecorder) -> Worker:
@@ -66,70 +86,178 @@ class Worker:
         found = settings()
         if found.mode == "off":
             recorder.enabled = False
-        return cls(recorder, outlet(found), found.write_interval_s)
+        recorder.exit_timeout_s = found.exit_timeout_s
+        return cls(recorder, outlet(found), found.write_interval_s, found.sample_rate)
+
+    # -- its own thread
 
     def run(self) -> None:
         """Work until `stop`; sleeps without waking while nothing happens."""
         recorder = self._recorder
-        while not self._stopped:
-            busy = self._drain()
-            if busy:
-                recorder.wake.wait(self._interval_s)
+        try:
+            while not self._stopped:
+                offer_metrics(recorder)
+                if self._drain():
+                    self._gather()
+                    continue
+                fragments.sweep()
+                pause_s = self._idle()
+                recorder.asleep = True
+                if not (self._stopped or self._asked > self._answered or any(recorder.queues())):
+                    recorder.wake.wait(pause_s)
+                recorder.asleep = False
                 recorder.wake.clear()
-                continue
-            fragments.sweep()
-            recorder.asleep = True
-            if not (recorder.queue or recorder.openings or recorder.scores):
-                recorder.wake.wait()
-            recorder.asleep = False
-            recorder.wake.clear()
+                if any(recorder.queues()):
+                    self._gather()
+            self._drain()
+        finally:
+            with self._progress:
+                self._stopped = True
+                self._progress.notify_all()
+            self._guarded("stopping the delivery", self._outlet.stop)
+
+    def drain_here(self) -> None:
+        """Write what waits on the calling thread: at the end of a process, when no thread can be started any more."""
         self._drain()
 
-    def flush(self, deadline: float) -> None:
-        """Wait until everything noted before this call is taken and delivered, or *deadline* has come."""
-        wanted = self._rounds + 2  # one round may be under way already
-        while (self._recorder.queue or self._rounds < wanted) and time.monotonic() < deadline and not self._stopped:
-            self._recorder.wake.set()
-            time.sleep(0.001)
-        self._outlet.flush(deadline)
+    def _gather(self) -> None:
+        """Wait for more, unless somebody waits for what there is."""
+        recorder = self._recorder
+        if not (self._stopped or recorder.hurry):
+            recorder.wake.wait(self._interval_s)
+        recorder.wake.clear()
+
+    def _drain(self) -> bool:
+        """Take and hand over everything that waits; True when there was anything."""
+        recorder = self._recorder
+        with self._progress:
+            asked = self._asked
+        for sweep in recorder.sweeps:
+            self._guarded("ending what nobody will end", sweep)
+        goal = self._popped + sum(map(len, recorder.queues()))
+        before = self._handled
+        while self._drain_batch():
+            if self._handled >= goal and self._asked > self._answered:  # more comes all the time, but somebody waits
+                break
+        if self._ending:
+            self._ending = False
+            self._guarded("ending what is open", getattr(self._outlet, "ending", None))
+        with self._progress:
+            self._answered = asked
+            self._progress.notify_all()
+        return self._handled > before
+
+    def _drain_batch(self) -> bool:
+        recorder = self._recorder
+        with self._counted:
+            finished, openings, scores = (_popped(queue, BATCH) for queue in recorder.queues())
+            count = len(finished) + len(openings) + len(scores)
+            kept = [found for found in finished if self._wanted(found)]
+            self._taken += len(kept)
+            self._popped += count
+        if not count:
+            return False
+        self._pace.behind(len(recorder.queue))
+        done = False
+        try:
+            self._outlet.take(
+                Paced(kept, self._pace),
+                [found for found in openings if not found.ended_ns and self._wanted(found)],
+                [found for found in scores if self._sampled(found.trace)],
+            )
+            done = True
+        except Exception as error:
+            report("writing observations", error)
+            if shield.strict:
+                raise
+        finally:
+            with self._counted:
+                self._lost += 0 if done else len(kept)
+            with self._progress:
+                self._handled += count
+                self._progress.notify_all()
+        return True
+
+    def _wanted(self, found: Any) -> bool:
+        """Return whether it is to be recorded: it is in a sampled trace, and not a parent process's to record."""
+        if self._bound is None and not self._recorder.born_ns:
+            return True
+        if isinstance(found, Observation):
+            trace, started_ns = found.trace, found.started_ns
+        else:
+            trace, started_ns = found.get_span_context().trace_id, found.start_time or 0
+        if started_ns < self._recorder.born_ns and os.getppid() == self._recorder.parent_pid:
+            return False
+        return self._sampled(trace)
+
+    def _sampled(self, trace: int) -> bool:
+        return self._bound is None or trace & _HALF < self._bound
+
+    def _idle(self) -> float | None:
+        pause_s: float | None = self._guarded("tidying up", getattr(self._outlet, "idle", None))
+        return pause_s
+
+    def _guarded(self, doing: str, work: Any) -> Any:
+        if work is None:
+            return None
+        try:
+            return work()
+        except Exception as error:
+            report(doing, error)
+            if shield.strict:
+                raise
+        return None
+
+    # -- any thread
+
+    def flush(self, deadline: float, ending: bool = False) -> None:
+        """Wait until everything noted before this call is taken and delivered, or *deadline* has come.
+
+        Args:
+            ending: the process ends: what is open is ended too, and nothing is waited for in vain.
+        """
+        recorder = self._recorder
+        with self._progress:
+            self._ending = self._ending or ending
+            self._asked += 1
+            mine = self._asked
+            recorder.hurry += 1
+            recorder.wake.set()
+            try:
+                while self._answered < mine and not self._stopped:
+                    left_s = deadline - time.monotonic()
+                    if left_s <= 0:
+                        break
+                    self._progress.wait(left_s)
+            finally:
+                recorder.hurry -= 1
+        finish = getattr(self._outlet, "finish", None) if ending else None
+        (finish or self._outlet.flush)(deadline)
 
     def outcome(self) -> tuple[int, int, int]:
-        """Return (delivered, pending, lost) of what was taken off the queue."""
-        return self._outlet.outcome()
+        """Return (delivered, pending, lost) of everything noted, what waits in the queue included."""
+        with self._counted:
+            delivered, _, lost = self._outlet.outcome()
+            taken = self._taken + len(self._recorder.queue)
+            lost += self._lost
+            return delivered, max(taken - delivered - lost, 0), lost
 
     def reasons(self) -> Mapping[str, int]:
         """Return how many were lost, by reason."""
-        return self._outlet.reasons()
+        return {**self._outlet.reasons(), **({"failed to be written": self._lost} if self._lost else {})}
 
     def stop(self) -> None:
         """End the loop after one more round."""
         self._stopped = True
+        self._recorder.wake.set()
 
     def forked(self) -> None:
         """Let go, in a forked child."""
         self._outlet.forked()
 
-    def _drain(self) -> bool:
-        recorder = self._recorder
-        busy = False
-        for sweep in recorder.sweeps:
-            with _SWEEPING:
-                sweep()
-        while True:
-            finished = _popped(recorder.queue, BATCH)
-            opened = [found for found in _popped(recorder.openings, BATCH) if not found.ended_ns]
-            scores = _popped(recorder.scores, BATCH)
-            if not (finished or opened or scores):
-                break
-            busy = True
-            with _WORKING:
-                self._outlet.take(finished, opened, scores)
-        self._rounds += 1
-        return busy
-
 
 def _popped(queue: Any, most: int) -> list[Any]:
-    found = []
+    found: list[Any] = []
     try:
         while len(found) < most:
             found.append(queue.popleft())
