@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import sys
 import uuid
 
 from agent import main
@@ -21,7 +22,10 @@ def chosen(name: str | None) -> BaseChatModel:
         return ScriptedModel()
     from langchain.chat_models import init_chat_model
 
-    return init_chat_model(name)
+    try:
+        return init_chat_model(name)
+    except Exception as error:  # noqa: BLE001  an unknown name, a missing package, a missing key: each says which
+        sys.exit(f"The model {name} cannot be had: {error}")
 
 
 parser = argparse.ArgumentParser(prog="demo_agent", description="Two users talk to one agent at the same time.")

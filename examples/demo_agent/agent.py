@@ -28,8 +28,8 @@ LLAMA_MCP = Path(__file__).parents[1] / "llama_mcp" / "server.py"
 PROMPT = "Answer from the articles of the library: search first, read the article that fits best, then answer shortly."
 
 QUESTIONS = {
-    "ada": ("Would a llama guard my sheep against dogs?", "And how much can a llama carry on a trek?"),
-    "bob": ("What should I record of each step of an agent?", "How are steps grouped into sessions?"),
+    "ada": ("Would a llama guard my sheep against dogs?", "How much can it carry on a long trek in the mountains?"),
+    "bob": ("What should I record of each step of an agent?", "And what belongs to a session?"),
 }
 """What each user asks, one question after the other."""
 

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 NEEDED = ("langchain", "langgraph", "mcp")
 PLACES = (Path(__file__).parents[1] / "examples", Path(__file__).parents[3] / "examples")
 """Where the application lies: in an installed package, in a checkout."""
-LAST_WORDS = 15
-"""Lines of what the application said last, when it fails."""
 
 
 def demo(
@@ -120,8 +118,7 @@ def _talk(screen: Screen, application: Path, journal: Path, run: str, model: str
                 raise
         if process.returncode:
             complaints.seek(0)
-            for line in complaints.read().splitlines()[-LAST_WORDS:]:
-                note(line)
+            note(complaints.read().rstrip())
             raise stop(f"The demo's agent ended with exit code {process.returncode}.")
 
 
@@ -161,7 +158,7 @@ def _where_next(archive: Archive, sessions: list[str], commands: list[str]) -> I
         if "view" in commands:
             yield "  in a browser    langfuse-integration view"
     if found.mode == "local":
-        yield "  in Langfuse     set LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY, and run this again"
+        yield "  in Langfuse     with LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY set"
 
 
 def _names(context: typer.Context) -> list[str]:

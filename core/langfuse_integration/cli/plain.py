@@ -47,7 +47,7 @@ def observation_of(root: Observed) -> dict[str, Any]:
     for found in _parents_first(root):
         made[found.id] = _alone(found)
         if found is not root:
-            made[str(found.parent_id)].setdefault("children", []).append(made[found.id])
+            made[str(found.parent_id)]["children"].append(made[found.id])
     return made[root.id]
 
 
@@ -60,7 +60,7 @@ def _parents_first(root: Observed) -> list[Observed]:
 
 
 def _alone(found: Observed) -> dict[str, Any]:
-    facts: dict[str, Any] = {
+    return {
         "id": found.id,
         "parent_id": found.parent_id,
         "type": found.type,
@@ -79,8 +79,8 @@ def _alone(found: Observed) -> dict[str, Any]:
         "usage": found.usage,
         "cost": found.cost,
         "first_token": found.first_token,
+        "children": [],
     }
-    return {name: value for name, value in facts.items() if value not in (None, {})}
 
 
 def _times(started_ns: int, ended_ns: int) -> dict[str, Any]:

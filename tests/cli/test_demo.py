@@ -1,0 +1,229 @@
+"""`demo`: what a newcomer runs first."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from commands import Lfi, assert_safe, normalised
+from peers.models import ModelRequest, ModelServer, Reply, Usage, call, say
+from peers.otlp import Receiver
+
+pytestmark = [pytest.mark.langchain, pytest.mark.mcp]
+
+ROOT = Path(__file__).parents[2]
+AGENT = {
+    "agent librarian": [
+        "generation ScriptedModel",
+        "tool llama-mcp.search",
+        "generation ScriptedModel",
+        "tool llama-mcp.read",
+        "generation ScriptedModel",
+    ]
+}
+OPENING = """\
+Two users talk to one agent at the same time. It thinks, and calls the tools of
+llama-mcp, an MCP server of its own over stdio. No step is traced by hand:
+  examples/demo_agent/agent.py
+
+"""
+ADA = """\
+demo-ada-RUN
+user ada, 2 traces, 12 observations
+DAY TIME to TIME (TIME)
+2,651 tokens in, 137 out, no errors
+
+── 1 ─ CLOCK ────────────────────────────────  TIME    678 in    62 out
+ada           Would a llama guard my sheep against dogs?
+librarian     A single gelded llama, put among sheep or goats, takes them for
+              its herd within a week or two. Ranchers who took on a guard llama
+              have reported that they lost far fewer lambs.
+
+agent    librarian  TIME
+├─ think 1  scripted-librarian  TIME     37 in    11 out
+│  calls    search(query="llama guard sheep against dog")
+├─ act 1    MCP llama-mcp.search  TIME
+│  in       query="llama guard sheep against dog"
+│  out      Guard llamas (score 9.72) A single gelded llama, put among sheep or…
+├─ think 2  scripted-librarian  TIME    231 in     7 out
+│  calls    read(title="Guard llamas")
+├─ act 2    MCP llama-mcp.read  TIME
+│  in       title="Guard llamas"
+│  out      # Guard llamas A single gelded llama, put among sheep or goats, tak…
+└─ think 3  scripted-librarian  TIME    410 in    44 out
+   says     A single gelded llama, put among sheep or goats, takes them for its…
+"""
+NEXT = """\
+Where to look next
+  in full         langfuse-integration show demo-ada-RUN --full
+  all sessions    langfuse-integration sessions
+  in a browser    langfuse-integration view
+"""
+
+
+def shown(text: str) -> str:
+    """Return the demo's output without times and the random part of its sessions' ids."""
+    return re.sub(r"demo-(ada|bob)-[0-9a-f]{6}", r"demo-\1-RUN", normalised(text))
+
+
+def tree(observation: dict[str, Any]) -> Any:
+    """Return an observation of `show --json` as a tree of types and names."""
+    label = f"{observation['type']} {observation['name']}"
+    below = [tree(child) for child in observation["children"]]
+    return {label: below} if below else label
+
+
+def everything(observation: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return an observation of `show --json` and all below."""
+    return [observation, *(each for child in observation["children"] for each in everything(child))]
+
+
+@pytest.fixture(autouse=True)
+def in_the_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the command where the paths that it names are short."""
+    monkeypatch.chdir(ROOT)
+
+
+def test_the_demo_reads_as_two_conversations(lfi: Lfi) -> None:
+    """The text: what it is, the talk as it happens, each session replayed, and where to look next, in 80 columns."""
+    text = lfi.ok("demo")
+    assert_safe(text)
+    found = shown(text)
+    assert found.startswith(OPENING)
+    assert "  ada: Would a llama guard my sheep against dogs?\n" in found
+    assert "  bob: What should I record of each step of an agent?\n" in found
+    assert f"\n\n{ADA}" in found
+    assert "\n\ndemo-bob-RUN\nuser bob, 2 traces, 12 observations\n" in found
+    assert f"\n\n{NEXT}" in found
+
+
+def test_both_users_are_served_at_once(lfi: Lfi) -> None:
+    """The second user asks before the first has an answer, and their times overlap in the journal."""
+    text = lfi.ok("demo")
+    assert text.index("  bob: What should") < text.index("  agent, to ada:")
+    first, second = json.loads(lfi.ok("sessions", "--json"))
+    assert first["started"] < second["ended"]
+    assert second["started"] < first["ended"]
+
+
+def test_each_session_holds_its_users_steps_and_nothing_else(lfi: Lfi) -> None:
+    """Two traces a session, each one agent run: three thinks, two acts over MCP, tied together; nothing untagged."""
+    lfi.ok("demo")
+    sessions = json.loads(lfi.ok("sessions", "--json"))
+    assert sorted((found["users"], found["traces"], found["errors"]) for found in sessions) == [
+        (["ada"], 2, 0),
+        (["bob"], 2, 0),
+    ]
+    for found in sessions:
+        whole = json.loads(lfi.ok("show", found["session_id"], "--json"))
+        assert [[tree(root) for root in trace["observations"]] for trace in whole["traces"]] == [[AGENT], [AGENT]]
+        for trace in whole["traces"]:
+            observations = everything(trace["observations"][0])
+            assert {(each["session_id"], each["user_id"]) for each in observations} == {
+                (found["session_id"], found["users"][0])
+            }
+            thinks = [each for each in observations if each["metadata"].get("step_type") == "think"]
+            acts = [each for each in observations if each["metadata"].get("step_type") == "act"]
+            assert [each["metadata"]["step_index"] for each in thinks] == [1, 2, 3]
+            assert [each["metadata"]["think_id"] for each in acts] == [thinks[0]["id"], thinks[1]["id"]]
+            assert {each["metadata"]["mcp_server"] for each in acts} == {"llama-mcp"}
+    assert "Everything belongs to a session." in lfi.ok("show", "--no-session")
+
+
+def test_the_agents_code_traces_nothing_by_hand() -> None:
+    """No call of the tracing API in the application, only the session that each user is in."""
+    code = "".join(path.read_text() for path in sorted((ROOT / "examples" / "demo_agent").glob("*.py")))
+    assert re.findall(r"langfuse_manager\.(\w+)", code) == ["flush", "set_session"]
+    assert "trace_" not in code
+
+
+def test_with_keys_it_is_in_langfuse(lfi: Lfi, receiver: Receiver) -> None:
+    """The same, delivered: every row once, under the session named in the address that is shown, and replayed here."""
+    text = lfi.ok("demo", **receiver.environment())
+    addresses = re.findall(r"^  in Langfuse     (\S+)$", text, re.MULTILINE)
+    assert len(addresses) == 2
+    assert {address.rpartition("/")[0] for address in addresses} == {f"{receiver.url}/project/test-project/sessions"}
+    steps = (("ScriptedModel",), ("llama-mcp.search",), ("ScriptedModel",), ("llama-mcp.read",), ("ScriptedModel",))
+    assert receiver.trees() == [("librarian", *steps)] * 4
+    assert receiver.doubled() == {}
+    assert {span.attributes["session.id"] for span in receiver.spans} == {
+        address.rpartition("/")[2] for address in addresses
+    }
+    assert shown(text).count("\nagent    librarian  TIME\n") == 4
+
+
+def test_without_langfuse_it_says_what_waits(lfi: Lfi) -> None:
+    """With keys and a Langfuse that is gone the replay is shown all the same, and the rest waits."""
+    keys = {"LANGFUSE_PUBLIC_KEY": "pk", "LANGFUSE_SECRET_KEY": "sk", "LANGFUSE_BASE_URL": "http://127.0.0.1:9"}
+    text = lfi.ok("demo", **keys)
+    assert "  24 observations did not reach Langfuse at http://127.0.0.1:9 yet:\n" in text
+    assert shown(text).count("\nagent    librarian  TIME\n") == 4
+
+
+def test_a_real_client_takes_the_place_of_the_scripted_model(lfi: Lfi, model_server: ModelServer) -> None:
+    """--model talks to a provider's own client: its model, tokens and tool calls are in the replay."""
+
+    def reply(request: ModelRequest) -> Reply:
+        last = request.body["messages"][-1]
+        usage = Usage(input_tokens=100, output_tokens=7, cached_tokens=40)
+        if last["role"] == "user":
+            return call("search", {"query": last["content"]}, "call_1", usage=usage)
+        return say("Hay.\x1b[2J", usage=usage)
+
+    model_server.unscripted = reply
+    text = lfi.ok("demo", "--model", "openai:gpt-5", OPENAI_API_KEY="key", OPENAI_BASE_URL=model_server.openai_url)
+    assert_safe(text)
+    assert r"  agent, to ada: Hay.\x1b[2J" in text
+    found = shown(text)
+    assert found.count("├─ think 1  gpt-5  TIME    100 in     7 out\n") == 4
+    assert found.count('│  calls    search(query="') == 4
+    assert len(model_server.requests) == 8
+    assert model_server.requests[0].tools == ["search", "read"]
+
+
+def test_a_model_that_cannot_be_had_is_a_sentence(lfi: Lfi) -> None:
+    """An unknown provider: exit code 1, what LangChain says, no traceback."""
+    done = lfi("demo", "--model", "nobody:nothing")
+    assert done.returncode == 1
+    assert done.stderr.startswith("The model nobody:nothing cannot be had: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_switched_off_there_is_nothing_to_see(lfi: Lfi) -> None:
+    """LANGFUSE_TRACING_ENABLED=false: exit code 1 and the variable's name."""
+    done = lfi("demo", LANGFUSE_TRACING_ENABLED="false")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "Tracing is switched off by LANGFUSE_TRACING_ENABLED: unset it to see the demo.\n"
+
+
+def test_without_a_journal_it_takes_one_for_the_moment(lfi: Lfi, journal: Path, tmp_path: Path) -> None:
+    """LANGFUSE_INTEGRATION_JOURNAL=off: the replay is shown, nothing is left behind or pointed to."""
+    text = lfi.ok("demo", LANGFUSE_INTEGRATION_JOURNAL="off", TMPDIR=str(tmp_path))
+    assert shown(text).count("\nagent    librarian  TIME\n") == 4
+    assert "langfuse-integration show" not in text
+    assert not journal.exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_packages_are_named(lfi: Lfi) -> None:
+    """Without LangChain: exit code 1, and the command that installs what is needed."""
+    code = (
+        "import sys\nsys.modules['langchain'] = None\n"
+        "from langfuse_integration.cli import main\nsys.argv = ['lfi', 'demo']\nmain()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=lfi.environment(),
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr == "The demo needs langchain: pip install 'langfuse-integration[demo]'.\n"
