@@ -50,7 +50,9 @@ def failed_chain(run_id: UUID, error: BaseException, inputs: Any) -> None:
     if not interrupts.flowed(run, error):
         run.observation.fail(error)
         _fold_or_show(run, error)
-    _finish(run, None, error)
+    # An error has no output. What was given up half-way has what had come by then.
+    given_up = run.observation.level != "ERROR" and run.observation.output is None
+    _finish(run, state.latest if given_up else None, error)
 
 
 def model(run_id: UUID, response: Any) -> None:
@@ -148,14 +150,18 @@ def _leave(run: Run) -> None:
 
 
 def _settle(run: Run) -> None:
-    """Finish the abandoned chain above when its last child has ended, with what the child had said by then."""
+    """Tell the chain above what came of *run*, and finish that one if it was abandoned and this was its last child."""
     parent = run.parent
-    if parent is None or type(parent.state) is not ChainState or not parent.state.leaving:
+    if parent is None or type(parent.state) is not ChainState:
         return
-    if run.observation.output is not None:
-        parent.observation.output = run.observation.output
-    if not parent.children:
-        _finish(parent, None)
+    above = parent.state
+    output = run.observation.output
+    if output is None and type(run.state) is ChainState:
+        output = run.state.latest
+    if output is not None:
+        above.latest = output
+    if above.leaving and not parent.children:
+        _finish(parent, above.latest)
 
 
 def _cancel_below(run: Run) -> None:
@@ -163,6 +169,7 @@ def _cancel_below(run: Run) -> None:
     for below in list(run.open_below()):
         if isinstance(below.state, LeafState) and registry.close(below.key) is not None:
             orphans.cancel(below)
+            _settle(below)
 
 
 def _show(run: Run, error: BaseException) -> None:

@@ -37,6 +37,7 @@ class ChainState:
         interrupted: something in it waits for an answer.
         used: something stands below it.
         vanishes: it leaves no row if it changes nothing and nothing stands below it.
+        latest: what the last one to end below gave.
         leaving: it has ended as an abandoned stream, and its last children are about to end.
         prompt: the Langfuse prompt that its model calls are made from.
         shown: errors that have rows below.
@@ -54,6 +55,7 @@ class ChainState:
         "graph",
         "inputs",
         "interrupted",
+        "latest",
         "leaving",
         "metadata",
         "node",
@@ -74,6 +76,7 @@ class ChainState:
         self.graph = self.double = self.interrupted = self.used = self.vanishes = self.leaving = self.bound = False
         self.steps: AgentSteps | None = None
         self.thinks_in: str | None = None
+        self.latest: Any = None
         self.prompt: Any = None
         self.actions: list[tuple[str, Any, str | None]] | None = None
         self.conversation: Any = None
