@@ -84,7 +84,9 @@ class SessionStore:
         self._busy: set[str] = set()
         self._default: Session | None = None
         self.elsewhere: Callable[[], Session | None] = lambda: None
-        """Asked when no cell is there: a value that another library propagates (Langfuse's own, W3C baggage)."""
+        """Asked when no cell is there: a value that another library propagates (Langfuse's own)."""
+        self.carried: Callable[[], Cell | None] | None = None
+        """Asked for the cell that a bare thread was started with, where threads are instrumented."""
 
     # -- looking up
 
@@ -98,6 +100,10 @@ class SessionStore:
         cell = _cell.get()
         if cell is not None and cell.owner is not None:
             return cell
+        if cell is None and self.carried is not None:
+            cell = self.carried()
+            if cell is not None:
+                return cell
         for name in self._unseen:
             if name in _modules:
                 self._load_host(name)
@@ -114,7 +120,7 @@ class SessionStore:
             for name in self._unseen:
                 if name in _modules:
                     self._load_host(name)
-            if self._hosts:
+            if self._hosts or self.carried is not None:
                 cell = self.cell()
         if cell is not None and cell.known:
             return cell.session
@@ -150,6 +156,10 @@ class SessionStore:
         """Return a block that begins as a fresh process does: nothing set and nothing cleared. For tests."""
         return Scope(self, None, known=False)
 
+    def visiting(self, cell: Cell) -> Scope:
+        """Return a block in which a host's *cell* is the active one."""
+        return Scope(self, None, visit=cell)
+
     def place(self, cell: Cell) -> None:
         """Make a host's *cell* the active one in this context: for hosts."""
         _cell.set(cell)
@@ -181,17 +191,22 @@ class SessionStore:
 class Scope:
     """A `with` or `async with` block in which a session is active. Each use is a new one."""
 
-    __slots__ = ("_known", "_session", "_store", "_token")
+    __slots__ = ("_known", "_session", "_store", "_token", "_visit")
 
-    def __init__(self, store: SessionStore, session: Session | None, *, known: bool = True) -> None:
+    def __init__(
+        self, store: SessionStore, session: Session | None, *, known: bool = True, visit: Cell | None = None
+    ) -> None:
         self._store = store
         self._session = session
         self._known = known
+        self._visit = visit
 
     def __enter__(self) -> Session | None:
-        before = self._store.cell()
-        cell = Cell(self._session, before.owner if before is not None else None)
-        cell.known = self._known
+        cell = self._visit
+        if cell is None:
+            before = self._store.cell()
+            cell = Cell(self._session, before.owner if before is not None else None)
+            cell.known = self._known
         self._token = _cell.set(cell)
         return self._session
 
