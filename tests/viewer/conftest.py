@@ -1,0 +1,87 @@
+"""A journal, a viewer of it on a port of its own, and a real Chromium."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import uvicorn
+
+from langfuse_integration.viewer.app import application
+from machine import need_program
+from peers.waiting import until
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+)
+WIDTH, HEIGHT = 1240, 860
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Path:
+    """The journal's file."""
+    return tmp_path / "journal.sqlite3"
+
+
+@pytest.fixture
+def viewer(journal: Path) -> Iterator[str]:
+    """The address of a viewer of the test's journal."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(application(journal), log_level="error", ws="none", timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=lambda: server.run(sockets=[listening]), name="viewer")
+    thread.start()
+    until(lambda: server.started)
+    yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    server.should_exit = True
+    thread.join(20)
+    listening.close()
+    assert not thread.is_alive()
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """The machine's Chromium."""
+    path = need_program("chromium")
+    from playwright.sync_api import sync_playwright
+
+    # Per module: while Playwright's loop runs in this thread, no test with a loop of its own could.
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS.split())
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def opened(chromium: Browser) -> Iterator[Callable[..., Page]]:
+    """Opens a page in a context of its own: `opened(address, javascript=..., dark=...)`; it must not complain."""
+    contexts: list[Any] = []
+    complaints: list[str] = []
+
+    def make(address: str, *, javascript: bool = True, dark: bool = False, width: int = WIDTH) -> Page:
+        context = chromium.new_context(
+            color_scheme="dark" if dark else "light",
+            java_script_enabled=javascript,
+            viewport={"width": width, "height": HEIGHT},
+        )
+        context.set_default_timeout(15_000)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None)
+        page.on("dialog", lambda dialog: complaints.append(f"dialog: {dialog.message}") or dialog.dismiss())
+        page.goto(address)
+        return page
+
+    yield make
+    for context in contexts:
+        context.close()
+    assert complaints == []

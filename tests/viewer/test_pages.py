@@ -1,0 +1,252 @@
+"""What the viewer answers, and to whom; the pages without a browser."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tracemalloc
+from pathlib import Path
+
+import httpx
+import pytest
+
+from langfuse_integration import Session
+from viewer.sample import Book, assistant, guarding, record, user
+
+PAGES = (
+    "/",
+    "/sessions/chat-3f2a91bc",
+    "/sessions/chat-3f2a91bc?q=llama",
+    "/untagged",
+    "/nowhere",
+    "/static/viewer.css",
+)
+
+
+def rows(text: str) -> list[str]:
+    """Return the ids of the rows in a page."""
+    return re.findall(r'<li class="row d\d+" id="o-([0-9a-f]{16})"', text)
+
+
+def turns(text: str) -> list[str]:
+    """Return the trace ids of the turns in a page."""
+    return re.findall(r'<li class="turn" id="t-([0-9a-f]{32})"', text)
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "127.0.0.1.evil.example:80", "localhost.evil.example", "", "evil@localhost"]
+)
+def test_a_foreign_host_is_refused(viewer: str, journal: Path, host: str) -> None:
+    """A page elsewhere whose name was pointed to this machine gets 421 and nothing of a session."""
+    record(journal)
+    for path in PAGES:
+        answer = httpx.get(viewer + path, headers={"Host": host})
+        assert answer.status_code in (400, 421)
+        assert "chat-3f2a91bc" not in answer.text
+
+
+def test_this_machine_is_answered_by_all_its_names(viewer: str, journal: Path) -> None:
+    """127.0.0.1, localhost in any spelling and ::1, with and without a port."""
+    record(journal)
+    for host in ("127.0.0.1", "localhost:9", "LocalHost", "[::1]:8123", "[::1]"):
+        assert httpx.get(viewer, headers={"Host": host}).status_code == 200
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
+def test_it_only_reads(viewer: str, journal: Path, method: str) -> None:
+    """Every method but GET and HEAD is refused."""
+    record(journal)
+    answer = httpx.request(method, viewer + "/sessions/chat-3f2a91bc")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
+
+
+def test_looking_changes_nothing(viewer: str, journal: Path) -> None:
+    """After every page has been asked for, the journal is byte for byte what it was."""
+    record(journal)
+    before = hashlib.sha256(journal.read_bytes()).hexdigest()
+    for path in PAGES:
+        httpx.get(viewer + path)
+    assert hashlib.sha256(journal.read_bytes()).hexdigest() == before
+
+
+def test_every_answer_is_locked_down(viewer: str, journal: Path) -> None:
+    """No script but ours, no style but ours, no frame, no cache, no referrer; and no inline script or style anywhere."""
+    record(journal)
+    for path in PAGES:
+        answer = httpx.get(viewer + path)
+        policy = answer.headers["content-security-policy"]
+        assert policy.startswith("default-src 'none'; style-src 'self'; script-src 'self';")
+        assert "unsafe" not in policy
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["cache-control"] == "no-store"
+        assert answer.headers["referrer-policy"] == "no-referrer"
+        if "text/html" in answer.headers["content-type"]:
+            assert re.search(r"<style|\sstyle=|\son\w+=|<script(?! src=)|javascript:", answer.text) is None
+
+
+def test_no_page_shows_a_key(viewer: str, journal: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys in the environment are in no page."""
+    monkeypatch.setenv("LANGFUSE_PUBLIC_KEY", "pk-lf-visible")
+    monkeypatch.setenv("LANGFUSE_SECRET_KEY", "sk-lf-hidden")
+    record(journal)
+    for path in PAGES:
+        answer = httpx.get(viewer + path)
+        assert "pk-lf-visible" not in answer.text + str(answer.headers)
+        assert "sk-lf-hidden" not in answer.text + str(answer.headers)
+
+
+def test_an_empty_journal_says_how_to_fill_it(viewer: str, journal: Path) -> None:
+    """Without a file the list names it and the demo; once it is there, the same viewer shows it."""
+    text = httpx.get(viewer).text
+    assert "No sessions yet." in text
+    assert str(journal) in text
+    assert "langfuse-integration demo" in text
+    record(journal)
+    assert "chat-3f2a91bc" in httpx.get(viewer).text
+
+
+def test_a_file_that_is_no_journal_says_so(viewer: str, journal: Path) -> None:
+    """The page is a sentence, with the status of a fault of the server."""
+    journal.write_bytes(b"no database at all " * 100)
+    answer = httpx.get(viewer)
+    assert answer.status_code == 500
+    assert "cannot be read (file is not a database)" in answer.text
+
+
+def test_what_is_not_there_is_404(viewer: str, journal: Path) -> None:
+    """Unknown sessions, traces, observations and addresses, and files outside of the static ones."""
+    record(journal)
+    for path in ("/sessions/none", "/traces/00", "/traces/00/00", "/traces/00?part=1", "/none", "/static/../app.py"):
+        assert httpx.get(viewer + path).status_code == 404
+
+
+def test_the_list_is_narrowed(viewer: str, journal: Path) -> None:
+    """By text, by user, by errors; a filter that nothing passes says so."""
+    record(journal)
+
+    def found(**asked: str) -> list[str]:
+        return re.findall(r'<a class="go" href="/sessions/([^"]+)"', httpx.get(viewer, params=asked).text)
+
+    assert found() == ["chat-3f2a91bc", "chat-88d0e1f4", "session-1", "research-51c7aa02"]
+    assert found(user="bob") == ["chat-88d0e1f4"]
+    assert found(q="trekking_with_llamas") == found(errors="1") == ["chat-3f2a91bc", "session-1"]
+    assert found(q="trekking", user="bob") == []
+    assert "No session matches." in httpx.get(viewer, params={"q": "zebra"}).text
+
+
+def test_a_long_list_comes_in_pages(viewer: str, journal: Path) -> None:
+    """Fifty to a page, with the filters kept in the links."""
+    with Book(journal) as book:
+        for number in range(70):
+            book.add("turn", "span", Session(f"chat-{number}", "ada"), number, number + 1)
+    first = httpx.get(viewer, params={"user": "ada"}).text
+    assert len(re.findall('class="go"', first)) == 50
+    (older,) = re.findall(r'rel="next" href="([^"]+)"', first)
+    assert older == "/?user=ada&amp;page=1"
+    second = httpx.get(viewer + older.replace("&amp;", "&")).text
+    assert len(re.findall('class="go"', second)) == 20
+
+
+@pytest.mark.parametrize("session_id", ["..", ".", "a/b", "a b?c#d&e=f", "日本 語", "%2e%2e", "x" * 200, "/", "<b>"])
+def test_every_session_id_has_a_page(viewer: str, journal: Path, session_id: str) -> None:
+    """The link in the list leads to it, whatever the id is made of; search and deep links stay in it."""
+    with Book(journal) as book:
+        guarding(book, Session(session_id, "ada"), 0)
+    (link,) = re.findall(r'<a class="go" href="([^"]+)"', httpx.get(viewer).text)
+    page = httpx.get(viewer + link.replace("&amp;", "&"))
+    assert page.status_code == 200
+    (trace_id,) = turns(page.text)
+    answer = httpx.get(f"{viewer}/traces/{trace_id}", follow_redirects=True)
+    assert answer.status_code == 200
+    assert '<details class="steps" data-trace="' + trace_id + '" open' in answer.text
+
+
+def test_a_trace_of_no_session_is_reached(viewer: str, journal: Path) -> None:
+    """What belongs to no session has a page of its own, linked from the list."""
+    record(journal)
+    assert 'href="/untagged"' in httpx.get(viewer).text
+    text = httpx.get(viewer + "/untagged").text
+    assert "nightly_index" in text
+    (trace_id,) = turns(text)
+    assert httpx.get(f"{viewer}/traces/{trace_id}", follow_redirects=True).url.path == "/untagged"
+
+
+def many(journal: Path, count: int) -> None:
+    """Write one trace of *count* steps under a root."""
+    session = Session("long", "ada")
+    with Book(journal) as book:
+        top = book.add(
+            "herder", "agent", session, 0, count * 10, input={"messages": [user("All of it")]},
+            output={"messages": [assistant("Done")]},
+        )  # fmt: skip
+        for number in range(count - 1):
+            failed = {"level": "ERROR", "status_message": f"gone {number}"} if number == 7_000 else {}
+            book.add(
+                "step", "tool", session, number * 10 + 1, number * 10 + 9, top, input=number, output="x" * 300, **failed
+            )
+
+
+def test_ten_thousand_steps_in_one_trace_come_in_pages(viewer: str, journal: Path) -> None:
+    """The session's page brings none of them, its tree 200 at a time; each is reached by its link, and errors are named."""
+    many(journal, 10_000)
+    page = httpx.get(viewer + "/sessions/long").text
+    (trace_id,) = turns(page)
+    assert rows(page) == []
+    assert len(page) < 10_000
+    assert "10,000 steps" in page
+    assert "gone 7000" in page
+    seen: list[str] = []
+    for number in range(50):
+        part = httpx.get(f"{viewer}/traces/{trace_id}", params={"part": 1, "rows": number, "session": "long"}).text
+        assert len(rows(part)) == 200
+        seen += rows(part)
+    assert len(set(seen)) == 10_000
+    (link,) = re.findall(r'<p class="trouble"><a href="([^"]+)"', page)
+    at_error = httpx.get(viewer + link.replace("&amp;", "&")).text
+    assert len(rows(at_error)) == 200
+    assert re.search(r"#o-([0-9a-f]{16})", link)[1] in rows(at_error)  # type: ignore[index]
+
+
+def test_ten_thousand_steps_in_many_traces_come_in_pages(viewer: str, journal: Path) -> None:
+    """Twenty turns to a page, and no turn is missing or twice."""
+    session = Session("long", "ada")
+    with Book(journal) as book:
+        for number in range(1_430):
+            guarding(book, session, number * 5_000)
+    seen: list[str] = []
+    for number in range(72):
+        seen += turns(httpx.get(viewer + "/sessions/long", params={"page": number}).text)
+    assert len(seen) == len(set(seen)) == 1_430
+    assert turns(httpx.get(viewer + "/sessions/long", params={"page": 10**9}).text) == seen[-10:]
+
+
+def test_looking_again_and_again_keeps_nothing(viewer: str, journal: Path) -> None:
+    """After the first looks at a session of 10,000 steps, further ones leave less than a megabyte behind."""
+    many(journal, 10_000)
+
+    def look() -> None:
+        page = httpx.get(viewer + "/sessions/long").text
+        httpx.get(f"{viewer}/traces/{turns(page)[0]}", params={"part": 1, "rows": 20})
+        httpx.get(viewer)
+
+    tracemalloc.start()
+    try:
+        for _ in range(3):
+            look()
+        before = tracemalloc.get_traced_memory()[0]
+        for _ in range(10):
+            look()
+        assert tracemalloc.get_traced_memory()[0] - before < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_long_text_is_shown_in_part_until_it_is_asked_for(viewer: str, journal: Path) -> None:
+    """20,000 characters of a payload, and a link to all of it."""
+    with Book(journal) as book:
+        found = book.add("big", "span", Session("s"), 0, 1, input="a" * 50_000 + "END")
+    address = f"{viewer}/traces/{found.trace_id}/{found.id}"
+    part = httpx.get(address, params={"part": 1}).text
+    assert "END" not in part
+    assert "All 50,003 characters" in part
+    assert "aaaEND" in httpx.get(address, params={"whole": 1}).text
