@@ -182,12 +182,16 @@ def _show(run: Run, error: BaseException) -> None:
 def _fold_or_show(run: Run, error: BaseException) -> None:
     """Make a row of folded plumbing that failed by itself; that of a double has to wait for how its wrapper ends."""
     state: ChainState = run.state
-    if run.folded and isinstance(error, Exception) and not any(shown is error for shown in state.shown):
-        parent = run.parent
-        if state.double and parent is not None:
-            failures = parent.state.failures = parent.state.failures or []
-            failures.append(Failure(run, error, run.observation.elapsed_to_wall()))
+    parent = run.parent
+    above: Any = parent.state if parent is not None else None
+    if run.folded and isinstance(error, Exception) and not _is_shown(error, state) and not _is_shown(error, above):
+        if state.double:
+            above.failures = above.failures or []
+            above.failures.append(Failure(run, error, run.observation.elapsed_to_wall()))
             return
         folding.unfold(run)
     _show(run, error)
 
+
+def _is_shown(error: BaseException, state: Any) -> bool:
+    return type(state) is ChainState and any(shown is error for shown in state.shown)
