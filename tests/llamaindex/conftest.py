@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,16 +44,6 @@ def recorded(clean_state: None, caplog: pytest.LogCaptureFixture) -> Iterator[No
     uninstrument()
     failures = [record for record in caplog.get_records("call") if "failed while" in record.getMessage()]
     assert not failures, "\n".join(str(record.exc_info) for record in failures)
-
-
-@pytest.fixture
-def main_loop() -> Iterator[None]:
-    """An event loop for sync code of LlamaIndex that runs async code: after an async test there is none."""
-    loop = asyncio.new_event_loop()
-    asyncio.set_event_loop(loop)
-    yield
-    asyncio.set_event_loop(None)
-    loop.close()
 
 
 @pytest.fixture

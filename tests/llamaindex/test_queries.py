@@ -13,6 +13,7 @@ from llama_index.core.base.response.schema import StreamingResponse
 from llama_index.core.chat_engine import SimpleChatEngine
 from llama_index.core.embeddings import MockEmbedding
 from llama_index.core.indices.query.query_transform import HyDEQueryTransform
+from llama_index.core.memory import ChatMemoryBuffer
 from llama_index.core.postprocessor import LLMRerank, MetadataReplacementPostProcessor, SimilarityPostprocessor
 from llama_index.core.query_engine import RouterQueryEngine, TransformQueryEngine
 from llama_index.core.response_synthesizers import ResponseMode
@@ -366,8 +367,8 @@ def test_a_streamed_answer_can_be_read_as_text(settled: RecordedSessions, index:
 
 def chat_engine(index: VectorStoreIndex, mode: str, *script: str) -> Any:
     """Return a chat engine whose model says *script*."""
-    llm = TextLLM(list(script))
-    return SimpleChatEngine.from_defaults(llm=llm) if mode == "simple" else index.as_chat_engine(mode, llm=llm)
+    options: dict[str, Any] = {"llm": TextLLM(list(script)), "memory": ChatMemoryBuffer.from_defaults()}
+    return SimpleChatEngine.from_defaults(**options) if mode == "simple" else index.as_chat_engine(mode, **options)
 
 
 TURNS = {
@@ -377,7 +378,6 @@ TURNS = {
 }
 
 
-@pytest.mark.usefixtures("main_loop")
 @pytest.mark.parametrize("mode", TURNS)
 def test_a_turn_of_a_chat_engine(settled: RecordedSessions, index: VectorStoreIndex, mode: str) -> None:
     """Message and answer are texts; what the engine did is inside."""
@@ -387,7 +387,6 @@ def test_a_turn_of_a_chat_engine(settled: RecordedSessions, index: VectorStoreIn
     assert (trace.roots[0].input, trace.roots[0].output) == ("What do they do?", "They hum.")
 
 
-@pytest.mark.usefixtures("main_loop")
 @pytest.mark.parametrize("mode", ["simple", "context", "condense_plus_context"])
 def test_a_streamed_turn_ends_with_the_whole_answer(
     settled: RecordedSessions, index: VectorStoreIndex, mode: str
@@ -429,7 +428,8 @@ async def test_an_async_streamed_turn(settled: RecordedSessions, index: VectorSt
 async def test_a_streamed_turn_that_breaks(settled: RecordedSessions) -> None:
     """The model fails while the turn is read: the error is on the turn and on the generation."""
 
-    engine = SimpleChatEngine.from_defaults(llm=ScriptedLLM([ConnectionError("no network")]))
+    llm = ScriptedLLM([ConnectionError("no network")])
+    engine = SimpleChatEngine.from_defaults(llm=llm, memory=ChatMemoryBuffer.from_defaults())
     response = await engine.astream_chat("Hm?")
     with pytest.raises(ConnectionError):
         async for _ in response.async_response_gen():
@@ -439,7 +439,6 @@ async def test_a_streamed_turn_that_breaks(settled: RecordedSessions) -> None:
     assert [found.level for found in trace.observations] == ["ERROR", "ERROR"]
 
 
-@pytest.mark.usefixtures("main_loop")
 def test_the_next_turn_has_the_history(settled: RecordedSessions, index: VectorStoreIndex) -> None:
     """Two turns are two traces of one session; the second's model sees the first."""
     engine = chat_engine(index, "simple", "Hello.", "They hum.")
