@@ -1,0 +1,1 @@
+"""Tests of the viewer, and the sample that they look at."""

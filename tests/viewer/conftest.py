@@ -62,11 +62,13 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture
 def opened(chromium: Browser) -> Iterator[Callable[..., Page]]:
-    """Opens a page in a context of its own: `opened(address, javascript=..., dark=...)`; it must not complain."""
+    """Opens a page in a context of its own: `opened(address, javascript=..., dark=...)`; it must not complain unless told."""
     contexts: list[Any] = []
-    complaints: list[str] = []
+    told: list[str] = []
 
-    def make(address: str, *, javascript: bool = True, dark: bool = False, width: int = WIDTH) -> Page:
+    def make(
+        address: str, *, javascript: bool = True, dark: bool = False, width: int = WIDTH, complains: bool = False
+    ) -> Page:
         context = chromium.new_context(
             color_scheme="dark" if dark else "light",
             java_script_enabled=javascript,
@@ -75,6 +77,7 @@ def opened(chromium: Browser) -> Iterator[Callable[..., Page]]:
         context.set_default_timeout(15_000)
         contexts.append(context)
         page = context.new_page()
+        complaints = [] if complains else told
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("console", lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None)
         page.on("dialog", lambda dialog: complaints.append(f"dialog: {dialog.message}") or dialog.dismiss())
@@ -84,4 +87,4 @@ def opened(chromium: Browser) -> Iterator[Callable[..., Page]]:
     yield make
     for context in contexts:
         context.close()
-    assert complaints == []
+    assert told == []

@@ -16,6 +16,7 @@ from langfuse_integration.observation import Observation, ObservationType
 START_NS = 1_795_000_000_000_000_000
 """2026-11-18, in the morning."""
 MS = 1_000_000
+WRITER = 7
 
 
 class Nobody:
@@ -35,7 +36,7 @@ class Book:
     """Writes observations into a journal; times are ms since START_NS."""
 
     def __init__(self, path: Path) -> None:
-        self._journal = Journal(path, "sample")
+        self._journal = Journal(path)
         self._encoder = Encoder(Fields(), None, None, {})
         self._rows: list[Any] = []
 
@@ -55,7 +56,7 @@ class Book:
         for field, value in fields.items():
             setattr(made, field, value)
         if end_ms is None:
-            self._journal.append([], [self._encoder.row(made)])
+            self._journal.append(WRITER, [], [self._encoder.row(made)])
             return made
         made.ended_ns = START_NS + int(end_ms * MS)
         self._rows.append(self._encoder.row(made))
@@ -66,11 +67,11 @@ class Book:
         for field, value in fields.items():
             setattr(made, field, value)
         made.ended_ns = START_NS + int(end_ms * MS)
-        self._journal.append([self._encoder.row(made)], (), [made.id])
+        self._journal.append(WRITER, [self._encoder.row(made)], (), [made.id])
 
     def write(self) -> None:
         """Write what was added."""
-        self._journal.append(self._rows)
+        self._journal.append(WRITER, self._rows)
         self._rows = []
 
     def __enter__(self) -> Book:

@@ -1,0 +1,428 @@
+"""The viewer in a real Chromium: the list, the replay, search, live update, keys, and payloads that mean harm."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from langfuse_integration import Session
+from viewer.sample import Book, act, assistant, call, guarding, record, running, think, user
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+pytestmark = pytest.mark.browser
+IMAGES = "LANGFUSE_INTEGRATION_IMAGES"
+"""Set to a folder, the pages are photographed into it."""
+
+ROW = ".row > details > summary"
+Opened = Callable[..., Any]
+
+
+def photograph(page: Page, name: str) -> None:
+    """Keep what the page looks like, where that was asked for."""
+    if folder := os.environ.get(IMAGES):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        page.mouse.move(0, 0)
+        page.screenshot(path=str(Path(folder) / f"{name}.png"), animations="disabled")
+
+
+def texts(page: Page, selector: str) -> list[str]:
+    """Return what is to be read in all elements of a kind."""
+    return [re.sub(r"\s+", " ", text).strip() for text in page.locator(selector).all_inner_texts()]
+
+
+def settle(page: Page, condition: str, argument: object = None) -> None:
+    """Wait until a condition in JavaScript holds; Playwright's own wait needs `eval`, which the pages forbid."""
+    deadline = time.monotonic() + 15
+    while not page.evaluate(condition, argument):
+        assert time.monotonic() < deadline, f"not within 15 s: {condition}"
+        page.wait_for_timeout(20)
+
+
+def test_the_list_leads_to_a_replay(viewer: str, journal: Path, opened: Opened) -> None:
+    """A row says who, how long, how much and what went wrong; a click on it opens the conversation."""
+    record(journal)
+    page = opened(viewer)
+    assert texts(page, "thead th") == [
+        "Session", "User", "Started", "Lasted", "Traces", "Steps", "Tokens", "Cost", "State",
+    ]  # fmt: skip
+    first = texts(page, "tbody tr")[0]
+    assert re.fullmatch(r"chat-3f2a91bc ada [\d-]+ [\d:]+ 46\.6 s 2 12 5,502 \$0\.0137 1 error", first), first
+    assert "users mixed" in texts(page, "tbody tr")[2]
+    photograph(page, "sessions")
+    page.get_by_role("link", name="chat-3f2a91bc").click()
+    assert texts(page, "h1") == ["chat-3f2a91bc"]
+    assert texts(page, ".turn .bubble .who") == ["ada", "herder", "ada", "herder"]
+    assert texts(page, ".turn .bubble .text")[0] == "Would a llama guard my sheep against dogs?"
+    assert texts(page, ".trouble") == ["read tool_error: no article trekking.md; did you mean trekking_with_llamas.md?"]
+    photograph(page, "session")
+
+
+def test_a_turn_opens_into_its_tree_and_a_step_into_all_that_is_known(
+    viewer: str, journal: Path, opened: Opened
+) -> None:
+    """The tree stands in its order with think, act, MCP server, time and tokens; a step shows its input as chat."""
+    record(journal)
+    page = opened(viewer + "/sessions/chat-3f2a91bc")
+    page.locator(".steps > summary").first.click()
+    tree = page.locator(".turn").first
+    kinds = tree.locator(".row .kind")
+    assert kinds.all_inner_texts() == ["agent", "think 1", "act 1", "think 2", "act 2", "retriever", "think 3"]
+    assert tree.locator(".row .server").all_text_contents() == ["MCP server llama-mcp", "MCP server llama-mcp"]
+    assert tree.locator(".row .took").all_inner_texts() == [
+        "3.9 s",
+        "1.1 s",
+        "270 ms",
+        "820 ms",
+        "420 ms",
+        "320 ms",
+        "1.1 s",
+    ]
+    bars = [
+        [float(bar.get_attribute(name).rstrip("%")) for name in ("x", "width")]
+        for bar in tree.locator(".bar rect:not(.track)").all()
+    ]
+    assert bars[0] == [0, 100]
+    assert bars[1][0] + bars[1][1] <= bars[2][0] < bars[3][0] < bars[4][0] < bars[5][0]
+    tree.locator(ROW).nth(1).click()
+    detail = tree.locator(".row").nth(1).locator(".detail")
+    detail.wait_for()
+    assert detail.locator(".said .who").all_inner_texts() == ["system", "user", "assistant"]
+    assert detail.locator(".call").all_text_contents() == ['→calls search(query="guard llama dogs")']
+    assert "gpt-5-mini" in detail.locator(".facts").inner_text()
+    tree.locator(ROW).nth(5).click()
+    retrieved = tree.locator(".row").nth(5).locator("pre").last
+    retrieved.wait_for()
+    assert retrieved.locator(".j-word").all_inner_texts() == ["null", "true"]
+    assert retrieved.locator(".j-number").all_inner_texts() == ["0.93", "2"]
+    tree.locator(ROW).nth(5).click()
+    page.locator(".steps > summary").first.scroll_into_view_if_needed()
+    photograph(page, "steps")
+
+
+def test_an_act_leads_to_its_think(viewer: str, journal: Path, opened: Opened) -> None:
+    """The think lights up while the act has the pointer or the focus, and the act's link goes there."""
+    record(journal)
+    page = opened(viewer + "/sessions/chat-3f2a91bc")
+    page.locator(".steps > summary").first.click()
+    think_row, act_row = page.locator(".row").nth(3), page.locator(".row").nth(4)
+    act_row.locator("summary").hover()
+    assert "lit" in think_row.get_attribute("class").split()
+    page.mouse.move(0, 0)
+    assert "lit" not in think_row.get_attribute("class").split()
+    act_row.locator("summary").first.focus()
+    assert "lit" in think_row.get_attribute("class").split()
+    assert act_row.locator(".answers").inner_text() == "↖ think 2"
+    act_row.locator(".answers").click()
+    assert page.url.endswith("#" + think_row.get_attribute("id"))
+    assert not act_row.locator("details").evaluate("one => one.open")
+    settle(page, "id => !!document.querySelector(`#${id} .detail`)", think_row.get_attribute("id"))
+
+
+def test_search_leads_to_the_step(viewer: str, journal: Path, opened: Opened) -> None:
+    """What was searched for is marked in what was found, and a hit opens the turn and the step."""
+    record(journal)
+    page = opened(viewer + "/sessions/chat-3f2a91bc")
+    page.keyboard.press("/")
+    page.keyboard.type("DID YOU MEAN")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**q=**")
+    assert texts(page, "h1") == ["“DID YOU MEAN”"]
+    assert texts(page, "mark") == ["did you mean"]
+    photograph(page, "search")
+    page.locator(".hits .go").click()
+    page.locator(".row .detail").wait_for()
+    assert page.locator(".row:target .status").inner_text().startswith("ERROR tool_error: no article")
+
+
+def test_what_is_recorded_meanwhile_appears(viewer: str, journal: Path, opened: Opened) -> None:
+    """A running turn grows while it is looked at; what was opened stays open and the page does not jump."""
+    record(journal)
+    with Book(journal) as book:
+        for turn in range(6):
+            guarding(book, Session("chat-live", "erin"), turn * 10_000)
+        top = running(book)
+        page = opened(viewer + "/sessions/chat-live")
+        last = page.locator(".turn").last
+        assert last.locator("header .level.live").inner_text() == "running"
+        assert last.locator(".bubble.agent .dots").count() == 1
+        last.locator(".steps > summary").click()
+        last.locator(ROW).nth(1).click()
+        last.locator(".row .detail").first.wait_for()
+        last.locator(ROW).nth(1).focus()
+        photograph(page, "running")
+        place = page.evaluate("scrollY")
+        assert place > 0
+        one = book.add("search", "tool", top.session, 101_100, 101_400, top, input={"query": "food"}, output="hay")
+        book.write()
+        settle(page, "document.querySelectorAll('.turn:last-child .row').length === 3")
+        assert last.locator("[data-row]").nth(1).evaluate("one => one.open")
+        assert last.locator(".row .detail").count() == 1
+        assert page.evaluate("document.activeElement.closest('.row').id") == last.locator(".row").nth(1).get_attribute(
+            "id"
+        )
+        assert page.evaluate("scrollY") == place
+        book.end(top, 102_000, output={"messages": [assistant("Hay, mostly.")]})
+        settle(page, "document.querySelector('.turn:last-child .bubble.agent .text').innerText === 'Hay, mostly.'")
+        assert last.locator(".level.live").count() == 0
+        assert last.locator(f"#o-{one.id}").count() == 1
+        guarding(book, Session("chat-live", "erin"), 200_000)
+        book.write()
+        settle(page, "document.querySelectorAll('.turn').length === 8")
+        assert page.locator(".turn").nth(6).locator(".row .detail").count() == 1
+        assert page.evaluate("scrollY") == place
+
+
+def test_new_sessions_appear_in_the_list(viewer: str, journal: Path, opened: Opened) -> None:
+    """The list takes up a session that begins while it is looked at, and says that it runs."""
+    page = opened(viewer)
+    assert "No sessions yet." in page.locator("main").inner_text()
+    with Book(journal) as book:
+        running(book)
+        page.locator(".sessions .level.live").wait_for()
+        assert texts(page, "tbody th") == ["chat-live"]
+
+
+def test_dark_and_light_follow_the_system(viewer: str, journal: Path, opened: Opened) -> None:
+    """With a dark scheme the page is dark; the text stands out in both, everywhere by 4.5 to 1 or more."""
+    record(journal)
+    for dark in (False, True):
+        page = opened(viewer + "/sessions/chat-3f2a91bc", dark=dark)
+        for summary in page.locator(".steps > summary").all():
+            summary.click()
+        for row in page.locator(ROW).all():
+            row.click()
+        settle(page, "!document.querySelector('.row details[open] .ask')")
+        lightness = page.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g)[0] * 1")
+        assert lightness < 60 if dark else lightness > 200
+        assert page.evaluate(CONTRAST) == []
+        if dark:
+            page.evaluate("scrollTo(0, 0)")
+            photograph(page, "dark")
+        listed = opened(viewer, dark=dark)
+        assert listed.evaluate(CONTRAST) == []
+
+
+CONTRAST = """() => {
+  const channel = (value) => (value /= 255) <= 0.03928 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;
+  const light = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
+  const colour = (text) => text.match(/[\\d.]+/g).map(Number);
+  const behind = (one) => {
+    for (; one; one = one.parentElement) {
+      const found = colour(getComputedStyle(one).backgroundColor);
+      if (found.length < 4 || found[3] > 0.99) return found;
+    }
+    return [255, 255, 255];
+  };
+  const weak = [];
+  for (const one of document.querySelectorAll("body *")) {
+    const said = [...one.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim());
+    if (!said || !one.checkVisibility() || one.closest(".sr, dialog, .skip")) continue;
+    const a = light(colour(getComputedStyle(one).color)), b = light(behind(one));
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (ratio < 4.5) weak.push(`${one.className || one.tagName}: ${ratio.toFixed(2)}`);
+  }
+  return [...new Set(weak)];
+}"""
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "javascript:alert(1)",
+    "</pre></details><svg onload=alert(1)>",
+    "{{ 7 * 7 }}{% raw %}",
+    "null\x00 bell\x07 escape\x1b[31m",
+    "\u202egnp.exe\u2066 zero\u200bwidth",
+    "]]>--><!--",
+    "&lt;b&gt;",
+    "'; DROP TABLE spans; --",
+    "lone \ud800 surrogate",
+]
+
+
+def test_hostile_payloads_are_text(viewer: str, journal: Path, opened: Opened) -> None:
+    """Scripts, addresses that are scripts, nulls and marks that turn the text around, in every field: shown, not obeyed."""
+    everything = "".join(HOSTILE)
+    session = Session(
+        "s"
+        + everything.translate({0: None, 7: None, 27: None, 0x202E: None, 0x2066: None, 0x200B: None, 0xD800: None})[
+            :150
+        ],
+        "u'\"><b>",
+    )
+    with Book(journal) as book:
+        top = book.add(
+            everything,
+            "agent",
+            session,
+            0,
+            100,
+            input={"messages": [user(everything)]},
+            output={"messages": [assistant(everything)]},
+        )
+        decided = book.add(everything, "generation", session, 1, 40, top, input=[{"role": everything, "content": everything}],
+                           output=assistant(everything, call(everything, "1", query=everything)), metadata={**think(1), "step_index": everything},
+                           model=everything, level="WARNING", status_message=everything)  # fmt: skip
+        book.add(everything, "tool", session, 50, 90, top, input={everything: [everything, None]}, output=everything, level="ERROR",
+                 status_message=everything, metadata={**act(1, decided, "1", server=everything, tool=everything), everything: None, "think_id": "x\" onclick=\"alert(1)"})  # fmt: skip
+    page = opened(viewer)
+    page.locator("tbody .go").click()
+    page.locator(".steps > summary").click()
+    for row in page.locator(ROW).all():
+        row.click(position={"x": 5, "y": 5})
+    settle(page, "document.querySelectorAll('.row .detail').length === 3")
+    for summary in page.locator(".detail details > summary").all():
+        summary.click()
+    assert (
+        page.locator(
+            "main script, main img, main iframe, main [onerror], main [onload], main [onclick], main b b"
+        ).count()
+        == 0
+    )
+    links = page.locator("a").evaluate_all("all => all.map((one) => one.protocol)")
+    assert set(links) == {"http:"}
+    question = page.locator(".bubble.user .text").inner_text()
+    assert "<script>alert(1)</script>" in question
+    assert "null␀ bell␇ escape␛[31m" in question
+    assert r"\u202egnp.exe\u2066 zero\u200bwidth" in question
+    assert "{{ 7 * 7 }}{% raw %}" in question
+    whole = page.content()
+    assert not re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\u202a-\u202e\u2066-\u2069]", whole)
+    page.goto(viewer + "/?q=" + "%3Cscript%3Ealert(1)%3C/script%3E")
+    assert page.locator("tbody .go").count() == 1
+    assert page.locator("input[name=q]").input_value() == "<script>alert(1)</script>"
+    page.locator("tbody .go").click()
+    page.locator("[data-search]").fill("</script><img src=x onerror=alert(1)>")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**q=**")
+    assert page.locator("main img").count() == 0
+
+
+def test_a_page_elsewhere_cannot_frame_or_read_it(viewer: str, journal: Path, opened: Opened) -> None:
+    """A script of another origin gets no answer to read."""
+    record(journal)
+    page = opened("data:text/html,<title>elsewhere</title>", complains=True)
+    read = page.evaluate(
+        "address => fetch(address, {mode: 'no-cors'}).then((one) => one.type, () => 'refused')", viewer
+    )
+    assert read == "refused"
+
+
+def test_everything_is_reached_without_javascript(viewer: str, journal: Path, opened: Opened) -> None:
+    """Links instead of fetches: list, session, turn, step, and the pages of a long tree."""
+    record(journal)
+    session = Session("long", "ada")
+    with Book(journal) as book:
+        top = book.add("herder", "agent", session, 0, 5_000, input={"messages": [user("All")]})
+        for number in range(300):
+            book.add("step", "tool", session, number * 10 + 1, number * 10 + 9, top, input=number, output="done")
+    page = opened(viewer, javascript=False)
+    page.locator("a.go", has_text="chat-3f2a91bc").click()
+    page.locator(".steps > summary").first.click()
+    page.locator(ROW).nth(1).click()
+    page.locator(".row").nth(1).locator(".ask a").click()
+    assert texts(page, "h1") == ["ChatModel generation"]
+    assert page.locator(".said .who").all_inner_texts() == ["system", "user", "assistant"]
+    page.get_by_role("link", name="chat-3f2a91bc").click()
+    assert page.locator("details.steps").first.evaluate("one => one.open")
+    page.goto(viewer + "/sessions/long")
+    page.locator(".steps > summary").click()
+    page.get_by_role("link", name="Show 301 steps").click()
+    assert page.locator(".row").count() == 200
+    page.get_by_role("link", name="101 more steps").click()
+    assert page.locator(".row").count() == 101
+    page.get_by_role("link", name="The 200 steps before these").click()
+    assert page.locator(".row").count() == 200
+    assert page.locator("[data-help]").is_hidden()
+
+
+def test_more_steps_are_appended_in_place(viewer: str, journal: Path, opened: Opened) -> None:
+    """With JavaScript a long tree grows in the page; a live update leaves what was loaded."""
+    session = Session("long", "ada")
+    with Book(journal) as book:
+        top = book.add("herder", "agent", session, 0, 5_000, input={"messages": [user("All")]})
+        for number in range(450):
+            book.add("step", "tool", session, number * 10 + 1, number * 10 + 9, top, input=number, output="done")
+        book.write()
+        page = opened(viewer + "/sessions/long")
+        page.locator(".steps > summary").click()
+        page.locator(".row").first.wait_for()
+        page.locator(".more a").click()
+        settle(page, "document.querySelectorAll('.row').length === 400")
+        assert page.locator(".more").inner_text() == "51 more steps"
+        book.add("late", "tool", session, 4_900, 4_910, top)
+        book.write()
+        settle(page, "document.querySelector('.steps .count').innerText === '452 steps'")
+        assert page.locator(".row").count() == 400
+        page.locator(".more a").click()
+        settle(page, "document.querySelectorAll('.row').length === 452")
+        assert page.locator(".more").count() == 0
+
+
+def test_keys_move_open_and_explain(viewer: str, journal: Path, opened: Opened) -> None:
+    """j and k go along, Enter opens, / searches, ? explains, Escape closes; while one types they are letters."""
+    record(journal)
+    page = opened(viewer)
+    for key in ("j", "j", "j", "k"):
+        page.keyboard.press(key)
+    assert page.evaluate("document.activeElement.innerText") == "chat-88d0e1f4"
+    page.keyboard.press("?")
+    assert page.locator("dialog").is_visible()
+    photograph(page, "keys")
+    page.keyboard.press("Escape")
+    assert page.locator("dialog").is_hidden()
+    page.keyboard.press("/")
+    page.keyboard.type("jk?")
+    assert page.locator("input[name=q]").input_value() == "jk?"
+    page.goto(viewer + "/sessions/chat-3f2a91bc")
+    page.keyboard.press("j")
+    page.keyboard.press("Enter")
+    assert page.locator("details.steps").first.evaluate("one => one.open")
+    page.keyboard.press("j")
+    page.keyboard.press("Enter")
+    page.locator(".row .detail").wait_for()
+    outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+    assert outline == "solid"
+
+
+def test_pages_are_built_for_screen_readers(viewer: str, journal: Path, opened: Opened) -> None:
+    """One h1, headings without a gap, every control named, a way past the header, a language."""
+    record(journal)
+    for path in ("/", "/sessions/chat-3f2a91bc", "/sessions/chat-3f2a91bc?q=llama", "/nowhere"):
+        page = opened(viewer + path) if path != "/nowhere" else None
+        if page is None:
+            continue
+        assert page.locator("h1").count() == 1
+        levels = [
+            int(level[1])
+            for level in page.locator("h1, h2, h3, h4").evaluate_all(
+                "all => all.filter((one) => !one.closest('dialog')).map((one) => one.tagName)"
+            )
+        ]
+        assert all(after - before <= 1 for before, after in zip(levels, levels[1:], strict=False)), levels
+        assert page.locator("html").get_attribute("lang") == "en"
+        unnamed = page.evaluate(
+            "[...document.querySelectorAll('input, button, a, summary')].filter((one) => one.checkVisibility() &&"
+            " !(one.innerText.trim() || one.labels?.length || one.ariaLabel)).map((one) => one.outerHTML)"
+        )
+        assert unnamed == []
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.className") == "skip"
+
+
+def test_a_narrow_window_scrolls_down_only(viewer: str, journal: Path, opened: Opened) -> None:
+    """On a phone's width nothing sticks out at the side."""
+    record(journal)
+    for path in ("/", "/sessions/chat-3f2a91bc"):
+        page = opened(viewer + path, width=390)
+        if path != "/":
+            page.locator(".steps > summary").first.click()
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        photograph(page, "narrow" if path != "/" else "narrow-sessions")
