@@ -48,7 +48,7 @@ class Caps:
     def give_back(self) -> None:
         """Return free room in the file to the system, a part of it each time."""
         if self._number("freelist_count") > FREE_PAGES:
-            self._journal.query(f"PRAGMA incremental_vacuum({VACUUM_PAGES})")
+            self._journal.give_back(VACUUM_PAGES)
 
     def _evict(self, condition: str = "", *values: int) -> int:
         chosen = f"id IN (SELECT id FROM spans ORDER BY id LIMIT {CHUNK}) {condition}"

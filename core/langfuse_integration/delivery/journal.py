@@ -96,6 +96,12 @@ class Journal:
         with self._lock:
             return self._connected().execute(sql, values).fetchall()
 
+    def give_back(self, most_pages: int = 0) -> None:
+        """Return free pages of the file to the system, so many or all."""
+        with self._lock:
+            # Not `execute`: it takes one step of a statement without columns, and each step frees a single page.
+            self._connected().executescript(f"PRAGMA incremental_vacuum({most_pages})")
+
     def replaced(self) -> bool:
         """Return whether another file, or none, is now where this journal was opened."""
         if self.path is None:
