@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from .delivery.journal import DELIVERED, PENDING
+from .delivery.journal import DELIVERED, PENDING, Journal
 from .errors import JournalUnreadable
+
+CHUNK = 256
+"""Rows that go in one transaction, so that applications can write in between."""
+_OWED = f"(state = {PENDING} AND writer IN (SELECT id FROM writers WHERE destination != ''))"
 
 
 class Selection(NamedTuple):
@@ -20,16 +26,16 @@ class Selection(NamedTuple):
         ended_before_ns: what ended before this time, in ns since 1970.
         session_ids: what is in one of these sessions; empty for all.
         delivered_only: what Langfuse has acknowledged.
-        undelivered: what Langfuse is still to get, too.
+        owed: also what was recorded for Langfuse and is not there yet.
     """
 
     ended_before_ns: int | None = None
     session_ids: Sequence[str] = ()
     delivered_only: bool = False
-    undelivered: bool = True
+    owed: bool = False
 
 
-class Counted(NamedTuple):
+class Amount(NamedTuple):
     """How much a selection is."""
 
     observations: int
@@ -40,46 +46,51 @@ class Pruning:
     """A journal, open for taking things out.
 
     Raises:
+        JournalTooNew: the file was written by a newer release.
         JournalUnreadable: it is no journal, or may not be written.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        try:
-            self._db = sqlite3.connect(
-                f"{path.resolve().as_uri()}?mode=rw", uri=True, timeout=5.0, isolation_level=None
-            )
-        except sqlite3.Error as error:
-            raise JournalUnreadable(str(path), str(error)) from error
+        with self._told():
+            self._journal = Journal(path)
 
-    def count(self, selection: Selection) -> Counted:
+    def amount(self, selection: Selection) -> Amount:
         """Return how much would go."""
         where, values = _where(selection)
-        row = self._do(f"SELECT count(*), count(DISTINCT session_id) FROM spans WHERE {where}", values)[0]
-        return Counted(*row)
+        counts = f"SELECT count(*), count(DISTINCT session_id) FROM spans WHERE {where}"
+        with self._told(), self._journal.transaction() as db:
+            return Amount(*db.execute(counts, values).fetchone())
 
-    def remove(self, selection: Selection) -> Counted:
-        """Take it out, and give the room back where nobody else is using the file; return how much it was."""
+    def remove(self, selection: Selection) -> Amount:
+        """Take it out with what belongs to it, give the room back, and return how much it was."""
+        found = self.amount(selection)
         where, values = _where(selection)
-        self._do("BEGIN IMMEDIATE", {})
-        try:
-            found = self.count(selection)
-            self._do(f"DELETE FROM spans WHERE {where}", values)
-            self._do("DELETE FROM scores WHERE state != 0 AND trace_id NOT IN (SELECT trace_id FROM spans)", {})
-            self._do("COMMIT", {})
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
-        try:
-            self._db.execute("VACUUM")
-        except sqlite3.Error:  # somebody is writing; the file is reused as it is
-            pass
-        return found
+        with self._told():
+            removed = 0
+            while chunk := self._remove_some(where, values):
+                removed += chunk
+            self._journal.give_back()
+        return Amount(removed, found.sessions)
 
-    def _do(self, sql: str, values: dict[str, Any]) -> list[Any]:
+    def _remove_some(self, where: str, values: dict[str, Any]) -> int:
+        with self._journal.transaction() as db:
+            rows = db.execute(f"SELECT id, trace_id FROM spans WHERE {where} LIMIT {CHUNK}", values).fetchall()
+            ids = {"ids": json.dumps([row[0] for row in rows])}
+            chosen = "id IN (SELECT value FROM json_each(:ids))"
+            # A process that still runs tells its application that these are lost.
+            owed = f"SELECT writer, count(*) FROM spans WHERE {_OWED} AND {chosen} GROUP BY writer"
+            for writer, count in db.execute(owed, ids).fetchall():
+                db.execute("UPDATE writers SET evicted = evicted + ? WHERE id = ?", (count, writer))
+            db.execute(f"DELETE FROM spans WHERE {chosen}", ids)
+            _remove_extras(db, {row[1] for row in rows})
+        return len(rows)
+
+    @contextmanager
+    def _told(self) -> Generator[None, None, None]:
         try:
-            return self._db.execute(sql, values).fetchall()
-        except sqlite3.Error as error:
+            yield
+        except (sqlite3.Error, OSError) as error:
             raise JournalUnreadable(str(self._path), str(error)) from error
 
     def __enter__(self) -> Pruning:
@@ -88,7 +99,19 @@ class Pruning:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._db.close()
+        self._journal.close()
+
+
+def _remove_extras(db: sqlite3.Connection, trace_ids: set[str]) -> None:
+    """Take out scores and media of those traces of which nothing is left, unless they are owed."""
+    traces = {"traces": json.dumps(sorted(trace_ids))}
+    for table in ("scores", "media_uses"):
+        db.execute(
+            f"DELETE FROM {table} WHERE NOT {_OWED} AND trace_id IN (SELECT value FROM json_each(:traces)) "
+            "AND NOT EXISTS (SELECT 1 FROM spans WHERE spans.trace_id = " + table + ".trace_id)",
+            traces,
+        )
+    db.execute("DELETE FROM media WHERE id NOT IN (SELECT media_id FROM media_uses)")
 
 
 def before(age_s: float) -> int:
@@ -108,6 +131,6 @@ def _where(selection: Selection) -> tuple[str, dict[str, Any]]:
         values.update(names)
     if selection.delivered_only:
         conditions.append(f"state = {DELIVERED}")
-    if not selection.undelivered:
-        conditions.append(f"state != {PENDING}")
+    if not selection.owed:
+        conditions.append(f"NOT {_OWED}")
     return " AND ".join(conditions), values

@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 import os
 import pty
+import sqlite3
 import subprocess
 import time
 from pathlib import Path
 
+import pytest
+
 from commands import COMMAND, Lfi, asked, settle
-from langfuse_integration import langfuse_manager
+from langfuse_integration import langfuse_manager, tracing
+from peers.misbehaviour import status
 from peers.otlp import Receiver
+from peers.waiting import until
 
 
 def sessions(lfi: Lfi) -> list[str]:
@@ -91,14 +96,54 @@ def test_without_a_journal_there_is_nothing_to_remove(lfi: Lfi, journal: Path) -
     assert not journal.exists()
 
 
-def test_what_langfuse_is_still_to_get_is_kept(lfi: Lfi, receiver: Receiver) -> None:
-    """With keys, what waits for delivery goes only with --undelivered."""
+def test_what_langfuse_is_still_to_get_is_kept(lfi: Lfi, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was recorded for Langfuse and waits goes only with --undelivered; whoever recorded it knows it is lost."""
+    receiver.always(status(503))
+    for name, value in receiver.environment().items():
+        monkeypatch.setenv(name, value)
     asked("chat-1")
-    settle()
-    keys = receiver.environment()
-    assert lfi.ok("prune", "--all", "--yes", **keys) == "Nothing is to be removed.\n"
-    assert lfi.ok("prune", "--all", "--undelivered", "--yes", **keys) == "4 observations of 1 session removed.\n"
+    assert langfuse_manager.flush(0.5).pending == 4
+    kept = lfi("prune", "--all", "--yes")
+    assert (kept.returncode, kept.stdout) == (0, "Nothing is to be removed.\n")
+    assert kept.stderr == "4 observations not yet in Langfuse will stay: --undelivered removes that, too.\n"
+    assert sessions(lfi) == ["chat-1"]
+    assert lfi.ok("prune", "--all", "--undelivered", "--yes") == "4 observations of 1 session removed.\n"
     assert sessions(lfi) == []
+    until(lambda: langfuse_manager.flush(0.2) == (0, 0, 4), what="the loss to be told")
+
+
+def test_scores_go_with_their_trace(lfi: Lfi, journal: Path) -> None:
+    """What belongs to a trace goes with the last of its observations; that of other traces stays."""
+    for session in ("chat-1", "chat-2"):
+        with langfuse_manager.session(session), langfuse_manager.trace_span("scored") as span:
+            span.score("helpful", 1)
+    settle()
+    until(lambda: scores(journal) == 2, what="both scores")
+    lfi.ok("prune", "--session", "chat-1", "--yes")
+    assert scores(journal) == 1
+
+
+def scores(journal: Path) -> int:
+    """Return how many scores are in the journal."""
+    with sqlite3.connect(journal) as db:
+        return int(db.execute("SELECT count(*) FROM scores").fetchone()[0])
+
+
+def test_the_room_is_given_back(lfi: Lfi, journal: Path) -> None:
+    """After removing nearly everything the file is a fraction of what it was."""
+    for number in range(300):
+        with langfuse_manager.session("large"), langfuse_manager.trace_span("large", input="x" * 10_000 + str(number)):
+            pass
+    asked("small")
+    settle()
+    langfuse_manager.flush(5)
+    lfi.ok("prune", "--session", "large", "--yes")
+    tracing.recorder.close(5)
+    with sqlite3.connect(journal) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    db.close()
+    assert journal.stat().st_size < 500_000
+    assert sessions(lfi) == ["small"]
 
 
 def test_an_application_that_runs_goes_on_recording(lfi: Lfi) -> None:

@@ -25,7 +25,7 @@ def prune(
     delivered: Annotated[bool, typer.Option("--delivered", help="Only what Langfuse has acknowledged.")] = False,
     everything: Annotated[bool, typer.Option("--all", help="Everything.")] = False,
     undelivered: Annotated[
-        bool, typer.Option("--undelivered", help="With keys: also what Langfuse is still to get.")
+        bool, typer.Option("--undelivered", help="Also what was recorded for Langfuse and is not there yet.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how much it would be.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
@@ -41,7 +41,6 @@ def prune(
     with reported():
         from ..archive import Archive
         from ..pruning import Pruning, Selection, before
-        from ..settings import settings
         from .text import counted
 
         with Archive.of_settings() as archive:
@@ -54,10 +53,14 @@ def prune(
             ended_before_ns=before(older_than) if older_than is not None else None,
             session_ids=wanted,
             delivered_only=delivered,
-            undelivered=undelivered or settings().mode != "langfuse",
+            owed=undelivered,
         )
         with Pruning(path) as pruning:
-            found = pruning.count(selection)
+            found = pruning.amount(selection)
+            kept = pruning.amount(selection._replace(owed=True)).observations - found.observations
+            if kept and not delivered:
+                waiting = f"{counted(kept, 'observation')} not yet in Langfuse"
+                note(f"{waiting} will stay: --undelivered removes that, too.")
             amount = f"{counted(found.observations, 'observation')} of {counted(found.sessions, 'session')}"
             if dry_run or not found.observations:
                 Screen().line(f"{amount} would be removed." if found.observations else "Nothing is to be removed.")
