@@ -8,7 +8,7 @@ which knows the tool call's id; the tool's own span is folded into it. The other
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from inspect import BoundArguments
 from typing import Any
 
 from langfuse_integration.observation import Observation, describe
@@ -126,7 +126,7 @@ class Think(Fold):
 # -- starts
 
 
-def enter_run(id_: str, instance: Any, place: Place, arguments: Mapping[str, Any]) -> None:
+def enter_run(id_: str, instance: Any, place: Place, bound: BoundArguments) -> None:
     """Open the row of a workflow's or an agent's run."""
     if is_a(instance, *AGENTS):
         name = agent_name(instance)
@@ -134,7 +134,7 @@ def enter_run(id_: str, instance: Any, place: Place, arguments: Mapping[str, Any
     else:
         name = type(instance).__name__
         state = WorkflowRun(_WORKFLOW_RUN, instance, None)
-    rows.open_row(id_, place, name, state, arguments)
+    rows.open_row(id_, place, name, state, bound)
 
 
 def agent_name(instance: Any) -> str:
@@ -143,37 +143,37 @@ def agent_name(instance: Any) -> str:
     return name if isinstance(name, str) and name and name != DEFAULT_NAME else type(instance).__name__
 
 
-def enter_step(id_: str, name: str, place: Place, arguments: Mapping[str, Any]) -> None:
+def enter_step(id_: str, name: str, place: Place, bound: BoundArguments) -> None:
     """Open the row of a workflow's step, or fold it into the run."""
     run = place.run
     if run is None:
         return
     above: WorkflowRun = run.state
     step = name.rpartition(".")[2]
-    event = event_of(arguments)
+    event = event_of(bound)
     if above.waiting:
         row = above.resumed(step, event)
         if row is not None:
             folds.open(id_, Again(row, row.key))
             return
     if above.steps is None:
-        rows.open_row(id_, place, step, Step(_STEP, None, step, event), arguments)
+        rows.open_row(id_, place, step, Step(_STEP, None, step, event), bound)
     elif step == THINK:
         above.steps.name = getattr(event, "current_agent_name", None) or above.steps.name
         if above.steps.name == DEFAULT_NAME:
             above.steps.name = agent_name(above.instance)
         folds.open(id_, Think(run, event))
     elif step == ACT:
-        act = rows.open_row(id_, place, str(getattr(event, "tool_name", step)), Act(_ACT, None, step, event), arguments)
+        act = rows.open_row(id_, place, str(getattr(event, "tool_name", step)), Act(_ACT, None, step, event), bound)
         if act is not None:
             above.steps.act(act.observation, getattr(event, "tool_id", None))
     elif step in PLUMBING_STEPS:
         folds.open(id_, Fold(run, run.key))
     else:
-        rows.open_row(id_, place, step, Step(_STEP, None, step, event), arguments)
+        rows.open_row(id_, place, step, Step(_STEP, None, step, event), bound)
 
 
 _AGENT_RUN = RUN._replace(type="agent", read=Asked)
 _WORKFLOW_RUN = RUN._replace(read=Asked)
 _STEP = FUNCTION._replace(type="chain", read=events_of)
-_ACT = TOOL._replace(read=lambda arguments: getattr(event_of(arguments), "tool_kwargs", None))
+_ACT = TOOL._replace(read=lambda bound: getattr(event_of(bound), "tool_kwargs", None))

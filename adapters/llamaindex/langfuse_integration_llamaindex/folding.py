@@ -6,15 +6,15 @@ one real thing, one row. What no line names is plumbing if LlamaIndex made it, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from enum import Enum
 from typing import Any, NamedTuple
 
 from langfuse_integration.observation import ObservationType
 
 from . import nodes, tools
+from .arguments import first, given
 
-Arguments = Mapping[str, Any]
 Reader = Callable[[Any], Any]
 
 
@@ -37,36 +37,14 @@ class Role(NamedTuple):
     Attributes:
         kind: who treats it.
         type: the observation's type in Langfuse.
-        read: makes the input from the call's arguments, on the application's thread: references only.
+        read: makes the input from the call's bound arguments, on the application's thread: references only.
         write: the same for the output, from the result.
     """
 
     kind: Kind
     type: ObservationType = "chain"
-    read: Reader = dict
+    read: Reader = given
     write: Reader = lambda result: result
-
-
-NOT_GIVEN = frozenset({"self", "ctx", "kwargs"})
-
-
-def first(*names: str) -> Reader:
-    """Return a reader of the first argument that is there."""
-
-    def read(arguments: Arguments) -> Any:
-        for name in names:
-            if arguments.get(name) is not None:
-                return arguments[name]
-        return None
-
-    return read
-
-
-def given(arguments: Arguments) -> dict[str, Any]:
-    """Return the arguments as a person passed them: without `self`, contexts and what was left out."""
-    shown = {key: value for key, value in arguments.items() if value is not None and key not in NOT_GIVEN}
-    extra = arguments.get("kwargs")
-    return {**shown, **extra} if isinstance(extra, Mapping) else shown
 
 
 def nothing(_: Any) -> Any:

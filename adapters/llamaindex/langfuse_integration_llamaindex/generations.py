@@ -7,12 +7,14 @@ The outermost is the row. Its input, model and tokens come from LlamaIndex's eve
 from __future__ import annotations
 
 from collections.abc import Mapping
+from inspect import BoundArguments
 from typing import TYPE_CHECKING, Any
 
 from langfuse_integration.registry import Run
 from langfuse_integration.tracing import registry
 
 from . import models, rows
+from .arguments import first, options
 from .folding import Kind, Role
 from .messages import Answer, Prompt
 from .model_streams import Watch, being_read, is_stream
@@ -38,7 +40,7 @@ class Call(rows.Row):
 
     __slots__ = (
         "announced",
-        "arguments",
+        "bound",
         "claimed",
         "deltas",
         "first_ns",
@@ -48,7 +50,7 @@ class Call(rows.Row):
         "watch",
     )
 
-    def __init__(self, role: Role, instance: Any, think: Think | None) -> None:
+    def __init__(self, role: Role, instance: Any, think: Think | None, bound: BoundArguments) -> None:
         super().__init__(role, instance)
         self.think = think
         self.announced: str | None = None
@@ -57,7 +59,7 @@ class Call(rows.Row):
         self.deltas: list[str] = []
         self.first_ns = 0
         self.watch: Watch | None = None
-        self.arguments: Mapping[str, Any] = {}
+        self.bound = bound
 
     # -- its span
 
@@ -178,7 +180,7 @@ class Inner(Fold):
             run.state.note(run, result)
 
 
-def enter(id_: str, role: Role, instance: Any, place: Place, arguments: Mapping[str, Any]) -> None:
+def enter(id_: str, role: Role, instance: Any, place: Place, bound: BoundArguments) -> None:
     """Open the row of a model call, or fold it into the one that it is a part of."""
     outer = being_read() or (place.run if place.run is not None and isinstance(place.run.state, Call) else None)
     if outer is not None:
@@ -190,9 +192,8 @@ def enter(id_: str, role: Role, instance: Any, place: Place, arguments: Mapping[
             return
     fold = place.fold
     think = fold.think if fold is not None else None
-    call = Call(role, instance, think)
-    call.arguments = arguments
-    run = rows.open_row(id_, place, type(instance).__name__, call, arguments)
+    call = Call(role, instance, think, bound)
+    run = rows.open_row(id_, place, type(instance).__name__, call, bound)
     if run is not None and think is not None:
         think.decides(run.observation)
 
@@ -223,15 +224,13 @@ def _describe_by_call(run: Run, state: Call) -> None:
     observation = run.observation
     if not _is_response(state.last) and not state.claimed and not _is_model(state):
         observation.type = "chain"
-    arguments = state.arguments
-    prompt = arguments.get("messages") or arguments.get("prompt")
-    options = arguments.get("kwargs")
-    options = options if isinstance(options, Mapping) else {}
+    prompt = first("messages", "prompt")(state.bound)
+    passed = options(state.bound)
     chat = isinstance(prompt, (list, tuple))
-    observation.input = Prompt(prompt, options.get("tools")) if chat else prompt or dict(options)
+    observation.input = Prompt(prompt, passed.get("tools")) if chat else prompt or dict(passed)
     if observation.type == "generation":
         observation.model = models.model_of(state.instance, None, state.last) or observation.model
-        observation.model_parameters = models.parameters_of(state.instance, options)
+        observation.model_parameters = models.parameters_of(state.instance, passed)
         if observation.usage_details is None and state.last is not None:
             observation.usage_details = models.usage_of(state.last)
 

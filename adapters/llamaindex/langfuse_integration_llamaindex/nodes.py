@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from inspect import BoundArguments
 from typing import Any
 
 from langfuse_integration import payload
@@ -59,25 +59,25 @@ def found(result: Any) -> Any:
     return [Noted(node) for node in result] if isinstance(result, (list, tuple)) else result
 
 
-def ranked(arguments: Mapping[str, Any]) -> Question:
+def ranked(bound: BoundArguments) -> Question:
     """Return what a postprocessor got."""
-    return Question(arguments.get("query_bundle"), found(arguments.get("nodes")))
+    return Question(bound.arguments.get("query_bundle"), found(bound.arguments.get("nodes")))
 
 
-def synthesised(arguments: Mapping[str, Any]) -> Question:
+def synthesised(bound: BoundArguments) -> Question:
     """Return what a synthesiser got: the question with nodes, or with texts."""
-    nodes = arguments.get("nodes")
+    nodes = bound.arguments.get("nodes")
     if nodes is None:
-        nodes = arguments.get("text_chunks") or arguments.get("message_chunks")
-        return Question(arguments.get("query_str"), nodes)
-    return Question(arguments.get("query"), found(nodes))
+        nodes = bound.arguments.get("text_chunks") or bound.arguments.get("message_chunks")
+        return Question(bound.arguments.get("query_str"), nodes)
+    return Question(bound.arguments.get("query"), found(nodes))
 
 
-def documents(arguments: Mapping[str, Any]) -> Any:
+def documents(bound: BoundArguments) -> Any:
     """Return what a transformation or a pipeline got."""
     for name in ("documents", "nodes"):
-        if arguments.get(name) is not None:
-            return listed(arguments[name])
+        if bound.arguments.get(name) is not None:
+            return listed(bound.arguments[name])
     return None
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable
+from inspect import BoundArguments
 from typing import Any
 
 from langfuse_integration.registry import Run
@@ -49,7 +50,7 @@ def open_row(
     place: Place,
     name: str,
     state: Row,
-    arguments: Mapping[str, Any],
+    bound: BoundArguments,
     metadata: dict[str, Any] | None = None,
 ) -> Run | None:
     """Open the row of a span; None when it is open already."""
@@ -60,7 +61,7 @@ def open_row(
         place.key,
         name,
         role.type,
-        input=role.read(arguments),
+        input=role.read(bound),
         metadata=metadata,
         session=bindings.bound(state.instance) if place.run is None else None,
         suggested=carried.session if carried is not None else None,

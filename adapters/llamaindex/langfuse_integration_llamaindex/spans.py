@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from inspect import BoundArguments
 from typing import Any
 
 from llama_index.core.instrumentation.span import BaseSpan
@@ -23,8 +23,6 @@ _CARRYING = shielded("carrying a session into a workflow")
 _ID_LENGTH = 37
 """Characters of the random part of a span's id, with its hyphen."""
 
-Arguments = Mapping[str, Any]
-
 
 class SpanHandler(BaseSpanHandler[BaseSpan]):
     """Takes the spans of every dispatcher; the base class's own bookkeeping is not used.
@@ -35,7 +33,7 @@ class SpanHandler(BaseSpanHandler[BaseSpan]):
     def span_enter(
         self,
         id_: str,
-        bound_args: inspect.BoundArguments,
+        bound_args: BoundArguments,
         instance: Any = None,
         parent_id: str | None = None,
         tags: dict[str, Any] | None = None,
@@ -43,12 +41,12 @@ class SpanHandler(BaseSpanHandler[BaseSpan]):
     ) -> None:
         """Open the row or the fold of a span."""
         with _STARTING:
-            enter(id_, bound_args.arguments, instance, parent_id)
+            enter(id_, bound_args, instance, parent_id)
 
     def span_exit(
         self,
         id_: str,
-        bound_args: inspect.BoundArguments,
+        bound_args: BoundArguments,
         instance: Any = None,
         result: Any = None,
         **kwargs: Any,
@@ -60,7 +58,7 @@ class SpanHandler(BaseSpanHandler[BaseSpan]):
     def span_drop(
         self,
         id_: str,
-        bound_args: inspect.BoundArguments,
+        bound_args: BoundArguments,
         instance: Any = None,
         err: BaseException | None = None,
         **kwargs: Any,
@@ -96,25 +94,25 @@ class SpanHandler(BaseSpanHandler[BaseSpan]):
 # -- starts
 
 
-def enter(id_: str, arguments: Arguments, instance: Any, parent_id: str | None) -> None:
+def enter(id_: str, bound: BoundArguments, instance: Any, parent_id: str | None) -> None:
     """Open the row of a span, or fold it."""
     name = id_[:-_ID_LENGTH]
     place = Place(parent_id)
     above = place.run
     if above is not None and place.fold is None and type(above.state) is workflows.WorkflowRun:
         if instance is None:
-            agents.enter_step(id_, name, place, arguments)
+            agents.enter_step(id_, name, place, bound)
             return
         place.lift()  # nothing but steps runs directly in a run: this is what its starter did next
     role = folding.role_of(instance, name)
-    OPENERS[role.kind](id_, name, role, instance, place, arguments)
+    OPENERS[role.kind](id_, name, role, instance, place, bound)
 
 
-def _enter_row(id_: str, name: str, role: Role, instance: Any, place: Place, arguments: Arguments) -> None:
+def _enter_row(id_: str, name: str, role: Role, instance: Any, place: Place, bound: BoundArguments) -> None:
     if instance is not None and _is_twin(role, instance, place):
         _fold(id_, place)
         return
-    rows.open_row(id_, place, rows.name_of(instance, name), rows.Row(role, instance), arguments)
+    rows.open_row(id_, place, rows.name_of(instance, name), rows.Row(role, instance), bound)
 
 
 def _is_twin(role: Role, instance: Any, place: Place) -> bool:
@@ -125,22 +123,22 @@ def _is_twin(role: Role, instance: Any, place: Place) -> bool:
     return state.instance is instance and state.role.type == role.type
 
 
-def _enter_run(id_: str, name: str, role: Role, instance: Any, place: Place, arguments: Arguments) -> None:
-    agents.enter_run(id_, instance, place, arguments)
+def _enter_run(id_: str, name: str, role: Role, instance: Any, place: Place, bound: BoundArguments) -> None:
+    agents.enter_run(id_, instance, place, bound)
 
 
-def _enter_model(id_: str, name: str, role: Role, instance: Any, place: Place, arguments: Arguments) -> None:
-    generations.enter(id_, role, instance, place, arguments)
+def _enter_model(id_: str, name: str, role: Role, instance: Any, place: Place, bound: BoundArguments) -> None:
+    generations.enter(id_, role, instance, place, bound)
 
 
-def _enter_caller(id_: str, name: str, role: Role, instance: Any, place: Place, arguments: Arguments) -> None:
+def _enter_caller(id_: str, name: str, role: Role, instance: Any, place: Place, bound: BoundArguments) -> None:
     if place.run is not None and isinstance(place.run.state, generations.Call):
         _fold(id_, place)
         return
-    rows.open_row(id_, place, name, rows.Row(role, instance), arguments)
+    rows.open_row(id_, place, name, rows.Row(role, instance), bound)
 
 
-def _enter_tool(id_: str, name: str, role: Role, instance: Any, place: Place, arguments: Arguments) -> None:
+def _enter_tool(id_: str, name: str, role: Role, instance: Any, place: Place, bound: BoundArguments) -> None:
     above = place.run
     state = above.state if above is not None else None
     if isinstance(state, agents.Act) and not state.claimed:
@@ -149,30 +147,30 @@ def _enter_tool(id_: str, name: str, role: Role, instance: Any, place: Place, ar
     elif isinstance(state, generations.Call) or _is_same_tool(state, instance):
         _fold(id_, place)  # the "tool" in a model call only builds the object of a structured answer
     else:
-        rows.open_row(id_, place, tools.name_of(instance), Tool(role, instance), arguments)
+        rows.open_row(id_, place, tools.name_of(instance), Tool(role, instance), bound)
 
 
 def _is_same_tool(state: Any, instance: Any) -> bool:
     return isinstance(state, Tool) and (state.instance is instance or state.inner is instance)
 
 
-def _enter_chat(id_: str, name: str, role: Role, instance: Any, place: Place, arguments: Arguments) -> None:
+def _enter_chat(id_: str, name: str, role: Role, instance: Any, place: Place, bound: BoundArguments) -> None:
     above = place.run
     if above is not None and above.state.instance is instance:
         _fold(id_, place)
         return
-    rows.open_row(id_, place, rows.name_of(instance, name), chats.Turn(role, instance), arguments)
+    rows.open_row(id_, place, rows.name_of(instance, name), chats.Turn(role, instance), bound)
 
 
-def _enter_writer(id_: str, name: str, role: Role, instance: Any, place: Place, arguments: Arguments) -> None:
+def _enter_writer(id_: str, name: str, role: Role, instance: Any, place: Place, bound: BoundArguments) -> None:
     folds.open(id_, chats.Writer(place.run, place.key, instance))
 
 
-def _enter_plumbing(id_: str, name: str, role: Role, instance: Any, place: Place, arguments: Arguments) -> None:
+def _enter_plumbing(id_: str, name: str, role: Role, instance: Any, place: Place, bound: BoundArguments) -> None:
     _fold(id_, place)
 
 
-OPENERS: dict[Kind, Callable[[str, str, Role, Any, Place, Arguments], None]] = {
+OPENERS: dict[Kind, Callable[[str, str, Role, Any, Place, BoundArguments], None]] = {
     Kind.ROW: _enter_row,
     Kind.RUN: _enter_run,
     Kind.MODEL: _enter_model,

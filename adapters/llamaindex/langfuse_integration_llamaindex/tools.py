@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from inspect import BoundArguments
 from typing import Any
 
 from langfuse_integration import payload
 from langfuse_integration.observation import Observation, describe
 
-CALLERS_OWN = frozenset({"ctx", "self"})
+from .arguments import given
+
 READABLE = (str, int, float, bool, dict, list, tuple)
 
 
@@ -29,18 +30,13 @@ def name_of(tool: Any) -> str:
     return str(getattr(getattr(tool, "metadata", None), "name", None) or type(tool).__name__)
 
 
-def arguments(given: Mapping[str, Any]) -> Any:
+def arguments(bound: BoundArguments) -> Any:
     """Return the arguments of a `call` or `acall`, whichever way they were passed."""
-    named = {key: value for key, value in given.items() if key not in ("args", "kwargs", *CALLERS_OWN)}
-    extra = given.get("kwargs")
-    if isinstance(extra, Mapping):
-        named.update((key, value) for key, value in extra.items() if not is_context(value))
-    positional = given.get("args")
+    found = given(bound)
+    positional = found.pop("args", None)
     if positional:
-        return {**named, "args": list(positional)} if named else list(positional)
-    if not named or set(named) != {"input"}:
-        return named
-    return named["input"]
+        return {**found, "args": positional} if found else positional
+    return found["input"] if set(found) == {"input"} and "input" in bound.arguments else found
 
 
 def outcome(result: Any) -> Any:
@@ -55,12 +51,6 @@ def note_failure(observation: Observation, output: Any) -> None:
         observation.level = "ERROR"
         text = describe(error) if isinstance(error, BaseException) else output.content
         observation.status_message = text or "tool error"
-
-
-def is_context(value: Any) -> bool:
-    """Return whether a value is the workflow's context, which LlamaIndex passes to tools that want it."""
-    kind = type(value)
-    return kind.__name__ == "Context" and kind.__module__.startswith(("workflows.", "llama_index."))
 
 
 # -- on the worker: plain values

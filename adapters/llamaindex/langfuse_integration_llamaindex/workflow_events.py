@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from inspect import BoundArguments
 from typing import Any
 
 from langfuse_integration import payload
 
+from .arguments import given
 from .folding import is_a
+
+RUNTIMES_OWN = frozenset(("init_state", "tags", "start_event", "memory", "max_iterations", "early_stopping_method"))
+"""Arguments of a run that are settings and state, and no part of what was asked."""
 
 
 class Asked:
@@ -15,8 +20,8 @@ class Asked:
 
     __slots__ = ("fields",)
 
-    def __init__(self, arguments: Mapping[str, Any]) -> None:
-        self.fields = _noted(arguments)
+    def __init__(self, bound: BoundArguments) -> None:
+        self.fields = _noted(bound)
 
 
 class Given:
@@ -52,16 +57,16 @@ class Decided:
 # -- on the application's thread: references; lists are copied, since memories go on with the lists they are given
 
 
-def event_of(arguments: Mapping[str, Any]) -> Any:
+def event_of(bound: BoundArguments) -> Any:
     """Return the event among a step's arguments."""
-    if "ev" in arguments:
-        return arguments["ev"]
-    return next((value for value in arguments.values() if is_a(value, "Event")), None)
+    if "ev" in bound.arguments:
+        return bound.arguments["ev"]
+    return next((value for value in bound.arguments.values() if is_a(value, "Event")), None)
 
 
-def events_of(arguments: Mapping[str, Any]) -> Any:
+def events_of(bound: BoundArguments) -> Any:
     """Return what a step works on: one event, or those that it collected."""
-    events = [value for value in arguments.values() if isinstance(value, list) or is_a(value, "Event")]
+    events = [value for value in bound.arguments.values() if isinstance(value, list) or is_a(value, "Event")]
     if len(events) == 1 and not isinstance(events[0], list):
         return Given(events[0])
     return [Given(event) for found in events for event in (found if isinstance(found, list) else [found])]
@@ -76,17 +81,15 @@ def fields_of(event: Any) -> dict[str, Any]:
     return {key: payload.snapshot(value) for key, value in found.items() if value is not None}
 
 
-def _noted(arguments: Mapping[str, Any]) -> dict[str, Any] | None:
-    start = arguments.get("start_event")
+def _noted(bound: BoundArguments) -> dict[str, Any] | None:
+    start = bound.arguments.get("start_event")
     if start is not None:
         fields = fields_of(start)
     else:
-        fields = {key: payload.snapshot(arguments[key]) for key in ("user_msg", "chat_history") if arguments.get(key)}
-        extra = arguments.get("kwargs")
-        fields.update(extra if isinstance(extra, Mapping) else {})
+        fields = {key: payload.snapshot(value) for key, value in given(bound).items() if key not in RUNTIMES_OWN}
         if not fields:
             return None
-    message = fields.get("user_msg")
+    message: Any = fields.get("user_msg")
     if is_a(message, "ChatMessage") and len(message.blocks) == 1 and isinstance(message.content, str):
         fields["user_msg"] = message.content  # agents write their state into the message itself
     return fields
