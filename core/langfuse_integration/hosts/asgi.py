@@ -1,0 +1,171 @@
+"""An ASGI application (Starlette, FastAPI, any other): every request and web socket has its own session.
+
+    app.add_middleware(SessionMiddleware)                                       # endpoints call set_session
+    app.add_middleware(SessionMiddleware, cookie="chat", issue="chat")          # or each browser has a session
+    app.add_middleware(SessionMiddleware, header="x-session-id", user=user_of)  # or a gateway says which
+
+What an endpoint or dependency sets, sync or async, holds for all of its request: streaming bodies, server-sent events
+and background tasks too. A web socket keeps its session for life.
+"""
+
+from __future__ import annotations
+
+import inspect
+import uuid
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import TYPE_CHECKING, Any
+
+from .. import tracing
+from ..session import Session, valid
+from ..shield import shielded, warn_once
+from ..store import Cell
+
+if TYPE_CHECKING:
+    from ..propagation import Extracted
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+Finder = Callable[[Scope], "str | Awaitable[str | None] | None"]
+
+_CELL = "langfuse_integration.cell"
+_FINDING = shielded("finding out a request's session")
+
+
+class SessionMiddleware:
+    """Gives every request a cell of its own, and puts the session into it that the declared sources name.
+
+    Sources are asked in the order of the arguments. One that is not declared is never looked at, since a stranger can
+    write any header, cookie or baggage. What `set_session` says inside of the request goes before all of them.
+
+    Args:
+        app: the application inside.
+        session: called with the scope, or awaited: the session's id, or None.
+        header: the name of a header that holds the session's id.
+        cookie: the name of a cookie that holds the session's id.
+        baggage: whether the callers are services of your own: then the W3C headers join trace and session.
+        user: called with the scope, or awaited: the user's id, or None. An authentication middleware has to be outside
+            of this one for `scope["user"]` to be there.
+        issue: a prefix: who brings no session gets a new id, `prefix-` and 32 hex digits: a web socket for its life,
+            and a browser by *cookie*, if that is declared.
+    """
+
+    def __init__(
+        self,
+        app: Application,
+        *,
+        session: Finder | None = None,
+        header: str | None = None,
+        cookie: str | None = None,
+        baggage: bool = False,
+        user: Finder | None = None,
+        issue: str | None = None,
+    ) -> None:
+        self._app = app
+        self._session = session
+        self._header = header.lower().encode("latin-1") if header else None
+        self._cookie = cookie
+        self._baggage = baggage
+        self._user = user
+        self._issue = issue
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the application inside with the request's cell in its context."""
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        cell: Cell | None = scope.get(_CELL)
+        if cell is None:  # else there is another such middleware outside of this one
+            cell = scope[_CELL] = Cell.hosted()
+        caller = self._caller(scope)
+        told = (caller.session if caller is not None else None) or Session(None)
+        with _FINDING:
+            session_id = _usable("session_id", await self._session_id(scope)) or told.session_id
+            if session_id is None and self._issues(scope, cell):
+                session_id = f"{self._issue}-{uuid.uuid4().hex}"
+                if self._cookie is not None:
+                    send = _with_cookie(send, f"{self._cookie}={session_id}", scope)
+            user_id = _usable("user_id", await _found(self._user, scope)) or told.user_id
+            _fill(cell, session_id, user_id)
+        with tracing.store.visiting(cell):
+            if caller is not None:
+                caller.join()
+            try:
+                await self._app(scope, receive, send)
+            finally:
+                if caller is not None:
+                    caller.leave()
+
+    def _caller(self, scope: Scope) -> Extracted | None:
+        if not self._baggage:
+            return None
+        from ..propagation import extract
+
+        return extract(scope["headers"])
+
+    async def _session_id(self, scope: Scope) -> str | None:
+        found = await _found(self._session, scope)
+        if not found and self._header is not None:
+            found = next((_text(value) for name, value in scope["headers"] if name == self._header), None)
+        if not found and self._cookie is not None:
+            found = _cookie(scope["headers"], self._cookie)
+        return found
+
+    def _issues(self, scope: Scope, cell: Cell) -> bool:
+        return bool(self._issue) and not cell.known and (scope["type"] == "websocket" or self._cookie is not None)
+
+
+async def _found(finder: Finder | None, scope: Scope) -> str | None:
+    if finder is None:
+        return None
+    found = finder(scope)
+    return await found if inspect.isawaitable(found) else found
+
+
+def _usable(what: str, found: str | None) -> str | None:
+    """Return an id as Langfuse groups by it, or None: clients send anything."""
+    if not found:
+        return None
+    try:
+        return valid(what, found)
+    except (TypeError, ValueError) as error:
+        warn_once(f"request {what}", "a request's id is left out: %s", error)
+        return None
+
+
+def _fill(cell: Cell, session_id: str | None, user_id: str | None) -> None:
+    before = cell.session  # of another such middleware
+    if before is not None:
+        session_id, user_id = session_id or before.session_id, user_id or before.user_id
+    if session_id or user_id:
+        cell.session = Session(session_id, user_id)
+        cell.known = True
+
+
+def _cookie(headers: Iterable[tuple[bytes, bytes]], wanted: str) -> str | None:
+    for name, value in headers:
+        if name == b"cookie":
+            for pair in _text(value).split(";"):
+                key, _, found = pair.strip().partition("=")
+                if key == wanted:
+                    return found.strip('"')
+    return None
+
+
+def _with_cookie(send: Send, pair: str, scope: Scope) -> Send:
+    """Return *send* that sets a cookie with the answer: for this site only, and out of its scripts' reach."""
+    secure = "; Secure" if scope.get("scheme") in ("https", "wss") else ""
+    value = f"{pair}; Path=/; HttpOnly; SameSite=Lax{secure}".encode("latin-1")
+
+    async def sending(message: Message) -> None:
+        if message["type"] in ("http.response.start", "websocket.accept"):
+            message["headers"] = [*message.get("headers", ()), (b"set-cookie", value)]
+        await send(message)
+
+    return sending
+
+
+def _text(value: bytes) -> str:
+    return value.decode("latin-1")
