@@ -179,7 +179,7 @@ def _speaker(observation: Observed) -> str | None:
     name = observation.metadata.get("agent_name")
     if isinstance(name, str) and name:
         return name
-    return observation.name if observation.type == "agent" else None
+    return observation.name if observation.type == "agent" and not observation.is_think else None
 
 
 def _from_the_top(roots: list[Observed]) -> Iterator[Observed]:

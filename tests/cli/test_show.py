@@ -47,7 +47,7 @@ span     user_query  TIME
 
 ── 2 ─ CLOCK ────────────────────────────────  TIME
 user-456      user input
-think         agent thought
+assistant     agent thought
 
 think    think  TIME
 in       user input

@@ -35,10 +35,9 @@ class Detail(NamedTuple):
 def label(found: Observed) -> Text:
     """Return what an observation is and how it is called: `act 1    MCP llama-mcp.search`."""
     kind = kind_of(found)
-    style = STYLES.get(kind.split(" ")[0], "")
-    text = Text(kind.ljust(KIND_COLUMNS), style)
+    text = Text()
+    text.append(kind.ljust(KIND_COLUMNS) + " ", STYLES.get(kind.split(" ")[0], ""))
     server = found.metadata.get("mcp_server")
-    text.append(" ")
     if server:
         text.append("MCP ", "magenta")
         text.append(in_one_line(_of_server(str(server), str(found.metadata.get("mcp_tool") or found.name))))
