@@ -92,7 +92,7 @@ class ScriptedChat(BaseChatModel):
         if callable(reply):
             reply = reply(messages)
         if isinstance(reply, BaseException):
-            raise reply
+            raise type(reply)(*reply.args)  # a new one: this one would keep the frames of the call alive
         answer = AIMessage(reply) if isinstance(reply, str) else reply.model_copy()
         answer.usage_metadata = answer.usage_metadata or USAGE
         answer.response_metadata = {"model_name": "scripted-1-of-today", "finish_reason": "stop"}

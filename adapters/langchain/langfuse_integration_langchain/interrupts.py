@@ -39,14 +39,18 @@ class Conversation:
     exported = False
 
     def __init__(self, root: Observation) -> None:
-        self.trace = root.trace
-        self.session: Session | None = root.session
-        self.origin: Session | None = root.origin
-        self.started_ns = root.started_ns
+        self.move(root)
         self.agents: dict[str | None, AgentSteps] = {}
         """Agents to go on with, by name."""
         self.steps: list[AgentSteps] = []
         """Of all agents so far."""
+
+    def move(self, root: Observation) -> None:
+        """Let it be in the trace of *root*."""
+        self.trace = root.trace
+        self.session: Session | None = root.session
+        self.origin: Session | None = root.origin
+        self.started_ns = root.started_ns
 
     def steps_of(self, name: str | None) -> AgentSteps:
         """Return the steps of an agent: where it was interrupted, else new ones."""
@@ -78,17 +82,10 @@ class Threads:
                 del self._held[next(iter(self._held))]
 
     def resumed(self, inputs: Any, metadata: Mapping[str, Any], name: str) -> Conversation | None:
-        """Return the conversation that a root run goes on with, or None when it begins one.
-
-        Inside of a span of the application the run stays in that span's trace: that is where it was put.
-        """
+        """Return the conversation that a root run goes on with, or None when it begins one."""
         if inputs is not None and (type(inputs).__name__ != _COMMAND or inputs.resume is None):
             return None
-        found = self._held.get((str(metadata.get("thread_id")), name))
-        if found is None:
-            return None
-        around = ambient.current()
-        return found if around is None or not around.exported else None
+        return self._held.get((str(metadata.get("thread_id")), name))
 
     def clear(self) -> None:
         """Forget all: for tests."""
@@ -97,6 +94,14 @@ class Threads:
 
 
 threads = Threads()
+
+
+def place_for(conversation: Conversation | None) -> Conversation | None:
+    """Return where a run that resumes stands: in the trace of before, unless a span of the application is around it."""
+    if conversation is None:
+        return None
+    around = ambient.current()
+    return conversation if around is None or not around.exported else None
 
 
 def conversation_of(root: Run) -> Conversation:

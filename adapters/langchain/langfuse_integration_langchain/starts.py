@@ -48,6 +48,8 @@ def chain(
             inputs = Given(snapshot(inputs))
     run = _open(binding, run_id, parent, parent_run_id, name, "chain", None if folded else inputs, state, folded)
     if run is not None:
+        if state.conversation is not None:
+            state.conversation.move(run.observation)
         agents.started(run)
 
 
@@ -142,7 +144,7 @@ def _open(
     if parent is None:
         parent_key = None if parent_run_id is None else parent_run_id.int
         if isinstance(state, ChainState):
-            above = state.conversation
+            above = interrupts.place_for(state.conversation)
         if state.metadata or not binding.empty:
             active = tracing.store.current()
             named = suggested(state.metadata, active)
