@@ -20,7 +20,7 @@ from . import rows, tools
 from .folding import FUNCTION, RUN, TOOL, Role, is_a
 from .places import Fold, Place, folds
 from .workflow_events import Asked, Given, event_of, events_of
-from .workflows import Again, Step, WorkflowRun
+from .workflows import Again, Step, WorkflowRun, interrupted
 
 AGENTS = ("BaseWorkflowAgent", "AgentWorkflow")
 PLUMBING_STEPS = frozenset({"init_run", "setup_agent", "parse_agent_output", "aggregate_tool_results"})
@@ -130,11 +130,13 @@ def enter_run(id_: str, instance: Any, place: Place, bound: BoundArguments) -> N
     """Open the row of a workflow's or an agent's run."""
     if is_a(instance, *AGENTS):
         name = agent_name(instance)
-        state = WorkflowRun(_AGENT_RUN, instance, AgentSteps(name))
+        before = interrupted(bound)
+        state = WorkflowRun(_AGENT_RUN, instance, AgentSteps(name, before.decided if before is not None else None))
     else:
         name = type(instance).__name__
+        before = None
         state = WorkflowRun(_WORKFLOW_RUN, instance, None)
-    rows.open_row(id_, place, name, state, bound)
+    rows.open_row(id_, place, name, state, bound, above=before)
 
 
 def agent_name(instance: Any) -> str:

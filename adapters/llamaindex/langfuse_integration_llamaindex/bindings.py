@@ -44,13 +44,23 @@ class Carried:
     A runtime may start the run in another context, thread or process than the one that asked for it.
     """
 
-    __slots__ = ("exported", "origin", "session", "span", "started_ns", "trace")
+    __slots__ = ("exported", "origin", "session", "span", "started_ns", "trace", "values")
 
-    def __init__(self, session: Session | None, trace: int, span: int, exported: bool) -> None:
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self.values = values
+        session = None
+        if values.get("session_id") or values.get("user_id"):
+            session = Session(
+                values.get("session_id"),
+                values.get("user_id"),
+                tags=values.get("tags"),
+                metadata=values.get("metadata"),
+            )
         self.session = self.origin = session
-        self.trace = trace
-        self.span = span
-        self.exported = exported
+        trace, span, exported = values.get("parent") or ("0", "0", True)
+        self.trace = int(trace, 16)
+        self.span = int(span, 16)
+        self.exported = bool(exported)
         self.started_ns = 0
 
     def above(self) -> Parent | None:
@@ -69,23 +79,16 @@ def capture() -> dict[str, Any]:
         values["metadata"] = dict(session.metadata)
     if above is not None:
         values["parent"] = [f"{above.trace:032x}", f"{above.span:016x}", above.exported]
-    return {CARRIED: values} if values else {}
+    if not values:
+        taken = _carried.get()
+        return {CARRIED: taken.values} if taken is not None else {}
+    return {CARRIED: values}
 
 
 def restore(context: Mapping[str, Any]) -> None:
     """Take up what `capture` found, in the context of the run that is about to start."""
     values = context.get(CARRIED)
-    _carried.set(_read(values) if isinstance(values, Mapping) else None)
-
-
-def _read(values: Mapping[str, Any]) -> Carried:
-    session = None
-    if values.get("session_id") or values.get("user_id"):
-        session = Session(
-            values.get("session_id"), values.get("user_id"), tags=values.get("tags"), metadata=values.get("metadata")
-        )
-    trace, span, exported = values.get("parent") or ("0", "0", True)
-    return Carried(session, int(trace, 16), int(span, 16), bool(exported))
+    _carried.set(Carried(values) if isinstance(values, Mapping) else None)
 
 
 def carried() -> Carried | None:

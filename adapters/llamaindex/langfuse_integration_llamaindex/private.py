@@ -21,6 +21,7 @@ __all__ = [
     "frame_of",
     "own_callback_manager",
     "root",
+    "waiting_events",
     "waits",
 ]
 
@@ -80,6 +81,18 @@ def callers(most: int) -> Iterator[FrameType]:
         if frame is None:
             return
         yield frame
+
+
+def waiting_events(state: Any) -> Iterator[Any]:
+    """Yield the events that the steps of a saved run wait with, given the state that a run starts from.
+
+    The state of the runtime (llama-index-workflows 2.x); nothing when it looks otherwise.
+    """
+    workers = getattr(state, "workers", None)
+    for worker in workers.values() if isinstance(workers, dict) else ():
+        for place in ("collected_waiters", "queue", "in_progress"):
+            for held in getattr(worker, place, None) or ():
+                yield getattr(held, "event", None)
 
 
 def frame_of(generator: Any) -> FrameType | None:

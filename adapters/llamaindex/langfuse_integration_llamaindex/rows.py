@@ -6,6 +6,7 @@ from collections.abc import Hashable
 from inspect import BoundArguments
 from typing import Any
 
+from langfuse_integration.observation import Parent
 from langfuse_integration.registry import Run
 from langfuse_integration.tracing import open_run, registry
 
@@ -51,9 +52,14 @@ def open_row(
     name: str,
     state: Row,
     bound: BoundArguments,
-    metadata: dict[str, Any] | None = None,
+    *,
+    above: Parent | None = None,
 ) -> Run | None:
-    """Open the row of a span; None when it is open already."""
+    """Open the row of a span; None when it is open already.
+
+    Args:
+        above: what a root stands under whatever the context says.
+    """
     role = state.role
     carried = bindings.carried() if place.run is None else None
     return open_run(
@@ -62,10 +68,9 @@ def open_row(
         name,
         role.type,
         input=role.read(bound),
-        metadata=metadata,
         session=bindings.bound(state.instance) if place.run is None else None,
         suggested=carried.session if carried is not None else None,
-        above=carried.above() if carried is not None else None,
+        above=above or (carried.above() if carried is not None else None),
         state=state,
     )
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from inspect import BoundArguments
 from typing import TYPE_CHECKING, Any
 
 from langfuse_integration.registry import Run
-from langfuse_integration.steps import AgentSteps
+from langfuse_integration.steps import AgentSteps, Decision
 from langfuse_integration.tracing import registry
 
 from . import rows
 from .folding import Role
 from .places import Fold
-from .private import waits
+from .private import waiting_events, waits
 from .workflow_events import Given
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 WAITING = "waiting for an event"
 WAITING_LIMIT = 1_000
+INTERRUPTED_LIMIT = 1_000
 
 
 class WorkflowRun(rows.Row):
@@ -72,7 +74,8 @@ class WorkflowRun(rows.Row):
     def _settle(self, run: Run) -> None:
         for think in list(self.thinking):
             think.release()
-        for _, _, row in self.waiting:
+        for _, event, row in self.waiting:
+            _remember(event, run, self.steps)
             if self.cancelled:
                 rows.cancel(row.key)
             else:
@@ -136,6 +139,52 @@ class Again(Fold):
         """End the step with its error, or wait once more."""
         if self.run is not None:
             self.run.state.drop(self.run, error)
+
+
+class Interrupted:
+    """Where a run ended that waited for an event: what goes on from it stands in its trace, as another root.
+
+    Attributes:
+        decided: what its thinks had asked for.
+    """
+
+    __slots__ = ("decided", "exported", "origin", "session", "span", "started_ns", "trace")
+
+    def __init__(self, run: Run, steps: AgentSteps) -> None:
+        observation = run.observation
+        self.trace = observation.trace
+        self.span = 0
+        self.exported = False
+        self.session = observation.session
+        self.origin = observation.origin
+        self.started_ns = observation.started_ns
+        self.decided: dict[str, Decision] = dict(steps.decided)
+
+
+_interrupted: dict[str, Interrupted] = {}
+
+
+def _remember(event: Any, run: Run, steps: AgentSteps | None) -> None:
+    call_id = getattr(event, "tool_id", None)
+    if steps is None or not isinstance(call_id, str):
+        return
+    _interrupted[call_id] = Interrupted(run, steps)
+    if len(_interrupted) > INTERRUPTED_LIMIT:
+        _interrupted.pop(next(iter(_interrupted)), None)
+
+
+def interrupted(bound: BoundArguments) -> Interrupted | None:
+    """Return the run that the one with these arguments goes on from, if it ended in this process a short while ago.
+
+    A saved context tells only the tool calls that wait in it; their ids are what the two runs share.
+    """
+    if not _interrupted or bound.arguments.get("start_event") is not None:
+        return None
+    for event in waiting_events(bound.arguments.get("init_state")):
+        known = _interrupted.pop(str(getattr(event, "tool_id", "")), None)
+        if known is not None:
+            return known
+    return None
 
 
 def _same(waiting: Any, event: Any) -> bool:
