@@ -104,7 +104,7 @@ FAMILIES: dict[str, dict[str, Role]] = {
     "StreamingAgentChatResponse": _rows(WRITER, "write_response_to_history"),
     "BaseNodePostprocessor": _rows(RERANKING, "postprocess_nodes"),
     "IngestionPipeline": _rows(INGESTION, "run"),
-    "TransformComponent": {"__call__": TRANSFORMATION, **_rows(TRANSFORMATION, "call", "extract")},
+    "TransformComponent": {"__call__": TRANSFORMATION, **_rows(TRANSFORMATION, "call", "extract", "parse_nodes")},
     "BaseSelector": _rows(SELECTION, "select"),
     "BaseQuestionGenerator": _rows(SELECTION, "generate"),
     "BaseQueryTransform": _rows(SELECTION, "run"),

@@ -12,7 +12,7 @@ from llama_index.core.instrumentation.span_handlers import BaseSpanHandler
 from langfuse_integration.shield import shielded
 from langfuse_integration.tracing import registry
 
-from . import agents, bindings, chats, folding, generations, rows, streams, tools, workflows
+from . import agents, bindings, chats, folding, generations, models, rows, streams, tools, workflows
 from .folding import Kind, Role
 from .places import Fold, Place, folds
 
@@ -112,7 +112,9 @@ def _enter_row(id_: str, name: str, role: Role, instance: Any, place: Place, bou
     if instance is not None and _is_twin(role, instance, place):
         _fold(id_, place)
         return
-    rows.open_row(id_, place, rows.name_of(instance, name), rows.Row(role, instance), bound)
+    run = rows.open_row(id_, place, rows.name_of(instance, name), rows.Row(role, instance), bound)
+    if run is not None and role.type == "embedding":
+        run.observation.model = models.model_of(instance, None)
 
 
 def _is_twin(role: Role, instance: Any, place: Place) -> bool:
