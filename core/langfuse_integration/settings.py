@@ -173,14 +173,22 @@ def forget() -> None:
         _settings = None
 
 
-def _usable(given: dict[str, Any]) -> Settings:
+def problems() -> list[str]:
+    """Return what is wrong with the settings in force, a sentence each."""
+    found: list[str] = []
+    with _lock:
+        _usable(_given, lambda _, message, *values: found.append(message % values))
+    return found
+
+
+def _usable(given: dict[str, Any], say: Callable[..., object] = warn_once) -> Settings:
     replaced: dict[str, Any] = {}
     for _ in range(len(Settings.model_fields)):
         try:
-            return _checked(Settings(**{**replaced, **given}))
+            return _checked(Settings(**{**replaced, **given}), say)
         except ValidationError as error:
             name, problem = _first(error)
-            warn_once(f"setting {name}", "%s %s: the default is used", VARIABLES.get(name, name), problem)
+            say(f"setting {name}", "%s %s: the default is used", VARIABLES.get(name, name), problem)
             replaced[name] = Settings.model_fields[name].default
     return Settings(**{**replaced, **given})
 
@@ -193,11 +201,11 @@ def _first(error: ValidationError) -> tuple[str, str]:
     return name, "is not usable: " + detail["msg"]
 
 
-def _checked(found: Settings) -> Settings:
+def _checked(found: Settings, say: Callable[..., object]) -> Settings:
     changes: dict[str, Any] = {}
     if bool(found.public_key) != bool(found.secret_key):
         missing, there = ("secret", "public") if found.public_key else ("public", "secret")
-        warn_once(
+        say(
             "keys",
             "LANGFUSE_%s_KEY is set but LANGFUSE_%s_KEY is not: nothing is sent to Langfuse, "
             "observations stay in the local journal",
@@ -206,7 +214,7 @@ def _checked(found: Settings) -> Settings:
         )
     url = urlsplit(found.base_url)
     if url.scheme not in ("http", "https") or not url.hostname:
-        warn_once(
+        say(
             "base_url",
             "LANGFUSE_BASE_URL (or LANGFUSE_HOST) is %r, not a URL such as %s: observations stay in the local journal",
             found.base_url,
@@ -214,7 +222,7 @@ def _checked(found: Settings) -> Settings:
         )
         changes.update(public_key=None, secret_key=None)
     if found.environment and not re.fullmatch(r"(?!langfuse)[a-z0-9_-]{1,40}", found.environment):
-        warn_once(
+        say(
             "environment",
             "LANGFUSE_TRACING_ENVIRONMENT is %r, but must be 1 to 40 of a-z, 0-9, - and _ and not start with langfuse: "
             "it is left out",

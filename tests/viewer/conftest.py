@@ -62,7 +62,7 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture
 def opened(chromium: Browser) -> Iterator[Callable[..., Page]]:
-    """Opens a page in a context of its own: `opened(address, javascript=..., dark=...)`; it must not complain unless told."""
+    """Opens a page in a context of its own: `opened(address, javascript=..., dark=...)`; it must not complain."""
     contexts: list[Any] = []
     told: list[str] = []
 

@@ -6,6 +6,7 @@ import os
 import re
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -248,30 +249,33 @@ HOSTILE = [
 
 
 def test_hostile_payloads_are_text(viewer: str, journal: Path, opened: Opened) -> None:
-    """Scripts, addresses that are scripts, nulls and marks that turn the text around, in every field: shown, not obeyed."""
+    """Scripts, addresses that are scripts, nulls and marks that turn the text around, everywhere: shown, not obeyed."""
     everything = "".join(HOSTILE)
-    session = Session(
-        "s"
-        + everything.translate({0: None, 7: None, 27: None, 0x202E: None, 0x2066: None, 0x200B: None, 0xD800: None})[
-            :150
-        ],
-        "u'\"><b>",
-    )
+    printable = everything.translate(dict.fromkeys((0, 7, 27, 0x202E, 0x2066, 0x200B, 0xD800)))
+    session = Session("s" + printable[:150], "u'\"><b>")
+    answer = assistant(everything, call(everything, "1", query=everything))
+    status: dict[str, Any] = {"level": "ERROR", "status_message": everything}
     with Book(journal) as book:
-        top = book.add(
-            everything,
-            "agent",
-            session,
-            0,
-            100,
-            input={"messages": [user(everything)]},
-            output={"messages": [assistant(everything)]},
+        asked = {"messages": [user(everything)]}
+        top = book.add(everything, "agent", session, 0, 100, input=asked, output={"messages": [assistant(everything)]})
+        told = {**think(1), "step_index": everything}
+        said = [{"role": everything, "content": everything}]
+        decided = book.add(
+            everything, "generation", session, 1, 40, top, input=said, output=answer, metadata=told, model=everything
         )
-        decided = book.add(everything, "generation", session, 1, 40, top, input=[{"role": everything, "content": everything}],
-                           output=assistant(everything, call(everything, "1", query=everything)), metadata={**think(1), "step_index": everything},
-                           model=everything, level="WARNING", status_message=everything)  # fmt: skip
-        book.add(everything, "tool", session, 50, 90, top, input={everything: [everything, None]}, output=everything, level="ERROR",
-                 status_message=everything, metadata={**act(1, decided, "1", server=everything, tool=everything), everything: None, "think_id": "x\" onclick=\"alert(1)"})  # fmt: skip
+        told = {**act(1, decided, "1", everything, everything), everything: None, "think_id": 'x" onclick="alert(1)'}
+        book.add(
+            everything,
+            "tool",
+            session,
+            50,
+            90,
+            top,
+            input={everything: [None]},
+            output=everything,
+            metadata=told,
+            **status,
+        )
     page = opened(viewer)
     page.locator("tbody .go").click()
     page.locator(".steps > summary").click()
@@ -406,7 +410,7 @@ def test_pages_are_built_for_screen_readers(viewer: str, journal: Path, opened: 
                 "all => all.filter((one) => !one.closest('dialog')).map((one) => one.tagName)"
             )
         ]
-        assert all(after - before <= 1 for before, after in zip(levels, levels[1:], strict=False)), levels
+        assert all(after - before <= 1 for before, after in pairwise(levels)), levels
         assert page.locator("html").get_attribute("lang") == "en"
         unnamed = page.evaluate(
             "[...document.querySelectorAll('input, button, a, summary')].filter((one) => one.checkVisibility() &&"

@@ -70,7 +70,7 @@ def test_looking_changes_nothing(viewer: str, journal: Path) -> None:
 
 
 def test_every_answer_is_locked_down(viewer: str, journal: Path) -> None:
-    """No script but ours, no style but ours, no frame, no cache, no referrer; and no inline script or style anywhere."""
+    """No script but ours, no style but ours, no frame, no cache, no referrer; no inline script or style."""
     record(journal)
     for path in PAGES:
         answer = httpx.get(viewer + path)
@@ -187,7 +187,7 @@ def many(journal: Path, count: int) -> None:
 
 
 def test_ten_thousand_steps_in_one_trace_come_in_pages(viewer: str, journal: Path) -> None:
-    """The session's page brings none of them, its tree 200 at a time; each is reached by its link, and errors are named."""
+    """The session's page brings none of them, its tree 200 at a time; each is reached, and errors are named."""
     many(journal, 10_000)
     page = httpx.get(viewer + "/sessions/long").text
     (trace_id,) = turns(page)

@@ -8,6 +8,7 @@ import typer
 
 from .browse import sessions, show
 from .demo import demo
+from .doctor import doctor
 from .export import export
 from .prune import prune
 from .tail import tail
@@ -41,5 +42,5 @@ def options(
     """Take what comes before the command."""
 
 
-for command in (demo, sessions, show, tail, view, export, prune):
+for command in (demo, sessions, show, tail, view, export, prune, doctor):
     app.command()(command)

@@ -10,6 +10,7 @@ from ..conversation import Exchange, exchange_of
 from ..replay import Observed
 from .outline import Head, decoded, head, outline
 from .rows import Row, row
+from .words import counted
 
 TURNS_PAGE = 20
 ROWS_PAGE = 200
@@ -75,9 +76,9 @@ def turn_of(number: int, found: Head, tree: Tree | None) -> Turn:
     observations = found.trace.observations
     thinks = sum(one.is_think for one in observations)
     acts = sum(one.is_act for one in observations)
-    steps = [f"{found.observations:,} {'step' if found.observations == 1 else 'steps'}"]
-    if found.whole and (thinks or acts):
-        steps += [f"{thinks} think{'' if thinks == 1 else 's'}", f"{acts} act{'' if acts == 1 else 's'}"]
+    steps = [counted(found.observations, "step")]
+    if found.whole:
+        steps += [counted(count, word) for count, word in ((thinks, "think"), (acts, "act")) if count]
     servers = dict.fromkeys(str(one.metadata["mcp_server"]) for one in observations if one.metadata.get("mcp_server"))
     return Turn(
         number=number,

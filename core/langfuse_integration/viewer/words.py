@@ -84,6 +84,8 @@ def brief(found: Observed) -> str:
     if said:
         last = said[-1]
         return _cut(", ".join(f"{call.name}({arguments(call.arguments)})" for call in last.calls) or last.text)
+    if found.output is None and (asked := messages_in(found.input)):
+        return _cut(asked[-1].text)
     value = found.output if found.output is not None else found.input
     return "" if value is None else _cut(compact(value))
 

@@ -1,0 +1,62 @@
+"""What is wrong with this installation, and with what was recorded; each finding says the cure.
+
+    for finding in examine():
+        print(finding.said, finding.cure)
+
+To check something new, write a function that yields findings and list it in CHECKS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from . import configuration, file, grouping, process, recorded, server, versions
+from .installation import Finding, Installation
+
+__all__ = ["CHECKS", "Finding", "Installation", "examine"]
+
+Check = Callable[[Installation], Iterator[Finding]]
+
+CHECKS: tuple[Check, ...] = (
+    versions.python,
+    versions.packages,
+    versions.quarrels,
+    configuration.settings,
+    configuration.names,
+    configuration.switch,
+    configuration.keys,
+    configuration.store,
+    server.reachable,
+    server.clock,
+    file.readable,
+    file.private,
+    file.room,
+    file.waiting,
+    file.set_aside,
+    process.hosts,
+    process.adapters,
+    process.two_tracers,
+    recorded.contents,
+    recorded.two_tracers,
+    grouping.before_the_session,
+    grouping.inside_a_trace,
+    grouping.a_session_each_time,
+    grouping.almost_the_same,
+    grouping.several_users,
+)
+
+
+def examine(installation: Installation | None = None) -> list[Finding]:
+    """Return what all checks find, in their order."""
+    looked_at = installation or Installation()
+    found: list[Finding] = []
+    with looked_at:
+        for check in CHECKS:
+            try:
+                found += check(looked_at)
+            except Exception as error:  # noqa: BLE001  the others still have something to say
+                name = f"{check.__module__.rpartition('.')[2]}.{check.__name__}"
+                found.append(
+                    Finding("doctor", f"The check {name} failed: {type(error).__name__}: {error}", "Please report it.")
+                )
+    return found

@@ -1,0 +1,119 @@
+"""The journal's file: whether it can be used, who can read it, what waits in it and why."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..delivery.journal import PENDING, SET_ASIDE
+from ..errors import LangfuseIntegrationError
+from .installation import Finding, Installation
+
+WAITS_LONG_S = 600.0
+"""Younger rows are on their way."""
+FREE_BYTES = 64 * 1024 * 1024
+
+
+def readable(installation: Installation) -> Iterator[Finding]:
+    """Say where the journal is, how large, and whether it can be read and written."""
+    path = installation.settings.journal_path
+    if path is None:
+        yield Finding("journal", "The journal is switched off by LANGFUSE_INTEGRATION_JOURNAL")
+        return
+    try:
+        rows = installation.journal.query("SELECT count(*) FROM spans")
+    except LangfuseIntegrationError as error:
+        said, _, cure = str(error).rpartition(": ")
+        yield Finding("journal", f"{said}.", cure[:1].upper() + cure[1:])
+        return
+    place = path if path.exists() else _nearest(path)
+    if not os.access(place, os.W_OK):
+        yield Finding(
+            "journal",
+            f"{place} cannot be written by this user: observations are kept in memory only, and lost with the process.",
+            "Change its owner or mode, or set LANGFUSE_INTEGRATION_JOURNAL to another file.",
+        )
+        return
+    if not path.exists():
+        yield Finding("journal", f"{path} is not there yet: it is made with the first observation")
+        return
+    size = sum(part.stat().st_size for part in (path, path.with_name(path.name + "-wal")) if part.exists())
+    yield Finding("journal", f"{path}: {rows[0][0] if rows else 0:,} observations, {size / 1e6:,.1f} MB")
+
+
+def private(installation: Installation) -> Iterator[Finding]:
+    """Say whether others on this machine can read what was recorded."""
+    path = installation.settings.journal_path
+    if path is None or os.name != "posix" or not path.is_file():
+        return
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o077:
+        yield Finding("journal", f"{path} can be read or written by others (mode {mode:o}).", f"chmod 600 {path}")
+
+
+def room(installation: Installation) -> Iterator[Finding]:
+    """Say whether the disk is full, or the journal about to throw the oldest away."""
+    path, most = installation.settings.journal_path, installation.settings.journal_max_bytes
+    if path is None:
+        return
+    free = shutil.disk_usage(_nearest(path)).free
+    if free < FREE_BYTES:
+        yield Finding(
+            "journal", f"The disk of {path} has {free / 1e6:,.0f} MB left.", "Make room, or move the journal elsewhere."
+        )
+    waiting = installation.rows.query(f"SELECT coalesce(sum(length(body)), 0) FROM spans WHERE state = {PENDING}")
+    if installation.settings.mode == "langfuse" and waiting and waiting[0][0] > 0.8 * most:
+        yield Finding(
+            "journal",
+            f"What waits for Langfuse fills {waiting[0][0] / most:.0%} of the journal: soon the oldest gives way.",
+            "langfuse-integration push, or raise LANGFUSE_INTEGRATION_JOURNAL_MAX_BYTES.",
+        )
+
+
+def waiting(installation: Installation) -> Iterator[Finding]:
+    """Say what has waited for Langfuse for longer than it takes to send."""
+    if installation.settings.mode != "langfuse":
+        return
+    rows = installation.rows.query(f"SELECT count(*), min(ended_ns) FROM spans WHERE state = {PENDING}")
+    count, oldest_ns = rows[0] if rows else (0, None)
+    if not count:
+        return
+    age_s = time.time() - oldest_ns / 1e9
+    said = f"{count:,} observations wait for Langfuse, the oldest for {_lasting(age_s)}"
+    if age_s < WAITS_LONG_S:
+        yield Finding("journal", said)
+    else:
+        yield Finding("journal", f"{said}.", "langfuse-integration push delivers them, or says why it cannot.")
+
+
+def set_aside(installation: Installation) -> Iterator[Finding]:
+    """Say what Langfuse refused, and why."""
+    rows = installation.rows.query(
+        f"SELECT coalesce(reason, 'no reason given'), count(*) FROM spans WHERE state = {SET_ASIDE} "
+        "GROUP BY reason ORDER BY count(*) DESC LIMIT 5"
+    )
+    for reason, count in rows:
+        noun = "observation was" if count == 1 else "observations were"
+        yield Finding(
+            "journal",
+            f"{count:,} {noun} refused by Langfuse and set aside: {reason}.",
+            "Look at them with `langfuse-integration show`; `langfuse-integration prune` removes them.",
+        )
+
+
+def _nearest(path: Path) -> Path:
+    """Return the file, or the folder above it that is there."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return path
+
+
+def _lasting(seconds: float) -> str:
+    for unit, size in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} seconds"

@@ -1,0 +1,99 @@
+"""What the checks look at, and what they find."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from types import TracebackType
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..journal_file import JournalFile
+from ..settings import Settings
+from ..settings import settings as settings_in_force
+
+if TYPE_CHECKING:
+    from ..delivery.post import Answer
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that a check has to say.
+
+    Attributes:
+        about: what it is about, in one word or two.
+        said: what there is, in a sentence.
+        cure: what to do, or None where nothing is wrong.
+    """
+
+    about: str
+    said: str
+    cure: str | None = None
+
+    @property
+    def wrong(self) -> bool:
+        """Whether there is something to be done."""
+        return self.cure is not None
+
+
+class Asked(NamedTuple):
+    """What Langfuse answered when it was asked for the project of the keys, or why there is no answer."""
+
+    answer: Answer | None
+    problem: str
+    at_s: float
+
+
+class Installation:
+    """This installation: its settings, its journal, and what its Langfuse answers; each is looked at once."""
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The settings in force."""
+        return settings_in_force()
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The environment variables."""
+        return os.environ
+
+    @cached_property
+    def journal(self) -> JournalFile:
+        """The journal, open for reading; LangfuseIntegrationError if it cannot be read."""
+        return JournalFile(self.settings.journal_path)
+
+    @cached_property
+    def rows(self) -> JournalFile:
+        """The journal, or an empty one where it cannot be read: for the checks of what was recorded."""
+        from ..errors import LangfuseIntegrationError
+
+        try:
+            return self.journal
+        except LangfuseIntegrationError:
+            return JournalFile(None)
+
+    @cached_property
+    def asked(self) -> Asked | None:
+        """What Langfuse says of the keys, or None where there are none."""
+        from ..delivery.post import Post, Unreachable
+
+        if self.settings.mode != "langfuse":
+            return None
+        post = Post(self.settings)
+        try:
+            return Asked(post.send("GET", "/api/public/projects", b"", {}), "", time.time())
+        except Unreachable as error:
+            return Asked(None, str(error), time.time())
+        finally:
+            post.close()
+
+    def __enter__(self) -> Installation:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if "journal" in self.__dict__:
+            self.journal.close()

@@ -1,0 +1,69 @@
+"""What this process has: hosts, adapters, and tracers of others. The command has little; an application has more."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
+from typing import Any
+
+from ..store import HOST_MODULES
+from .installation import Finding, Installation
+
+ADAPTERS = {"langchain": "langchain_core", "llamaindex": "llama_index.core", "mcp": "mcp"}
+"""Each adapter's ending, and the module of its framework."""
+OTHERS = {
+    "openinference.instrumentation.langchain": ("LangChainInstrumentor", "langchain_core"),
+    "openinference.instrumentation.llama_index": ("LlamaIndexInstrumentor", "llama_index.core"),
+    "openinference.instrumentation.mcp": ("MCPInstrumentor", "mcp"),
+    "opentelemetry.instrumentation.langchain": ("LangchainInstrumentor", "langchain_core"),
+    "opentelemetry.instrumentation.llamaindex": ("LlamaIndexInstrumentor", "llama_index.core"),
+    "opentelemetry.instrumentation.mcp": ("McpInstrumentor", "mcp"),
+}
+"""Instrumentors of others, by their modules, and what they trace."""
+
+
+def hosts(installation: Installation) -> Iterator[Finding]:
+    """Say which environments give every visit a session of its own here."""
+    found = sorted(name for name in HOST_MODULES if _there(name))
+    if found:
+        yield Finding("hosts", f"Sessions are kept apart by {', '.join(found)}")
+
+
+def adapters(installation: Installation) -> Iterator[Finding]:
+    """Say which frameworks can be traced, and which are traced as a whole in this process."""
+    there = [name for name, framework in ADAPTERS.items() if _there(framework)]
+    if there:
+        yield Finding("adapters", f"Frameworks found: {', '.join(there)}")
+    traced = [name for name in there if _instrumented(name)]
+    if traced:
+        yield Finding("adapters", f"Instrumented in this process: {', '.join(traced)}")
+
+
+def two_tracers(installation: Installation) -> Iterator[Finding]:
+    """Say which tracer of somebody else is attached to a framework that ours traces in this process."""
+    for module, (name, framework) in OTHERS.items():
+        kind: Any = getattr(sys.modules.get(module), name, None)
+        ours = next((ending for ending, traced in ADAPTERS.items() if traced == framework), "")
+        if kind is None or f"langfuse_integration_{ours}" not in sys.modules:
+            continue
+        instance = getattr(kind, "_instance", None)
+        if getattr(instance, "_is_instrumented_by_opentelemetry", False):
+            yield Finding(
+                "tracers",
+                f"{module} is attached to {framework} in this process, next to langfuse_integration_{ours}: "
+                "every step is recorded twice.",
+                f"Remove {name}().instrument().",
+            )
+
+
+def _instrumented(ending: str) -> bool:
+    asked = getattr(sys.modules.get(f"langfuse_integration_{ending}"), "instrumented", None)
+    return bool(asked()) if callable(asked) else False
+
+
+def _there(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False

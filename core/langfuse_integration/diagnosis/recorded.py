@@ -1,0 +1,93 @@
+"""What lies in the journal: whose it is, and whether two tracers wrote the same."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from ..delivery.row import SCOPE
+from ..replay import Observed
+from .installation import Finding, Installation
+
+LOOKED_AT = 5_000
+"""The newest observations that are looked at one by one."""
+OTHER_TRACERS = ("openinference.instrumentation", "opentelemetry.instrumentation")
+FRAMEWORKS = ("langchain", "llama_index", "llamaindex", "mcp")
+LANGFUSE = "langfuse-sdk"
+CALLBACK_TYPES = frozenset({"generation", "tool", "retriever", "agent", "chain"})
+NEAR_NS = 50_000_000
+"""So close together two tracers note the start of the same step."""
+
+
+class Written(NamedTuple):
+    """An observation and the tracer that wrote it."""
+
+    scope: str
+    observed: Observed
+
+
+def contents(installation: Installation) -> Iterator[Finding]:
+    """Say how many sessions and traces there are."""
+    found = installation.settings
+    if found.mode == "langfuse" and not found.keep_delivered:
+        yield Finding(
+            "recorded", "What Langfuse has is not looked at here: LANGFUSE_INTEGRATION_KEEP_DELIVERED=1 keeps a copy"
+        )
+    rows = installation.rows.query("SELECT count(DISTINCT session_id), count(DISTINCT trace_id) FROM spans")
+    if rows and rows[0][1]:
+        yield Finding("recorded", f"{rows[0][0]:,} sessions, {rows[0][1]:,} traces")
+
+
+def two_tracers(installation: Installation) -> Iterator[Finding]:
+    """Say which traces hold the same steps from two tracers."""
+    rows = installation.rows.stream("SELECT body FROM spans ORDER BY id DESC LIMIT :most", {"most": LOOKED_AT})
+    traces: dict[str, list[Written]] = defaultdict(list)
+    for (body,) in rows:
+        for written in _written(body):
+            traces[written.observed.trace_id].append(written)
+    doubled: Counter[str] = Counter()
+    example: dict[str, str] = {}
+    for trace_id, held in traces.items():
+        for scope in _twice(held):
+            doubled[scope] += 1
+            example.setdefault(scope, trace_id)
+    for scope, count in doubled.most_common():
+        noun = "trace holds" if count == 1 else "traces hold"
+        other = "Langfuse's own CallbackHandler" if scope == LANGFUSE else scope
+        yield Finding(
+            "tracers",
+            f"{count:,} {noun} the same steps twice: from this package and from {other} (trace {example[scope]}).",
+            f"Remove {other}, or this package's handler and instrument().",
+        )
+
+
+def _twice(held: Iterable[Written]) -> list[str]:
+    """Return the tracers that wrote, in one trace, what ours wrote as well."""
+    ours = [written.observed for written in held if written.scope == SCOPE and written.observed.type in CALLBACK_TYPES]
+    if not ours:
+        return []
+    found: dict[str, None] = {}
+    for scope, observed in held:
+        foreign = scope.startswith(OTHER_TRACERS) and any(name in scope for name in FRAMEWORKS)
+        if foreign or (scope == LANGFUSE and any(_same(observed, one) for one in ours)):
+            found[scope] = None
+    return list(found)
+
+
+def _same(one: Observed, other: Observed) -> bool:
+    return (
+        one.type == other.type
+        and one.name == other.name
+        and abs(one.started_ns - other.started_ns) < NEAR_NS
+        and abs(one.ended_ns - other.ended_ns) < NEAR_NS
+    )
+
+
+def _written(body: bytes) -> Iterator[Written]:
+    for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
+        for scope in resource.scope_spans:
+            for span in scope.spans:
+                yield Written(scope.scope.name, Observed(span))

@@ -1,0 +1,74 @@
+"""Whether Langfuse is there, takes the keys, and has the same time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from email.utils import parsedate_to_datetime
+
+from .installation import Finding, Installation
+
+SKEW_S = 30.0
+"""What a clock may be off: Langfuse sorts by the times that are sent."""
+CLOUDS = ("https://cloud.langfuse.com", "https://us.cloud.langfuse.com")
+
+
+def reachable(installation: Installation) -> Iterator[Finding]:
+    """Ask Langfuse for the project of the keys."""
+    found, asked = installation.settings, installation.asked
+    if asked is None:
+        return
+    if asked.answer is None:
+        yield Finding(
+            "langfuse",
+            f"Langfuse at {found.base_url} cannot be reached: {asked.problem}.",
+            "Check the address (LANGFUSE_BASE_URL), the network and the proxy; what is recorded waits in the journal.",
+        )
+        return
+    status = asked.answer.status
+    if status in (401, 403):
+        other = next((cloud for cloud in CLOUDS if cloud != found.base_url), "") if found.base_url in CLOUDS else ""
+        elsewhere = f" They may be of {other}: then set LANGFUSE_BASE_URL to it." if other else ""
+        yield Finding(
+            "langfuse",
+            f"Langfuse at {found.base_url} does not take the keys (HTTP {status}).",
+            f"Copy both keys anew from the settings of the project in Langfuse.{elsewhere}",
+        )
+        return
+    project = _project(asked.answer.body) if status == 200 else None
+    if project is None:
+        yield Finding(
+            "langfuse",
+            f"What answers at {found.base_url} is no Langfuse, or is not well (HTTP {status}).",
+            "Check LANGFUSE_BASE_URL: it is the address of the web page, without a path.",
+        )
+        return
+    yield Finding("langfuse", f"Langfuse takes the keys: project {project}")
+
+
+def clock(installation: Installation) -> Iterator[Finding]:
+    """Compare this machine's clock with the one of Langfuse."""
+    asked = installation.asked
+    date = asked.answer.headers.get("date") if asked is not None and asked.answer is not None else None
+    if asked is None or date is None:
+        return
+    try:
+        theirs = parsedate_to_datetime(date).timestamp()
+    except (TypeError, ValueError):
+        return
+    off_s = asked.at_s - theirs
+    if abs(off_s) > SKEW_S:
+        way = "fast" if off_s > 0 else "slow"
+        yield Finding(
+            "clock",
+            f"This machine's clock is {abs(off_s):,.0f} s {way}, by Langfuse's: times are shown wrong, and traces of "
+            "several machines are out of order.",
+            "Set the clock: switch time synchronisation (NTP) on.",
+        )
+
+
+def _project(body: bytes) -> str | None:
+    try:
+        return str(json.loads(body)["data"][0]["name"])
+    except (ValueError, LookupError, TypeError):
+        return None
