@@ -9,17 +9,16 @@ import uuid
 
 from agent import main
 from langchain_core.language_models import BaseChatModel
-from model import ScriptedModel
 
 from langfuse_integration import langfuse_manager
 
 FLUSH_S = 10.0
 
 
-def chosen(name: str | None) -> BaseChatModel:
-    """Return a provider's model by `provider:name`, or the one that needs no key."""
+def chosen(name: str | None) -> BaseChatModel | None:
+    """Return a provider's model by `provider:name`, or None for those that need no key."""
     if name is None:
-        return ScriptedModel()
+        return None
     from langchain.chat_models import init_chat_model
 
     try:
@@ -28,7 +27,7 @@ def chosen(name: str | None) -> BaseChatModel:
         sys.exit(f"The model {name} cannot be had: {error}")
 
 
-parser = argparse.ArgumentParser(prog="demo_agent", description="Two users talk to one agent at the same time.")
+parser = argparse.ArgumentParser(prog="demo_agent", description="Two users talk to two agents at the same time.")
 parser.add_argument("--model", metavar="PROVIDER:NAME", help="a real model, as in LangChain's init_chat_model")
 parser.add_argument("--run", metavar="NAME", default=uuid.uuid4().hex[:6], help="ends the ids of the sessions")
 options = parser.parse_args()

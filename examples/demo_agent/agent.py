@@ -1,15 +1,17 @@
-"""An agent that answers from the library of an MCP server, and two users who talk to it at the same time.
+"""Two agents that answer from the library of one MCP server, and two users who talk to them at the same time.
 
-Three lines are about sessions: `wrap_session`, `callbacks=[SessionHandler()]` and, for each user, `set_session`.
-Nothing here traces a step by hand.
+ada's agent is built with LangChain, bob's with LlamaIndex. Four lines are about sessions: `wrap_session`,
+`callbacks=[SessionHandler()]`, `instrument()` for LlamaIndex and, for each user, `set_session`. Nothing here traces a
+step by hand.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from langchain_core.messages import AnyMessage, HumanMessage
 from langchain_core.tools import StructuredTool, ToolException
 from mcp import ClientSession, StdioServerParameters
 from mcp.client.stdio import stdio_client
+from model import ScriptedModel
 
 from langfuse_integration import langfuse_manager
 from langfuse_integration_langchain import SessionHandler
@@ -51,11 +54,7 @@ async def tools_of(session: ClientSession) -> list[StructuredTool]:
 
 def _tool(session: ClientSession, found: Any) -> StructuredTool:
     async def call(**arguments: Any) -> str:
-        result: Any = await session.call_tool(found.name, arguments)
-        text = "\n".join(part.text for part in result.content if part.type == "text")
-        if getattr(result, "is_error", getattr(result, "isError", False)):  # mcp 2, mcp 1
-            raise ToolException(text)
-        return text
+        return await call_tool(session, found.name, arguments)
 
     schema = getattr(found, "input_schema", None) or found.inputSchema  # mcp 2, mcp 1
     return StructuredTool(
@@ -63,20 +62,57 @@ def _tool(session: ClientSession, found: Any) -> StructuredTool:
     )
 
 
-async def conversation(agent: Any, user: str, session_id: str) -> None:
-    """Let one user ask one question after the other, in a session."""
-    langfuse_manager.set_session(session_id, user_id=user)
+async def call_tool(session: ClientSession, name: str, arguments: dict[str, Any]) -> str:
+    """Return what a tool of the server answers, as text."""
+    result: Any = await session.call_tool(name, arguments)
+    text = "\n".join(part.text for part in result.content if part.type == "text")
+    if getattr(result, "is_error", getattr(result, "isError", False)):  # mcp 2, mcp 1
+        raise ToolException(text)
+    return text
+
+
+Answer = Callable[[str], Awaitable[str]]
+
+
+async def with_langchain(model: BaseChatModel, session: ClientSession) -> Answer:
+    """Return what answers one question after the other, and remembers them: an agent of LangChain."""
+    agent: Any = create_agent(model, await tools_of(session), system_prompt=PROMPT, name="librarian")
     messages: list[AnyMessage] = []
-    for question in QUESTIONS[user]:
-        print(f"{user}: {question}", flush=True)
+
+    async def answer(question: str) -> str:
         messages.append(HumanMessage(question))
         state = await agent.ainvoke({"messages": messages}, {"callbacks": [SessionHandler()]})
-        messages = state["messages"]
-        print(f"agent, to {user}: {messages[-1].text}", flush=True)
+        messages[:] = state["messages"]
+        return str(messages[-1].text)
+
+    return answer
 
 
-async def main(model: BaseChatModel, run: str) -> None:
-    """Serve all users at once: one agent, one connection to the MCP server, a session `demo-USER-RUN` for each."""
+async def with_llamaindex(session: ClientSession) -> Answer:
+    """Return the same as an agent of LlamaIndex."""
+    import llama
+
+    from langfuse_integration_llamaindex import instrument
+
+    instrument()
+    return llama.agent((await session.list_tools()).tools, partial(call_tool, session), PROMPT)
+
+
+async def conversation(answer: Answer, user: str, session_id: str) -> None:
+    """Let one user ask one question after the other, in a session."""
+    langfuse_manager.set_session(session_id, user_id=user)
+    for question in QUESTIONS[user]:
+        print(f"{user}: {question}", flush=True)
+        print(f"agent, to {user}: {await answer(question)}", flush=True)
+
+
+async def main(model: BaseChatModel | None, run: str) -> None:
+    """Serve both users at once, over one connection to the MCP server, in a session `demo-USER-RUN` each.
+
+    Args:
+        model: a provider's model for both, with LangChain; None takes the scripted ones, which need no key.
+    """
     async with llama_mcp() as session:
-        agent = create_agent(model, await tools_of(session), system_prompt=PROMPT, name="librarian")
-        await asyncio.gather(*(conversation(agent, user, f"demo-{user}-{run}") for user in QUESTIONS))
+        ada = await with_langchain(model or ScriptedModel(), session)
+        bob = await (with_langchain(model, session) if model else with_llamaindex(session))
+        await asyncio.gather(conversation(ada, "ada", f"demo-ada-{run}"), conversation(bob, "bob", f"demo-bob-{run}"))

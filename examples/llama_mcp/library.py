@@ -87,6 +87,11 @@ class Library:
         asked = title.strip().casefold()
         return next((text for name, text in self._documents.items() if name.casefold() == asked), None)
 
+    @staticmethod
+    def words(text: str) -> frozenset[str]:
+        """Return the words of *text* that say something, in their base form."""
+        return frozenset(_words(text))
+
     def _score(self, wanted: frozenset[str], passage: _Passage) -> float:
         words = passage.words
         found = wanted & words.keys()

@@ -73,6 +73,15 @@ def serve_http(server: Any, port: int) -> None:
         uvicorn.Server(config).run(sockets=[listening])
 
 
+def library(folder: Path) -> Searchable:
+    """Return the library of a folder: behind a LlamaIndex index where LlamaIndex is installed."""
+    if find_spec("llama_index") is None:
+        return Library(folder)
+    from index import IndexedLibrary
+
+    return IndexedLibrary(folder)
+
+
 def main() -> None:
     """Run the server as the command line says."""
     parser = argparse.ArgumentParser(prog="server.py", description="An MCP server that searches a small library.")
@@ -80,7 +89,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8000, help="the port for --http; 0 takes a free one")
     parser.add_argument("--documents", type=Path, default=DOCUMENTS, help="a folder of Markdown files")
     options = parser.parse_args()
-    server = serve(Library(options.documents))
+    server = serve(library(options.documents))
     if options.http:
         serve_http(server, options.port)
     else:

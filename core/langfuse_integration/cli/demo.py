@@ -24,7 +24,7 @@ from .screen import Screen, note, reported, stop
 if TYPE_CHECKING:
     from ..archive import Archive
 
-NEEDED = ("langchain", "langgraph", "mcp")
+NEEDED = ("langchain", "langgraph", "llama_index", "mcp")
 PLACES = (Path(__file__).parents[1] / "examples", Path(__file__).parents[3] / "examples")
 """Where the application lies: in an installed package, in a checkout."""
 
@@ -84,8 +84,9 @@ def _journal() -> Generator[Path, None, None]:
 def _opening(application: Path) -> Iterator[str]:
     code = application / "agent.py"
     here = Path.cwd()
-    yield "Two users talk to one agent at the same time. It thinks, and calls the tools of"
-    yield "llama-mcp, an MCP server of its own over stdio. No step is traced by hand:"
+    yield "Two users talk at the same time, ada to an agent of LangChain, bob to one of"
+    yield "LlamaIndex. Both call the tools of llama-mcp, an MCP server of its own over"
+    yield "stdio. No step is traced by hand:"
     yield f"  {code.relative_to(here) if code.is_relative_to(here) else code}"
     yield ""
 
