@@ -49,11 +49,12 @@ async def test_structured_content_reads_as_json(connect: Connect, sessions: Reco
 
 async def test_other_requests_are_rows_of_their_own_kind(connect: Connect, sessions: RecordedSessions) -> None:
     """A resource, a prompt and a completion are rows with what was asked for and what came back."""
+    reference = types.PromptReference(type="ref/prompt", name="greet")
     async with connect() as session:
         with langfuse_manager.session("session-a"):
             await session.read_resource(_uri("memo://today"))
             await session.get_prompt("greet", {"name": "Luna"})
-            await session.complete(types.PromptReference(type="ref/prompt", name="greet"), {"name": "name", "value": "L"})
+            await session.complete(reference, {"name": "name", "value": "L"})
     read, prompt, completion = (trace.observations[0] for trace in sessions.one().traces)
     assert (read.label, read.input, read.output) == (
         "retriever tools.read_resource",
@@ -71,9 +72,9 @@ async def test_other_requests_are_rows_of_their_own_kind(connect: Connect, sessi
     assert [trace.tree() for trace in sessions.one().traces] == [[found.label] for found in (read, prompt, completion)]
 
 
-async def test_plumbing_is_no_row(connect: Connect, sessions: RecordedSessions) -> None:
+async def test_plumbing_is_no_row(everywhere: Connect, sessions: RecordedSessions) -> None:
     """The handshake, a listing of its own and the listing behind a first call leave no row; nor does the server."""
-    async with connect() as session:
+    async with everywhere() as session:
         with langfuse_manager.session("session-a"):
             await session.list_tools()
             await session.list_resources()

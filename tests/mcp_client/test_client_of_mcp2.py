@@ -43,7 +43,7 @@ async def test_a_call_in_rounds_is_one_row(how: str, mode: str, sessions: Record
 
 
 async def test_a_cached_resource_is_a_row_that_says_so(sessions: RecordedSessions) -> None:
-    """What the cache answers the agent has read even so; a listing from the cache is nothing. No hit becomes a request."""
+    """What the cache answers the agent has read even so; a listing from the cache is nothing."""
     hint = CacheHint(ttl_ms=60_000)
     server: Any = MCPServer("library", cache_hints={"resources/read": hint, "tools/list": hint})
     reads: list[str] = []

@@ -19,9 +19,9 @@ from .conftest import Connect
 pytestmark = [pytest.mark.mcp, pytest.mark.asyncio]
 
 
-async def test_a_result_that_is_an_error_is_a_tool_error(connect: Connect, sessions: RecordedSessions) -> None:
+async def test_a_result_that_is_an_error_is_a_tool_error(everywhere: Connect, sessions: RecordedSessions) -> None:
     """A result with isError makes an ERROR row with `tool_error` and the tool's text; the caller gets the result."""
-    async with connect() as session:
+    async with everywhere() as session:
         await session.call_tool("fail", {"message": "no luck"})
         await session.call_tool("nothing", {})
     failed, unknown = (trace.observations[0] for trace in sessions.traces)
@@ -63,10 +63,10 @@ async def test_a_rejected_call_has_its_code(connect: Connect, sessions: Recorded
     assert row.status_message == ("-32042: rejected" if VERSION == 2 else as_result)
 
 
-async def test_a_time_out_says_so(connect: Connect, sessions: RecordedSessions) -> None:
+async def test_a_time_out_says_so(everywhere: Connect, sessions: RecordedSessions) -> None:
     """A call that takes longer than the SDK waits is ERROR, `timeout`."""
     limit: Any = 0.02 if VERSION == 2 else timedelta(seconds=0.02)
-    async with connect() as session:
+    async with everywhere() as session:
         with pytest.raises(Exception, match=r"[Tt]imed out"):
             await session.call_tool("slow", {"seconds": 60}, limit)
     [row] = sessions.trace().observations

@@ -16,7 +16,7 @@ from langfuse_integration.testing import RecordedSessions
 from langfuse_integration_mcp import instrument, wrap_session
 from peers.mcp_servers import memory_session, stdio_session, text_of
 
-from .conftest import MODERN, WIRES, VERSION, Connect, connecting, traced
+from .conftest import MODERN, VERSION, WIRES, Connect, connecting, traced
 
 pytestmark = [pytest.mark.mcp, pytest.mark.asyncio]
 

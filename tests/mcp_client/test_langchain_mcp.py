@@ -81,7 +81,8 @@ async def test_two_servers_with_the_same_tool_are_told_apart(no_open_runs: Recor
     async with MCPAdapter(group) as adapter:
         await ask(await adapter.list_tools(), ("here_echo", {"text": "one"}), ("there_echo", {"text": "two"}))
     rows = [found for found in no_open_runs.one().observations if found.type == "tool"]
-    assert sorted((found.name, found.input["text"]) for found in rows) == [("first.echo", "one"), ("second.echo", "two")]
+    told = sorted((found.name, found.input["text"]) for found in rows)
+    assert told == [("first.echo", "one"), ("second.echo", "two")]
 
 
 async def test_a_question_to_the_user_and_its_resume_are_in_one_trace(no_open_runs: RecordedSessions) -> None:

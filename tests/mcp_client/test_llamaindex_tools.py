@@ -1,4 +1,4 @@
-"""llama-index-tools-mcp (mcp 2.x): `BasicMCPClient` opens a session for every call, and never calls its parent's init."""
+"""llama-index-tools-mcp (mcp 2.x): `BasicMCPClient` opens a session per call, and never calls its parent's init."""
 
 from __future__ import annotations
 

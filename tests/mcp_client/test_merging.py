@@ -47,7 +47,8 @@ async def test_a_prefix_before_the_tools_name_is_no_matter(name: str, sessions: 
 
 
 @pytest.mark.parametrize(
-    ("name", "arguments"), [("web_echo", {"query": "other"}), ("other", {"text": "hello"}), ("xecho", {"text": "hello"})]
+    ("name", "arguments"),
+    [("web_echo", {"query": "other"}), ("other", {"text": "hello"}), ("xecho", {"text": "hello"})],
 )
 async def test_another_tool_keeps_its_row(name: str, arguments: Any, sessions: RecordedSessions) -> None:
     """A tool of the application that calls an MCP tool for its own purposes has a row, and so has the call."""
@@ -114,9 +115,8 @@ async def test_what_the_handler_records_stands_below_the_run(sessions: RecordedS
         with langfuse_manager.trace_span("in the handler"):
             return "done"
 
-    from peers.mcp_tools import make_server
-
     from langfuse_integration_mcp import trace_server
+    from peers.mcp_tools import make_server
 
     server = trace_server(make_server())
     server.add_tool(work)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from opentelemetry import metrics
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.metrics import Histogram, MeterProvider
+from opentelemetry.sdk.metrics.export import AggregationTemporality, InMemoryMetricReader
 
 from langfuse_integration_mcp import wrap_session
 from peers.mcp_servers import VERSION, memory_session, stdio_session
@@ -16,22 +15,27 @@ from peers.mcp_servers import VERSION, memory_session, stdio_session
 pytestmark = [pytest.mark.mcp, pytest.mark.asyncio]
 
 
+@pytest.fixture(scope="module")
+def provided() -> InMemoryMetricReader:
+    """A meter provider as an application sets it, which it can do once."""
+    reader = InMemoryMetricReader({Histogram: AggregationTemporality.DELTA})
+    metrics.set_meter_provider(MeterProvider([reader], shutdown_on_exit=False))
+    return reader
+
+
 @pytest.fixture
-def reader(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemoryMetricReader]:
-    """A meter provider as an application sets it, for one test."""
-    found = InMemoryMetricReader()
-    provider = MeterProvider([found], shutdown_on_exit=False)
-    monkeypatch.setattr(metrics, "get_meter_provider", lambda: provider)
-    yield found
-    provider.shutdown()
+def reader(provided: InMemoryMetricReader) -> InMemoryMetricReader:
+    """The same, with nothing measured yet."""
+    provided.get_metrics_data()
+    return provided
 
 
 def points(reader: InMemoryMetricReader) -> list[Any]:
-    """Return the data points of the duration metric."""
+    """Return the data points of the duration metric, since the last look."""
     data = reader.get_metrics_data()
     return [
         (found.unit, point)
-        for resource in data.resource_metrics
+        for resource in (data.resource_metrics if data else ())
         for scope in resource.scope_metrics
         for found in scope.metrics
         if found.name == "mcp.client.operation.duration"
@@ -72,13 +76,3 @@ async def test_plumbing_is_timed_as_well(reader: InMemoryMetricReader, sessions:
         await session.list_tools()
     assert [point.attributes["mcp.method.name"] for _, point in points(reader)] == ["tools/list"]
     assert sessions.observations == []
-
-
-async def test_without_a_provider_nothing_is_measured(sessions: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody listens, so no meter is asked for."""
-    asked: list[str] = []
-    monkeypatch.setattr(metrics, "get_meter", lambda *_: asked.append("meter"))
-    async with memory_session() as session:
-        wrap_session(session)
-        await session.call_tool("echo", {"text": "hello"})
-    assert asked == []

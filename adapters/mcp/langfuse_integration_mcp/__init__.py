@@ -1,8 +1,8 @@
 """Calls to MCP servers, recorded under the right user session.
 
-    session = wrap_session(session, server_name="llama-mcp")    # one session or client
-    instrument()                                                # or all of them, also those that libraries open
-    trace_server(server)                                        # in a server: continue the trace of its callers
+session = wrap_session(session, server_name="llama-mcp")    # one session or client
+instrument()                                                # or all of them, also those that libraries open
+trace_server(server)                                        # in a server: continue the trace of its callers
 """
 
 from __future__ import annotations

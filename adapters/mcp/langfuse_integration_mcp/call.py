@@ -18,7 +18,7 @@ from . import metric, propagation, readable
 from .methods import CALL_TOOL, READ_RESOURCE, SUBJECTS, Method, Shown
 
 if TYPE_CHECKING:
-    from langfuse_integration.session import Session
+    from opentelemetry.context.context import Context
 
     from .connection import Connection
 
@@ -45,6 +45,7 @@ class Call:
         open: False once it is answered.
         typed: it was made by a typed method, so that the request was built for it alone.
         sent: a request has gone out; without one, a cache has answered.
+        spare: the row that it makes only when it fails.
     """
 
     __slots__ = (
@@ -79,53 +80,50 @@ class Call:
         self.subject = subject
         self.typed = typed
         self.merged = self.sent = False
-        self.row = self.spare = None
+        self.spare = None
         self.open = True
-        above = self.parent = ambient.current()
-        if method is CALL_TOOL and _is_run_of(above, connection.server, str(subject), payload, again):
-            self._join(above)  # type: ignore[arg-type]  # checked there
-        else:
-            self._begin(above, payload)
-        self._context = None
+        self.parent = ambient.current()
+        run = _run_of(self.parent, connection.server, subject, payload, again) if method is CALL_TOOL else None
+        self.row = self._begun(payload) if run is None else self._joined(run)
+        self._context: Token[Context] | None = None
         if self.row is not None:
-            open_rows[self.row.span] = self
-            if len(open_rows) > OPEN_LIMIT:
-                open_rows.pop(next(iter(open_rows)), None)
+            if len(open_rows) < OPEN_LIMIT:
+                open_rows[self.row.span] = self
             self._context = propagation.attach(self.row)
         self._token: Token[Call | None] = current.set(self)
 
-    def _join(self, row: Observation) -> None:
-        self.row = row
+    def _joined(self, run: Observation) -> Observation:
         self.merged = True
-        self.session = row.session
-        row.name = f"{self.connection.server}.{self.subject}"
-        row.metadata = {**(row.metadata or {}), **self.facts()}
+        self.session = run.session
+        run.name = self._name()
+        run.metadata = {**(run.metadata or {}), **self.facts()}
+        return run
 
-    def _begin(self, above: Parent | None, payload: Any) -> None:
+    def _begun(self, payload: Any) -> Observation | None:
+        above = self.parent
         self.session, origin = tracing.store.resolve(above)
         shown = self.method.shown
         if shown is Shown.NEVER:
-            return
-        row = Observation(
-            self._name(), self.method.type, tracing.recorder, above, self.session, origin, payload, self.facts()
-        )
-        if shown is Shown.ALWAYS or (shown is Shown.BELOW and above is not None):
-            self.row = row
-            if row.app_root:
-                tracing.recorder.opened(row)
-        else:
+            return None
+        name, session = self._name(), self.session
+        row = Observation(name, self.method.type, tracing.recorder, above, session, origin, payload, self.facts())
+        if shown is Shown.FAILED or (shown is Shown.BELOW and above is None):
             self.spare = row
+            return None
+        if row.app_root:
+            tracing.recorder.opened(row)
+        return row
 
     def _name(self) -> str:
         return f"{self.connection.server}.{self.subject if self.method is CALL_TOOL else self.method.label}"
 
     def facts(self) -> dict[str, Any]:
         """Return what the row says of the call in its metadata."""
-        facts = {**self.connection.facts, "mcp_method": self.method.wire}
-        subject = SUBJECTS.get(self.method.wire)
-        if subject is not None:
-            facts[subject] = self.subject
-        return facts
+        wire = self.method.wire
+        subject = SUBJECTS.get(wire)
+        if subject is None:
+            return {**self.connection.facts, "mcp_method": wire}
+        return {**self.connection.facts, "mcp_method": wire, subject: self.subject}
 
     @property
     def place(self) -> Parent | None:
@@ -138,9 +136,8 @@ class Call:
 
     def serve(self, connection: Connection) -> None:
         """Let another connection do the work of a hollow one: it knows the server."""
-        if connection is not self.connection:
-            self.connection = connection
-            self._known = False
+        self.connection = connection
+        self._known = False
 
     # -- the end
 
@@ -202,8 +199,8 @@ class Call:
         metric.record(self, time.perf_counter() - self._started, error_type)
 
 
-def _is_run_of(above: Parent | None, server: str, tool: str, arguments: Any, again: bool) -> bool:
-    """Return whether *above* is a framework's open run of this very tool, that no call has joined yet.
+def _run_of(above: Parent | None, server: str, tool: str | None, arguments: Any, again: bool) -> Observation | None:
+    """Return *above* if it is a framework's open run of this very tool that no call has joined yet, else None.
 
     Frameworks put a server's name of their own choice before the tool's; then the arguments have to agree as well,
     where the run has kept them.
@@ -211,16 +208,16 @@ def _is_run_of(above: Parent | None, server: str, tool: str, arguments: Any, aga
     Args:
         again: a further round of a call that the run has been joined by: it asks for input, and this brings it.
     """
-    if type(above) is not Observation or above.type != "tool" or above.ended_ns:
-        return False
-    joined = above.metadata.get("mcp_tool") if above.metadata else None
-    if joined is not None:
-        return again and joined == tool and above.metadata is not None and "mcp_server" in above.metadata
+    if type(above) is not Observation or above.type != "tool" or above.ended_ns or not tool:
+        return None
+    known = above.metadata or {}
+    if "mcp_tool" in known:
+        return above if again and known["mcp_tool"] == tool else None
     name = above.name
     if name == tool or name == f"{server}_{tool}":
-        return True
+        return above
     prefixed = name.endswith(tool) and len(name) > len(tool) + 1 and name[-len(tool) - 1] in SEPARATORS
-    return prefixed and (not isinstance(above.input, dict) or above.input == arguments)
+    return above if prefixed and (not isinstance(above.input, dict) or above.input == arguments) else None
 
 
 def _innermost(error: BaseException) -> BaseException:
@@ -243,8 +240,8 @@ def _told(error: BaseException) -> tuple[str | None, str]:
 
 
 def _shown(error: BaseException) -> dict[str, Any]:
-    told = getattr(error, "error", None)
-    if getattr(told, "code", None) is None:
+    told: Any = getattr(error, "error", None)
+    if told is None or getattr(told, "code", None) is None:
         return {"error": describe(error)}
     shown = {"code": told.code, "message": told.message, "data": told.data}
     return {"error": {key: value for key, value in shown.items() if value is not None}}

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 from langfuse_integration import tracing
 from langfuse_integration.observation import Observation
@@ -36,10 +36,10 @@ def wrap(target: Any, connection: Connection) -> None:
     """Place the callbacks that *target* has; those that it does not have stay as they are."""
     for slot in private.CALLBACKS:
         for name in (slot.session, slot.client):
-            held = vars(target).get(name)
-            if held is None or not callable(held) or private.is_default(held) or hasattr(held, ORIGINAL):
+            held: Any = vars(target).get(name)
+            if not callable(held) or private.is_default(held) or hasattr(held, ORIGINAL):
                 continue
-            setattr(target, name, _placed(held, connection, slot.label))
+            setattr(target, name, _placed(cast("Callback", held), connection, slot.label))
 
 
 def unwrap(target: Any) -> None:
@@ -94,9 +94,8 @@ class _Block:
             ready()
             facts = {**connection.facts, "mcp_method": label}
             asked = positional[1] if len(positional) > 1 else None
-            row = Observation(
-                f"{connection.server}.{label}", "span", tracing.recorder, parent, cause.session, cause.session, asked, facts
-            )
+            name, session = f"{connection.server}.{label}", cause.session
+            row = Observation(name, "span", tracing.recorder, parent, session, session, asked, facts)
             if row.app_root:
                 tracing.recorder.opened(row)
             self._row = parent = row

@@ -87,7 +87,7 @@ def _hook(kind: type[Any]) -> None:
             _made(self)
 
     _hooked.setdefault(kind, {})["__init__"] = original
-    kind.__init__ = __init__  # type: ignore[misc]
+    kind.__init__ = __init__
 
 
 def _made(session: Any) -> None:
@@ -103,7 +103,7 @@ def _hook_later(kind: type[Any]) -> None:
         return
     before = vars(kind).get("__init_subclass__")
 
-    def __init_subclass__(cls: type[Any], **options: Any) -> None:
+    def __init_subclass__(cls: type[Any], /, **options: Any) -> None:
         if before is not None:
             before.__func__(cls, **options)
         else:

@@ -1,11 +1,10 @@
 """The metric `mcp.client.operation.duration`, of OpenTelemetry's conventions for MCP (Development, 2026).
 
-Recorded through the metrics API: nothing happens unless the application has set a meter provider.
+Recorded through the metrics API: nothing happens until the application has set a meter provider.
 """
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,21 +15,15 @@ BUCKETS_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300)
 """The bounds that the conventions advise."""
 TRANSPORTS = {"stdio": "pipe", "http": "tcp", "sse": "tcp", "websocket": "tcp"}
 
-_lock = threading.Lock()
-_histogram: tuple[Any, Any] | None = None
+_histogram: Any = None
 
 
 def record(call: Call, duration_s: float, error_type: str | None) -> None:
     """Note how long a call took."""
-    from opentelemetry import metrics
-
-    provider = metrics.get_meter_provider()
-    if type(provider).__name__ in ("_ProxyMeterProvider", "NoOpMeterProvider"):
-        return  # nobody listens
     attributes: dict[str, Any] = {"mcp.method.name": call.method.wire}
     if call.method.wire == "tools/call":
-        attributes["gen_ai.tool.name"] = call.subject
         attributes["gen_ai.operation.name"] = "execute_tool"
+        attributes["gen_ai.tool.name"] = call.subject
     if error_type is not None:
         attributes["error.type"] = error_type
     version, transport = call.connection.version, call.connection.transport
@@ -38,19 +31,18 @@ def record(call: Call, duration_s: float, error_type: str | None) -> None:
         attributes["mcp.protocol.version"] = version
     if transport in TRANSPORTS:
         attributes["network.transport"] = TRANSPORTS[transport]
-    _duration(provider).record(duration_s, attributes)
+    (_histogram or _made()).record(duration_s, attributes)
 
 
-def _duration(provider: Any) -> Any:
+def _made() -> Any:
+    """Make the instrument, once; the API's own stand-in until there is a provider, which then takes its place."""
     global _histogram
-    with _lock:
-        if _histogram is None or _histogram[0] is not provider:
-            made = provider.get_meter("langfuse-integration").create_histogram(
-                NAME,
-                unit="s",
-                description="Duration of an MCP request as the client sees it",
-                explicit_bucket_boundaries_advisory=BUCKETS_S,
-            )
-            _histogram = provider, made
-        return _histogram[1]
+    from opentelemetry import metrics
 
+    _histogram = metrics.get_meter("langfuse-integration").create_histogram(
+        NAME,
+        unit="s",
+        description="Duration of an MCP request as the client sees it",
+        explicit_bucket_boundaries_advisory=BUCKETS_S,
+    )
+    return _histogram

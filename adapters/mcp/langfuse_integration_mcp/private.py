@@ -2,12 +2,13 @@
 
 Seen in mcp 1.24 to 1.30, mcp 2.0 to 2.3 and fastmcp 4.0 to 4.1. What is missing costs this:
 
-    ClientSession._sampling_callback, ... and _default_...   callbacks run as the SDK runs them, in the opener's context
-    ClientSession._dispatcher, _write_stream                  no `mcp_transport` in the metadata
-    mcp.shared.jsonrpc_dispatcher.otel_span, ...              the SDK's own client span stays, between our row and the server
-    mcp.server._otel.otel_span                                a server in this process makes a row of its own
-    fastmcp.client.telemetry.get_tracer                       fastmcp's own client span stays, above our row
-    FastMCP._mcp_server, MCPServer._lowlevel_server           pass the low-level server to `trace_server`
+    ClientSession._sampling_callback, ...               callbacks run as the SDK runs them, in the opener's context
+    ClientSession._dispatcher, _write_stream            no `mcp_transport` in the metadata
+    mcp.shared.jsonrpc_dispatcher.otel_span, ...        the SDK's client span stays, between our row and the server
+    mcp.server._otel.otel_span, extract_trace_context   a server in this process makes a row of its own
+    fastmcp.client.telemetry.get_tracer                 fastmcp's own client span stays, above our row
+    fastmcp.telemetry._SUPPRESS_KEY                     a fastmcp server in this process makes a row of its own
+    FastMCP._mcp_server, MCPServer._lowlevel_server     pass the low-level server to `trace_server`
 """
 
 from __future__ import annotations
@@ -15,8 +16,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
-
-from opentelemetry import trace as trace_api
 
 from langfuse_integration.shield import shielded
 
@@ -93,12 +92,13 @@ def transport_of(target: Any) -> str | None:
         dispatcher = getattr(session, "_dispatcher", session)
         stream = getattr(dispatcher, "_write_stream", None)
         state = getattr(getattr(stream, "_inner", stream), "_state", None)
-        for receiver in getattr(state, "waiting_receivers", {}).values():
+        waiting: Mapping[Any, Any] = getattr(state, "waiting_receivers", {})
+        for receiver in waiting.values():
             name = str(getattr(getattr(receiver, "task_info", None), "name", ""))
             for part, transport in _CONSUMERS:
                 if part in name:
                     return transport
-            return "memory" if "mcp." in name and getattr(state, "max_buffer_size", 0) else None
+            return "memory" if "mcp." in name and state is not None and state.max_buffer_size else None
     return None
 
 
@@ -121,13 +121,15 @@ class Spans(NamedTuple):
     """What to do in place of the SDKs' own spans.
 
     Attributes:
-        client: gives the span that stands for a client request here, or None: the SDK makes its own.
-        inject: adds to the `_meta` of a request.
-        server: gives a context manager for the handling of a request by its OpenTelemetry context, or None.
+        client: gives a context manager in place of the span of a client request, or None: the SDK makes its own.
+        inject: writes our ids into the `_meta` of a request; False: the SDK writes what is current.
+        caller: gives what stands for the OpenTelemetry context in the `_meta` of a request, if its caller is here.
+        server: gives a context manager for the handling of such a request, or None: the SDK makes its own span.
     """
 
-    client: Callable[[], trace_api.Span | None]
-    inject: Callable[[dict[str, Any]], None]
+    client: Callable[[], Any]
+    inject: Callable[[dict[str, Any]], bool]
+    caller: Callable[[Any], Any]
     server: Callable[[Any], Any]
 
 
@@ -167,12 +169,11 @@ def _replace_sdk(module: Any, spans: Spans) -> None:
         return
 
     def otel_span(name: str, **options: Any) -> Any:
-        row = spans.client()
-        return own_span(name, **options) if row is None else _Given(row)
+        return spans.client() or own_span(name, **options)
 
     def inject_trace_context(meta: dict[str, Any]) -> None:
-        own_inject(meta)
-        spans.inject(meta)
+        if not spans.inject(meta):
+            own_inject(meta)
 
     _replace(module, "otel_span", otel_span)
     _replace(module, "inject_trace_context", inject_trace_context)
@@ -180,14 +181,18 @@ def _replace_sdk(module: Any, spans: Spans) -> None:
 
 def _replace_server(module: Any, spans: Spans) -> None:
     own_span = getattr(module, "otel_span", None)
-    if own_span is None:
+    own_extract = getattr(module, "extract_trace_context", None)
+    if own_span is None or own_extract is None:
         return
 
+    def extract_trace_context(meta: Any) -> Any:
+        return spans.caller(meta) or own_extract(meta)
+
     def otel_span(name: str, *, context: Any = None, **options: Any) -> Any:
-        served = spans.server(context)
-        return own_span(name, context=context, **options) if served is None else served
+        return spans.server(context) or own_span(name, context=context, **options)
 
     _replace(module, "otel_span", otel_span)
+    _replace(module, "extract_trace_context", extract_trace_context)
 
 
 def _replace_fastmcp() -> None:
@@ -223,27 +228,19 @@ def watch_fastmcp_sessions(found: Callable[[Any, Any], None]) -> None:
     _replace(kind, "session", property(session))
 
 
-class _Given:
-    """A context manager that gives a span which somebody else ends."""
-
-    __slots__ = ("_span",)
-
-    def __init__(self, span: trace_api.Span) -> None:
-        self._span = span
-
-    def __enter__(self) -> trace_api.Span:
-        return self._span
-
-    def __exit__(self, *outcome: object) -> None:
-        return None
-
-
 def fastmcp_key() -> Any:
     """Return the OpenTelemetry context key that keeps fastmcp from making spans of its own, or None.
 
     `fastmcp.telemetry.suppress_fastmcp_telemetry` sets it, for the time of a block.
     """
     return getattr(sys.modules.get("fastmcp.telemetry"), "_SUPPRESS_KEY", None)
+
+
+def meta_model() -> Any:
+    """Return the class of a request's `_meta` in mcp 1.x, or None in 2.x, where it is a dict."""
+    from mcp.types import RequestParams
+
+    return getattr(RequestParams, "Meta", None)
 
 
 def plain_meta(meta: Any) -> Mapping[str, Any] | None:

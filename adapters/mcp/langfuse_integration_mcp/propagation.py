@@ -31,6 +31,7 @@ IDENTITY_OF_OTHERS = ("langfuse_session_id", "langfuse_user_id")
 """The same, as the Langfuse SDK writes them into baggage."""
 IN_LANGFUSE = "langfuse-integration"
 """The vendor key in `tracestate`: the parent is a row of Langfuse, so nothing below it is the trace's root."""
+IS_IN_LANGFUSE = f"{IN_LANGFUSE}=1"
 CLAIMED = "langfuse_trace_id"
 """The baggage entry by which the Langfuse SDK says the same within a process."""
 KEYS = ("traceparent", "tracestate", "baggage")
@@ -57,15 +58,16 @@ def outgoing(row: Observation, connection: Connection) -> dict[str, str]:
     """Return the entries for the `_meta` of a request to that server; *row* has to be attached."""
     carrier = {
         "traceparent": f"00-{row.trace:032x}-{row.span:016x}-01",
-        "tracestate": f"{IN_LANGFUSE}=1",
+        "tracestate": IS_IN_LANGFUSE,
     }
+    session = row.session if connection.identified else None
     context = context_api.get_current()
-    session = row.session
-    if session is not None and connection.identified:
+    if session is not None:
         for key, value in zip(IDENTITY, (session.session_id, session.user_id), strict=True):
             if value is not None:
                 context = baggage.set_baggage(key, value, context)
-    _baggage.inject(carrier, context)
+    if baggage.get_all(context):
+        _baggage.inject(carrier, context)
     return carrier
 
 
@@ -78,7 +80,6 @@ class Incoming(NamedTuple):
     """
 
     context: Context
-    span: trace_api.SpanContext
     session: Session | None
 
 
@@ -100,7 +101,7 @@ def incoming(meta: Mapping[str, Any] | None) -> Incoming | None:
             context = baggage.set_baggage(key, value, context)
     if IN_LANGFUSE in span.trace_state:
         context = baggage.set_baggage(CLAIMED, f"{span.trace_id:032x}", context)
-    return Incoming(context, span, session)
+    return Incoming(context, session)
 
 
 def _session(entries: Mapping[str, object]) -> Session | None:

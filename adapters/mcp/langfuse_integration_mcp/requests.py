@@ -9,42 +9,35 @@ from langfuse_integration.observation import Observation
 from . import private, propagation, readable
 from .call import Call
 from .connection import Connection
-from .methods import INITIALIZE
+from .methods import INITIALIZE, Shown
 
 
-def prepared(call: Call, request: Any, *, direct: bool) -> Any:
-    """Return *request* with the caller's ids in its `_meta`; a request that somebody else holds is copied."""
-    row = call.row
-    if row is None or (private.merges_spans() and not direct):
-        return request  # nothing to tell, or the SDK writes our ids itself
+def needs_meta(session: Any) -> bool:
+    """Return whether `_meta` is ours to write: not where the SDK writes what is current, and that is our row."""
+    return private.is_direct(session) or not private.merges_spans()
+
+
+def with_meta(call: Call, row: Observation, request: Any) -> Any:
+    """Return *request* with the ids of *row* in its `_meta`; a request that somebody else may hold is copied."""
     inner = getattr(request, "root", request)
     params = getattr(inner, "params", None)
     if params is None:
         changed = inner.model_copy(update={"params": _params_of(type(inner))(_meta=_meta(None, row, call))})
-    elif call.typed and call.method.fields and inner.method == call.method.wire and call.method.wire[-4:] != "list":
+    elif call.typed and call.method.wire == inner.method and call.method.shown is Shown.ALWAYS:
         params.meta = _meta(params.meta, row, call)  # made for this call alone
         return request
     else:
-        changed = inner.model_copy(update={"params": params.model_copy(update={"meta": _meta(params.meta, row, call)})})
+        meta = _meta(params.meta, row, call)
+        changed = inner.model_copy(update={"params": params.model_copy(update={"meta": meta})})
     return changed if inner is request else type(request)(changed)
 
 
 def _meta(held: Any, row: Observation, call: Call) -> Any:
     ours = propagation.outgoing(row, call.connection)
-    if held is None and not _v1():
-        return ours
-    if not _v1():
-        return {**held, **ours}
-    from mcp.types import RequestParams
-
-    known = held.model_dump(exclude_none=True) if held is not None else {}
-    return RequestParams.Meta(**{**known, **ours})
-
-
-def _v1() -> bool:
-    from mcp.types import RequestParams
-
-    return hasattr(RequestParams, "Meta")
+    model = private.meta_model()
+    if model is None:
+        return {**(held or {}), **ours}
+    return model(**{**(held.model_dump(exclude_none=True) if held is not None else {}), **ours})
 
 
 def _params_of(request: type[Any]) -> Any:

@@ -132,7 +132,7 @@ def _placed(meta: Mapping[str, Any] | None, accept_identity: bool) -> _Place | N
         caller = propagation.incoming(meta)
         if caller is None:
             return None
-        call = caller_of(caller.span)
+        call = caller_of(meta)
         context = caller.context
         key = private.fastmcp_key()
         if key is not None:

@@ -9,9 +9,13 @@ from typing import Any
 from opentelemetry import trace as trace_api
 
 from langfuse_integration.placement import Placed
+from langfuse_integration.shield import shielded
 
 from . import private, propagation
 from .call import Call, current, open_rows
+
+_PLACING = shielded("placing an MCP request of this process")
+_SENDING = shielded("sending a trace along with an MCP request")
 
 serving: ContextVar[bool] = ContextVar("langfuse_integration_mcp_serving", default=False)
 """Whether our middleware has placed the request that is handled here."""
@@ -24,65 +28,76 @@ class InProcess:
 
     def __init__(self, call: Call) -> None:
         self._call = call
-        self._placed = Placed(call.session, call.row)
+        self._placed: Placed | None = None
 
     def __enter__(self) -> trace_api.Span:
-        self._placed.__enter__()
         self._token = current.set(None)  # a call that the handler makes is no part of its caller's
-        return _standing(self._call)
+        with _PLACING:
+            if trace_api.get_current_span() is not self._call.row:  # else the caller's context has come along
+                placed = Placed(self._call.session, self._call.row)
+                placed.__enter__()
+                self._placed = placed
+        return trace_api.INVALID_SPAN
 
     def __exit__(self, *outcome: object) -> None:
         try:
             current.reset(self._token)
         except ValueError:
             pass  # closed in another context
-        self._placed.__exit__(None, None, None)
+        with _PLACING:
+            if self._placed is not None:
+                self._placed.__exit__(None, None, None)
 
 
-class _AsIs:
-    """The span that is current, as a context manager that changes nothing."""
+class _NoSpan:
+    """A context manager that gives a span which takes nothing, and changes nothing: what a row says comes from us."""
 
     __slots__ = ()
 
     def __enter__(self) -> trace_api.Span:
-        return trace_api.NonRecordingSpan(trace_api.get_current_span().get_span_context())
+        return trace_api.INVALID_SPAN
 
     def __exit__(self, *outcome: object) -> None:
         return None
 
 
-def caller_of(span: trace_api.SpanContext) -> Call | None:
-    """Return the call of this process whose row has that id, while it awaits its answer."""
-    call = open_rows.get(span.span_id)
-    return call if call is not None and call.row is not None and call.row.trace == span.trace_id else None
+_NO_SPAN = _NoSpan()
 
 
-def _standing(call: Call) -> trace_api.Span:
-    """Return a span that has the ids of a call's row and takes nothing: what the row says comes from us."""
-    assert call.row is not None  # noqa: S101  asked for only where there is one
-    return trace_api.NonRecordingSpan(call.row.get_span_context())
+def caller_of(meta: Any) -> Call | None:
+    """Return the call of this process that a request with this `_meta` is, while it awaits its answer."""
+    traceparent = meta.get("traceparent") if meta else None
+    if not isinstance(traceparent, str) or not open_rows:
+        return None
+    try:
+        call = open_rows.get(int(traceparent[36:52], 16))
+    except ValueError:
+        return None
+    return call if call is not None and call.row is not None and call.row.trace_id == traceparent[3:35] else None
 
 
-def _client() -> trace_api.Span | None:
+def _client() -> Any:
     call = current.get()
-    return _standing(call) if call is not None and call.open and call.row is not None else None
+    return _NO_SPAN if call is not None and call.open and call.row is not None else None
 
 
-def _inject(meta: dict[str, Any]) -> None:
+def _inject(meta: dict[str, Any]) -> bool:
     call = current.get()
-    if call is not None and call.open and call.row is not None:
+    if call is None or not call.open or call.row is None:
+        return False
+    with _SENDING:
         meta.update(propagation.outgoing(call.row, call.connection))
+        return True
+    return False
 
 
 def _server(context: Any) -> Any:
-    span = trace_api.get_current_span(context).get_span_context()
-    call = caller_of(span) if span.is_valid else None
-    if call is not None:
-        return InProcess(call)
-    return _AsIs() if serving.get() else None
+    if type(context) is Call:
+        return InProcess(context)
+    return _NO_SPAN if serving.get() else None
 
 
-_SPANS = private.Spans(_client, _inject, _server)
+_SPANS = private.Spans(_client, _inject, caller_of, _server)
 _holders: weakref.WeakSet[Any] = weakref.WeakSet()
 
 

@@ -30,10 +30,14 @@ Wrapper = Callable[[Any, Connection, str, Bound], Bound]
 MARK = "_langfuse_connection"
 """The attribute that holds what is known of a traced object: `mcp.Client` is not hashable, so no table can."""
 
+PROGRESS = 3
+"""The place of the progress callback among the arguments of `send_request`, after the request."""
+
 _STARTING = shielded("starting the row of an MCP call")
 _ENDING = shielded("ending the row of an MCP call")
 _WRAPPING = shielded("tracing an MCP session")
 _PREPARING = shielded("preparing an MCP request")
+
 
 def wrap(
     target: T, server_name: str | None, policy: Policy, *, overwrite: bool = True, connection: Connection | None = None
@@ -115,30 +119,29 @@ def table_of(target: Any) -> dict[str, Wrapper]:
 
 
 def _typed(target: Any, connection: Connection, name: str, original: Bound) -> Bound:
-    method = TYPED[name]
-
-    async def call(*positional: Any, **named: Any) -> Any:
-        if not connection.on:
-            return await original(*positional, **named)
-        row = _opened(connection, method, positional, named)
-        if row is None:
-            return await original(*positional, **named)
-        return await _finished(row, original, *positional, **named)
-
-    return call
+    return _rowed(TYPED[name], connection, original, None)
 
 
 def _rounds(target: Any, connection: Connection, name: str, original: Bound) -> Bound:
-    method = ROUNDS[name]
+    return _rowed(ROUNDS[name], connection, original, target)
 
+
+def _rowed(method: Method, connection: Connection, original: Bound, client: Any) -> Bound:
     async def call(*positional: Any, **named: Any) -> Any:
         if not connection.on:
             return await original(*positional, **named)
-        adopt(target, connection)
+        if client is not None:
+            adopt(client, connection)
         row = _opened(connection, method, positional, named)
-        if row is None:
-            return await original(*positional, **named)
-        return await _finished(row, original, *positional, **named)
+        try:
+            result = await original(*positional, **named)
+        except BaseException as error:
+            if row is not None:
+                _failed(row, error)
+            raise
+        if row is not None:
+            _answered(row, result)
+        return result
 
     return call
 
@@ -153,32 +156,41 @@ def _passing(target: Any, connection: Connection, name: str, original: Bound) ->
 
 
 def _sending(target: Any, connection: Connection, name: str, original: Bound) -> Bound:
+    by_hand = requests.needs_meta(target)
+
     async def send_request(request: Any, *positional: Any, **named: Any) -> Any:
         if not connection.on:
             return await original(request, *positional, **named)
         call = current.get()
-        if call is not None and call.covers(connection):
-            call.serve(connection)
-            return await _sent(call, request, positional, named)
-        own = _raw(connection, request)
-        if own is None:
+        own = None
+        if call is None or not call.covers(connection):
+            call = own = _raw(connection, request)
+        if call is None:  # a fault of ours
             return await original(request, *positional, **named)
-        return await _finished(own, _sent, own, request, positional, named)
-
-    async def _sent(call: Call, request: Any, positional: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        if call.connection is not connection:
+            call.serve(connection)
         call.sent = True
         token = object()
         connection.in_flight[token] = call
-        try:
-            with _PREPARING:
-                request = requests.prepared(call, request, direct=private.is_direct(target))
+        with _PREPARING:
+            if by_hand and call.row is not None:
+                request = requests.with_meta(call, call.row, request)
+            if named.get("progress_callback") is not None or len(positional) > PROGRESS:
                 positional, named = callbacks.with_progress(call, positional, named)
+        try:
             result = await original(request, *positional, **named)
-            with _PREPARING:
-                requests.learn(connection, request, result)
-            return result
+        except BaseException as error:
+            if own is not None:
+                _failed(own, error)
+            raise
         finally:
             connection.in_flight.pop(token, None)
+        if not connection.known:
+            with _PREPARING:
+                requests.learn(connection, request, result)
+        if own is not None:
+            _answered(own, result)
+        return result
 
     return send_request
 
@@ -187,7 +199,8 @@ def _opened(connection: Connection, method: Method, positional: tuple[Any, ...],
     """Begin a call; None when it is part of the one around it, or when we fail."""
     around = current.get()
     if around is not None and around.covers(connection):
-        around.serve(connection)
+        if around.connection is not connection:
+            around.serve(connection)
         return None
     with _STARTING:
         subject, payload = method.read(positional, named)
@@ -203,16 +216,14 @@ def _raw(connection: Connection, request: Any) -> Call | None:
     return None
 
 
-async def _finished(call: Call, work: Bound, /, *positional: Any, **named: Any) -> Any:
-    try:
-        result = await work(*positional, **named)
-    except BaseException as error:
-        with _ENDING:
-            call.failed(error)
-        raise
+def _answered(call: Call, result: Any) -> None:
     with _ENDING:
         call.answered(result)
-    return result
+
+
+def _failed(call: Call, error: BaseException) -> None:
+    with _ENDING:
+        call.failed(error)
 
 
 def adopt(client: Any, connection: Connection) -> None:
