@@ -282,6 +282,7 @@ def test_a_crowd_of_users_is_told_apart(sessions: RecordedSessions) -> None:
         for job in jobs:
             job.result()
     gc.collect()
+    langfuse_manager.flush(600)
     found = Counter((str(row.session_id), row.label) for row in sessions.observations)
     assert mixed_up(sessions) == []
     assert found == crowd.expected

@@ -83,7 +83,7 @@ def failed_model(run_id: UUID, error: BaseException, response: Any) -> None:
     if response is not None:
         answer = models.Answer(response, state.metadata)
         models.read(run.observation, answer)
-        output = answer.output
+        output = answer.partial
     if output is None and state.parts:
         output = Streamed(state.parts)
     run.observation.fail(error)

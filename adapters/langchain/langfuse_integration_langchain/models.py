@@ -14,7 +14,7 @@ from langchain_core.outputs import ChatGeneration, Generation, LLMResult
 from langfuse_integration.observation import Observation
 
 MODEL_KEYS = ("model_name", "model", "model_id")
-FINISH_KEYS = ("finish_reason", "stop_reason", "done_reason")
+FINISH_KEYS = ("finish_reason", "stop_reason", "done_reason", "status")
 INPUT_BUCKETS = {
     "cache_read": "input_cached_tokens",
     "cache_creation": "input_cache_creation",
@@ -23,13 +23,14 @@ INPUT_BUCKETS = {
     "audio": "input_audio_tokens",
 }
 OUTPUT_BUCKETS = {"reasoning": "output_reasoning_tokens", "audio": "output_audio_tokens"}
-PROVIDERS_OUTPUT_BUCKETS: dict[str, dict[str, str]] = {
-    "anthropic": {},
-    "google_genai": {**OUTPUT_BUCKETS, "reasoning": "output_reasoning"},
-    "google_vertexai": {**OUTPUT_BUCKETS, "reasoning": "output_reasoning"},
-}
-"""By `ls_provider`: Langfuse has no price for Claude's reasoning tokens apart from the rest of its output, so that they
-would cost nothing, and another name for Gemini's."""
+READ_ONLY = {"cache_read": "input_cached_tokens", "audio": "input_audio_tokens"}
+FAMILIES: tuple[tuple[str, dict[str, str], dict[str, str]], ...] = (
+    ("claude", INPUT_BUCKETS, {}),
+    ("gemini", INPUT_BUCKETS, {**OUTPUT_BUCKETS, "reasoning": "output_reasoning"}),
+    ("gpt", READ_ONLY, OUTPUT_BUCKETS),
+)
+"""Exceptions by what the model's name contains: what has no price of its own at Langfuse (reasoning of Claude, cache
+writes of GPT) stays in the whole, or it would cost nothing; and Gemini's reasoning has another name."""
 SERVICE_TIERS = ("priority_", "flex_")
 """OpenAI's, put before the names of the details by langchain-openai."""
 
@@ -65,6 +66,13 @@ class Answer:
             found.message if isinstance(found, ChatGeneration) else found.text for found in self.generations
         ]
         return candidates[0] if len(candidates) == 1 else candidates or None
+
+    @property
+    def partial(self) -> Any:
+        """What had been said when an error came, or None: LangChain puts an empty message in the place of nothing."""
+        message = self.message
+        said = message is None or message.content or getattr(message, "tool_calls", None)
+        return self.output if said else None
 
     @property
     def tool_calls(self) -> list[Any]:
@@ -103,7 +111,7 @@ def _usage(observation: Observation, answer: Answer) -> None:
     if usage is None:
         observation.usage_details = _told(answer.result.llm_output or {})
         return
-    observation.usage_details = buckets(usage, answer.asked.get("ls_provider"))
+    observation.usage_details = buckets(usage, observation.model)
     if usage.get("total_cost") == 0:  # LangChain's only mark of an answer from its own cache
         observation.cost_details = {"total": 0.0}
         observation.add_metadata({"cache_hit": True})
@@ -121,17 +129,19 @@ def _finish(observation: Observation, answer: Answer) -> None:
 READERS = (_model, _usage, _finish)
 
 
-def buckets(usage: Mapping[str, Any], provider: str | None = None) -> dict[str, int]:
+def buckets(usage: Mapping[str, Any], model: str | None = None) -> dict[str, int]:
     """Return LangChain's usage metadata, where details are parts of the totals, as disjoint buckets.
 
     What has no bucket of its own stays in `input` or `output`, where it is priced.
     """
+    into, out = INPUT_BUCKETS, OUTPUT_BUCKETS
+    for mark, family_into, family_out in FAMILIES:
+        if model is not None and mark in model:
+            into, out = family_into, family_out
     found = {"input": usage.get("input_tokens") or 0}
-    _part(found, "input", usage.get("input_token_details"), INPUT_BUCKETS)
+    _part(found, "input", usage.get("input_token_details"), into)
     found["output"] = usage.get("output_tokens") or 0
-    details = usage.get("output_token_details")
-    if details:
-        _part(found, "output", details, PROVIDERS_OUTPUT_BUCKETS.get(provider or "", OUTPUT_BUCKETS))
+    _part(found, "output", usage.get("output_token_details"), out)
     return found
 
 
