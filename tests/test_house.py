@@ -1,0 +1,32 @@
+"""The rules of the house that no linter knows."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PRODUCT = sorted(path for folder in ("core", "adapters") for path in (ROOT / folder).rglob("*.py"))
+TESTS = sorted(path for path in (ROOT / "tests").rglob("test_*.py"))
+MOST_LINES = 500
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: path.name)
+def test_every_test_states_its_fact(path: Path) -> None:
+    """A test has one sentence that says what is true."""
+    silent = [
+        node.name
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+        and node.name.startswith("test_")
+        and not ast.get_docstring(node)
+    ]
+    assert silent == []
+
+
+def test_no_module_grows_beyond_reading() -> None:
+    """A module holds one noun, in fewer lines than one loses sight of; none is called utils."""
+    assert [path.name for path in PRODUCT if len(path.read_text().splitlines()) > MOST_LINES] == []
+    assert [path for path in PRODUCT if path.stem in ("utils", "util", "helpers", "common", "misc")] == []
