@@ -7,11 +7,16 @@ with langfuse_manager.trace_span("user_query"):
     ...
 """
 
+from typing import TYPE_CHECKING, Any
+
 from .errors import LangfuseIntegrationError
 from .manager import LangfuseManager, configure, langfuse_manager
 from .observation import Observation
 from .recorder import FlushResult
 from .session import Session
+
+if TYPE_CHECKING:
+    from .notebook import show_session
 
 __all__ = [
     "FlushResult",
@@ -21,4 +26,14 @@ __all__ = [
     "Session",
     "configure",
     "langfuse_manager",
+    "show_session",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Load what only a notebook needs when it is asked for."""
+    if name == "show_session":
+        from .notebook import show_session
+
+        return show_session
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

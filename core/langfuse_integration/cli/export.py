@@ -1,4 +1,4 @@
-"""`export`: a session as OTLP JSON, for any OpenTelemetry tool."""
+"""`export`: a session as OTLP JSON, for any OpenTelemetry tool, or as one HTML file, for people."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 
 from .options import chosen, complete_session
 from .screen import Screen, note, reported, stop
+from .text import in_one_line
 
 _IDS = ("traceId", "spanId", "parentSpanId")
 
@@ -22,9 +23,18 @@ def export(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to write it; else to standard output.")
     ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="FILE", help="One HTML file that stands alone, to send to a colleague."),
+    ] = None,
 ) -> None:
-    """Write a session as OTLP JSON."""
+    """Write a session as OTLP JSON, or as one HTML file."""
+    if html is not None and output is not None:
+        raise typer.BadParameter("--html and --output exclude each other.")
     with reported():
+        if html is not None:
+            _page(session, html)
+            return
         from ..archive import Archive
         from .text import counted, printable_json
 
@@ -40,6 +50,25 @@ def export(
         except OSError as error:
             raise stop(f"{output} cannot be written: {error.strerror}.") from None
         note(f"{counted(len(found), 'observation')} written to {output}.")
+
+
+def _page(session: str, target: Path) -> None:
+    from ..archive import Archive
+    from ..errors import MissingExtra
+
+    try:
+        from ..viewer.document import document
+    except ImportError as error:
+        raise MissingExtra((error.name or "jinja2").partition(".")[0], "viewer") from None
+    with Archive.of_settings() as archive:
+        wanted = chosen(archive, session)
+        try:
+            with target.open("w", encoding="utf-8", errors="backslashreplace") as file:
+                file.writelines(document(archive, wanted))
+        except OSError as error:
+            raise stop(f"{target} cannot be written: {error.strerror}.") from None
+        size = target.stat().st_size
+    note(f"{in_one_line(wanted)} written to {target} ({size / 1e6:,.1f} MB).")
 
 
 def _json(bodies: list[bytes]) -> str:

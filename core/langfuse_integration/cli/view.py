@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -51,8 +52,7 @@ def view(
         try:
             serve(journal, port, ready)
         except OSError as error:
-            raise stop(
-                f"Port {port} of 127.0.0.1 cannot be used ({error.strerror}): choose another with --port."
-            ) from None
+            why = os.strerror(error.errno) if error.errno else str(error)
+            raise stop(f"Port {port} of 127.0.0.1 cannot be used ({why}): choose another one with --port.") from None
         except KeyboardInterrupt:
             raise typer.Exit(130) from None

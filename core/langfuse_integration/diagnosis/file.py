@@ -80,7 +80,7 @@ def waiting(installation: Installation) -> Iterator[Finding]:
         return
     rows = installation.rows.query(f"SELECT count(*), min(ended_ns) FROM spans WHERE state = {PENDING}")
     count, oldest_ns = rows[0] if rows else (0, None)
-    if not count:
+    if oldest_ns is None:
         return
     age_s = time.time() - oldest_ns / 1e9
     said = f"{count:,} observations wait for Langfuse, the oldest for {_lasting(age_s)}"

@@ -34,7 +34,8 @@ def environment() -> Environment:
     )
     made.filters.update({name: getattr(words, name) for name in FILTERS})
     made.filters.update(messages=messages_in, session_path=session_path)
-    made.globals.update(TEXT_LIMIT=TEXT_LIMIT, MESSAGES_SHOWN=MESSAGES_SHOWN)
+    limits: dict[str, Any] = {"TEXT_LIMIT": TEXT_LIMIT, "MESSAGES_SHOWN": MESSAGES_SHOWN}
+    made.globals.update(limits)
     return made
 
 

@@ -26,7 +26,7 @@ def serve(journal: Path | None, port: int, ready: Callable[[str], None]) -> None
 
         from .app import application
     except ImportError as error:
-        raise MissingExtra(error.name or "starlette", "viewer") from error
+        raise MissingExtra((error.name or "starlette").partition(".")[0], "viewer") from error
     import socket
 
     listening = socket.create_server(("127.0.0.1", port))

@@ -24,7 +24,8 @@ class Tree(NamedTuple):
     Attributes:
         before, left: rows before and after these.
         more: where the rest of them is to be had.
-        details: whole observations by id, where they are not to be asked for later.
+        details: the observations themselves by id, where they cannot be asked for later.
+        whole: with long inputs and outputs in full.
     """
 
     id: str
@@ -35,6 +36,7 @@ class Tree(NamedTuple):
     left: int
     more: str
     details: dict[str, Observed]
+    whole: bool
 
 
 class Turn(NamedTuple):
@@ -99,13 +101,15 @@ def tree_of(
     *,
     at: str = "",
     size: int = ROWS_PAGE,
+    details: bool = False,
     whole: bool = False,
 ) -> Tree | None:
     """Return a page of a trace's rows, or None if it is unknown.
 
     Args:
         at: an observation: the page on which it stands.
-        whole: with everything that is known of each.
+        details: with the observations themselves.
+        whole: with long inputs and outputs in full.
     """
     found = outline(archive, trace_id, session_id)
     if found is None:
@@ -126,5 +130,6 @@ def tree_of(
         before=page * size,
         left=max(len(found.lines) - (page + 1) * size, 0),
         more=f"/traces/{trace_id}?{urlencode(asked)}",
-        details=observed if whole else {},
+        details=observed if details else {},
+        whole=whole,
     )
