@@ -25,7 +25,8 @@ class Lfi:
     def environment(**changes: str) -> dict[str, str]:
         """Return the environment that a command gets."""
         kept = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
-        return {**kept, "PYTHONUTF8": "1", **changes}
+        path = os.pathsep.join([str(Path(COMMAND[0]).parent), kept.get("PATH", "")])
+        return {**kept, "PATH": path, "PYTHONUTF8": "1", **changes}
 
     def __call__(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run it in a pipe, to its end."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from commands import Lfi, assert_safe, normalised
+from commands import COMMAND, Lfi, assert_safe, normalised
 from peers.models import ModelRequest, ModelServer, Reply, Usage, call, say
 from peers.otlp import Receiver
 
@@ -55,9 +56,9 @@ agent    librarian  TIME
 """
 NEXT = """\
 Where to look next
-  in full         langfuse-integration show demo-ada-RUN --full
-  all sessions    langfuse-integration sessions
-  in a browser    langfuse-integration view
+  in full         lfi show demo-ada-RUN --full
+  all sessions    lfi sessions
+  in a browser    lfi view
 """
 
 
@@ -210,7 +211,7 @@ def test_without_a_journal_it_takes_one_for_the_moment(lfi: Lfi, journal: Path, 
     """LANGFUSE_INTEGRATION_JOURNAL=off: the replay is shown, nothing is left behind or pointed to."""
     text = lfi.ok("demo", LANGFUSE_INTEGRATION_JOURNAL="off", TMPDIR=str(tmp_path))
     assert shown(text).count("\nagent    librarian  TIME\n") == 4
-    assert "langfuse-integration show" not in text
+    assert "lfi show" not in text
     assert not journal.exists()
     assert list(tmp_path.iterdir()) == []
 
@@ -231,3 +232,9 @@ def test_missing_packages_are_named(lfi: Lfi) -> None:
     )
     assert done.returncode == 1
     assert done.stderr == "The demo needs langchain: pip install 'langfuse-integration[demo]'.\n"
+
+
+def test_commands_are_named_as_they_can_be_typed(lfi: Lfi) -> None:
+    """Where the shell would not find the command, the demo names its place."""
+    text = lfi.ok("demo", PATH=os.defpath)
+    assert f"  all sessions    {COMMAND[0]} sessions\n" in text

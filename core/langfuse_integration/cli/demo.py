@@ -15,6 +15,7 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from shutil import which
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -154,10 +155,11 @@ def _where_next(archive: Archive, sessions: list[str], commands: list[str]) -> I
         for session in sessions:
             yield f"  in Langfuse     {session_url(session)}"
     if found.journal_path is not None:
-        yield f"  in full         langfuse-integration show {sessions[0]} --full"
-        yield "  all sessions    langfuse-integration sessions"
+        me = _myself()
+        yield f"  in full         {me} show {sessions[0]} --full"
+        yield f"  all sessions    {me} sessions"
         if "view" in commands:
-            yield "  in a browser    langfuse-integration view"
+            yield f"  in a browser    {me} view"
     if found.mode == "local":
         yield "  in Langfuse     with LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY set"
 
@@ -165,3 +167,13 @@ def _where_next(archive: Archive, sessions: list[str], commands: list[str]) -> I
 def _names(context: typer.Context) -> list[str]:
     root = context.find_root()
     return list(getattr(root.command, "commands", {}))
+
+
+def _myself() -> str:
+    """Return what to type to run this command: its name, or where it lies when the shell does not find it."""
+    called = Path(sys.argv[0])
+    found = which(called.name)
+    if found is not None and called.exists() and Path(found).samefile(called):
+        return called.name
+    here = Path.cwd()
+    return str(called.relative_to(here) if called.is_relative_to(here) else called)
