@@ -77,7 +77,7 @@ class Opaque:
         (Point(x=1), {"x": 1, "y": 0}),
         ([Point(x=1)], [{"x": 1, "y": 0}]),
         (Place("Rome"), {"name": "Rome"}),
-        (Opaque(), "something opaque"),
+        pytest.param(Opaque(), "something opaque", id="opaque"),
     ],
     ids=repr,
 )
