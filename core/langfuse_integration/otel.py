@@ -87,12 +87,25 @@ captures: weakref.WeakKeyDictionary[trace_api.Span, Capture] = weakref.WeakKeyDi
 """What our span processor noted of spans that are not ours; they leave with their spans."""
 
 
+echoes: set[str] = set()
+"""Scopes whose spans stand for what an adapter records as well: the adapter's run wins over them."""
+
+
 def current_span() -> Parent | None:
     """Return OpenTelemetry's current span as a parent, or None."""
     span: Any = get_context().get(SPAN_KEY)
     if span is None or type(span) is Observation:
         return span
-    return parent_of(span) if isinstance(span, trace_api.Span) else None
+    if not isinstance(span, trace_api.Span):
+        return None
+    parent = parent_of(span)
+    if parent is not None and echoes and _scope_of(span) in echoes:
+        return Capture(span.get_span_context(), 0, parent.session, parent.origin, parent.exported)
+    return parent
+
+
+def _scope_of(span: Any) -> str | None:
+    return getattr(getattr(span, "instrumentation_scope", None), "name", None)
 
 
 def parent_of(span: trace_api.Span) -> Parent | None:

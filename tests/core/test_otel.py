@@ -6,7 +6,7 @@ import pytest
 from opentelemetry import trace as trace_api
 
 from fresh import run_fresh
-from langfuse_integration import ambient, langfuse_manager, tracing
+from langfuse_integration import ambient, langfuse_manager, otel, tracing
 from langfuse_integration.observation import Observation, Parent
 from langfuse_integration.testing import RecordedSessions
 from peers.otlp import Receiver, Span
@@ -84,6 +84,26 @@ def test_the_innermost_of_all_sources_is_current() -> None:
             assert ambient.current() is running[0]
     finally:
         ambient.unregister(source)
+
+
+def test_a_span_that_repeats_what_an_adapter_records_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a named scope, it is current only where no framework tells of a run, however young it is."""
+    from opentelemetry.sdk.trace import TracerProvider
+
+    monkeypatch.setattr(otel, "echoes", {"echo"})
+    provider = TracerProvider()
+    run = tracing.start("run", "tool")
+    with provider.get_tracer("echo").start_as_current_span("the same again") as span:
+        found = ambient.current()
+        assert found is not None
+        assert found.span == span.get_span_context().span_id
+        monkeypatch.setattr(ambient, "_sources", (lambda: run,))
+        assert ambient.current() is run
+        with provider.get_tracer("mine").start_as_current_span("inner") as inner:
+            found = ambient.current()
+            assert found is not None
+            assert found.span == inner.get_span_context().span_id
+    assert trace_api.get_current_span() is trace_api.INVALID_SPAN
 
 
 OTHERS = """
