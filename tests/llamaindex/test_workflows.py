@@ -56,7 +56,7 @@ class Writer(Workflow):
 async def until(reached: Callable[[], Any], timeout_s: float = 10.0) -> None:
     """Wait for a condition."""
     async with asyncio.timeout(timeout_s):
-        while not reached():  # noqa: ASYNC110  no event tells of it
+        while not reached():
             await asyncio.sleep(0.001)
 
 

@@ -1,28 +1,66 @@
-"""Other instrumentation of LlamaIndex that would send the same to Langfuse again."""
+"""Other instrumentation of LlamaIndex: it goes on untouched, and its spans do not get between ours."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from langfuse_integration.shield import warn_once
+from langfuse_integration.shield import shielded, warn_once
 
-OTHERS = {
-    "openinference": "OpenInference's LlamaIndexInstrumentor",
-    "traceloop": "Traceloop's LlamaIndexInstrumentor",
-    "opentelemetry": "OpenTelemetry's LlamaIndexInstrumentor",
-    "llama_index_observability_otel": "LlamaIndexOpenTelemetry",
-}
-"""By the first name of the module that a handler comes from."""
+from .private import root, tracer_of
+
+_LOOKING = shielded("looking for other instrumentation of LlamaIndex")
+
+OTHERS = (
+    ("openinference.", "OpenInference's LlamaIndexInstrumentor", "openinference.instrumentation.llama_index"),
+    ("opentelemetry.", "Traceloop's LlamaIndexInstrumentor", "opentelemetry.instrumentation.llamaindex"),
+    ("llama_index.observability.", "LlamaIndexOpenTelemetry", "llamaindex.opentelemetry.tracer"),
+)
+"""How the module of a handler begins, what its maker is called, and the scope of its spans."""
+LANGFUSE_PROCESSORS = frozenset(("LangfuseSpanProcessor", "Stamp", "Unless", "_StampLast"))
+
+_seen = 0
 
 
-def warn(dispatcher: Any) -> None:
-    """Say once which other handlers of *dispatcher* make spans of their own: theirs would come to Langfuse as well."""
-    for handler in (*dispatcher.span_handlers, *dispatcher.event_handlers):
-        other = OTHERS.get(type(handler).__module__.partition(".")[0])
-        if other is not None:
-            warn_once(
-                "llamaindex-others",
-                "%s is attached to LlamaIndex as well: if its spans go to Langfuse, everything is there twice. "
-                "Its uninstrument() leaves the observations of langfuse-integration alone.",
-                other,
-            )
+def look() -> None:
+    """Look at the handlers beside ours, when there are others than at the last look.
+
+    Says once when what they make goes to Langfuse, too: then everything would be there twice.
+    """
+    global _seen
+    dispatcher = root()
+    if len(dispatcher.span_handlers) == _seen:
+        return
+    with _LOOKING:
+        _seen = len(dispatcher.span_handlers)
+        for handler in dispatcher.span_handlers:
+            for module, name, scope in OTHERS:
+                if type(handler).__module__.startswith(module):
+                    _meet(handler, name, scope)
+
+
+def _meet(handler: Any, name: str, scope: str) -> None:
+    from langfuse_integration import otel
+
+    otel.echoes.add(scope)
+    if _reaches_langfuse(tracer_of(handler)):
+        warn_once(
+            "llamaindex-others",
+            "%s sends its spans to Langfuse as well, so that everything is there twice. "
+            "Call its uninstrument(), or give it a tracer provider of its own.",
+            name,
+        )
+
+
+def _reaches_langfuse(tracer: Any) -> bool:
+    """Return whether what a tracer makes comes to Langfuse: through our provider, or through one with its processor."""
+    from langfuse_integration.delivery.provider import AmbientTracer
+
+    if isinstance(tracer, AmbientTracer):
+        return True
+    processors = [getattr(tracer, "span_processor", None)]
+    while processors:
+        processor = processors.pop()
+        if type(processor).__name__ in LANGFUSE_PROCESSORS:
+            return True
+        processors.extend(getattr(processor, "_span_processors", ()))
+    return False

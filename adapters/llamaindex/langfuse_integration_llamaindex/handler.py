@@ -130,7 +130,7 @@ def _want(who: object) -> None:
             ambient.register(places.current)
             for part in (messages, nodes, tools, workflow_events):
                 part.register()
-        foreign.warn(dispatcher)
+        foreign.look()
 
 
 def _release(who: object) -> None:

@@ -21,6 +21,7 @@ __all__ = [
     "frame_of",
     "own_callback_manager",
     "root",
+    "tracer_of",
     "waiting_events",
     "waits",
 ]
@@ -93,6 +94,20 @@ def waiting_events(state: Any) -> Iterator[Any]:
         for place in ("collected_waiters", "queue", "in_progress"):
             for held in getattr(worker, place, None) or ():
                 yield getattr(held, "event", None)
+
+
+def tracer_of(handler: Any) -> Any:
+    """Return the tracer that another instrumentation's span handler makes its spans with, out of its wrappers.
+
+    OpenInference 4.x keeps it as `_otel_tracer`, LlamaIndex's own as `_tracer`; None when neither is there.
+    """
+    tracer = getattr(handler, "_otel_tracer", None) or getattr(handler, "_tracer", None)
+    for _ in range(5):
+        inner = getattr(tracer, "__wrapped__", None) or getattr(tracer, "_real_tracer", None)
+        if inner is None:
+            break
+        tracer = inner
+    return tracer
 
 
 def frame_of(generator: Any) -> FrameType | None:

@@ -10,7 +10,7 @@ from langfuse_integration.observation import Parent
 from langfuse_integration.registry import Run
 from langfuse_integration.tracing import open_run, registry
 
-from . import bindings
+from . import bindings, foreign
 from .folding import Role
 from .places import Place
 
@@ -61,7 +61,10 @@ def open_row(
         above: what a root stands under whatever the context says.
     """
     role = state.role
-    carried = bindings.carried() if place.run is None else None
+    carried: bindings.Carried | None = None
+    if place.run is None:
+        carried = bindings.carried()
+        foreign.look()
     return open_run(
         id_,
         place.key,

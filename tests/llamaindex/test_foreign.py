@@ -1,0 +1,119 @@
+"""OpenInference attached as well: ours records once, theirs is untouched."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+from llama_index.core import Document, VectorStoreIndex
+from llama_index.core.agent.workflow import FunctionAgent
+from llama_index.core.embeddings import MockEmbedding
+from openinference.instrumentation.llama_index import LlamaIndexInstrumentor
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from langfuse_integration import langfuse_manager, otel
+from langfuse_integration.delivery.provider import provider as our_provider
+from langfuse_integration.testing import RecordedSessions
+from langfuse_integration_llamaindex import foreign, instrument, uninstrument
+from llamaindex.scripted import ScriptedLLM, TextLLM, call, tool
+
+AGENT = [{"agent weather": ["generation ScriptedLLM", {"tool look": ["span inside"]}, "generation ScriptedLLM"]}]
+
+
+@pytest.fixture(autouse=True)
+def as_new(recorded: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look at the dispatcher as if for the first time."""
+    monkeypatch.setattr(foreign, "_seen", 0)
+    monkeypatch.setattr(otel, "echoes", set())
+
+
+@pytest.fixture
+def theirs() -> Iterator[InMemorySpanExporter]:
+    """OpenInference with a provider and an exporter of its own, as for another back end."""
+    exporter = InMemorySpanExporter()
+    own = TracerProvider()
+    own.add_span_processor(SimpleSpanProcessor(exporter))
+    instrumentor = LlamaIndexInstrumentor()
+    instrumentor.instrument(tracer_provider=own)
+    yield exporter
+    instrumentor.uninstrument()
+
+
+def look(city: str) -> str:
+    """Look."""
+    with langfuse_manager.trace_span("inside"):
+        return city
+
+
+async def use() -> None:
+    """Run an agent whose tool records a span of the application's own."""
+    llm = ScriptedLLM([call("look", {"city": "Rome"}), "Sunny."])
+    await FunctionAgent(name="weather", tools=[tool(look)], llm=llm).run("Weather?")
+
+
+@pytest.mark.asyncio
+async def test_both_record_an_agent_each_for_itself(
+    settled: RecordedSessions, theirs: InMemorySpanExporter, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Our tree is what it is without them, theirs has as many spans as without us; nobody is warned."""
+    with langfuse_manager.session("s-1"):
+        await use()
+    assert settled.trace().tree() == AGENT
+    assert {found.session_id for found in settled.observations} == {"s-1"}
+    together = Counter(span.name for span in theirs.get_finished_spans())
+    theirs.clear()
+    uninstrument()
+    await use()
+    alone = Counter(span.name for span in theirs.get_finished_spans())
+    instrument()
+    assert together == alone
+    assert sum(alone.values()) > 5
+    assert caplog.records == []
+
+
+def test_both_record_a_streaming_query(settled: RecordedSessions, theirs: InMemorySpanExporter) -> None:
+    """Both replace the answer's generator: it gives what it gave, and both trees are whole."""
+    index = VectorStoreIndex.from_documents([Document(text="Alpacas hum.")], embed_model=MockEmbedding(embed_dim=4))
+    settled.clear()
+    theirs.clear()
+    response = index.as_query_engine(llm=TextLLM(["They hum."]), streaming=True).query("What?")
+    assert "".join(response.response_gen) == "They hum."
+    assert settled.trace().tree() == [
+        {
+            "chain RetrieverQueryEngine": [
+                {"retriever VectorIndexRetriever": ["embedding MockEmbedding"]},
+                {"chain CompactAndRefine": ["generation TextLLM"]},
+            ]
+        }
+    ]
+    traces = {span.context.trace_id for span in theirs.get_finished_spans() if span.context is not None}
+    assert len(traces) == 1
+
+
+@pytest.mark.asyncio
+async def test_theirs_before_ours(settled: RecordedSessions, theirs: InMemorySpanExporter) -> None:
+    """Whoever is attached first: their spans never stand above ours."""
+    uninstrument()
+    instrument()
+    await use()
+    assert settled.trace().tree() == AGENT
+
+
+@pytest.mark.asyncio
+async def test_one_warning_when_theirs_would_reach_langfuse(
+    sessions: RecordedSessions, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With a provider whose spans go to Langfuse everything would be there twice: it says so once, and what to do."""
+    instrumentor = LlamaIndexInstrumentor()
+    instrumentor.instrument(tracer_provider=our_provider)
+    try:
+        await use()
+        await use()
+    finally:
+        instrumentor.uninstrument()
+    (warning,) = caplog.records
+    assert "OpenInference's LlamaIndexInstrumentor sends its spans to Langfuse as well" in warning.getMessage()
+    assert Counter(found.name for found in sessions.observations if found.is_act) == {"look": 2}
