@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from . import tracing
 from .observation import Observation, ObservationType
+from .owners import claim
 from .readiness import ready
 from .recorder import FlushResult
 from .session import Session, valid
@@ -57,7 +58,9 @@ class LangfuseManager:
             ValueError: an id is blank, too long or not printable; the old session stays.
             TypeError: an id is no str; the old session stays.
         """
-        tracing.store.set(_session(session_id, user_id, tags, metadata))
+        session = _session(session_id, user_id, tags, metadata)
+        tracing.store.set(session)
+        claim(session)
         ready()
 
     def set_user(self, user_id: str | None) -> None:
@@ -67,7 +70,9 @@ class LangfuseManager:
             ValueError, TypeError: as `set_session` does for an id; the old user stays.
         """
         active = tracing.store.current()
-        tracing.store.set(active.with_user(user_id) if active is not None else Session(None, user_id))
+        session = active.with_user(user_id) if active is not None else Session(None, user_id)
+        tracing.store.set(session)
+        claim(session, handed_over=True)
         ready()
 
     def clear_session(self) -> None:
@@ -84,6 +89,7 @@ class LangfuseManager:
     ) -> Scope:
         """Return a `with` or `async with` block in a session; what was before is restored at its end."""
         session = _session(session_id, user_id, tags, metadata)
+        claim(session)
         ready()
         return tracing.store.scoped(session)
 

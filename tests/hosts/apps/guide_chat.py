@@ -1,4 +1,4 @@
-# ruff: noqa: D101, E402, I001, W291, W293
+# ruff: noqa: E402, I001, W291, W293
 # fmt: off
 """The guide's "Example: Chat Application", word for word between the two lines."""
 

@@ -1,4 +1,4 @@
-# ruff: noqa: D101, D103, E402, I001, RET504, W293
+# ruff: noqa: E402, I001, RET504, W293
 # fmt: off
 """The guide's "Using with Streamlit Session State", word for word between the two lines, and one use of it per run."""
 

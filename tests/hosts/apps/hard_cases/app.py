@@ -1,4 +1,3 @@
-# ruff: noqa: D103  each function is a case, named for what it does
 """Every way in which a script's work leaves its thread, or its run: one button each.
 
 Each records observations named for the case, whose input is the session that they must be in, "nobody" for none.
