@@ -27,14 +27,16 @@ class Cell:
         session: the session, or None.
         known: False in a host's cell that nobody has set yet: the look-up goes on. Otherwise None is a tombstone.
         owner: the host's cell under which this one was made (a host's cell owns itself), or None outside of hosts.
+        changed: in a host's cell, what the host wants to be called with when the application sets another session.
     """
 
-    __slots__ = ("__weakref__", "known", "owner", "session")
+    __slots__ = ("__weakref__", "changed", "known", "owner", "session")
 
     def __init__(self, session: Session | None, owner: Cell | None = None) -> None:
         self.session = session
         self.known = True
         self.owner = owner
+        self.changed: Callable[[Session | None], None] | None = None
 
     @classmethod
     def hosted(cls) -> Cell:
@@ -145,6 +147,8 @@ class SessionStore:
         if cell is not None and cell.owner is cell:
             cell.session = session
             cell.known = True
+            if cell.changed is not None:
+                cell.changed(session)
         else:
             _cell.set(Cell(session, cell.owner if cell is not None else None))
 

@@ -297,9 +297,48 @@ def test_two_middlewares_are_one() -> None:
 
     app.add_middleware(SessionMiddleware, user=lambda _: "u", issue="never", cookie="chat")
     app.add_middleware(SessionMiddleware, header="h")
-    with serving(app) as url:
-        answer = httpx.get(f"{url}/me", headers={"h": "s"})
-    assert (answer.json(), answer.headers.get("set-cookie")) == (["s", "u"], None)
+    outside: Any = SessionMiddleware(app, user=lambda _: "outer")
+    with serving(outside) as url:
+        answers = [httpx.get(f"{url}/me", headers={"h": "s"}), httpx.get(f"{url}/me", headers={"cookie": "chat=c"})]
+    assert [(answer.json(), answer.headers.get("set-cookie")) for answer in answers] == [
+        (["s", "u"], None), (["c", "u"], None)
+    ]  # fmt: skip
+
+
+def test_a_conversation_goes_on_where_it_was(sessions: RecordedSessions) -> None:
+    """What was set in one request of a log-in holds in the next one, until it is cleared; a stranger has none of it."""
+    app = chat()
+
+    @app.get("/log-out")
+    def log_out() -> None:
+        langfuse_manager.clear_session()
+
+    @app.get("/work")
+    def work(user: str) -> None:
+        record("work", user)
+
+    def login_of(scope: Any) -> str | None:
+        return dict(scope["headers"]).get(b"authorization", b"").decode() or None
+
+    app.add_middleware(SessionMiddleware, conversation=login_of)
+    alice, bob = {"authorization": "token-a"}, {"authorization": "token-b"}
+    with serving(app) as url, httpx.Client(base_url=url) as client:
+
+        def get(path: str, user: str, headers: dict[str, str] | None = None) -> None:
+            assert client.get(path, params={"user": user}, headers=headers).status_code == 200
+
+        get("/work", "nobody", alice)
+        get("/sync", "alice", alice)
+        get("/later", "bob", bob)
+        for _ in range(3):
+            get("/work", "alice", alice)
+            get("/work", "bob", bob)
+            get("/work", "nobody")
+        get("/log-out", "", alice)
+        get("/work", "nobody", alice)
+        get("/work", "bob", bob)
+    assert misplaced(sessions) == []
+    assert len(sessions.of("bob").observations) == 5
 
 
 def test_a_request_made_in_process_is_a_visit_of_its_own(sessions: RecordedSessions) -> None:

@@ -3,6 +3,7 @@
     app.add_middleware(SessionMiddleware)                                       # endpoints call set_session
     app.add_middleware(SessionMiddleware, cookie="chat", issue="chat")          # or each browser has a session
     app.add_middleware(SessionMiddleware, header="x-session-id", user=user_of)  # or a gateway says which
+    app.add_middleware(SessionMiddleware, conversation=login_of)                # or what was set before holds again
 
 What an endpoint or dependency sets, sync or async, holds for all of its request: streaming bodies, server-sent events
 and background tasks too. A web socket keeps its session for life.
@@ -13,7 +14,7 @@ from __future__ import annotations
 import inspect
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from .. import tracing
 from ..session import Session, valid
@@ -32,6 +33,7 @@ Finder = Callable[[Scope], "str | Awaitable[str | None] | None"]
 
 _CELL = "langfuse_integration.cell"
 _FINDING = shielded("finding out a request's session")
+_REMEMBERING = shielded("remembering a conversation's session")
 
 
 class SessionMiddleware:
@@ -46,6 +48,9 @@ class SessionMiddleware:
         header: the name of a header that holds the session's id.
         cookie: the name of a cookie that holds the session's id.
         baggage: whether the callers are services of your own: then the W3C headers join trace and session.
+        conversation: called with the scope, or awaited: the key of a conversation, such as a log-in's id, or None. What
+            `set_session` said in an earlier request of it holds again, in every worker that shares the store (see
+            `langfuse_integration.shared`), where no other source names a session.
         user: called with the scope, or awaited: the user's id, or None. An authentication middleware has to be outside
             of this one for `scope["user"]` to be there.
         issue: a prefix: who brings no session gets a new id, `prefix-` and 32 hex digits: a web socket for its life,
@@ -60,6 +65,7 @@ class SessionMiddleware:
         header: str | None = None,
         cookie: str | None = None,
         baggage: bool = False,
+        conversation: Finder | None = None,
         user: Finder | None = None,
         issue: str | None = None,
     ) -> None:
@@ -68,6 +74,7 @@ class SessionMiddleware:
         self._header = header.lower().encode("latin-1") if header else None
         self._cookie = cookie
         self._baggage = baggage
+        self._conversation = conversation
         self._user = user
         self._issue = issue
 
@@ -83,6 +90,8 @@ class SessionMiddleware:
         told = (caller.session if caller is not None else None) or Session(None)
         with _FINDING:
             session_id = _usable("session_id", await self._session_id(scope)) or told.session_id
+            if self._conversation is not None:
+                await _resume(cell, self._conversation, scope)
             if session_id is None and self._issues(scope, cell):
                 session_id = f"{self._issue}-{uuid.uuid4().hex}"
                 if self._cookie is not None:
@@ -124,6 +133,26 @@ async def _found(finder: Finder | None, scope: Scope) -> str | None:
     return await found if inspect.isawaitable(found) else found
 
 
+async def _resume(cell: Cell, conversation: Finder, scope: Scope) -> None:
+    """Let *cell* hold what was set in its conversation before, and tell the conversation what is set from now on."""
+    from ..shared import conversations
+
+    key = await _found(conversation, scope)
+    if key:
+        cell.session = await conversations.recall_soon(key)
+        cell.known = cell.session is not None
+
+    def changed(session: Session | None) -> None:
+        with _REMEMBERING:
+            begun = key
+            if not begun and not inspect.iscoroutinefunction(conversation):
+                begun = cast("str | None", conversation(scope))  # a log-in may have begun one meanwhile
+            if begun:
+                conversations.remember(begun, session)
+
+    cell.changed = changed
+
+
 def _usable(what: str, found: str | None) -> str | None:
     """Return an id as Langfuse groups by it, or None: clients send anything."""
     if not found:
@@ -136,9 +165,14 @@ def _usable(what: str, found: str | None) -> str | None:
 
 
 def _fill(cell: Cell, session_id: str | None, user_id: str | None) -> None:
-    before = cell.session  # of another such middleware
-    if before is not None:
-        session_id, user_id = session_id or before.session_id, user_id or before.user_id
+    """Put what was found into *cell*, over what another such middleware or the conversation put there."""
+    before = cell.session
+    if before is not None and session_id in (None, before.session_id):
+        if user_id not in (None, before.user_id):
+            cell.session = before.with_user(user_id)
+        return
+    if before is not None and before.session_id is None:
+        user_id = user_id or before.user_id
     if session_id or user_id:
         cell.session = Session(session_id, user_id)
         cell.known = True
