@@ -441,7 +441,7 @@ def test_an_answer_with_any_raw_response_is_recorded(settled: RecordedSessions, 
                     "total_token_count": 127,
                 }
             },
-            {"input": 60, "input_cached_tokens": 40, "output": 20, "output_reasoning_tokens": 7},
+            {"input": 60, "input_cached_tokens": 40, "output": 20, "output_reasoning": 7},
         ),
         ({"usage": {"inputTokens": 10, "outputTokens": 4, "totalTokens": 14}}, {"input": 10, "output": 4}),
         ({"prompt_eval_count": 10, "eval_count": 4}, {"input": 10, "output": 4}),

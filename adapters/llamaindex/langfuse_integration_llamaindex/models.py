@@ -188,7 +188,7 @@ def buckets(report: Any) -> dict[str, int]:
         if counted:
             found["output_reasoning_tokens"] = counted
     if thoughts:
-        found["output_reasoning_tokens"] = thoughts
+        found["output_reasoning"] = thoughts  # Gemini's, under the name that Langfuse has its price by
     if not found and total is not None:
         found["total"] = total
     return found

@@ -1,0 +1,199 @@
+"""Real clients of OpenAI and Anthropic, on a server that speaks their formats: what a generation tells is right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from llama_index.core.agent.workflow import FunctionAgent
+from llama_index.core.base.llms.types import ChatMessage
+from llama_index.core.llms.function_calling import FunctionCallingLLM
+from llama_index.core.prompts import PromptTemplate
+from llama_index.llms.anthropic import Anthropic
+from llama_index.llms.openai import OpenAI, OpenAIResponses
+from pydantic import BaseModel
+
+from langfuse_integration import langfuse_manager
+from langfuse_integration.testing import Observed, RecordedSessions
+from llamaindex.scripted import lookup, tool
+from peers.models import ModelServer, ToolCall, Usage, call, calls, fail, refuse, say
+
+Client = Callable[..., FunctionCallingLLM]
+HELLO = [ChatMessage(role="user", content="What do alpacas do?")]
+USAGE = Usage(input_tokens=100, output_tokens=30, cached_tokens=40)
+
+
+def openai(server: ModelServer, **options: Any) -> FunctionCallingLLM:
+    """OpenAI's chat completions."""
+    return OpenAI(model="gpt-4o", api_base=server.openai_url, api_key="secret-key", max_retries=0, **options)
+
+
+def responses(server: ModelServer, **options: Any) -> FunctionCallingLLM:
+    """OpenAI's responses."""
+    return OpenAIResponses(model="gpt-4o", api_base=server.openai_url, api_key="secret-key", max_retries=0, **options)
+
+
+def anthropic(server: ModelServer, **options: Any) -> FunctionCallingLLM:
+    """Anthropic's messages."""
+    return Anthropic(
+        model="claude-sonnet-4-5", base_url=server.anthropic_url, api_key="secret-key", max_retries=0, **options
+    )
+
+
+EVERY = pytest.mark.parametrize("client", [openai, responses, anthropic])
+
+
+def only(sessions: RecordedSessions) -> Observed:
+    """Return the only observation."""
+    (found,) = sessions.trace().observations
+    return found
+
+
+@EVERY
+def test_a_call(settled: RecordedSessions, model_server: ModelServer, client: Client) -> None:
+    """Text, the model that answered, parameters and tokens; never the key."""
+    model_server.script(say("Alpacas hum.", usage=USAGE))
+    client(model_server, temperature=0.3).chat(HELLO)
+    row = only(settled)
+    assert row.input == [{"role": "user", "content": "What do alpacas do?"}]
+    assert (row.output["role"], row.output["content"]) == ("assistant", "Alpacas hum.")
+    assert row.usage == {"input": 60, "input_cached_tokens": 40, "output": 30}
+    assert row.model == model_server.requests[0].body["model"]
+    assert row.model_parameters["temperature"] == 0.3
+    assert "secret-key" not in str(row.attributes)
+
+
+@EVERY
+@pytest.mark.asyncio
+async def test_an_async_call(settled: RecordedSessions, model_server: ModelServer, client: Client) -> None:
+    """The same, async."""
+    model_server.script(say("Alpacas hum.", usage=USAGE))
+    await client(model_server).achat(HELLO)
+    assert only(settled).usage == {"input": 60, "input_cached_tokens": 40, "output": 30}
+
+
+@EVERY
+def test_a_stream(settled: RecordedSessions, model_server: ModelServer, client: Client) -> None:
+    """The whole text and the first token's time; tokens where the provider sends them."""
+    model_server.script(say("Alpacas hum softly.", usage=USAGE))
+    asked = {"stream_options": {"include_usage": True}} if client is openai else {}
+    for _ in client(model_server).stream_chat(HELLO, **asked):
+        pass
+    row = only(settled)
+    assert row.output["content"] == "Alpacas hum softly."
+    assert row.first_token is not None
+    assert row.usage["output"] == 30
+    assert row.usage["input"] == 60
+
+
+@EVERY
+def test_an_abandoned_stream(settled: RecordedSessions, model_server: ModelServer, client: Client) -> None:
+    """What came until then is the output."""
+    model_server.script(say("Alpacas hum softly."))
+    stream = client(model_server).stream_chat(HELLO)
+    for part in stream:
+        if part.delta:
+            break
+    stream.close()
+    row = only(settled)
+    assert (row.level, row.status_message, row.output["content"]) == ("DEFAULT", "cancelled", "Alpacas")
+
+
+@EVERY
+def test_a_stream_that_is_cut(settled: RecordedSessions, model_server: ModelServer, client: Client) -> None:
+    """The connection drops: the error, and what came."""
+    model_server.script(say("one two three four", cut_after=2))
+    with pytest.raises(Exception):  # noqa: B017, PT011  each client has its own
+        list(client(model_server).stream_chat(HELLO))
+    row = only(settled)
+    assert (row.level, row.output["content"]) == ("ERROR", "one two")
+
+
+@EVERY
+def test_an_error(settled: RecordedSessions, model_server: ModelServer, client: Client) -> None:
+    """The provider's message is the status."""
+    model_server.script(fail(400, "broken on purpose"))
+    with pytest.raises(Exception, match="broken on purpose"):
+        client(model_server).chat(HELLO)
+    assert only(settled).level == "ERROR"
+    assert "broken on purpose" in (only(settled).status_message or "")
+
+
+@EVERY
+@pytest.mark.parametrize("streamed", [False, True], ids=["at once", "streamed"])
+def test_tool_calls(settled: RecordedSessions, model_server: ModelServer, client: Client, streamed: bool) -> None:
+    """Both calls of one answer, once each, with ids, names and arguments; the tools on offer are in the input."""
+    first, second = ToolCall("lookup", {"city": "Rome"}, "c1"), ToolCall("lookup", {"city": "Oslo"}, "c2")
+    model_server.script(calls(first, second))
+    model = client(model_server)
+    if streamed:
+        list(model.stream_chat_with_tools([tool(lookup)], "Weather?", allow_parallel_tool_calls=True))
+    else:
+        model.chat_with_tools([tool(lookup)], "Weather?", allow_parallel_tool_calls=True)
+    row = only(settled)
+    made = [(one["id"], one["function"]["name"], as_arguments(one)) for one in row.output["tool_calls"]]
+    assert made == [("c1", "lookup", {"city": "Rome"}), ("c2", "lookup", {"city": "Oslo"})]
+    assert [name_of(offered) for offered in row.input["tools"]] == ["lookup"]
+
+
+def as_arguments(call: dict[str, Any]) -> Any:
+    """Return the arguments of a tool call as a value."""
+    import json
+
+    arguments = call["function"]["arguments"]
+    return json.loads(arguments) if isinstance(arguments, str) else arguments
+
+
+def name_of(offered: dict[str, Any]) -> Any:
+    """Return the name of a tool in any provider's form."""
+    return offered.get("name") or offered["function"]["name"]
+
+
+@EVERY
+@pytest.mark.asyncio
+@pytest.mark.parametrize("streaming", [True, False], ids=["streaming", "at once"])
+async def test_an_agent(settled: RecordedSessions, model_server: ModelServer, client: Client, streaming: bool) -> None:
+    """The whole agent over the wire: thinks, act, link, and the session on every row."""
+    model_server.script(call("lookup", {"city": "Rome"}, "c1"), say("Sunny."))
+    agent = FunctionAgent(name="weather", tools=[tool(lookup)], llm=client(model_server), streaming=streaming)
+    with langfuse_manager.session("s-1", "u-1"):
+        assert str(await agent.run("Weather in Rome?")) == "Sunny."
+    trace = settled.trace()
+    model = f"generation {type(agent.llm).__name__}"
+    assert trace.tree() == [{"agent weather": [model, "tool lookup", model]}]
+    (act,) = settled.one().acts
+    assert act.attributes["langfuse.observation.metadata.think_id"] == settled.one().thinks[0].id
+    assert act.metadata["tool_call_id"] == "c1"
+    assert {found.session_id for found in trace.observations} == {"s-1"}
+
+
+class Song(BaseModel):
+    """A song."""
+
+    title: str
+
+
+@pytest.mark.filterwarnings("ignore:The 'output_format' parameter:DeprecationWarning")  # LlamaIndex's own
+@pytest.mark.parametrize("client", [openai, anthropic])
+def test_a_structured_answer(settled: RecordedSessions, model_server: ModelServer, client: Client) -> None:
+    """However a provider makes it, it is one generation whose output is the object."""
+    model_server.script(say('{"title": "Hum"}'))
+    assert client(model_server).structured_predict(Song, PromptTemplate("Sing.")) == Song(title="Hum")
+    row = only(settled)
+    assert (row.type, row.output) == ("generation", {"title": "Hum"})
+    assert row.usage["output"] == 5
+
+
+def test_a_refusal(settled: RecordedSessions, model_server: ModelServer) -> None:
+    """OpenAI's refusal, which LlamaIndex leaves in the raw answer, shows."""
+    model_server.script(refuse("No."))
+    openai(model_server).chat(HELLO)
+    assert only(settled).output == {"role": "assistant", "content": None, "refusal": "No."}
+
+
+def test_reasoning_tokens(settled: RecordedSessions, model_server: ModelServer) -> None:
+    """They are a bucket of their own, out of the output's."""
+    model_server.script(say("Hm.", usage=Usage(input_tokens=10, output_tokens=30, reasoning_tokens=20)))
+    openai(model_server).chat(HELLO)
+    assert only(settled).usage == {"input": 10, "output": 10, "output_reasoning_tokens": 20}
