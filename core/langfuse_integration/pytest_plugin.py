@@ -1,4 +1,4 @@
-"""The pytest plugin: the fixture `sessions`."""
+"""The pytest plugin: the fixture `sessions`, and what a failing comparison of trees says."""
 
 from __future__ import annotations
 
@@ -18,3 +18,14 @@ def sessions() -> Iterator[RecordedSessions]:
 
     with recorded_sessions() as recorded:
         yield recorded
+
+
+def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
+    """Show where two trees differ; everything else is left to pytest."""
+    if op != "==" or not isinstance(left, list) or not isinstance(right, list):
+        return None
+    from .tree_diff import differences, is_tree
+
+    if not is_tree(left) or not is_tree(right):
+        return None
+    return ["the trees are not the same (+ left only, - right only)", *differences(left, right)]

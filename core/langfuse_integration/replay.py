@@ -158,7 +158,28 @@ class Observed:
         return f"<{self.label} session={self.session_id} user={self.user_id} {self.level}>"
 
 
-class Trace:
+class _Steps:
+    """What agents did, among some observations."""
+
+    observations: list[Observed]
+
+    @property
+    def thinks(self) -> list[Observed]:
+        """Where agents decided."""
+        return [found for found in self.observations if found.is_think]
+
+    @property
+    def acts(self) -> list[Observed]:
+        """Where agents acted."""
+        return [found for found in self.observations if found.is_act]
+
+    @property
+    def tools_called(self) -> list[str]:
+        """The names of the tool observations, in order."""
+        return [found.name for found in self.observations if found.type == "tool"]
+
+
+class Trace(_Steps):
     """The observations of one trace, as trees under their roots."""
 
     def __init__(self, observations: Iterable[Observed]) -> None:
@@ -208,37 +229,18 @@ class Trace:
         return f"<Trace {self.name} of {len(self.observations)} observations>"
 
 
-class SessionReplay:
+class SessionReplay(_Steps):
     """What happened in one session: its traces in the order in which they started."""
 
     def __init__(self, session_id: str | None, observations: Iterable[Observed]) -> None:
         self.session_id = session_id
         self.traces = traces_of(observations)
-
-    @property
-    def observations(self) -> list[Observed]:
-        """All observations, trace by trace."""
-        return [found for trace in self.traces for found in trace.observations]
+        self.observations = [found for trace in self.traces for found in trace.observations]
 
     @property
     def users(self) -> list[str]:
         """The users met in it, in order of appearance; more than one is a mix-up."""
         return list(dict.fromkeys(found.user_id for found in self.observations if found.user_id))
-
-    @property
-    def thinks(self) -> list[Observed]:
-        """Where agents decided."""
-        return [found for found in self.observations if found.is_think]
-
-    @property
-    def acts(self) -> list[Observed]:
-        """Where agents acted."""
-        return [found for found in self.observations if found.is_act]
-
-    @property
-    def tools_called(self) -> list[str]:
-        """The names of the tool observations, in order."""
-        return [found.name for found in self.observations if found.type == "tool"]
 
     def __repr__(self) -> str:
         return f"<SessionReplay {self.session_id} of {len(self.traces)} traces>"

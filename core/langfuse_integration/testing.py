@@ -5,7 +5,8 @@
             agent.invoke(...)
         assert sessions.one().traces[0].tree() == [{"agent assistant": ["generation model", "tool search"]}]
 
-The fixture `sessions` comes with the package; nothing is sent, and nothing is written.
+The fixture `sessions` comes with the package; nothing is sent, and nothing is written. It is an ordinary fixture: tests
+under pytest-asyncio and anyio use it the same way.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 
 from . import tracing
 from .fields import Fields
+from .numbering import Numbering
 from .observation import Observation, Score
 from .recorder import QueueRecorder
 from .replay import Observed, SessionReplay, Trace, sessions_of, traces_of
@@ -28,11 +30,22 @@ class RecordedSessions:
 
     def __init__(self) -> None:
         self._outlet = _Memory()
+        self._counted = False
+
+    def deterministic(self) -> None:
+        """Give ids that count and times that tick from here on, in everything that is read here.
+
+        Traces and observations are numbered by their starts, and a millisecond passes between any two things that
+        happened, from 2030-01-01 in UTC on. The application itself goes on seeing its own ids and times.
+        """
+        self._counted = True
 
     @property
     def observations(self) -> list[Observed]:
         """All observations that have ended, in the order of their starts."""
         self._settle()
+        if self._counted:
+            return Numbering(self._outlet.observed).observed()
         return sorted(self._outlet.observed, key=lambda found: found.started_ns)
 
     @property
@@ -49,6 +62,8 @@ class RecordedSessions:
     def scores(self) -> list[Score]:
         """The scores given."""
         self._settle()
+        if self._counted:
+            return Numbering(self._outlet.observed).scores(self._outlet.scores)
         return list(self._outlet.scores)
 
     @property
@@ -62,8 +77,10 @@ class RecordedSessions:
         Raises:
             AssertionError: there is none, or there are several.
         """
+        __tracebackhide__ = True  # pytest then points at the test's own line
         found = self.all
-        assert len(found) == 1, f"one session was expected, found {[replay.session_id for replay in found]}"
+        if len(found) != 1:
+            raise AssertionError(f"one session was expected, found {[replay.session_id for replay in found]}")
         return found[0]
 
     def trace(self) -> Trace:
@@ -72,8 +89,10 @@ class RecordedSessions:
         Raises:
             AssertionError: there is none, or there are several.
         """
+        __tracebackhide__ = True
         found = self.traces
-        assert len(found) == 1, f"one trace was expected, found {[trace.tree() for trace in found]}"
+        if len(found) != 1:
+            raise AssertionError(f"one trace was expected, found {[trace.tree() for trace in found]}")
         return found[0]
 
     def of(self, session_id: str | None) -> SessionReplay:
