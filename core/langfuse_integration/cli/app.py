@@ -11,6 +11,7 @@ from .demo import demo
 from .doctor import doctor
 from .export import export
 from .prune import prune
+from .push import push
 from .tail import tail
 from .view import view
 
@@ -42,5 +43,5 @@ def options(
     """Take what comes before the command."""
 
 
-for command in (demo, sessions, show, tail, view, export, prune, doctor):
+for command in (demo, sessions, show, tail, view, push, export, prune, doctor):
     app.command()(command)

@@ -1,0 +1,54 @@
+"""`push`: what waits in the journal goes to Langfuse, now."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from .options import chosen, complete_session
+from .screen import Screen, note, reported
+
+
+def push(
+    session: Annotated[
+        str | None,
+        typer.Option("--session", "-s", metavar="SESSION", autocompletion=complete_session, help="This session only."),
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also what was recorded for another project, or with keys of before.")
+    ] = False,
+) -> None:
+    """Deliver the journal to Langfuse. May be broken off and started again; exit code 1 if something still waits."""
+    with reported():
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        from ..archive import Archive
+        from ..delivery.push import Progress
+        from ..delivery.push import push as deliver
+        from .text import counted, in_one_line
+
+        wanted = session
+        if session is not None:
+            with Archive.of_settings() as archive:
+                wanted = chosen(archive, session)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Bar(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as bar:
+            task = bar.add_task("pushing", total=None)
+
+            def tell(found: Progress) -> None:
+                bar.update(task, completed=found.delivered + found.refused, total=found.total)
+
+            result = deliver(session_id=wanted, everything=everything, progress=tell)
+        Screen().line(f"{counted(result.delivered, 'observation')} delivered.")
+        if result.refused:
+            note(f"{counted(result.refused, 'observation')} refused by Langfuse, and set aside: doctor says why.")
+        if result.pending:
+            note(f"{counted(result.pending, 'observation')} still waiting.")
+        if result.problem:
+            note(f"It gave up: {in_one_line(result.problem)}.")
+        if result.pending or result.problem:
+            raise typer.Exit(1)
