@@ -15,8 +15,8 @@ from langfuse_integration.tracing import registry
 
 from . import models, rows
 from .arguments import first, options
-from .folding import Kind, Role
-from .messages import Answer, Prompt
+from .folding import Kind, Role, is_a
+from .messages import Answer, Prompt, Template
 from .model_streams import Watch, being_read, is_stream
 from .places import Fold, Place, folds
 
@@ -226,8 +226,12 @@ def _describe_by_call(run: Run, state: Call) -> None:
         observation.type = "chain"
     prompt = first("messages", "prompt")(state.bound)
     passed = options(state.bound)
-    chat = isinstance(prompt, (list, tuple))
-    observation.input = Prompt(prompt, passed.get("tools")) if chat else prompt or dict(passed)
+    if isinstance(prompt, (list, tuple)):
+        observation.input = Prompt(list(prompt), passed.get("tools"))
+    elif is_a(prompt, "BasePromptTemplate"):
+        observation.input = Template(prompt, dict(passed))
+    else:
+        observation.input = prompt if prompt is not None else dict(passed)
     if observation.type == "generation":
         observation.model = models.model_of(state.instance, None, state.last) or observation.model
         observation.model_parameters = models.parameters_of(state.instance, passed)

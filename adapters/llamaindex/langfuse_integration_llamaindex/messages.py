@@ -26,6 +26,16 @@ class Prompt:
         self.tools = tools
 
 
+class Template:
+    """A prompt that was filled where nobody saw the result: the template, and what went into it."""
+
+    __slots__ = ("template", "variables")
+
+    def __init__(self, template: Any, variables: Any) -> None:
+        self.template = template
+        self.variables = variables
+
+
 class Answer:
     """What a model answered.
 
@@ -136,6 +146,13 @@ def _prompt(prompt: Prompt) -> Any:
     return {"messages": prompt.messages, "tools": prompt.tools} if prompt.tools else prompt.messages
 
 
+def _template(template: Template) -> Any:
+    found = template.template
+    found = getattr(found, "default_template", None) or found
+    shown = getattr(found, "message_templates", None) or getattr(found, "template", None) or type(found).__name__
+    return {"template": shown, "variables": template.variables} if template.variables else shown
+
+
 def _answer(answer: Answer) -> Any:
     response, deltas = answer.response, answer.deltas
     message = getattr(response, "message", None)
@@ -175,6 +192,7 @@ def register() -> None:
 
     payload.register(ChatMessage, plain, immutable=True)
     payload.register(Prompt, _prompt)
+    payload.register(Template, _template)
     payload.register(Answer, _answer)
     payload.register(ChatResponse, lambda response: plain(response.message))
     payload.register(CompletionResponse, lambda response: response.text)
