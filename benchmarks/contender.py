@@ -1,0 +1,70 @@
+"""What takes part in a comparison: one way of tracing the applications; to trace nothing is one, too."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal, NamedTuple
+
+Framework = Literal["blocks", "langchain", "llamaindex", "mcp"]
+FRAMEWORKS: tuple[Framework, ...] = ("blocks", "langchain", "llamaindex", "mcp")
+Delivery = Literal["discard", "http"]
+
+SESSION, USER = "session-1", "user-1"
+
+
+class Terms(NamedTuple):
+    """On which terms a contender takes part.
+
+    Attributes:
+        framework: what the application is made with; `blocks` are plain `with` blocks.
+        delivery: `discard` what has been made ready for export, or send it over `http`.
+        address: where the receiver listens.
+    """
+
+    framework: Framework
+    delivery: Delivery
+    address: str
+
+
+class Outcome:
+    """What a `with` block is given, to say what came of it."""
+
+    __slots__ = ()
+
+    def update(self, *, output: Any) -> None:
+        """Take *output* as the output of the block."""
+
+
+_NOTHING: AbstractContextManager[Any] = nullcontext(Outcome())
+
+
+class Contender:
+    """The untraced application; the others override what they need."""
+
+    frameworks: tuple[Framework, ...] = FRAMEWORKS
+
+    def begin(self, terms: Terms) -> None:
+        """Switch tracing on; called once, before the application is built."""
+
+    def config(self) -> dict[str, Any]:
+        """Return what LangChain applications pass as their `config`."""
+        return {}
+
+    def client(self, session: Any) -> Any:
+        """Return the MCP client that the application calls."""
+        return session
+
+    def session(self, session_id: str) -> AbstractContextManager[Any]:
+        """Return a block in a session."""
+        return _NOTHING
+
+    def block(self, name: str, given: Any) -> AbstractContextManager[Any]:
+        """Return a block that is one step, with *given* as its input; it gives an `Outcome`, or what has its method."""
+        return _NOTHING
+
+    def deliver(self) -> None:
+        """Let go of everything that is waiting."""
+
+    def delivered(self) -> int | None:
+        """Return how many spans went out so far, or None when that cannot be told."""
+        return None

@@ -1,0 +1,105 @@
+"""This package, used as the README shows it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from ..contender import SESSION, USER, Contender, Terms
+
+
+class Ours(Contender):
+    """`SessionHandler`, `instrument`, `wrap_session`, `session` and `trace_span`."""
+
+    def begin(self, terms: Terms) -> None:
+        """Switch it on for the framework, with a journal of its own."""
+        os.environ["LANGFUSE_INTEGRATION_JOURNAL"] = str(Path(tempfile.mkdtemp(prefix="bench-")) / "journal.sqlite3")
+        if terms.delivery == "http":
+            os.environ["LANGFUSE_PUBLIC_KEY"], os.environ["LANGFUSE_SECRET_KEY"] = "pk-lf-bench", "sk-lf-bench"
+            os.environ["LANGFUSE_BASE_URL"] = terms.address
+        from langfuse_integration import langfuse_manager, tracing
+
+        self.manager = langfuse_manager
+        self.recorder = tracing.recorder
+        if terms.delivery == "discard":
+            self.recorder.divert(Discarding().worker)
+        self.callbacks: list[Any] = []
+        if terms.framework != "blocks":
+            langfuse_manager.set_session(SESSION, user_id=USER)
+        if terms.framework == "langchain":
+            from langfuse_integration_langchain import SessionHandler
+
+            self.callbacks = [SessionHandler()]
+        elif terms.framework == "llamaindex":
+            from langfuse_integration_llamaindex import instrument
+
+            instrument()
+
+    def config(self) -> dict[str, Any]:
+        """Return the callback handler."""
+        return {"callbacks": self.callbacks}
+
+    def client(self, session: Any) -> Any:
+        """Return the session, traced."""
+        from langfuse_integration_mcp import wrap_session
+
+        return wrap_session(session, server_name="stock")
+
+    def session(self, session_id: str) -> AbstractContextManager[Any]:
+        """Return a block in a session."""
+        return self.manager.session(session_id, USER)
+
+    def block(self, name: str, given: Any) -> AbstractContextManager[Any]:
+        """Return a block that is one observation."""
+        return self.manager.trace_span(name, input=given)
+
+    def deliver(self) -> None:
+        """Deliver everything."""
+        self.manager.flush(60)
+
+    def delivered(self) -> int | None:
+        """Return how much was delivered."""
+        return self.recorder.result().delivered
+
+
+class Discarding:
+    """Encodes everything as it is encoded for Langfuse, and forgets it."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def worker(self, recorder: Any) -> Any:
+        """Return a worker that works for this."""
+        from langfuse_integration.delivery.route import encoder
+        from langfuse_integration.delivery.worker import Worker
+        from langfuse_integration.settings import settings
+
+        self.encoder = encoder(settings())
+        return Worker(recorder, self)
+
+    def take(self, finished: Sequence[Any], opened: Sequence[Any], scores: Sequence[Any]) -> None:
+        """Encode a batch and forget it."""
+        for observation in finished:
+            self.encoder.row(observation)
+        self.count += len(finished)
+
+    def flush(self, deadline: float) -> None:
+        """Nothing is held."""
+
+    def outcome(self) -> tuple[int, int, int]:
+        """Return that all is delivered."""
+        return self.count, 0, 0
+
+    def reasons(self) -> Mapping[str, int]:
+        """Return that nothing is lost."""
+        return {}
+
+    def stop(self) -> None:
+        """Nothing is to be released."""
+
+    def forked(self) -> None:
+        """Nothing is to be let go of."""
