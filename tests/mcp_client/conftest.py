@@ -47,13 +47,13 @@ def connecting(how: str, request: pytest.FixtureRequest) -> Connect:
     if how == "http":
         url = request.getfixturevalue("mcp_http").url
         return lambda **options: http_session(url, **options)
-    from mcp import Client
+    from mcp import Client, stdio_client
 
     from peers.mcp_tools import make_server
 
     def client(**options: Any) -> Any:
         if how == "stdio-modern":
-            return Client(stdio_parameters(), mode="2026-07-28", **options)
+            return Client(stdio_client(stdio_parameters()), mode="2026-07-28", **options)
         if how == "http-modern":
             return Client(request.getfixturevalue("mcp_http").url, **options)
         return Client(make_server(), **options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from mcp import Client
+from mcp import Client, stdio_client
 from mcp.server.caching import CacheHint
 from mcp.server.mcpserver import MCPServer
 
@@ -25,7 +25,7 @@ async def test_a_call_in_rounds_is_one_row(how: str, mode: str, sessions: Record
     answers = ClientSide(animal="vicuña", probe=lambda: langfuse_manager.current_session_id)
     if how == "instrumented":
         instrument()
-    client = Client(stdio_parameters(), mode=mode, **answers.callbacks())
+    client = Client(stdio_client(stdio_parameters()), mode=mode, **answers.callbacks())
     if how == "wrapped":
         assert wrap_session(client) is client
     with langfuse_manager.session("session-opener"):

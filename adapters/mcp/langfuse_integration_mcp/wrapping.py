@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from langfuse_integration.shield import shielded
+from langfuse_integration.tracing import recorder
 
 from . import callbacks, private, readable, requests, serving
 from .call import Call, current
@@ -165,7 +166,7 @@ def _sending(target: Any, connection: Connection, name: str, original: Bound) ->
         own = None
         if call is None or not call.covers(connection):
             call = own = _raw(connection, request)
-        if call is None:  # a fault of ours
+        if call is None:  # tracing is off, or a fault of ours
             return await original(request, *positional, **named)
         if call.connection is not connection:
             call.serve(connection)
@@ -202,6 +203,8 @@ def _opened(connection: Connection, method: Method, positional: tuple[Any, ...],
         if around.connection is not connection:
             around.serve(connection)
         return None
+    if not recorder.enabled:
+        return None
     with _STARTING:
         subject, payload = method.read(positional, named)
         again = named.get("input_responses") is not None or named.get("request_state") is not None
@@ -210,6 +213,8 @@ def _opened(connection: Connection, method: Method, positional: tuple[Any, ...],
 
 
 def _raw(connection: Connection, request: Any) -> Call | None:
+    if not recorder.enabled:
+        return None
     with _STARTING:
         method, (subject, payload) = of_request(request)
         return Call(connection, method, subject, payload, typed=False, again=False)
