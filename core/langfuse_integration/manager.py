@@ -60,6 +60,7 @@ class LangfuseManager:
         """
         session = _session(session_id, user_id, tags, metadata)
         tracing.store.set(session)
+        tracing.advice.was_set(session)
         claim(session)
         ready()
 

@@ -20,6 +20,15 @@ from .session import Session
 from .shield import shielded
 
 
+class Use:
+    """Whether anybody asked for the session of a cell."""
+
+    __slots__ = ("used",)
+
+    def __init__(self) -> None:
+        self.used = False
+
+
 class Cell:
     """A place that holds the active session.
 
@@ -28,15 +37,17 @@ class Cell:
         known: False in a host's cell that nobody has set yet: the look-up goes on. Otherwise None is a tombstone.
         owner: the host's cell under which this one was made (a host's cell owns itself), or None outside of hosts.
         changed: in a host's cell, what the host wants to be called with when the application sets another session.
+        use: set by who wants to know whether it was of use.
     """
 
-    __slots__ = ("__weakref__", "changed", "known", "owner", "session")
+    __slots__ = ("__weakref__", "changed", "known", "owner", "session", "use")
 
     def __init__(self, session: Session | None, owner: Cell | None = None) -> None:
         self.session = session
         self.known = True
         self.owner = owner
         self.changed: Callable[[Session | None], None] | None = None
+        self.use: Use | None = None
 
     @classmethod
     def hosted(cls) -> Cell:
@@ -124,6 +135,8 @@ class SessionStore:
                     self._load_host(name)
             if self._hosts or self.carried is not None:
                 cell = self.cell()
+            if cell is not None and cell.use is not None:
+                cell.use.used = True
         if cell is not None and cell.known:
             return cell.session
         return self.elsewhere() or self._default

@@ -9,6 +9,7 @@ from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any
 
 from . import ambient
+from .advice import Advice
 from .observation import Observation, ObservationType, Parent
 from .readiness import ready
 from .recorder import QueueRecorder
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from .delivery.worker import Worker
 
 store = SessionStore()
+advice = Advice(store)
 
 
 def _worker(recorder: QueueRecorder) -> Worker:
@@ -30,7 +32,7 @@ def _worker(recorder: QueueRecorder) -> Worker:
 
 recorder = QueueRecorder(_worker)
 
-__all__ = ["open_run", "recorder", "registry", "start", "start_below", "store"]
+__all__ = ["advice", "open_run", "recorder", "registry", "start", "start_below", "store"]
 
 
 def start(
@@ -47,6 +49,8 @@ def start(
     observation = Observation(name, type, recorder, parent, session, origin, input, metadata)
     if observation.app_root or observation.type == "agent":  # what one needs to see when the process dies
         recorder.opened(observation)
+        if observation.session is None and observation.app_root:
+            advice.untagged(observation)
     return observation
 
 
@@ -120,4 +124,6 @@ def open_run(
 def _started(observation: Observation) -> Observation:
     if observation.app_root or observation.type == "agent":  # what one needs to see when the process dies
         recorder.opened(observation)
+        if observation.session is None and observation.app_root:
+            advice.untagged(observation)
     return observation
