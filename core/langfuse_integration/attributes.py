@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from .fields import Fields
 from .payload import to_json
+from .shield import shielded
 
 if TYPE_CHECKING:
     from .observation import Observation
@@ -24,6 +25,7 @@ MAX_METADATA_KEYS = 200
 
 
 PLAIN = Fields()
+_COMPLETING = shielded("completing an observation")
 
 
 def attributes_of(observation: Observation, fields: Fields = PLAIN) -> dict[str, Value]:
@@ -32,6 +34,9 @@ def attributes_of(observation: Observation, fields: Fields = PLAIN) -> dict[str,
     Args:
         fields: turns values into text: masking, capture and size limits are applied there.
     """
+    if observation.late is not None:
+        with _COMPLETING:
+            observation.late(observation)
     found: dict[str, Value] = {}
     for read in READERS:
         found.update(read(observation, fields))

@@ -7,7 +7,7 @@ needed): inside a `trace_span` block it is the current span, and whatever update
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -81,6 +81,7 @@ class Observation(_Span):
         started_ns, ended_ns: wall time in nanoseconds since 1970; `ended_ns` is 0 while it is open.
         first_token_ns: when a streamed answer began, or 0.
         usage_details: tokens in disjoint buckets, integers only.
+        late: fills in the rest from what was noted, each time before the row is built, on the thread that builds it.
     """
 
     __slots__ = (
@@ -94,6 +95,7 @@ class Observation(_Span):
         "ended_ns",
         "first_token_ns",
         "input",
+        "late",
         "level",
         "metadata",
         "model",
@@ -147,7 +149,7 @@ class Observation(_Span):
         self.ended_ns = self.first_token_ns = 0
         self.output = self.level = self.status_message = self.model = self.model_parameters = None
         self.usage_details = self.cost_details = self.prompt = self.version = None
-        self._attributes = self._context = None
+        self._attributes = self._context = self.late = None
 
     if TYPE_CHECKING:
         name: str
@@ -172,6 +174,7 @@ class Observation(_Span):
         cost_details: Mapping[str, float] | None
         prompt: tuple[str, int | None] | None
         version: str | None
+        late: Callable[[Observation], None] | None
         _recorder: Recorder
         _attributes: dict[str, Any] | None
         _context: SpanContext | None
@@ -289,6 +292,11 @@ class Observation(_Span):
         """Note that it was cancelled: no error."""
         self.level = "DEFAULT"
         self.status_message = "cancelled"
+
+    def set_back(self, started_ns: int, clock_ns: int) -> None:
+        """Let it have started earlier: wall time in ns, and what the monotonic clock said then."""
+        self.started_ns = started_ns
+        self._clock_ns = clock_ns
 
     def elapsed_to_wall(self) -> int:
         """Return now as wall time in ns, by the monotonic clock since the start."""

@@ -7,7 +7,8 @@ end ends it. What a framework never ends is bounded: the oldest run gives way, a
 from __future__ import annotations
 
 import threading
-from collections.abc import Hashable, Iterator
+import time
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any
 
 from .observation import Observation, Parent
@@ -71,6 +72,38 @@ class Run:
             yield child
 
 
+class FoldedRun(Run):
+    """Plumbing whose observation is made only if it is asked for: mostly it never is.
+
+    Args:
+        make: makes the observation; its start is then set back to when the run started.
+    """
+
+    __slots__ = ("_clock_ns", "_make", "_started_ns")
+
+    observation: Observation
+
+    def __init__(
+        self, key: Hashable, parent: Run, anchor: Parent, make: Callable[[FoldedRun], Observation], state: Any
+    ) -> None:
+        self.key = key
+        self.parent = parent
+        self.anchor = anchor
+        self.folded = True
+        self.state = state
+        self.children = None
+        self._make = make
+        self._started_ns = time.time_ns()
+        self._clock_ns = time.perf_counter_ns()
+
+    def __getattr__(self, name: str) -> Any:
+        if name != "observation":
+            raise AttributeError(name)
+        self.observation = made = self._make(self)
+        made.set_back(self._started_ns, self._clock_ns)
+        return made
+
+
 class Footprint:
     """What is remembered of a run that ended: enough for children that start late."""
 
@@ -86,14 +119,17 @@ class Footprint:
 
 
 class RunRegistry:
-    """The open runs, at most *open_limit*, and the footprints of the last *ended_limit* that ended."""
+    """The open runs, at most *open_limit*, and the footprints of the last that ended, at most *ended_limit*."""
 
     def __init__(self, open_limit: int = OPEN_LIMIT, ended_limit: int = ENDED_LIMIT) -> None:
         self._open_limit = open_limit
         self._ended_limit = ended_limit
         self._runs: dict[Hashable, Run] = {}
         self._ended: dict[Hashable, Footprint] = {}
+        self._ended_before: dict[Hashable, Footprint] = {}
         self._evicting = threading.RLock()
+        self.get: Callable[[Hashable], Run | None] = self._runs.get
+        """Return the open run of a key, or None."""
 
     def __len__(self) -> int:
         return len(self._runs)
@@ -101,13 +137,9 @@ class RunRegistry:
     def __contains__(self, key: Hashable) -> bool:
         return key in self._runs
 
-    def get(self, key: Hashable) -> Run | None:
-        """Return the open run of *key*, or None."""
-        return self._runs.get(key)
-
     def footprint(self, key: Hashable) -> Footprint | None:
         """Return where a run stood that ended a short while ago, or None."""
-        return self._ended.get(key)
+        return self._ended.get(key) or self._ended_before.get(key)
 
     def open(self, run: Run) -> bool:
         """Take in *run*; False when its key is open already, and then nothing has changed."""
@@ -131,9 +163,10 @@ class RunRegistry:
         if run.parent is not None and run.parent.children is not None:
             run.parent.children.pop(key, None)
         ended = self._ended
+        if len(ended) >= self._ended_limit >> 1:  # two halves: the older one goes at once, at no cost for each
+            self._ended_before = ended
+            self._ended = ended = {}
         ended[key] = Footprint(run.anchor)
-        if len(ended) > self._ended_limit:
-            self._forget_oldest()
         return run
 
     def open_runs(self) -> list[Run]:
@@ -144,6 +177,7 @@ class RunRegistry:
         """Forget everything without recording it: for tests and forked children."""
         self._runs.clear()
         self._ended.clear()
+        self._ended_before.clear()
 
     def _evict(self) -> None:
         with self._evicting:
@@ -153,11 +187,6 @@ class RunRegistry:
                     run.observation.level = "WARNING"
                     run.observation.status_message = "still open when too many runs were open"
                     run.observation.finish()
-
-    def _forget_oldest(self) -> None:
-        with self._evicting:
-            while len(self._ended) > self._ended_limit:
-                self._ended.pop(_oldest(self._ended), None)
 
 
 def _oldest(entries: dict[Hashable, Any]) -> Hashable:

@@ -65,7 +65,8 @@ class AgentSteps:
             if call_id:
                 self.decided[call_id] = Decision(tool, observation.id, index)
         if asked:
-            observation.add_metadata({"tool_calls": asked})
+            metadata = observation.metadata
+            observation.metadata = {**metadata, "tool_calls": asked} if metadata else {"tool_calls": asked}
         while len(self.decided) > CALLS_LIMIT:
             oldest = next(iter(self.decided))
             self.decided.pop(oldest)

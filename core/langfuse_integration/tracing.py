@@ -5,7 +5,7 @@ Adapters start their runs and observations here; users have the manager.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any
 
 from . import ambient
@@ -13,7 +13,7 @@ from .advice import Advice
 from .observation import Observation, ObservationType, Parent
 from .readiness import ready
 from .recorder import QueueRecorder
-from .registry import Run, registry
+from .registry import FoldedRun, Run, registry
 from .session import Session
 from .store import SessionStore
 
@@ -32,7 +32,7 @@ def _worker(recorder: QueueRecorder) -> Worker:
 
 recorder = QueueRecorder(_worker)
 
-__all__ = ["advice", "open_run", "recorder", "registry", "start", "start_below", "store"]
+__all__ = ["advice", "fold_below", "open_below", "open_run", "recorder", "registry", "start", "start_below", "store"]
 
 
 def start(
@@ -119,6 +119,35 @@ def open_run(
     if not folded:
         _started(observation)
     return run
+
+
+def open_below(
+    key: Hashable,
+    parent_run: Run,
+    name: str,
+    type: ObservationType,  # noqa: A002  Langfuse's word
+    input: Any,  # noqa: A002  Langfuse's word
+    state: Any,
+    session: Session | None,
+    above: Parent | None,
+) -> Run | None:
+    """Do what `open_run` does for a row below a run that is open, at half the cost."""
+    parent = above or parent_run.anchor
+    observation = Observation(name, type, recorder, parent, session or parent.session, store.current(), input)
+    run = Run(key, observation, parent_run, state=state)
+    if not registry.open(run):
+        return None
+    if observation.app_root or type == "agent":
+        recorder.opened(observation)
+    return run
+
+
+def fold_below(
+    key: Hashable, parent_run: Run, state: Any, above: Parent | None, make: Callable[[FoldedRun], Observation]
+) -> Run | None:
+    """Do the same for plumbing: nothing is recorded of it unless it turns out to be more."""
+    run = FoldedRun(key, parent_run, above or parent_run.anchor, make, state)
+    return run if registry.open(run) else None
 
 
 def _started(observation: Observation) -> Observation:

@@ -266,12 +266,15 @@ async def drop_async(stream: Any) -> None:
 
 
 async def cancel_async(stream: Any) -> None:
+    come = asyncio.Event()
+
     async def consume() -> None:
         async for _ in stream:
+            come.set()
             await asyncio.sleep(60)
 
     task = asyncio.create_task(consume())
-    await asyncio.sleep(0.05)
+    await come.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

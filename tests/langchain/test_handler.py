@@ -279,7 +279,7 @@ def test_our_fault_never_reaches_the_application(
 ) -> None:
     """Something in the handler breaks: the call answers as ever, one warning says so, and the rest is recorded."""
     shield.strict = False
-    monkeypatch.setattr("langfuse_integration_langchain.models.asked_model", lambda *given: 1 / 0)
+    monkeypatch.setattr("langfuse_integration_langchain.agents.may_think", lambda *given: 1 / 0)
     assert ask([SessionHandler()]) == "Alpacas hum."
     assert ask([SessionHandler()]) == "Alpacas hum."
     assert [trace.tree() for trace in no_open_runs.traces] == [TREE, TREE]
@@ -289,7 +289,7 @@ def test_our_fault_never_reaches_the_application(
 
 def test_under_the_strict_switch_our_faults_raise(monkeypatch: pytest.MonkeyPatch, sessions: RecordedSessions) -> None:
     """In our own tests LangChain may not swallow what the handler raises."""
-    monkeypatch.setattr("langfuse_integration_langchain.models.asked_model", lambda *given: 1 / 0)
+    monkeypatch.setattr("langfuse_integration_langchain.agents.may_think", lambda *given: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         ask([SessionHandler()])
 

@@ -24,6 +24,8 @@ pytestmark = pytest.mark.langchain
 
 RUNS = int(os.environ.get("LANGFUSE_INTEGRATION_TEST_RUNS", "600"))
 """How many runs are made after the first ones; 10000 is the goal that was reached."""
+FLAT_BYTES = 256 * 1024
+"""What the second part may leave behind, however many runs it makes."""
 HANDLER = SessionHandler()
 RECORDED: Any = {"callbacks": [HANDLER]}
 
@@ -140,7 +142,7 @@ def test_after_thousands_of_runs_nothing_is_left(monkeypatch: pytest.MonkeyPatch
         after = tracemalloc.take_snapshot()
         tracemalloc.stop()
         grown = sum(entry.size_diff for entry in after.compare_to(before, "filename"))
-        assert grown / made < 100, f"{grown / made:.0f} bytes a run"
+        assert grown < FLAT_BYTES, f"{grown} bytes after {made} runs"
         return made
 
     with langfuse_manager.session("s-alice", "alice"):

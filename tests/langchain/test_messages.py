@@ -25,7 +25,7 @@ from langgraph.types import Command, Interrupt, Send
 
 from langfuse_integration.payload import fragments, to_json
 from langfuse_integration_langchain import SessionHandler, messages
-from langfuse_integration_langchain.messages import Asked, Given, Parameters, Streamed
+from langfuse_integration_langchain.messages import Asked, Given, Streamed
 
 pytestmark = pytest.mark.langchain
 
@@ -153,12 +153,6 @@ def test_parts_of_an_answer_add_up() -> None:
     assert read(Streamed(events)) == {"role": "assistant", "content": "ab"}
     misfits = [AIMessageChunk("a", id="1"), ChatMessage("b", role="x")]
     assert read(Streamed([ChatGenerationChunk.model_construct(message=each) for each in misfits]))["content"] == "ab"
-
-
-def test_parameters_are_those_that_are_set() -> None:
-    """What is None, and what is shown elsewhere, is left out."""
-    given = {"model": "gpt-5", "temperature": 0.0, "stop": None, "tools": [1], "tool_choice": "any", "_type": "chat"}
-    assert read(Parameters(given)) == {"temperature": 0.0, "tool_choice": "any"}
 
 
 def test_a_message_is_written_once() -> None:

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from langchain_core.messages import ToolMessage
+
+from langfuse_integration import tracing
 from langfuse_integration.registry import Run
 from langfuse_integration.steps import AgentSteps
 
@@ -23,7 +26,7 @@ ACTIONS_LIMIT = 1_000
 def started(run: Run) -> None:
     """Make an agent of a root run or executor that is one for certain."""
     state: ChainState = run.state
-    if run.observation.name == private.EXECUTOR and not state.metadata.get("ls_integration"):
+    if state.name == private.EXECUTOR and not state.metadata.get("ls_integration"):
         _become_agent(run)
     elif run.parent is None and state.metadata.get("ls_integration") in private.AGENTS:
         state.thinks_in = private.THINKING_NODE
@@ -98,14 +101,13 @@ def announced(run: Run, action: Any) -> None:
 def answered(run: Run, outputs: Any) -> None:
     """Strike the calls that a thinking node answered by itself, as for structured output: they are no tool calls."""
     above = run.parent.state if run.parent is not None else None
-    if type(above) is not ChainState or above.steps is None or run.observation.name != above.thinks_in:
+    if type(above) is not ChainState or above.steps is None or run.state.name != above.thinks_in:
         return
     for command in outputs if isinstance(outputs, list) else ():
         update = getattr(command, "update", None)
         for message in update.get("messages", ()) if isinstance(update, dict) else ():
-            call_id = getattr(message, "tool_call_id", None)
-            if call_id is not None:
-                above.steps.decided.pop(call_id, None)
+            if isinstance(message, ToolMessage):
+                above.steps.decided.pop(message.tool_call_id, None)
 
 
 def closed(run: Run) -> None:
@@ -133,10 +135,12 @@ def _think(run: Run, thinker: Run) -> None:
 def _become_agent(run: Run) -> None:
     state: ChainState = run.state
     row = _row(run)
-    name = state.metadata.get("lc_agent_name") or run.observation.name
+    name = state.metadata.get("lc_agent_name") or state.name
     if row is not run and name != private.UNNAMED_GRAPH:
         row.observation.name = name
     row.observation.type = "agent"
+    if not row.observation.app_root:
+        tracing.recorder.opened(row.observation)
     shown = row.observation.name
     state.steps = conversation_of(run.root).steps_of(shown if shown != private.UNNAMED_GRAPH else None)
 

@@ -9,9 +9,10 @@ from langfuse_integration import tracing
 from langfuse_integration.payload import snapshot
 from langfuse_integration.registry import Run
 
-from . import agents, folding, interrupts, messages, models, orphans
+from . import agents, folding, interrupts, messages, orphans
 from .folding import NOT_TOLD
 from .messages import Streamed
+from .models import Answer
 from .states import ChainState, Failure, LeafState
 
 SHOWN_LIMIT = 8
@@ -62,8 +63,7 @@ def model(run_id: UUID, response: Any) -> None:
         return
     state: LeafState = run.state
     orphans.release(state)
-    answer = models.Answer(response, state.metadata)
-    models.read(run.observation, answer)
+    state.call.answer = answer = Answer(response)
     if state.thinker is not None:
         calls = answer.tool_calls
         if calls:
@@ -81,8 +81,7 @@ def failed_model(run_id: UUID, error: BaseException, response: Any) -> None:
     orphans.release(state)
     output = None
     if response is not None:
-        answer = models.Answer(response, state.metadata)
-        models.read(run.observation, answer)
+        state.call.answer = answer = Answer(response)
         output = answer.partial
     if output is None and state.parts:
         output = Streamed(state.parts)
@@ -155,7 +154,7 @@ def _settle(run: Run) -> None:
     if parent is None or type(parent.state) is not ChainState:
         return
     above = parent.state
-    output = run.observation.output
+    output = run.state.latest if run.folded else run.observation.output
     if output is None and type(run.state) is ChainState:
         output = run.state.latest
     if output is not None:

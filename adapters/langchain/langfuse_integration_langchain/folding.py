@@ -63,7 +63,7 @@ def folds(name: str, kind: Any, state: ChainState, parent: Run) -> bool:
     if state.node:
         return above.thinks_in is not None and name in private.AGENT_NODES
     if state.inputs is above.inputs:
-        state.double = name == parent.observation.name or (
+        state.double = name == above.name or (
             above.node and kind is NOT_TOLD and private.FIRST_STEP_TAG in (state.tags or ())
         )
         if state.double:
@@ -79,7 +79,7 @@ def fold_wrapper(parent: Run, name: str) -> None:
     state = parent.state
     if type(state) is not ChainState or state.used or parent.folded or parent.parent is None:
         return
-    if name == parent.observation.name:
+    if name == state.name:
         parent.folded = True
         parent.anchor = parent.parent.anchor
 

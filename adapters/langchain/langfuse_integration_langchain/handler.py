@@ -133,9 +133,9 @@ class SessionHandler(BaseCallbackHandler):
 
     def on_llm_new_token(self, token: Any, *, run_id: UUID, chunk: Any = None, **extra: Any) -> None:
         """Note when an answer begins, and keep its parts in case that it never ends."""
-        with _STREAMING:
-            run = _registry.get(run_id.int)
-            if run is not None:
+        run = _registry.get(run_id.int)
+        if run is not None:
+            with _STREAMING:
                 streams.token(run, token, chunk)
 
     def on_stream_event(self, event: Any, *, run_id: UUID, **extra: Any) -> None:

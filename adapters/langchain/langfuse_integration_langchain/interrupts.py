@@ -138,7 +138,7 @@ def ended(root: Run) -> None:
     state: ChainState = root.state
     thread = state.metadata.get("thread_id")
     if thread is not None and state.graph:
-        threads.remember(str(thread), root.observation.name, conversation_of(root))
+        threads.remember(str(thread), state.name, conversation_of(root))
     if state.interrupted and root.observation.status_message is None:
         root.observation.level, root.observation.status_message = "DEFAULT", "interrupted"
 

@@ -75,21 +75,6 @@ class Streamed:
         return {"role": "assistant", "content": text}
 
 
-class Parameters:
-    """The parameters of a model call, without what is shown elsewhere."""
-
-    __slots__ = ("given",)
-
-    HIDDEN = frozenset({"model", "model_name", "model_id", "_type", "tools", "functions", "messages", "responses"})
-
-    def __init__(self, given: dict[str, Any]) -> None:
-        self.given = given
-
-    def plain(self) -> dict[str, Any]:
-        """Return those that are set."""
-        return {key: value for key, value in self.given.items() if value is not None and key not in self.HIDDEN}
-
-
 def message(found: BaseMessage) -> dict[str, Any]:
     """Return a message as role, content and what else it carries."""
     kind = found.type.removesuffix("MessageChunk").lower() if found.type.endswith("Chunk") else found.type
@@ -185,7 +170,7 @@ def register() -> None:
     payload.register(PromptValue, lambda value: value.to_messages())
     payload.register(AgentAction, _fields(("tool", "tool_input", "log")))
     payload.register(AgentFinish, _fields(("return_values", "log")))
-    for wrapper in (Asked, Given, Streamed, Parameters):
+    for wrapper in (Asked, Given, Streamed):
         payload.register(wrapper, _plain)
 
 

@@ -9,10 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from langchain_core.outputs import ChatGeneration, Generation, LLMResult
+from langchain_core.messages import AIMessage
+from langchain_core.outputs import ChatGeneration, LLMResult
 
 from langfuse_integration.observation import Observation
+from langfuse_integration.registry import Run
 
+from .notes import Notes
+
+SHOWN_ELSEWHERE = frozenset({"model", "model_name", "model_id", "_type", "tools", "functions", "messages", "responses"})
+"""Among the parameters of a call."""
 MODEL_KEYS = ("model_name", "model", "model_id")
 FINISH_KEYS = ("finish_reason", "stop_reason", "done_reason", "status")
 INPUT_BUCKETS = {
@@ -35,37 +41,66 @@ SERVICE_TIERS = ("priority_", "flex_")
 """OpenAI's, put before the names of the details by langchain-openai."""
 
 
+class Call(Notes):
+    """A model call as it was noted, for its row."""
+
+    __slots__ = ("answer", "parameters")
+
+    def __init__(
+        self, metadata: dict[str, Any], tags: list[str] | None, parent: Run | None, parameters: dict[str, Any]
+    ) -> None:
+        super().__init__(metadata, tags, parent)
+        self.parameters = parameters
+        self.answer: Answer | None = None
+
+    def __call__(self, observation: Observation) -> None:
+        """Tell what was asked, and what the answer says about itself."""
+        super().__call__(observation)
+        observation.model = asked_model(self.metadata, self.parameters)
+        observation.model_parameters = {
+            key: value
+            for key, value in self.parameters.items()
+            if value is not None and key not in SHOWN_ELSEWHERE
+        }
+        if self.answer is not None:
+            read(observation, self.answer)
+
+
 class Answer:
     """A finished model call, as readers see it.
 
     Attributes:
         generations: the candidates of the one prompt; mostly one.
         message: the first candidate's message, or None for a model that is no chat model.
-        said: the metadata of the answer: what the provider says about it.
-        asked: LangChain's metadata of the call.
+        usage: LangChain's usage metadata as they are now: its cache marks the same message when it is used again.
     """
 
-    __slots__ = ("asked", "generations", "message", "result", "said")
+    __slots__ = ("generations", "message", "result", "usage")
 
-    def __init__(self, result: LLMResult, asked: Mapping[str, Any]) -> None:
+    def __init__(self, result: LLMResult) -> None:
         self.result = result
-        self.asked = asked
         self.generations: list[Any] = next((found for found in result.generations if found), [])
-        first = self.generations[0] if self.generations else None
+        first: Any = self.generations[0] if self.generations else None
         self.message: Any = first.message if isinstance(first, ChatGeneration) else None
-        self.said: Mapping[str, Any] = {}
-        if self.message is not None:
-            self.said = self.message.response_metadata or first.generation_info or {}
-        elif isinstance(first, Generation):
-            self.said = first.generation_info or {}
+        self.usage: Any = self.message.usage_metadata if isinstance(self.message, AIMessage) else None
+        for found in self.generations[1:] if self.usage is None else ():
+            self.usage = getattr(getattr(found, "message", None), "usage_metadata", None) or self.usage
+
+    @property
+    def said(self) -> Mapping[str, Any]:
+        """The metadata of the answer: what the provider says about it."""
+        if self.message is not None and self.message.response_metadata:
+            found: Mapping[str, Any] = self.message.response_metadata
+            return found
+        return (self.generations[0].generation_info if self.generations else None) or {}
 
     @property
     def output(self) -> Any:
         """What was answered: a message, a text, or a list of candidates."""
-        candidates = [
-            found.message if isinstance(found, ChatGeneration) else found.text for found in self.generations
-        ]
-        return candidates[0] if len(candidates) == 1 else candidates or None
+        if len(self.generations) == 1:
+            return self.generations[0].text if self.message is None else self.message
+        candidates = [found.message if isinstance(found, ChatGeneration) else found.text for found in self.generations]
+        return candidates or None
 
     @property
     def partial(self) -> Any:
@@ -79,9 +114,10 @@ class Answer:
         """The tool calls asked for, with those whose arguments could not be read."""
         calls: list[Any] = []
         for found in self.generations:
-            message = getattr(found, "message", None)
-            calls += getattr(message, "tool_calls", None) or ()
-            calls += getattr(message, "invalid_tool_calls", None) or ()
+            message = found.message if isinstance(found, ChatGeneration) else None
+            if isinstance(message, AIMessage):
+                calls += message.tool_calls
+                calls += message.invalid_tool_calls
         return calls
 
 
@@ -104,17 +140,14 @@ def _model(observation: Observation, answer: Answer) -> None:
 
 
 def _usage(observation: Observation, answer: Answer) -> None:
-    usage: Any = None
-    for found in answer.generations:
-        message = getattr(found, "message", None)
-        usage = getattr(message, "usage_metadata", None) or usage
+    usage = answer.usage
     if usage is None:
         observation.usage_details = _told(answer.result.llm_output or {})
         return
     observation.usage_details = buckets(usage, observation.model)
     if usage.get("total_cost") == 0:  # LangChain's only mark of an answer from its own cache
         observation.cost_details = {"total": 0.0}
-        observation.add_metadata({"cache_hit": True})
+        observation.metadata = {**(observation.metadata or {}), "cache_hit": True}
 
 
 def _finish(observation: Observation, answer: Answer) -> None:
@@ -122,8 +155,7 @@ def _finish(observation: Observation, answer: Answer) -> None:
     if reason is None and answer.generations:
         reason = _first(answer.generations[0].generation_info or {}, FINISH_KEYS)
     if reason is not None:
-        metadata = observation.metadata
-        observation.metadata = {**metadata, "finish_reason": reason} if metadata else {"finish_reason": reason}
+        observation.metadata = {**(observation.metadata or {}), "finish_reason": reason}
 
 
 READERS = (_model, _usage, _finish)

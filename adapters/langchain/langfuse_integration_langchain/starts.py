@@ -6,15 +6,16 @@ from typing import Any
 from uuid import UUID
 
 from langfuse_integration import tracing
-from langfuse_integration.observation import ObservationType
+from langfuse_integration.observation import Observation, ObservationType, Parent
 from langfuse_integration.payload import snapshot
-from langfuse_integration.registry import Run
+from langfuse_integration.registry import FoldedRun, Run
 
-from . import agents, folding, interrupts, messages, models, orphans, private
+from . import agents, folding, interrupts, messages, orphans, private
 from .binding import Binding, suggested
 from .current import span_inside
-from .messages import Asked, Given, Parameters
-from .notes import notes
+from .messages import Asked, Given
+from .models import Call
+from .notes import Notes
 from .states import ChainState, LeafState, ToolState
 
 registry = tracing.registry
@@ -32,22 +33,26 @@ def chain(
 ) -> None:
     """Open a chain, graph, node or agent."""
     parent = _parent(parent_run_id)
-    state = ChainState(inputs, metadata, tags, private.is_node(tags))
-    folded = False
-    if parent is not None:
-        if state.node:
-            agents.node_started(parent)
-            state.vanishes = name.endswith(private.MIDDLEWARE_HOOKS)
-        folded = folding.folds(name, kind, state, parent)
+    state = ChainState(name, inputs, metadata, tags)
+    if parent is None:
+        if "ls_integration" in state.metadata:
+            messages.register_graph_types()
+            state.conversation = interrupts.threads.resumed(inputs, state.metadata, name)
+            if type(inputs) is dict and "messages" in inputs:
+                inputs = Given(snapshot(inputs))
+    else:
         if kind == "prompt" and type(parent.state) is ChainState:
             parent.state.prompt = state.metadata.get("langfuse_prompt")
-    elif "ls_integration" in state.metadata:
-        messages.register_graph_types()
-        state.conversation = interrupts.threads.resumed(inputs, state.metadata, name)
-        if type(inputs) is dict and "messages" in inputs:
-            inputs = Given(snapshot(inputs))
-    run = _open(binding, run_id, parent, parent_run_id, name, "chain", None if folded else inputs, state, folded)
+        if private.is_node(tags):
+            state.node = True
+            state.vanishes = name.endswith(private.MIDDLEWARE_HOOKS)
+            agents.node_started(parent)
+        if folding.folds(name, kind, state, parent):
+            _fold(binding, run_id, parent, state)
+            return
+    run = _open(binding, run_id, parent, parent_run_id, name, "chain", inputs, state)
     if run is not None:
+        run.observation.late = Notes(state.metadata, tags, parent)
         if state.conversation is not None:
             state.conversation.move(run.observation)
         agents.started(run)
@@ -75,10 +80,8 @@ def model(
     run = _open(binding, run_id, parent, parent_run_id, name, "generation", asked, state)
     if run is None:
         return
-    observation = run.observation
-    observation.model = models.asked_model(state.metadata, parameters)
-    observation.model_parameters = Parameters(parameters)  # type: ignore[assignment]  # becomes a mapping when written
-    observation.prompt = _prompt(state.metadata, parent)
+    state.call = run.observation.late = Call(state.metadata, tags, parent, parameters)
+    run.observation.prompt = _prompt(state.metadata, parent)
     if parent is not None and not structured:
         agents.may_think(run, bool(tools))
     orphans.watch(run, run_id)
@@ -98,8 +101,10 @@ def tool(
     parent = _parent(parent_run_id)
     if type(inputs) is dict:
         inputs = {key: value for key, value in inputs.items() if type(value).__name__ not in private.HIDDEN_ARGUMENTS}
-    run = _open(binding, run_id, parent, parent_run_id, name, "tool", inputs, ToolState(metadata, tags))
+    state = ToolState(metadata, tags)
+    run = _open(binding, run_id, parent, parent_run_id, name, "tool", inputs, state)
     if run is not None:
+        run.observation.late = Notes(state.metadata, tags, parent)
         if parent is not None:
             agents.acted(run, call_id, inputs)
         orphans.watch(run, run_id)
@@ -116,8 +121,10 @@ def retriever(
 ) -> None:
     """Open a retrieval."""
     parent = _parent(parent_run_id)
-    run = _open(binding, run_id, parent, parent_run_id, name, "retriever", query, LeafState(metadata, tags))
+    state = LeafState(metadata, tags)
+    run = _open(binding, run_id, parent, parent_run_id, name, "retriever", query, state)
     if run is not None:
+        run.observation.late = Notes(state.metadata, tags, parent)
         orphans.watch(run, run_id)
 
 
@@ -136,43 +143,68 @@ def _open(
     type: ObservationType,  # noqa: A002  Langfuse's word
     inputs: Any,
     state: ChainState | LeafState,
-    folded: bool = False,
 ) -> Run | None:
+    """Open a run that makes a row; None when another handler has done it."""
     if orphans.lost:
         orphans.sweep()
-    above = session = named = None
     if parent is None:
-        parent_key = None if parent_run_id is None else parent_run_id.int
-        if isinstance(state, ChainState):
-            above = interrupts.place_for(state.conversation)
-        if state.metadata or not binding.empty:
-            active = tracing.store.current()
-            named = suggested(state.metadata, active)
-            session = None if binding.empty else binding.over(named or active)
+        run = _open_root(binding, run_id, parent_run_id, name, type, inputs, state)
     else:
-        parent_key = parent.key  # type: ignore[assignment]
-        above = span_inside(parent)
+        session = None
         if not binding.empty:
-            session = binding.over(parent.observation.session)
-        if isinstance(parent.state, ChainState):
+            session = binding.over(parent.anchor.session)
+            state.bound = True
+        above = span_inside(parent)
+        run = tracing.open_below(run_id.int, parent, name, type, inputs, state, session, above)
+        if parent.state.__class__ is ChainState:
             parent.state.used = True
-    state.bound = session is not None
-    run = tracing.open_run(
-        run_id.int,
-        parent_key,
-        name,
-        type,
-        input=inputs,
-        metadata=None if folded else notes(state.metadata, state.tags, parent),
-        session=session,
-        suggested=named,
-        above=above,
-        folded=folded,
-        state=state,
-    )
     if run is None and not binding.empty:
         binding.rebind(registry.get(run_id.int))
     return run
+
+
+def _open_root(
+    binding: Binding,
+    run_id: UUID,
+    parent_run_id: UUID | None,
+    name: str,
+    type: ObservationType,  # noqa: A002  Langfuse's word
+    inputs: Any,
+    state: ChainState | LeafState,
+) -> Run | None:
+    above: Parent | None = None
+    session = named = None
+    if isinstance(state, ChainState):
+        above = interrupts.place_for(state.conversation)
+    if state.metadata or not binding.empty:
+        active = tracing.store.current()
+        named = suggested(state.metadata, active)
+        if not binding.empty:
+            session = binding.over(named or active)
+            state.bound = True
+    return tracing.open_run(
+        run_id.int,
+        None if parent_run_id is None else parent_run_id.int,
+        name,
+        type,
+        input=inputs,
+        session=session,
+        suggested=named,
+        above=above,
+        state=state,
+    )
+
+
+def _fold(binding: Binding, run_id: UUID, parent: Run, state: ChainState) -> None:
+    def make(run: FoldedRun) -> Observation:
+        session = run.anchor.session if binding.empty else binding.over(run.anchor.session)
+        observation = Observation(state.name, "chain", tracing.recorder, run.anchor, session, run.anchor.origin)
+        observation.late = Notes(state.metadata, state.tags, parent)
+        return observation
+
+    tracing.fold_below(run_id.int, parent, state, span_inside(parent), make)
+    if parent.state.__class__ is ChainState:
+        parent.state.used = True
 
 
 def _prompt(metadata: dict[str, Any], run: Run | None) -> tuple[str, int | None] | None:

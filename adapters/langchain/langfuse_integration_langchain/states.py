@@ -26,6 +26,7 @@ class ChainState:
     """Of a chain, graph, node or agent.
 
     Attributes:
+        name: of the run.
         bound: a bound handler has said whose it is.
         inputs: as they were given, to recognise a run that is a double of the one above.
         metadata, tags: as LangChain gave them.
@@ -46,42 +47,22 @@ class ChainState:
         conversation: what outlives the root run, for the run that resumes it.
     """
 
-    __slots__ = (
-        "actions",
-        "bound",
-        "conversation",
-        "double",
-        "failures",
-        "graph",
-        "inputs",
-        "interrupted",
-        "latest",
-        "leaving",
-        "metadata",
-        "node",
-        "prompt",
-        "shown",
-        "steps",
-        "tags",
-        "thinks_in",
-        "used",
-        "vanishes",
-    )
+    # No slots: most of these keep their defaults, which then cost nothing to set.
+    node = graph = double = interrupted = used = vanishes = leaving = bound = False
+    steps: AgentSteps | None = None
+    thinks_in: str | None = None
+    latest: Any = None
+    prompt: Any = None
+    actions: list[tuple[str, Any, str | None]] | None = None
+    conversation: Any = None
+    shown: tuple[BaseException, ...] = ()
+    failures: list[Failure] | None = None
 
-    def __init__(self, inputs: Any, metadata: dict[str, Any] | None, tags: list[str] | None, node: bool) -> None:
+    def __init__(self, name: str, inputs: Any, metadata: dict[str, Any] | None, tags: list[str] | None) -> None:
+        self.name = name
         self.inputs = inputs
         self.metadata = metadata or NOTHING
         self.tags = tags
-        self.node = node
-        self.graph = self.double = self.interrupted = self.used = self.vanishes = self.leaving = self.bound = False
-        self.steps: AgentSteps | None = None
-        self.thinks_in: str | None = None
-        self.latest: Any = None
-        self.prompt: Any = None
-        self.actions: list[tuple[str, Any, str | None]] | None = None
-        self.conversation: Any = None
-        self.shown: tuple[BaseException, ...] = ()
-        self.failures: list[Failure] | None = None
 
 
 class LeafState:
@@ -94,9 +75,10 @@ class LeafState:
         thinker: of a model call: the agent or graph that may be deciding here.
         steps: of a model call that is a think: the steps of its agent.
         parts: of a model call: what was streamed so far.
+        call: of a model call: what is noted of it for its row.
     """
 
-    __slots__ = ("bound", "done", "metadata", "parts", "steps", "tags", "task", "thinker", "watch")
+    __slots__ = ("bound", "call", "done", "metadata", "parts", "steps", "tags", "task", "thinker", "watch")
 
     def __init__(self, metadata: dict[str, Any] | None, tags: list[str] | None) -> None:
         self.metadata = metadata or NOTHING
@@ -108,6 +90,7 @@ class LeafState:
         self.thinker: Run | None = None
         self.steps: AgentSteps | None = None
         self.parts: list[Any] | None = None
+        self.call: Any = None
 
 
 class ToolState(LeafState):
