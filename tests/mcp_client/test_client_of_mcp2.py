@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from mcp import Client, stdio_client
+from mcp import Client, stdio_client, types
 from mcp.server.caching import CacheHint
 from mcp.server.mcpserver import MCPServer
 
@@ -13,7 +13,8 @@ from langfuse_integration import langfuse_manager
 from langfuse_integration.testing import RecordedSessions
 from langfuse_integration_mcp import instrument, unwrap_session, wrap_session
 from peers.mcp_servers import ClientSide, stdio_parameters
-from peers.mcp_tools import make_server
+from peers.mcp_tools import lowlevel, make_server
+from peers.waiting import until_async
 
 pytestmark = [pytest.mark.mcp, pytest.mark.asyncio]
 
@@ -69,6 +70,44 @@ async def test_a_cached_resource_is_a_row_that_says_so(sessions: RecordedSession
     assert "mcp_cached" not in first.metadata
     assert second.metadata["mcp_cached"] is True
     assert first.output == second.output == "Feed the llamas."
+
+
+async def test_a_round_by_hand_shows_what_is_asked(sessions: RecordedSessions) -> None:
+    """Whoever drives the rounds himself has a row for each; the first shows the question, and not the opaque state."""
+    client = Client(make_server(), **ClientSide().callbacks())
+    async with wrap_session(client, server_name="tools"):
+        asked: Any = await client.session.call_tool("choose", {"question": "Which?"}, allow_input_required=True)
+        [key] = asked.input_requests
+        answers = {key: types.ElicitResult(action="accept", content={"animal": "vicuña"})}
+        state = asked.request_state
+        arguments = {"question": "Which?"}
+        await client.session.call_tool("choose", arguments, input_responses=answers, request_state=state)
+    first, second = sessions.observations
+    assert list(first.output["input_required"]) == [key]
+    assert first.output["input_required"][key]["message"] == "Which?"
+    assert (first.level, second.output) == ("DEFAULT", "chose vicuña")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # logging is deprecated in the newest protocol
+async def test_what_is_said_at_the_handshake_is_nobodys(sessions: RecordedSessions) -> None:
+    """A log that comes while A opens the connection is untagged: the connection is there for everybody."""
+    seen: list[Any] = []
+    server = make_server()
+
+    async def greet(ctx: Any, call_next: Any) -> Any:
+        if ctx.method == "initialize":
+            await ctx.session.send_log_message("info", "hello")
+        return await call_next(ctx)
+
+    async def log(params: Any) -> None:
+        seen.append((params.data, langfuse_manager.current_session_id))
+
+    lowlevel(server).middleware.append(greet)
+    client = wrap_session(Client(server, mode="legacy", logging_callback=log))
+    with langfuse_manager.session("session-opener"), langfuse_manager.trace_span("opening"):
+        async with client:
+            await until_async(lambda: seen)
+    assert seen == [("hello", None)]
 
 
 async def test_the_session_inside_is_traced_as_one_with_the_client(sessions: RecordedSessions) -> None:

@@ -109,6 +109,8 @@ class Call:
         row = Observation(name, self.method.type, tracing.recorder, above, session, origin, payload, self.facts())
         if shown is Shown.FAILED or (shown is Shown.BELOW and above is None):
             self.spare = row
+            if shown is Shown.FAILED:
+                self.session = self.parent = None  # what a server says at the handshake is for whoever comes
             return None
         if row.app_root:
             tracing.recorder.opened(row)

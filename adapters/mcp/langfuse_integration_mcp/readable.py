@@ -143,6 +143,10 @@ def _answered(result: Any) -> Any:
     return {"action": result.action, **({"content": result.content} if result.content else {})}
 
 
+def _required(result: Any) -> Any:
+    return {"input_required": {key: asked.params for key, asked in (result.input_requests or {}).items()}}
+
+
 def _completed(result: Any) -> Any:
     return list(result.completion.values)
 
@@ -182,5 +186,6 @@ CONVERTERS: dict[str, Callable[[Any], Any]] = {
     "ElicitRequestFormParams": _asked,
     "ElicitRequestURLParams": _asked,
     "ElicitResult": _answered,
+    "InputRequiredResult": _required,
 }
 """By the name of the type in `mcp.types`; a type that the installed release does not have is left out."""
