@@ -10,9 +10,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable
 from typing import NamedTuple
 
+import orjson
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from .replay import parsed
 from .totals import Totals, sums
 
 SESSIONS_LIMIT = 2_000
@@ -57,15 +57,29 @@ class Spending:
 
 def spent(bodies: Iterable[bytes]) -> Totals:
     """Return the tokens and the cost in OTLP requests; nothing else of them is read, so its errors are 0."""
-    total = Totals()
+    tokens_in = tokens_out = tokens = 0
+    cost_usd: float | None = None
     for body in bodies:
         for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
             for scope in resource.scope_spans:
                 for span in scope.spans:
                     said = {entry.key: entry.value.string_value for entry in span.attributes if entry.key in _BUCKETS}
-                    if said:
-                        total = total.plus(sums(parsed(said.get(USAGE)), parsed(said.get(COST))))
-    return total
+                    if not said:
+                        continue
+                    one = sums(_read(said.get(USAGE)), _read(said.get(COST)))
+                    tokens_in += one.tokens_in
+                    tokens_out += one.tokens_out
+                    tokens += one.tokens
+                    if one.cost_usd is not None:
+                        cost_usd = (cost_usd or 0.0) + one.cost_usd
+    return Totals(tokens_in, tokens_out, tokens, cost_usd)
+
+
+def _read(text: str | None) -> object:
+    try:
+        return orjson.loads(text) if text else None
+    except ValueError:
+        return None
 
 
 remembered = Spending()

@@ -96,7 +96,7 @@ class _Viewer:
                 opened, tree = "", None
             last = max(len(ids) - 1, 0) // TURNS_PAGE
             page = min(page, last)
-            turns = turns_of(archive, session_id, ids, page, opened)
+            turns = turns_of(archive, summary, ids, page, opened)
             running = any(one.session_id == session_id for one in archive.running())
         return _html(
             "session.html",

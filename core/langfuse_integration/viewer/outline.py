@@ -64,8 +64,12 @@ class Outline(NamedTuple):
 FAILED_SHOWN = 3
 
 
-def head(archive: Archive, trace_id: str, session_id: str | None) -> Head | None:
-    """Return the head of a trace, or None if nothing is left of it."""
+def head(archive: Archive, trace_id: str, session_id: str | None, totals: Totals | None = None) -> Head | None:
+    """Return the head of a trace, or None if nothing is left of it.
+
+    Args:
+        totals: what it adds up to, where that is known already.
+    """
     columns = archive.columns(trace_id, session_id)
     if not columns:
         return None
@@ -83,7 +87,7 @@ def head(archive: Archive, trace_id: str, session_id: str | None) -> Head | None
         ended_ns=ended_ns,
         observations=len(columns),
         errors=len(failed),
-        totals=totals_of(trace.observations) if whole else archive.totals(trace_id, session_id),
+        totals=totals_of(trace.observations) if whole else totals or archive.totals(trace_id, session_id),
         failed=[observed[span_id] for span_id in failed[:FAILED_SHOWN] if span_id in observed],
         running=any(getattr(found, "alive", False) for found in trace.observations),
         version=f"{len(columns)}-{len(still_open)}-{ended_ns}",

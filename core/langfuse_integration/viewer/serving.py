@@ -25,10 +25,13 @@ def serve(journal: Path | None, port: int, ready: Callable[[str], None]) -> None
         import uvicorn
 
         from .app import application
+        from .pages import environment
     except ImportError as error:
         raise MissingExtra((error.name or "starlette").partition(".")[0], "viewer") from error
     import socket
 
+    for name in ("sessions.html", "session.html"):
+        environment().get_template(name)  # compiled now, not while the first visitor waits
     listening = socket.create_server(("127.0.0.1", port))
     config = uvicorn.Config(application(journal), log_level="warning", access_log=False, timeout_graceful_shutdown=1)
     ready(f"http://127.0.0.1:{listening.getsockname()[1]}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 from urllib.parse import urlencode
 
-from ..archive import Archive
+from ..archive import Archive, SessionSummary
 from ..conversation import Exchange, exchange_of
 from ..replay import Observed
 from .outline import Head, decoded, head, outline
@@ -51,18 +51,20 @@ class Turn(NamedTuple):
     tree: Tree | None
 
 
-def turns_of(archive: Archive, session_id: str | None, ids: list[str], page: int, opened: str) -> list[Turn]:
+def turns_of(archive: Archive, summary: SessionSummary, ids: list[str], page: int, opened: str) -> list[Turn]:
     """Return a page of a session's turns.
 
     Args:
         ids: all its traces in their order.
         opened: the trace whose tree comes along whatever its size.
     """
+    session_id = summary.session_id
+    alone = summary.totals if len(ids) == 1 else None
     first = page * TURNS_PAGE
     turns: list[Turn] = []
     room = AT_ONCE
     for number, trace_id in enumerate(ids[first : first + TURNS_PAGE], first + 1):
-        found = head(archive, trace_id, session_id)
+        found = head(archive, trace_id, session_id, alone)
         if found is None:
             continue
         tree = None
