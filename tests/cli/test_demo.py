@@ -67,22 +67,15 @@ def shown(text: str) -> str:
     return re.sub(r"demo-(ada|bob)-[0-9a-f]{6}", r"demo-\1-RUN", normalised(text))
 
 
-def agent(user: str) -> dict[str, list[str]]:
-    """Return the tree of each of a user's traces: three thinks, two acts."""
-    think = f"generation {MODELS[user]}"
-    return {"agent librarian": [think, "tool llama-mcp.search", think, "tool llama-mcp.read", think]}
+def agent(user: str) -> list[tuple[int, str]]:
+    """Return each of a user's traces, by depth and name: an agent run of three thinks and two acts."""
+    think = (1, f"generation {MODELS[user]}")
+    return [(0, "agent librarian"), think, (1, "tool llama-mcp.search"), think, (1, "tool llama-mcp.read"), think]
 
 
-def tree(observation: dict[str, Any]) -> Any:
-    """Return an observation of `show --json` as a tree of types and names."""
-    label = f"{observation['type']} {observation['name']}"
-    below = [tree(child) for child in observation["children"]]
-    return {label: below} if below else label
-
-
-def everything(observation: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return an observation of `show --json` and all below."""
-    return [observation, *(each for child in observation["children"] for each in everything(child))]
+def outline(trace: dict[str, Any]) -> list[tuple[int, str]]:
+    """Return a trace of `show --json` the same way."""
+    return [(each["depth"], f"{each['type']} {each['name']}") for each in trace["observations"]]
 
 
 @pytest.fixture(autouse=True)
@@ -123,10 +116,9 @@ def test_each_session_holds_its_users_steps_and_nothing_else(lfi: Lfi) -> None:
     ]
     for found in sessions:
         whole = json.loads(lfi.ok("show", found["session_id"], "--json"))
-        expected = agent(found["users"][0])
-        assert [[tree(root) for root in trace["observations"]] for trace in whole["traces"]] == [[expected], [expected]]
+        assert [outline(trace) for trace in whole["traces"]] == [agent(found["users"][0])] * 2
         for trace in whole["traces"]:
-            observations = everything(trace["observations"][0])
+            observations = trace["observations"]
             assert {(each["session_id"], each["user_id"]) for each in observations} == {
                 (found["session_id"], found["users"][0])
             }

@@ -177,16 +177,17 @@ def test_everything_is_shown_in_full(lfi: Lfi) -> None:
 
 
 def test_json_is_the_whole_session(lfi: Lfi) -> None:
-    """--json gives sums, traces and observations with their children, inputs and outputs as values."""
+    """--json gives sums, traces and observations, parents first, with inputs and outputs as values."""
     asked("chat-1", "ada", cost=0.5)
     settle()
     shown = json.loads(lfi.ok("show", "chat-1", "--json"))
     assert (shown["session_id"], shown["users"], shown["errors"], shown["cost_usd"]) == ("chat-1", ["ada"], 0, 1.0)
     assert shown["tokens"] == {"input": 1220, "output": 21, "total": 1241}
     (trace,) = shown["traces"]
-    (agent,) = trace["observations"]
+    agent, think, act, answer = trace["observations"]
     assert (agent["type"], agent["name"], agent["user_id"]) == ("agent", "herder", "ada")
-    think, act, _ = agent["children"]
+    assert [each["depth"] for each in trace["observations"]] == [0, 1, 1, 1]
+    assert answer["output"] == {"role": "assistant", "content": "Hay."}
     assert think["metadata"]["step_type"] == "think"
     assert act["input"] == {"query": "food"}
     assert act["parent_id"] == agent["id"]
@@ -223,9 +224,9 @@ def test_wide_characters_keep_the_columns(lfi: Lfi) -> None:
 
 
 def test_a_deep_trace_keeps_its_names_readable(lfi: Lfi) -> None:
-    """Two hundred levels fit in 80 columns, and the innermost name is still there."""
+    """Two thousand levels fit in 80 columns, the innermost name is still there, and JSON has them all."""
     with langfuse_manager.session("deep"):
-        spans = [langfuse_manager.trace_span(f"level-{depth}") for depth in range(200)]
+        spans = [langfuse_manager.trace_span(f"level-{depth}") for depth in range(2_000)]
         for span in spans:
             span.__enter__()
         for span in reversed(spans):
@@ -233,7 +234,9 @@ def test_a_deep_trace_keeps_its_names_readable(lfi: Lfi) -> None:
     settle()
     text = lfi.ok("show", "deep")
     assert_safe(text)
-    assert "span     level-199" in text
+    assert "span     level-1999" in text
+    (trace,) = json.loads(lfi.ok("show", "deep", "--json"))["traces"]
+    assert [each["depth"] for each in trace["observations"]] == list(range(2_000))
 
 
 def test_a_narrow_terminal_is_respected(lfi: Lfi) -> None:

@@ -29,7 +29,7 @@ class Log:
             from .plain import observation_of
             from .text import to_json
 
-            self._screen.raw(to_json({"trace_id": found.trace_id, **observation_of(found)}, indent=None) + "\n")
+            self._screen.raw(to_json(observation_of(found), indent=None) + "\n")
             return
         whose = found.session_id, found.user_id
         if whose != self._whose:

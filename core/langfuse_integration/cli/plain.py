@@ -31,37 +31,30 @@ def session_of(archive: Archive, session_id: str | None) -> dict[str, Any]:
 
 
 def trace_of(trace: Trace) -> dict[str, Any]:
-    """Return one trace with its observations, children under their parents."""
+    """Return one trace with its observations in one list, parents before their children.
+
+    Not nested: traces may be deeper than readers of JSON go.
+    """
+    found = [(root, 0) for root in reversed(trace.roots)]
+    listed: list[dict[str, Any]] = []
+    while found:
+        one, depth = found.pop()
+        listed.append({**observation_of(one), "depth": depth})
+        found.extend((child, depth + 1) for child in reversed(one.children))
     return {
         "id": trace.id,
         "name": trace.name,
         **_times(trace.started_ns, trace.ended_ns),
         **_sums(totals_of(trace.observations)),
-        "observations": [observation_of(root) for root in trace.roots],
+        "observations": listed,
     }
 
 
-def observation_of(root: Observed) -> dict[str, Any]:
-    """Return one observation and all below."""
-    made: dict[str, dict[str, Any]] = {}
-    for found in _parents_first(root):
-        made[found.id] = _alone(found)
-        if found is not root:
-            made[str(found.parent_id)]["children"].append(made[found.id])
-    return made[root.id]
-
-
-def _parents_first(root: Observed) -> list[Observed]:
-    """Return an observation and all below, without a call for each level: traces may be deep."""
-    found = [root]
-    for one in found:
-        found.extend(one.children)
-    return found
-
-
-def _alone(found: Observed) -> dict[str, Any]:
+def observation_of(found: Observed) -> dict[str, Any]:
+    """Return one observation, without those below it."""
     return {
         "id": found.id,
+        "trace_id": found.trace_id,
         "parent_id": found.parent_id,
         "type": found.type,
         "name": found.name,
@@ -79,7 +72,6 @@ def _alone(found: Observed) -> dict[str, Any]:
         "usage": found.usage,
         "cost": found.cost,
         "first_token": found.first_token,
-        "children": [],
     }
 
 

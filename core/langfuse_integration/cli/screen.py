@@ -50,7 +50,10 @@ class Screen:
     def line(self, line: Text | str = "") -> None:
         """Write one line as it is; text that is to be styled comes as `Text`, a str is plain."""
         text = Text(line) if isinstance(line, str) else line
-        self._console.print(Text(text.plain.replace("…", "~")) if self.plain_ascii else text)
+        if self._console.color_system is not None:
+            self._console.print(text)
+        else:
+            sys.stdout.write((text.plain.replace("…", "~") if self.plain_ascii else text.plain) + "\n")
 
     def raw(self, text: str) -> None:
         """Write text for other programs."""
