@@ -3,6 +3,7 @@
 Seen in mcp 1.24 to 1.30, mcp 2.0 to 2.3 and fastmcp 4.0 to 4.1. What is missing costs this:
 
     ClientSession._sampling_callback, ...               callbacks run as the SDK runs them, in the opener's context
+    Client._build_session                               its session is traced from the first call on, not before
     ClientSession._dispatcher, _write_stream            no `mcp_transport` in the metadata
     mcp.shared.jsonrpc_dispatcher.otel_span, ...        the SDK's client span stays, between our row and the server
     mcp.server._otel.otel_span, extract_trace_context   a server in this process makes a row of its own
@@ -45,6 +46,10 @@ CALLBACKS = (
     Slot("_logging_callback", "logging_callback", None),
     Slot("_message_handler", "message_handler", None),
 )
+
+
+BUILD_SESSION = "_build_session"
+"""The method by which an `mcp.Client` makes its session when it connects."""
 
 
 def is_default(callback: Any) -> bool:

@@ -65,6 +65,8 @@ def wrap(
         else:
             private.watch_fastmcp_sessions(_found_session)
         setattr(target, MARK, connection)
+        if table is CLIENT:
+            adopt(target, connection)
     return target
 
 
@@ -154,6 +156,17 @@ def _passing(target: Any, connection: Connection, name: str, original: Bound) ->
         return await original(*positional, **named)
 
     return call
+
+
+def _building(target: Any, connection: Connection, name: str, original: Bound) -> Bound:
+    async def build(*positional: Any, **named: Any) -> Any:
+        session = await original(*positional, **named)
+        if connection.on:
+            with _WRAPPING:
+                _take(session, connection)
+        return session
+
+    return build
 
 
 def _sending(target: Any, connection: Connection, name: str, original: Bound) -> Bound:
@@ -258,5 +271,9 @@ def _found_session(client: Any, session: Any) -> None:
 
 
 SESSION: dict[str, Wrapper] = {**dict.fromkeys(TYPED, _typed), "send_request": _sending}
-CLIENT: dict[str, Wrapper] = {**dict.fromkeys(TYPED, _passing), **dict.fromkeys(ROUNDS, _rounds)}
+CLIENT: dict[str, Wrapper] = {
+    **dict.fromkeys(TYPED, _passing),
+    **dict.fromkeys(ROUNDS, _rounds),
+    private.BUILD_SESSION: _building,
+}
 """One table for each kind; wrapping and unwrapping both go by it."""
