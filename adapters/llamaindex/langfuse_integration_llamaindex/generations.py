@@ -34,17 +34,21 @@ class Call(rows.Row):
         announced: the id of the outermost span that LlamaIndex sent a start event for.
         claimed: whether a call inside of it has been folded into it.
         streamed: whether it has returned a stream: then the events end it.
-        last, deltas: what a stream has given so far.
+        named: the innermost model object so far: the one that really answers.
+        answers: what the calls inside and the call itself ended with.
+        last, deltas: what the outermost call gave, or a stream has given so far.
         watch: looks after that stream.
     """
 
     __slots__ = (
         "announced",
+        "answers",
         "bound",
         "claimed",
         "deltas",
         "first_ns",
         "last",
+        "named",
         "streamed",
         "think",
         "watch",
@@ -55,6 +59,8 @@ class Call(rows.Row):
         self.think = think
         self.announced: str | None = None
         self.claimed = self.streamed = False
+        self.named: Any = None
+        self.answers: list[Any] = []
         self.last: Any = None
         self.deltas: list[str] = []
         self.first_ns = 0
@@ -89,9 +95,11 @@ class Call(rows.Row):
             tools = options.get("tools")
             observation.input = Prompt(prompt, tools) if tools or not isinstance(prompt, str) else prompt
         instance = self._innermost(span_id)
-        observation.name = type(instance).__name__
-        observation.model = models.model_of(instance, described) or observation.model
-        observation.model_parameters = models.parameters_of(instance, options)
+        if instance is not self.named:
+            self.named = instance
+            observation.name = type(instance).__name__
+            observation.model = models.asked_model(instance, described) or observation.model
+            observation.model_parameters = models.parameters_of(instance, options)
 
     def token(self, run: Run, response: Any) -> None:
         """Note a piece of a streamed answer."""
@@ -107,9 +115,7 @@ class Call(rows.Row):
     def end(self, run: Run, span_id: str, response: Any) -> None:
         """Note what a model answered; the end of a stream is the end of the row."""
         if response is not None:
-            if self.last is None or span_id == self.announced or not models.reported(self.last):
-                self.last = response
-            self.note(run, response)
+            self.answer(response, outermost=span_id == self.announced)
         if self.streamed and span_id == self.announced:
             self._close(run, self._partial())
 
@@ -130,12 +136,12 @@ class Call(rows.Row):
         """End it without a word on how: nothing is known of what came."""
         self._close(run, None)
 
-    def note(self, run: Run, response: Any) -> None:
-        """Note the model and the tokens that an answer tells of."""
-        observation = run.observation
-        observation.model = models.model_of(self.instance, None, response) or observation.model
-        if observation.usage_details is None or models.reported(response):
-            observation.usage_details = models.usage_of(response)
+    def answer(self, response: Any, *, outermost: bool) -> None:
+        """Keep what a model answered; methods around it mostly hand on the same object."""
+        if outermost or self.last is None:
+            self.last = response
+        if not self.answers or self.answers[-1] is not response:
+            self.answers.append(response)
 
     def _partial(self) -> Any:
         return Answer(self.last, self.deltas) if self.last is not None else None
@@ -156,6 +162,10 @@ class Call(rows.Row):
             observation.first_token_ns = self.first_ns
         if self.announced is None:
             _describe_by_call(run, self)
+        answers = self.answers or ([self.last] if _is_response(self.last) else ())
+        if answers:
+            observation.model = models.answering_model(answers) or observation.model
+            observation.usage_details = models.usage_of(answers)
         if self.think is None:
             observation.finish(output)
         else:
@@ -176,8 +186,7 @@ class Inner(Fold):
         """Take over what it returned, when no event told."""
         run = self.run
         if run is not None and isinstance(run.state, Call) and run.state.last is None and _is_response(result):
-            run.state.last = result
-            run.state.note(run, result)
+            run.state.answer(result, outermost=False)
 
 
 def enter(id_: str, role: Role, instance: Any, place: Place, bound: BoundArguments) -> None:
@@ -233,10 +242,8 @@ def _describe_by_call(run: Run, state: Call) -> None:
     else:
         observation.input = prompt if prompt is not None else dict(passed)
     if observation.type == "generation":
-        observation.model = models.model_of(state.instance, None, state.last) or observation.model
+        observation.model = models.asked_model(state.instance) or observation.model
         observation.model_parameters = models.parameters_of(state.instance, passed)
-        if observation.usage_details is None and state.last is not None:
-            observation.usage_details = models.usage_of(state.last)
 
 
 def _is_model(state: Call) -> bool:

@@ -5,7 +5,7 @@ The raw answer is whatever the provider's client returned: an object, a dict, a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 PARAMETERS = (
@@ -68,20 +68,31 @@ def get(value: Any, *keys: str) -> Any:
 # -- the model
 
 
-def model_of(instance: Any, described: Any, response: Any = None) -> str | None:
-    """Return the model's name: the one that answered, else the one that was asked.
+def asked_model(instance: Any, described: Any = None) -> str | None:
+    """Return the name of the model that is asked.
 
     Args:
         instance: the model object.
         described: LlamaIndex's own description of it (`model_dict`), or None.
-        response: the answer, or None while there is none.
     """
-    raw = get(response, "raw")
-    for name in (get(raw, "model"), get(get(raw, "response"), "model"), get(described, "model_name", "model")):
+    for name in (get(described, "model_name", "model"), get(instance, "model", "model_name", "model_id")):
         if isinstance(name, str) and name not in UNKNOWN:
             return name
-    name = get(instance, "model", "model_name", "model_id")
-    return name if isinstance(name, str) and name not in UNKNOWN else None
+    return None
+
+
+def answering_model(answers: Iterable[Any]) -> str | None:
+    """Return the name of the model that answered, as the provider tells it; None when it does not."""
+    for answer in answers:
+        raw = getattr(answer, "raw", None)
+        if raw is None:
+            continue
+        name = get(raw, "model")
+        if not isinstance(name, str):
+            name = get(get(raw, "response"), "model")
+        if isinstance(name, str) and name not in UNKNOWN:
+            return name
+    return None
 
 
 # -- the parameters
@@ -126,21 +137,17 @@ def _plain(value: Any) -> bool:
 # -- the tokens
 
 
-def usage_of(response: Any) -> Lazy | None:
-    """Return the tokens of an answer in disjoint buckets, read when they are written; None without an answer."""
-    return Lazy(lambda: _usage(response)) if response is not None else None
+def usage_of(answers: Iterable[Any]) -> Lazy:
+    """Return the tokens of the first answer that tells of any, in disjoint buckets; read when they are written."""
+    return Lazy(lambda: _usage(answers))
 
 
-def reported(response: Any) -> bool:
-    """Return whether an answer says anything about tokens."""
-    return any(True for _ in _reports(response))
-
-
-def _usage(response: Any) -> dict[str, Any]:
-    for report in _reports(response):
-        found = buckets(report)
-        if found:
-            return found
+def _usage(answers: Iterable[Any]) -> dict[str, Any]:
+    for answer in answers:
+        for report in _reports(answer):
+            found = buckets(report)
+            if found:
+                return found
     return {}
 
 

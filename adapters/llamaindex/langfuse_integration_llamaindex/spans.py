@@ -114,7 +114,7 @@ def _enter_row(id_: str, name: str, role: Role, instance: Any, place: Place, bou
         return
     run = rows.open_row(id_, place, rows.name_of(instance, name), rows.Row(role, instance), bound)
     if run is not None and role.type == "embedding":
-        run.observation.model = models.model_of(instance, None)
+        run.observation.model = models.asked_model(instance)
 
 
 def _is_twin(role: Role, instance: Any, place: Place) -> bool:
