@@ -21,12 +21,12 @@ from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.tools import ToolException, tool
 from langgraph.errors import GraphRecursionError
 from pydantic import BaseModel
-from scripted_chat import BUCKETS, ScriptedChat, ScriptedStream, call, calls
 
 from langfuse_integration import langfuse_manager
 from langfuse_integration.replay import Observed
 from langfuse_integration.testing import RecordedSessions
 from langfuse_integration_langchain import SessionHandler
+from scripted_chat import BUCKETS, ScriptedChat, ScriptedStream, call, calls
 
 pytestmark = pytest.mark.langchain
 
@@ -142,9 +142,15 @@ def test_an_agents_v3_stream_has_first_tokens(sessions: RecordedSessions) -> Non
 
     asyncio.run(main())
     trace = sessions.trace()
-    assert trace.tree() == [{"agent assistant": ["generation ScriptedStream", "tool search", "generation ScriptedStream"]}]
+    assert trace.tree() == [
+        {"agent assistant": ["generation ScriptedStream", "tool search", "generation ScriptedStream"]}
+    ]
     assert all(found.first_token for found in trace.named("ScriptedStream"))
-    assert steps(trace.observations) == [("think", "ScriptedStream", 1), ("act", "search", 1), ("think", "ScriptedStream", 2)]
+    assert steps(trace.observations) == [
+        ("think", "ScriptedStream", 1),
+        ("act", "search", 1),
+        ("think", "ScriptedStream", 2),
+    ]
 
 
 @pytest.mark.parametrize("way", ["invoke", "ainvoke"])
@@ -157,7 +163,11 @@ def test_parallel_calls_answer_the_same_think(sessions: RecordedSessions, way: s
     trace = sessions.trace()
     think, last = trace.named("ScriptedChat")
     acts = [found for found in trace.observations if found.is_act]
-    assert {(act.metadata["tool_call_id"], act.input["query"]) for act in acts} == {("c1", "a"), ("c2", "b"), ("c3", "c")}
+    assert {(act.metadata["tool_call_id"], act.input["query"]) for act in acts} == {
+        ("c1", "a"),
+        ("c2", "b"),
+        ("c3", "c"),
+    }
     assert {act.metadata["think_id"] for act in acts} == {think.id}
     assert {act.parent_id for act in acts} == {trace.roots[0].id}
     assert last.metadata["step_index"] == 2
@@ -405,7 +415,9 @@ def test_structured_output_is_no_call_left_open(sessions: RecordedSessions) -> N
 
 def test_each_message_reads_the_same_in_every_turn(sessions: RecordedSessions) -> None:
     """What the second think is asked repeats the first think's answer, word for word."""
-    RUNS["invoke"](assistant(AIMessage("Let me see.", tool_calls=call("search", {"query": "wool"}).tool_calls), "Done."))
+    RUNS["invoke"](
+        assistant(AIMessage("Let me see.", tool_calls=call("search", {"query": "wool"}).tool_calls), "Done.")
+    )
     first, second = sessions.trace().named("ScriptedChat")
     assert second.input["messages"][1] == first.output
     assert second.input["messages"][2] == {

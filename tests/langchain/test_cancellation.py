@@ -1,4 +1,4 @@
-"""What is given up half-way: cancelled calls, abandoned streams, time-outs. No error, nothing lost, nothing left open."""
+"""What is given up half-way: cancelled calls, abandoned streams, time-outs. No error, nothing lost, nothing open."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
-from peers.waiting import until
-from scripted_chat import Hold, ScriptedChat, ScriptedStream, call
 
 from langfuse_integration import langfuse_manager, tracing
 from langfuse_integration.testing import RecordedSessions
 from langfuse_integration_langchain import SessionHandler
+from peers.waiting import until
+from scripted_chat import Hold, ScriptedChat, ScriptedStream, call
 
 pytestmark = pytest.mark.langchain
 

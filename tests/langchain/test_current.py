@@ -1,4 +1,4 @@
-"""Spans of others inside of tools and nodes, and runs inside of such spans: each in its place, with nothing attached."""
+"""Spans of others inside of tools and nodes, and runs inside of such spans: each in its place, nothing attached."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from langchain_core.tools import tool
 from langfuse import observe
 from langgraph.graph import START, StateGraph
 from opentelemetry import trace as trace_api
-from scripted_chat import ScriptedChat, ScriptedStream, call, calls
 from typing_extensions import TypedDict
 
 from langfuse_integration import langfuse_manager
 from langfuse_integration.testing import RecordedSessions
 from langfuse_integration_langchain import SessionHandler
+from scripted_chat import ScriptedChat, ScriptedStream, call, calls
 
 pytestmark = pytest.mark.langchain
 

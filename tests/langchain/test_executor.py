@@ -10,11 +10,11 @@ from langchain_classic.agents import AgentExecutor, create_react_agent, create_t
 from langchain_core.language_models import FakeListLLM
 from langchain_core.prompts import ChatPromptTemplate, PromptTemplate
 from langchain_core.tools import tool
-from scripted_chat import ScriptedChat, call, calls
 
 from langfuse_integration import langfuse_manager
 from langfuse_integration.testing import RecordedSessions
 from langfuse_integration_langchain import SessionHandler
+from scripted_chat import ScriptedChat, call, calls
 
 pytestmark = pytest.mark.langchain
 
@@ -92,7 +92,9 @@ def test_an_agent_that_writes_its_calls_as_text_acts_too(no_open_runs: RecordedS
     agent = AgentExecutor(agent=create_react_agent(model, [search], prompt), tools=[search])
     agent.invoke({"input": "Hello"}, recorded())
     trace = no_open_runs.trace()
-    assert trace.tree() == [{"agent AgentExecutor": ["generation FakeListLLM", "tool search", "generation FakeListLLM"]}]
+    assert trace.tree() == [
+        {"agent AgentExecutor": ["generation FakeListLLM", "tool search", "generation FakeListLLM"]}
+    ]
     assert trace.one("search").metadata["step_type"] == "act"
     assert [found.metadata["step_type"] for found in trace.named("FakeListLLM")] == ["think", "think"]
 

@@ -13,14 +13,14 @@ from langchain_core.runnables import RunnableLambda, RunnablePassthrough
 from langchain_core.tools import tool
 from langgraph.func import entrypoint, task
 from langgraph.graph import END, START, MessagesState, StateGraph
-from langgraph.prebuilt import ToolNode, tools_condition
+from langgraph.prebuilt import ToolNode, create_react_agent, tools_condition
 from langgraph.types import Command, RetryPolicy, Send
 from pydantic import BaseModel
-from scripted_chat import ScriptedChat, call, calls
 
 from langfuse_integration import langfuse_manager
 from langfuse_integration.testing import RecordedSessions
 from langfuse_integration_langchain import SessionHandler
+from scripted_chat import ScriptedChat, call, calls
 
 pytestmark = pytest.mark.langchain
 
@@ -333,14 +333,11 @@ def test_a_router_with_structured_output_is_no_agent(sessions: RecordedSessions)
     assert not any(found.is_think for found in trace.observations)
 
 
+@pytest.mark.filterwarnings("ignore:create_react_agent has been moved")
 def test_the_prebuilt_agent_of_langgraph_is_an_agent(sessions: RecordedSessions) -> None:
     """LangGraph's own older agent, with a prompt: its inner steps are no rows."""
-    with pytest.warns(DeprecationWarning):
-        from langgraph.prebuilt import create_react_agent
-
-        agent = create_react_agent(
-            ScriptedChat(call("search", {"query": "a"}), "Done."), [search], name="older", prompt="Be brief."
-        )
+    model = ScriptedChat(call("search", {"query": "a"}), "Done.")
+    agent = create_react_agent(model, [search], name="older", prompt="Be brief.")
     agent.invoke(HELLO, recorded())
     trace = sessions.trace()
     assert trace.tree() == [

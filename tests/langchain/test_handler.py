@@ -12,11 +12,11 @@ from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
-from scripted_chat import ScriptedChat, call
 
 from langfuse_integration import langfuse_manager, shield
 from langfuse_integration.testing import RecordedSessions
 from langfuse_integration_langchain import SessionHandler, instrument, uninstrument
+from scripted_chat import ScriptedChat, call
 
 pytestmark = pytest.mark.langchain
 
@@ -189,7 +189,7 @@ def test_a_session_without_a_user_takes_no_other_sessions_user(no_open_runs: Rec
 def test_a_bound_handler_at_a_constructor_counts_beside_another(
     no_open_runs: RecordedSessions, instrumented: None
 ) -> None:
-    """The process is instrumented, and a model bound to a session: its calls are in that one, the rest in the active."""
+    """The process is instrumented, a model bound to a session: its calls are in that, the rest in the active one."""
     ask(runnable=chain(callbacks=[SessionHandler("s-model")]))
     assert no_open_runs.trace().tree() == TREE
     root, generation = no_open_runs.trace().observations

@@ -13,12 +13,12 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode, tools_condition
 from langgraph.types import Command, interrupt
-from scripted_chat import ScriptedChat, call, calls
 
 from langfuse_integration import langfuse_manager
 from langfuse_integration.testing import RecordedSessions
 from langfuse_integration_langchain import SessionHandler
 from langfuse_integration_langchain.interrupts import Conversation, Threads, threads
+from scripted_chat import ScriptedChat, call, calls
 
 pytestmark = pytest.mark.langchain
 

@@ -25,11 +25,11 @@ from langchain_core.runnables import (
 )
 from langchain_core.tools import tool
 from pydantic import BaseModel
-from scripted_chat import BUCKETS, ScriptedChat, ScriptedStream, call
 
 from langfuse_integration import langfuse_manager
 from langfuse_integration.testing import RecordedSessions
 from langfuse_integration_langchain import SessionHandler
+from scripted_chat import BUCKETS, ScriptedChat, ScriptedStream, call
 
 pytestmark = pytest.mark.langchain
 
@@ -257,7 +257,9 @@ def test_an_error_is_on_the_row_that_failed_and_those_above(sessions: RecordedSe
         )
     trace = sessions.trace()
     assert trace.tree() == TOOL_TREE
-    assert {(found.level, found.status_message) for found in trace.observations} == {("ERROR", "ValueError: overloaded")}
+    assert {(found.level, found.status_message) for found in trace.observations} == {
+        ("ERROR", "ValueError: overloaded")
+    }
 
 
 def test_plumbing_that_fails_by_itself_is_a_row(sessions: RecordedSessions) -> None:

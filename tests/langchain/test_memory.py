@@ -14,11 +14,11 @@ from langchain_core.output_parsers import StrOutputParser
 from langchain_core.runnables import RunnableLambda
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
-from scripted_chat import Hold, ScriptedChat, ScriptedStream
 
 from langfuse_integration import langfuse_manager, tracing
 from langfuse_integration.recorder import QueueRecorder
 from langfuse_integration_langchain import SessionHandler, interrupts, orphans
+from scripted_chat import Hold, ScriptedChat, ScriptedStream
 
 pytestmark = pytest.mark.langchain
 

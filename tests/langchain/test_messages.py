@@ -69,7 +69,10 @@ CALL: Any = {"name": "search", "args": {"query": "wool"}, "id": "call_1", "type"
             HumanMessage([{"type": "text", "text": "Look:"}, {"type": "image_url", "image_url": {"url": "https://x"}}]),
             {
                 "role": "user",
-                "content": [{"type": "text", "text": "Look:"}, {"type": "image_url", "image_url": {"url": "https://x"}}],
+                "content": [
+                    {"type": "text", "text": "Look:"},
+                    {"type": "image_url", "image_url": {"url": "https://x"}},
+                ],
             },
         ),
     ],

@@ -11,12 +11,12 @@ from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, Generation, LLMResult
 from langchain_core.prompts import ChatPromptTemplate, PromptTemplate
 from langfuse.model import Prompt_Text, TextPromptClient
-from scripted_chat import ScriptedChat
 
 from langfuse_integration import tracing
 from langfuse_integration.observation import Observation
 from langfuse_integration.testing import RecordedSessions
 from langfuse_integration_langchain import SessionHandler, models
+from scripted_chat import ScriptedChat
 
 pytestmark = pytest.mark.langchain
 
@@ -124,7 +124,7 @@ def test_calls_that_could_not_be_read_are_asked_for_too() -> None:
 
 
 def test_parameters_are_those_that_are_set() -> None:
-    """What is None, and what is shown elsewhere, is left out; the model's name is among them where nothing else has it."""
+    """What is None, and what is shown elsewhere, is left out; the model's name may stand among them."""
     given_ = {"model": "gpt-5", "temperature": 0.0, "stop": None, "tools": [1], "tool_choice": "any", "_type": "chat"}
     observation = Observation("model", "generation", tracing.recorder, None, None)
     models.Call({}, None, None, given_)(observation)
@@ -137,9 +137,7 @@ def test_parameters_are_those_that_are_set() -> None:
 
 def text_prompt(name: str = "greeting", version: int = 3, *, fallback: bool = False) -> TextPromptClient:
     """Return a prompt as the Langfuse SDK gives it."""
-    prompt = Prompt_Text(
-        name=name, version=version, prompt="Say {{word}}.", config={}, labels=[], tags=[], type="text"
-    )
+    prompt = Prompt_Text(name=name, version=version, prompt="Say {{word}}.", config={}, labels=[], tags=[], type="text")
     return TextPromptClient(prompt, is_fallback=fallback)
 
 

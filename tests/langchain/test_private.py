@@ -13,11 +13,11 @@ from langchain_core.runnables import RunnableLambda
 from langchain_core.runnables.config import var_child_runnable_config
 from langchain_core.tools import tool
 from langgraph import errors
-from scripted_chat import ScriptedChat, call
 
 from langfuse_integration import langfuse_manager
 from langfuse_integration.testing import RecordedSessions
 from langfuse_integration_langchain import SessionHandler, private
+from scripted_chat import ScriptedChat, call
 
 pytestmark = pytest.mark.langchain
 

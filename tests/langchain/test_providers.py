@@ -11,13 +11,13 @@ from langchain.agents import create_agent
 from langchain_anthropic import ChatAnthropic
 from langchain_core.language_models import BaseChatModel
 from langchain_core.tools import tool
-from langchain_openai import ChatOpenAI, OpenAI
-from peers.models import ModelServer, ToolCall, Usage, call, calls, fail, refuse, say
+from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
 from langfuse_integration import langfuse_manager
 from langfuse_integration.testing import RecordedSessions
 from langfuse_integration_langchain import SessionHandler
+from peers.models import ModelServer, ToolCall, Usage, call, calls, fail, refuse, say
 
 pytestmark = pytest.mark.langchain
 
@@ -39,9 +39,7 @@ def chat(server: ModelServer) -> BaseChatModel:
 
 def responses(server: ModelServer) -> BaseChatModel:
     """Return OpenAI's responses."""
-    return ChatOpenAI(
-        model="gpt-5", base_url=server.openai_url, api_key=KEY, use_responses_api=True, top_p=0.5
-    )
+    return ChatOpenAI(model="gpt-5", base_url=server.openai_url, api_key=KEY, use_responses_api=True, top_p=0.5)
 
 
 def messages(server: ModelServer) -> BaseChatModel:

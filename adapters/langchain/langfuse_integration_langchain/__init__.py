@@ -1,7 +1,7 @@
 """LangChain and LangGraph runs, recorded under the right user session.
 
-    agent.invoke(..., config={"callbacks": [SessionHandler()]})    # at a call, or at a constructor
-    instrument()                                                   # or everything in this process
+agent.invoke(..., config={"callbacks": [SessionHandler()]})    # at a call, or at a constructor
+instrument()                                                   # or everything in this process
 """
 
 from __future__ import annotations

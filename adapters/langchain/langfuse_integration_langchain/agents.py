@@ -98,23 +98,13 @@ def announced(run: Run, action: Any) -> None:
         actions.append((action.tool, action.tool_input, getattr(action, "tool_call_id", None)))
 
 
-def answered(run: Run, outputs: Any) -> None:
-    """Strike the calls that a thinking node answered by itself, as for structured output: they are no tool calls."""
-    above = run.parent.state if run.parent is not None else None
-    if type(above) is not ChainState or above.steps is None or run.state.name != above.thinks_in:
-        return
-    for command in outputs if isinstance(outputs, list) else ():
-        update = getattr(command, "update", None)
-        for message in update.get("messages", ()) if isinstance(update, dict) else ():
-            if isinstance(message, ToolMessage):
-                above.steps.decided.pop(message.tool_call_id, None)
-
-
-def closed(run: Run) -> None:
+def closed(run: Run, outputs: Any) -> None:
     """Note on an agent's row, when it ends, what it asked for and never got; remember what may be resumed."""
     state: ChainState = run.state
     steps = state.steps
     if steps is not None:
+        if steps.unanswered():
+            _answer(steps, outputs)
         if not state.interrupted:
             steps.close(_row(run).observation)
         if state.interrupted or steps.unanswered():
@@ -123,11 +113,18 @@ def closed(run: Run) -> None:
         ended(run)
 
 
+def _answer(steps: AgentSteps, outputs: Any) -> None:
+    """Strike the calls that the agent answered itself, as for structured output: they asked for no tool."""
+    for message in outputs.get("messages", ()) if isinstance(outputs, dict) else ():
+        if isinstance(message, ToolMessage) and message.status != "error":
+            steps.decided.pop(message.tool_call_id, None)
+
+
 def _think(run: Run, thinker: Run) -> None:
     agent: ChainState = thinker.state
     if agent.steps is None:
         _become_agent(thinker)
-    assert agent.steps is not None  # noqa: S101  for the type checker
+    assert agent.steps is not None
     run.state.steps = agent.steps
     agent.steps.think(run.observation)
 

@@ -30,8 +30,8 @@ def source() -> Parent | None:
 def span_inside(parent: Run) -> Parent | None:
     """Return the span that the code of *parent* has opened around this line, or None.
 
-    It has to be younger than what the run stands for and of its trace, and the code of that very run has to be running: who consumes
-    a stream may have spans open that are no part of it.
+    It has to be of the run's trace and younger than what the run stands for, and the code of that very run has to be
+    running: who consumes a stream may have spans open that are no part of it.
     """
     span = otel.current_span()
     if span is None or span.trace != parent.anchor.trace or span.started_ns < parent.anchor.started_ns:

@@ -29,8 +29,6 @@ def chain(run_id: UUID, outputs: Any, inputs: Any) -> None:
         if outputs is None and run.children:
             _leave(run)
             return
-    if run.state.node:
-        agents.answered(run, outputs)
     _finish(run, outputs)
 
 
@@ -136,7 +134,7 @@ def _finish(run: Run, outputs: Any, error: BaseException | None = None) -> None:
             folding.unfold(failure.run)
             failure.run.observation.end(failure.ended_ns)
     if state.steps is not None or run.parent is None:
-        agents.closed(run)
+        agents.closed(run, outputs)
     if not run.folded and not (state.vanishes and outputs is None and not state.used):
         run.observation.finish(outputs)
     _settle(run)

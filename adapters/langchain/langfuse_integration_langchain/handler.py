@@ -18,7 +18,7 @@ from .folding import NOT_TOLD
 _STARTING = shielded("starting a LangChain run")
 _STREAMING = shielded("noting a LangChain token")
 _ENDING = shielded("ending a LangChain run")
-_registry = tracing.registry
+_run = tracing.registry.get
 
 
 class SessionHandler(BaseCallbackHandler):
@@ -40,8 +40,12 @@ class SessionHandler(BaseCallbackHandler):
 
     # In async runs LangChain calls other handlers on a thread each time: twice the cost, on a copied context.
     run_inline = True
-    ignore_llm = ignore_chain = ignore_agent = ignore_retriever = ignore_chat_model = False
-    ignore_retry = ignore_custom_event = True
+    # Plain attributes: LangChain asks at every callback, and its own properties take a call each.
+    ignore_llm = ignore_chat_model = False  # pyright: ignore[reportAssignmentType, reportIncompatibleMethodOverride]
+    ignore_chain = ignore_agent = False  # pyright: ignore[reportAssignmentType, reportIncompatibleMethodOverride]
+    ignore_retriever = False  # pyright: ignore[reportAssignmentType, reportIncompatibleMethodOverride]
+    ignore_retry = True  # pyright: ignore[reportAssignmentType, reportIncompatibleMethodOverride]
+    ignore_custom_event = True  # pyright: ignore[reportAssignmentType, reportIncompatibleMethodOverride]
 
     def __init__(
         self,
@@ -91,7 +95,7 @@ class SessionHandler(BaseCallbackHandler):
     def on_agent_action(self, action: Any, *, run_id: UUID, **extra: Any) -> None:
         """Take up the tool call that an AgentExecutor announces."""
         with _STARTING:
-            run = _registry.get(run_id.int)
+            run = _run(run_id.int)
             if run is not None:
                 agents.announced(run, action)
 
@@ -133,15 +137,20 @@ class SessionHandler(BaseCallbackHandler):
 
     def on_llm_new_token(self, token: Any, *, run_id: UUID, chunk: Any = None, **extra: Any) -> None:
         """Note when an answer begins, and keep its parts in case that it never ends."""
-        run = _registry.get(run_id.int)
-        if run is not None:
-            with _STREAMING:
-                streams.token(run, token, chunk)
+        run = _run(run_id.int)
+        if run is None:
+            return
+        parts = run.state.parts
+        if parts is not None and run.observation.first_token_ns and chunk is not None and parts[-1] is not chunk:
+            parts.append(chunk)  # what `streams.token` does in the end: of each of many tokens it is all
+            return
+        with _STREAMING:
+            streams.token(run, token, chunk)
 
     def on_stream_event(self, event: Any, *, run_id: UUID, **extra: Any) -> None:
         """The same where LangChain streams events instead of tokens."""
         with _STREAMING:
-            run = _registry.get(run_id.int)
+            run = _run(run_id.int)
             if run is not None:
                 streams.event(run, event)
 

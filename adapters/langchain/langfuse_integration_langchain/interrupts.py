@@ -1,8 +1,8 @@
 """Interrupts and handoffs: how a run ends that is no error, and how the run that resumes it finds its trace.
 
 LangGraph ends the root run of an interrupted graph as any other; the answer comes as a new root run, with the thread's
-id and a `Command(resume=...)`. Both become roots of one trace. The steps of the agents in it go on, so that a tool which
-runs again is linked to the think that asked for it.
+id and a `Command(resume=...)`. Both become roots of one trace. The steps of the agents in it go on, so that a tool
+which runs again is linked to the think that asked for it.
 """
 
 from __future__ import annotations
@@ -141,4 +141,3 @@ def ended(root: Run) -> None:
         threads.remember(str(thread), state.name, conversation_of(root))
     if state.interrupted and root.observation.status_message is None:
         root.observation.level, root.observation.status_message = "DEFAULT", "interrupted"
-

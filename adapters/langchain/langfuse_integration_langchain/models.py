@@ -58,9 +58,7 @@ class Call(Notes):
         super().__call__(observation)
         observation.model = asked_model(self.metadata, self.parameters)
         observation.model_parameters = {
-            key: value
-            for key, value in self.parameters.items()
-            if value is not None and key not in SHOWN_ELSEWHERE
+            key: value for key, value in self.parameters.items() if value is not None and key not in SHOWN_ELSEWHERE
         }
         if self.answer is not None:
             read(observation, self.answer)

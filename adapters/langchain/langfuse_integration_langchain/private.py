@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextvars import ContextVar
-from functools import lru_cache
 from typing import Any
 
 try:
@@ -71,7 +70,6 @@ def is_step(tags: list[str] | None) -> bool:
     return False
 
 
-@lru_cache(maxsize=256)
 def flow_of(kind: type[BaseException]) -> str | None:
     """Return how a run that ends in an exception of *kind* ended, or None when it is an error."""
     names = [base.__name__ for base in kind.__mro__]

@@ -41,8 +41,12 @@ def chain(
             if type(inputs) is dict and "messages" in inputs:
                 inputs = Given(snapshot(inputs))
     else:
-        if kind == "prompt" and type(parent.state) is ChainState:
-            parent.state.prompt = state.metadata.get("langfuse_prompt")
+        above = parent.state
+        if above.__class__ is ChainState:
+            if kind == "prompt":
+                above.prompt = state.metadata.get("langfuse_prompt")
+            elif above.prompt is not None:
+                state.prompt = above.prompt
         if private.is_node(tags):
             state.node = True
             state.vanishes = name.endswith(private.MIDDLEWARE_HOOKS)
@@ -207,14 +211,14 @@ def _fold(binding: Binding, run_id: UUID, parent: Run, state: ChainState) -> Non
         parent.state.used = True
 
 
-def _prompt(metadata: dict[str, Any], run: Run | None) -> tuple[str, int | None] | None:
+def _prompt(metadata: dict[str, Any], parent: Run | None) -> tuple[str, int | None] | None:
     """Return the Langfuse prompt that a model call was made from: its own, or that of the template before it.
 
     The prompt client stands in the metadata as `langfuse_prompt`, as the Langfuse SDK documents it (SDK 2 to 5).
     """
     prompt = metadata.get("langfuse_prompt")
-    while prompt is None and run is not None and isinstance(run.state, ChainState):
-        prompt, run = run.state.prompt, run.parent
+    if prompt is None and parent is not None and parent.state.__class__ is ChainState:
+        prompt = parent.state.prompt
     if prompt is None or getattr(prompt, "is_fallback", False) or not hasattr(prompt, "name"):
         return None
     return prompt.name, getattr(prompt, "version", None)
