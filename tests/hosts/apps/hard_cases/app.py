@@ -41,6 +41,7 @@ class Shared:
     """
 
     def __init__(self) -> None:
+        self.superseded = threading.Event()
         first = get_script_run_ctx()
         self.pool = ThreadPoolExecutor(2, initializer=lambda: add_script_run_ctx(threading.current_thread(), first))
         self.plain_pool = ThreadPoolExecutor(2)
@@ -228,10 +229,17 @@ def other_session_from_here_on(ours: str) -> None:
 
 @case
 def slow(ours: str) -> None:
-    for _ in range(100):
+    superseded = shared().superseded
+    while not superseded.wait(0.01):
         record("slow", ours)
-        time.sleep(0.01)
+    record("after it was superseded", ours)
     st.text("not superseded")
+
+
+@case
+def supersede(ours: str) -> None:
+    record("superseding", ours)
+    shared().superseded.set()
 
 
 @case
