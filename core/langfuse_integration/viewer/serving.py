@@ -33,6 +33,13 @@ def serve(journal: Path | None, port: int, ready: Callable[[str], None]) -> None
     for name in ("sessions.html", "session.html"):
         environment().get_template(name)  # compiled now, not while the first visitor waits
     listening = socket.create_server(("127.0.0.1", port))
-    config = uvicorn.Config(application(journal), log_level="warning", access_log=False, timeout_graceful_shutdown=1)
+    config = uvicorn.Config(
+        application(journal),
+        log_level="warning",
+        access_log=False,
+        ws="none",
+        lifespan="off",
+        timeout_graceful_shutdown=1,
+    )
     ready(f"http://127.0.0.1:{listening.getsockname()[1]}")
     uvicorn.Server(config).run(sockets=[listening])
