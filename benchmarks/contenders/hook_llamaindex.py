@@ -19,7 +19,13 @@ class Handler(NullSpanHandler):
     """A span for each of LlamaIndex's."""
 
     def span_enter(
-        self, id_: str, bound_args: BoundArguments, instance: Any = None, parent_id: str | None = None, **more: Any
+        self,
+        id_: str,
+        bound_args: BoundArguments,
+        instance: Any = None,
+        parent_id: str | None = None,
+        tags: dict[str, Any] | None = None,
+        **more: Any,
     ) -> None:
         """A span starts."""
         above = _spans.get(parent_id) if parent_id else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from difflib import SequenceMatcher
-from typing import Any, TypeGuard, cast, get_args
+from typing import TypeGuard, cast, get_args
 
 from .observation import ObservationType
 from .replay import Tree
@@ -35,9 +35,9 @@ def _is_node(value: object) -> bool:
     if isinstance(value, str):
         kind, _, name = value.partition(" ")
         return kind in TYPES and bool(name)
-    if not isinstance(value, dict) or len(cast("dict[Any, Any]", value)) != 1:
+    if not isinstance(value, dict) or len(value) != 1:
         return False
-    ((label, below),) = cast("dict[Any, Any]", value).items()
+    ((label, below),) = value.items()
     return _is_node(label) and isinstance(label, str) and (below == [] or is_tree(below))
 
 

@@ -213,8 +213,8 @@ def test_a_client_that_the_application_made_is_used_as_it_is() -> None:
         client.flush()
         for span in sorted(exporter.get_finished_spans(), key=lambda span: span.name):
             a = span.attributes
-            print(span.name, a.get("session.id"), a.get("user.id"), a.get("langfuse.observation.input"), span.parent is not None,
-                  a.get("langfuse.internal.is_app_root"))
+            print(span.name, a.get("session.id"), a.get("user.id"), a.get("langfuse.observation.input"),
+                  span.parent is not None, a.get("langfuse.internal.is_app_root"))
         import os
         print(os.path.exists(os.environ["LANGFUSE_INTEGRATION_JOURNAL"]))
         """
@@ -243,7 +243,8 @@ def test_a_provider_that_the_application_registered_is_left_to_it(receiver: Rece
         trace.set_tracer_provider(provider)
         langfuse_manager.set_session("s-1", user_id="u-1")
         tracer = trace.get_tracer("app")
-        with langfuse_manager.trace_span("outer"), tracer.start_as_current_span("chat", attributes={"gen_ai.system": "x"}):
+        chat = tracer.start_as_current_span("chat", attributes={"gen_ai.system": "x"})
+        with langfuse_manager.trace_span("outer"), chat:
             with tracer.start_as_current_span("database"):
                 pass
         print(trace.get_tracer_provider() is provider, sorted(span.name for span in own.get_finished_spans()))

@@ -2,7 +2,8 @@
 
 Made of http.client, not of httpx or urllib3: nothing of their pools, retries and redirects is wanted here, and they
 cost 3.5 and 2 times the CPU per request, and 11 and 4 times for the import, which the application's threads feel.
-Proxies and certificates are found as these find them: HTTPS_PROXY, NO_PROXY, SSL_CERT_FILE, REQUESTS_CA_BUNDLE, certifi.
+Proxies and certificates are found as these find them: HTTPS_PROXY, NO_PROXY, SSL_CERT_FILE, REQUESTS_CA_BUNDLE,
+certifi.
 """
 
 from __future__ import annotations

@@ -122,7 +122,7 @@ class _StampLast(SynchronousMultiSpanProcessor):
 
 
 def wanted(span: ReadableSpan) -> bool:
-    """Return whether Langfuse takes such a span: by the SDK's own rule once it is loaded, else by the part known here."""
+    """Return whether Langfuse takes such a span: by the SDK's rule once it is loaded, else by the part known here."""
     scope = span.instrumentation_scope
     if scope is not None and scope.name == LANGFUSE_SCOPE:
         return True
