@@ -32,10 +32,15 @@ def snapshot(value: Any) -> Any:
     if kind in ATOMS:
         return value
     try:
+        if kind is dict:
+            for item in value.values():  # of a few plain values, as most are: faster than to ask for all at once
+                if type(item) not in ATOMS:
+                    break
+            else:
+                return value.copy()
+            return value.copy() if CONTAINERS.isdisjoint(map(type, value.values())) else _copy(value, [MAX_COPIES])
         if kind is list:
             return value.copy() if CONTAINERS.isdisjoint(map(type, value)) else _copy(value, [MAX_COPIES])
-        if kind is dict:
-            return value.copy() if CONTAINERS.isdisjoint(map(type, value.values())) else _copy(value, [MAX_COPIES])
         if kind in CONTAINERS or isinstance(value, (dict, list)):
             return _copy(value, [MAX_COPIES])
     except Exception:  # noqa: BLE001  a container that another thread changes meanwhile, or one that misbehaves
