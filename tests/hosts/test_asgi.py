@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from typing import Annotated, Any
@@ -113,8 +114,9 @@ def chat() -> FastAPI:
             if said.startswith("i am "):
                 log_in(said.removeprefix("i am "))
             else:
-                await asyncio.to_thread(record, "talk", said)
-                record("talk", said)
+                if said != "i":
+                    await asyncio.to_thread(record, "talk", said)
+                    record("talk", said)
             await socket.send_text(langfuse_manager.current_session_id or "nobody")
 
     return app
@@ -339,6 +341,31 @@ def test_a_conversation_goes_on_where_it_was(sessions: RecordedSessions) -> None
         get("/work", "bob", bob)
     assert misplaced(sessions) == []
     assert len(sessions.of("bob").observations) == 5
+
+
+def test_a_conversation_is_known_by_a_cookie(sessions: RecordedSessions) -> None:
+    """By a cookie's name: a browser gets it when its session is first set, and has that session from then on."""
+    app = chat()
+    app.add_middleware(SessionMiddleware, conversation="talk")
+    with serving(app) as url, httpx.Client(base_url=url) as one, httpx.Client(base_url=url) as other:
+        assert "set-cookie" not in one.get("/nobody").headers
+        cookie = one.get("/later", params={"user": "alice"}).headers["set-cookie"]
+        assert re.fullmatch(r"talk=[\w-]{43}; Path=/; HttpOnly; SameSite=Lax", cookie)
+        other.get("/later", params={"user": "bob"})
+        assert "set-cookie" not in one.get("/sync", params={"user": "carol"}).headers
+        assert other.cookies["talk"] != one.cookies["talk"]
+        whose = [asyncio.run(_whose(url, f"talk={client.cookies['talk']}")) for client in (one, other)]
+        assert asyncio.run(_whose(url, "talk=made-up")) == "nobody"
+    assert whose == ["carol", "bob"]
+    assert misplaced(sessions) == []
+
+
+async def _whose(url: str, cookie: str) -> str:
+    """Return the session that a web socket with *cookie* has."""
+    address = f"{url.replace('http', 'ws', 1)}/talk"
+    async with connect(address, additional_headers={"cookie": cookie}, proxy=None) as socket:
+        await socket.send("i")
+        return str(await socket.recv())
 
 
 def test_a_request_made_in_process_is_a_visit_of_its_own(sessions: RecordedSessions) -> None:

@@ -188,6 +188,8 @@ def test_a_worker_goes_on_without_the_server_and_makes_up_for_it(
         redis_server.start()
         until(lambda: not one.gone and not other.gone)
     until(lambda: other.get("meanwhile").result(10) == b"one")
+    with redis.Redis.from_url(redis_server.url) as client:
+        until(lambda: client.keys("test:before"), what="what the server had forgotten")
     until(lambda: other.claim("owner", b"other").result(10) == b"one")
     assert [entry.message for entry in caplog.records if "cannot be reached" in entry.message] == caplog.messages
     assert len(caplog.messages) == 1

@@ -3,7 +3,7 @@
     app.add_middleware(SessionMiddleware)                                       # endpoints call set_session
     app.add_middleware(SessionMiddleware, cookie="chat", issue="chat")          # or each browser has a session
     app.add_middleware(SessionMiddleware, header="x-session-id", user=user_of)  # or a gateway says which
-    app.add_middleware(SessionMiddleware, conversation=login_of)                # or what was set before holds again
+    app.add_middleware(SessionMiddleware, conversation="login")                 # or what was set before holds again
 
 What an endpoint or dependency sets, sync or async, holds for all of its request: streaming bodies, server-sent events
 and background tasks too. A web socket keeps its session for life.
@@ -12,6 +12,7 @@ and background tasks too. A web socket keeps its session for life.
 from __future__ import annotations
 
 import inspect
+import secrets
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import TYPE_CHECKING, Any, cast
@@ -48,9 +49,10 @@ class SessionMiddleware:
         header: the name of a header that holds the session's id.
         cookie: the name of a cookie that holds the session's id.
         baggage: whether the callers are services of your own: then the W3C headers join trace and session.
-        conversation: called with the scope, or awaited: the key of a conversation, such as a log-in's id, or None. What
-            `set_session` said in an earlier request of it holds again, in every worker that shares the store (see
-            `langfuse_integration.shared`), where no other source names a session.
+        conversation: the name of a cookie that a browser gets when its session is first set, or what is called with the
+            scope, or awaited: the key of a conversation, such as a log-in's id, or None. What `set_session` said in an
+            earlier request of it holds again, where no other source names a session, and in every worker that shares
+            the store (see `langfuse_integration.shared`).
         user: called with the scope, or awaited: the user's id, or None. An authentication middleware has to be outside
             of this one for `scope["user"]` to be there.
         issue: a prefix: who brings no session gets a new id, `prefix-` and 32 hex digits: a web socket for its life,
@@ -65,7 +67,7 @@ class SessionMiddleware:
         header: str | None = None,
         cookie: str | None = None,
         baggage: bool = False,
-        conversation: Finder | None = None,
+        conversation: Finder | str | None = None,
         user: Finder | None = None,
         issue: str | None = None,
     ) -> None:
@@ -91,11 +93,14 @@ class SessionMiddleware:
         with _FINDING:
             session_id = _usable("session_id", await self._session_id(scope)) or told.session_id
             if self._conversation is not None:
-                await _resume(cell, self._conversation, scope)
+                conversation = _Conversation(self._conversation, scope)
+                await conversation.resume(cell)
+                send = _with_cookie(send, conversation.cookie, scope)
             if session_id is None and self._issues(scope, cell):
                 session_id = f"{self._issue}-{uuid.uuid4().hex}"
                 if self._cookie is not None:
-                    send = _with_cookie(send, f"{self._cookie}={session_id}", scope)
+                    pair = f"{self._cookie}={session_id}"
+                    send = _with_cookie(send, lambda: pair, scope)
             user_id = _usable("user_id", await _found(self._user, scope)) or told.user_id
             _fill(cell, session_id, user_id)
         with tracing.store.visiting(cell):
@@ -133,24 +138,49 @@ async def _found(finder: Finder | None, scope: Scope) -> str | None:
     return await found if inspect.isawaitable(found) else found
 
 
-async def _resume(cell: Cell, conversation: Finder, scope: Scope) -> None:
-    """Let *cell* hold what was set in its conversation before, and tell the conversation what is set from now on."""
-    from ..shared import conversations
+class _Conversation:
+    """What is set in one request of a browser, or of a log-in, holds in its next one."""
 
-    key = await _found(conversation, scope)
-    if key:
-        cell.session = await conversations.recall_soon(key)
-        cell.known = cell.session is not None
+    def __init__(self, known_by: Finder | str, scope: Scope) -> None:
+        self._known_by = known_by
+        self._scope = scope
+        self._key: str | None = None
+        self._begun: str | None = None
 
-    def changed(session: Session | None) -> None:
+    async def resume(self, cell: Cell) -> None:
+        """Let *cell* hold what was set before, and note what is set from now on."""
+        from ..shared import conversations
+
+        if isinstance(self._known_by, str):
+            self._key = _cookie(self._scope["headers"], self._known_by)
+        else:
+            self._key = await _found(self._known_by, self._scope)
+        session = await conversations.recall_soon(self._key) if self._key else None
+        if session is not None:
+            cell.session = session
+            cell.known = True
+        cell.changed = self._changed
+
+    def _changed(self, session: Session | None) -> None:
+        from ..shared import conversations
+
         with _REMEMBERING:
-            begun = key
-            if not begun and not inspect.iscoroutinefunction(conversation):
-                begun = cast("str | None", conversation(scope))  # a log-in may have begun one meanwhile
-            if begun:
-                conversations.remember(begun, session)
+            if not self._key:
+                self._key = self._begin()
+            if self._key:
+                conversations.remember(self._key, session)
 
-    cell.changed = changed
+    def _begin(self) -> str | None:
+        if isinstance(self._known_by, str):
+            self._begun = secrets.token_urlsafe()
+            return self._begun
+        if inspect.iscoroutinefunction(self._known_by):
+            return None
+        return cast("str | None", self._known_by(self._scope))  # a log-in may have begun one meanwhile
+
+    def cookie(self) -> str | None:
+        """Return the cookie to set, if a conversation has begun that is known by one."""
+        return f"{self._known_by}={self._begun}" if self._begun else None
 
 
 def _usable(what: str, found: str | None) -> str | None:
@@ -188,14 +218,16 @@ def _cookie(headers: Iterable[tuple[bytes, bytes]], wanted: str) -> str | None:
     return None
 
 
-def _with_cookie(send: Send, pair: str, scope: Scope) -> Send:
+def _with_cookie(send: Send, pair: Callable[[], str | None], scope: Scope) -> Send:
     """Return *send* that sets a cookie with the answer: for this site only, and out of its scripts' reach."""
     secure = "; Secure" if scope.get("scheme") in ("https", "wss") else ""
-    value = f"{pair}; Path=/; HttpOnly; SameSite=Lax{secure}".encode("latin-1")
 
     async def sending(message: Message) -> None:
         if message["type"] in ("http.response.start", "websocket.accept"):
-            message["headers"] = [*message.get("headers", ()), (b"set-cookie", value)]
+            told = pair()
+            if told is not None:
+                value = f"{told}; Path=/; HttpOnly; SameSite=Lax{secure}".encode("latin-1")
+                message["headers"] = [*message.get("headers", ()), (b"set-cookie", value)]
         await send(message)
 
     return sending

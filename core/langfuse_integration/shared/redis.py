@@ -1,9 +1,9 @@
 """RedisShelf: a shelf that all workers of a service share, and that goes on without its server.
 
 One background thread speaks to Redis; whoever puts, gets or claims leaves an order with it. Each value is stamped with
-the time of its making, and an older one never replaces a younger one: so what could not be written while the server was
-gone is written when it is back, whatever other workers wrote meanwhile. While it is gone, what this process knows
-itself is the answer.
+the time of its making, and an older one never replaces a younger one. So a server that is back gets what could not be
+written while it was gone, and what it forgot if it keeps nothing on disk, whatever other workers wrote meanwhile. While
+it is gone, what this process knows itself is the answer.
 """
 
 from __future__ import annotations
@@ -250,7 +250,9 @@ class RedisShelf:
             self._redis.ping()
         except Exception:  # noqa: BLE001  as above
             return False
-        self._orders.extendleft(reversed(self._unwritten.values()))
+        # All that is known goes there again: a server that was started anew has nothing, and what is younger stays.
+        known = (Order("put", key, stamped, None) for key, stamped in self._known.all())
+        self._orders.extendleft([*known, *self._unwritten.values()][::-1])
         self._unwritten.clear()
         self.gone = False
         return True

@@ -71,6 +71,12 @@ class MemoryShelf:
         with self._lock:
             return self._fresh(key)
 
+    def all(self) -> list[tuple[str, bytes]]:
+        """Return all that is known, the longest unchanged first."""
+        now = time.monotonic()
+        with self._lock:
+            return [(key, value) for key, (until, value) in self._held.items() if until >= now]
+
     def claim(self, key: str, value: bytes) -> Future[bytes]:
         """Keep *value* unless there is one, and return the one that is there then."""
         with self._lock:
