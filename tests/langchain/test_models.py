@@ -43,6 +43,11 @@ def usage(taken: int, given_out: int, into: dict[str, int] | None = None, out: d
         (usage(10, 5, {}, {"reasoning": 2}), "gemini-3-pro", {"input": 10, "output": 3, "output_reasoning": 2}),
         (usage(10, 5, {}, {"reasoning": 2}), "claude-5", {"input": 10, "output": 5}),
         (usage(10, 5, {"cache_creation": 3}), "gpt-5", {"input": 10, "output": 5}),
+        (
+            usage(10, 5, {"cache_creation": 3, "ephemeral_5m_input_tokens": 3}),
+            "claude-5",
+            {"input": 7, "input_cache_creation": 3, "output": 5},
+        ),
         (usage(10, 5, {}, {"reasoning": 2}), "us.anthropic.claude-5-v1:0", {"input": 10, "output": 5}),
         (
             usage(10, 5, {"cache_creation": 0, "ephemeral_5m_input_tokens": 3, "ephemeral_1h_input_tokens": 2}),

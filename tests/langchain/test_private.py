@@ -45,8 +45,7 @@ def test_metadata_and_tags_are_still_those(sessions: RecordedSessions) -> None:
 
     create_agent(ScriptedChat("Done."), [], name="helper").invoke({"messages": []}, {"callbacks": [Listener()]})
     (_, _, of_agent), (node, node_tags, _), (_, model_tags, of_model) = told
-    assert of_agent["ls_integration"] in private.AGENTS
-    assert of_agent["lc_agent_name"] == "helper"
+    assert private.is_agent(of_agent, node, {})
     assert node == private.THINKING_NODE == of_model["langgraph_node"]
     assert private.is_node(node_tags)
     assert model_tags == [private.FIRST_STEP_TAG]

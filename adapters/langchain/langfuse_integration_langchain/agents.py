@@ -33,7 +33,7 @@ def started(run: Run) -> None:
         _become_agent(run)
 
 
-def node_started(graph: Run) -> None:
+def node_started(graph: Run, node: str, inputs: Any) -> None:
     """Note that *graph* is a graph, since a node of it has started."""
     state = graph.state
     if type(state) is not ChainState or state.graph:
@@ -41,7 +41,7 @@ def node_started(graph: Run) -> None:
     state.graph = True
     if graph.folded and not state.double:
         unfold(graph)
-    if state.steps is None and state.metadata.get("ls_integration") in private.AGENTS:
+    if state.steps is None and private.is_agent(state.metadata, node, inputs):
         state.thinks_in = private.THINKING_NODE
         _become_agent(graph)
 
@@ -75,10 +75,11 @@ def acted(run: Run, call_id: str | None, inputs: Any) -> None:
     if thinker is None:
         return
     agent: ChainState = thinker.state
+    told = agent.actions is not None  # by an executor, which knows no ids where models write their calls as text
     if call_id is None:
-        if not agent.actions:
+        call_id = _call_id(agent if told else run.parent.state, run.observation.name, inputs) if run.parent else None
+        if call_id is None and not told:
             return
-        call_id = _announced(agent.actions, run.observation.name, inputs)
     steps = agent.steps
     if call_id is not None and (steps is None or call_id not in steps.decided):
         steps = _who_decided(run, call_id) or steps
@@ -169,11 +170,31 @@ def _who_decided(run: Run, call_id: str) -> AgentSteps | None:
     return next((steps for steps in reversed(conversation_of(root).steps) if call_id in steps.decided), None)
 
 
-def _announced(actions: list[tuple[str, Any, str | None]], tool: str, inputs: Any) -> str | None:
-    """Take out the first announcement of such a call, and return its id."""
-    same = [action for action in actions if action[0] == tool]
+def _call_id(state: Any, tool: str, inputs: Any) -> str | None:
+    """Return the id of a call that was told beforehand: by an executor, or in the input of the node that makes it."""
+    if type(state) is not ChainState:
+        return None
+    exactly = state.actions is None
+    if state.actions is None:
+        state.actions = [(call.get("name"), call.get("args"), call.get("id")) for call in _asked_in(state.inputs)]
+    same = [action for action in state.actions if action[0] == tool]
     exact = [action for action in same if action[1] == inputs]
-    for action in (exact or same)[:1]:
-        actions.remove(action)
+    for action in (exact or ([] if exactly or state.node else same))[:1]:
+        state.actions.remove(action)
         return action[2]
     return None
+
+
+def _asked_in(inputs: Any) -> list[Any]:
+    """Return the tool calls in the input of a node: the last message's, or those that LangGraph sent there."""
+    if isinstance(inputs, dict):
+        sent = inputs.get("tool_call")
+        if isinstance(sent, dict):
+            return [sent]
+        inputs = inputs.get("messages")
+    if not isinstance(inputs, list) or not inputs:
+        return []
+    last = inputs[-1]
+    if isinstance(last, dict):
+        return [call for call in inputs if isinstance(call, dict) and "args" in call]
+    return list(getattr(last, "tool_calls", None) or ())

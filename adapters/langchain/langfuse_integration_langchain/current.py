@@ -11,7 +11,7 @@ from langfuse_integration.observation import Parent
 from langfuse_integration.registry import Run
 
 from . import private
-from .states import ChainState
+from .folding import use
 
 
 def source() -> Parent | None:
@@ -22,8 +22,7 @@ def source() -> Parent | None:
     run = tracing.registry.get(key)
     if run is None:
         return tracing.registry.footprint(key)
-    if type(run.state) is ChainState:
-        run.state.used = True
+    use(run)
     return run.anchor
 
 

@@ -84,6 +84,15 @@ def fold_wrapper(parent: Run, name: str) -> None:
         parent.anchor = parent.parent.anchor
 
 
+def use(run: Run | None) -> None:
+    """Note that something stands below the row of *run*, or below that of the run above for which it is folded."""
+    while run is not None and run.state.__class__ is ChainState:
+        run.state.used = True
+        if not run.folded:
+            return
+        run = run.parent
+
+
 def unfold(run: Run) -> None:
     """Make a row of a folded run after all."""
     run.folded = False

@@ -177,8 +177,10 @@ def register() -> None:
 def register_graph_types() -> None:
     """The same for LangGraph's, once the application has imported it."""
     global _graph_types_known
+    if _graph_types_known:
+        return
     types = sys.modules.get("langgraph.types")
-    if _graph_types_known or types is None:
+    if types is None:
         return
     _graph_types_known = True
     for name, converter in (

@@ -28,6 +28,7 @@ INPUT_BUCKETS = {
     "ephemeral_1h_input_tokens": "input_cache_creation_1h",
     "audio": "input_audio_tokens",
 }
+EPHEMERAL = ("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")
 OUTPUT_BUCKETS = {"reasoning": "output_reasoning_tokens", "audio": "output_audio_tokens"}
 READ_ONLY = {"cache_read": "input_cached_tokens", "audio": "input_audio_tokens"}
 FAMILIES: tuple[tuple[str, dict[str, str], dict[str, str]], ...] = (
@@ -176,7 +177,12 @@ def buckets(usage: Mapping[str, Any], model: str | None = None) -> dict[str, int
 
 
 def _part(found: dict[str, int], whole: str, details: Mapping[str, Any] | None, names: Mapping[str, str]) -> None:
-    for key, count in (details or {}).items():
+    if not details:
+        return
+    written = sum(details.get(key) or 0 for key in EPHEMERAL)
+    if written and details.get("cache_creation"):  # langchain-anthropic before 1.1 counts them there, too
+        details = {**details, "cache_creation": max(details["cache_creation"] - written, 0)}
+    for key, count in details.items():
         for tier in SERVICE_TIERS:
             key = key.removeprefix(tier)
         bucket = names.get(key)

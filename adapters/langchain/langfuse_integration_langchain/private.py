@@ -8,7 +8,7 @@ less well (a wrapper shows, a think is not marked), but is recorded all the same
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any
 
@@ -50,6 +50,18 @@ def current_run_key() -> int | None:
         return None
     run_id = getattr(config.get("callbacks"), "parent_run_id", None)
     return None if run_id is None else run_id.int
+
+
+def is_agent(metadata: Mapping[str, Any], node: str, inputs: Any) -> bool:
+    """Return whether a graph is an agent that LangChain made, once a *node* of it has started with *inputs*.
+
+    The first releases of langchain and langgraph 1 mark neither agents nor graphs: there the nodes tell.
+    """
+    made_by = metadata.get("ls_integration")
+    if made_by is not None:
+        return made_by in AGENTS
+    sent_a_call = isinstance(inputs, dict) and "tool_call" in inputs
+    return node == THINKING_NODE or node.endswith(MIDDLEWARE_HOOKS) or (node in AGENT_NODES and sent_a_call)
 
 
 def is_node(tags: list[str] | None) -> bool:

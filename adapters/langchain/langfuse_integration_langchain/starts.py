@@ -35,11 +35,11 @@ def chain(
     parent = _parent(parent_run_id)
     state = ChainState(name, inputs, metadata, tags)
     if parent is None:
-        if "ls_integration" in state.metadata:
-            messages.register_graph_types()
+        messages.register_graph_types()
+        if "thread_id" in state.metadata:
             state.conversation = interrupts.threads.resumed(inputs, state.metadata, name)
-            if type(inputs) is dict and "messages" in inputs:
-                inputs = Given(snapshot(inputs))
+        if type(inputs) is dict and "messages" in inputs:
+            inputs = Given(snapshot(inputs))
     else:
         above = parent.state
         if above.__class__ is ChainState:
@@ -50,7 +50,7 @@ def chain(
         if private.is_node(tags):
             state.node = True
             state.vanishes = name.endswith(private.MIDDLEWARE_HOOKS)
-            agents.node_started(parent)
+            agents.node_started(parent, name, inputs)
         if folding.folds(name, kind, state, parent):
             _fold(binding, run_id, parent, state)
             return
@@ -160,8 +160,7 @@ def _open(
             state.bound = True
         above = span_inside(parent)
         run = tracing.open_below(run_id.int, parent, name, type, inputs, state, session, above)
-        if parent.state.__class__ is ChainState:
-            parent.state.used = True
+        folding.use(parent)
     if run is None and not binding.empty:
         binding.rebind(registry.get(run_id.int))
     return run
@@ -207,8 +206,6 @@ def _fold(binding: Binding, run_id: UUID, parent: Run, state: ChainState) -> Non
         return observation
 
     tracing.fold_below(run_id.int, parent, state, span_inside(parent), make)
-    if parent.state.__class__ is ChainState:
-        parent.state.used = True
 
 
 def _prompt(metadata: dict[str, Any], parent: Run | None) -> tuple[str, int | None] | None:
