@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,6 +47,16 @@ def clean_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     tracing.store.declare_default(None)
     settings_module.forget()
     readiness.forget()
+    _forget_clients()
+
+
+def _forget_clients() -> None:
+    """Let no Langfuse client outlive its test: what is recorded later would go through it."""
+    module = sys.modules.get("langfuse._client.resource_manager")
+    if module is not None:
+        for client in list(module.LangfuseResourceManager._instances.values()):
+            client.shutdown()
+        module.LangfuseResourceManager._instances.clear()
 
 
 @pytest.fixture

@@ -222,7 +222,7 @@ def test_a_block_inside_a_visit_does_not_change_the_visit(visits: Visits) -> Non
 
 
 def test_work_copied_out_of_a_visit_keeps_it(visits: Visits) -> None:
-    """A context that a host placed its cell in keeps it, where the host sees nothing and where it sees another visit."""
+    """A context in which a host placed its cell keeps it, also where the host sees nothing or another visit."""
 
     def seen() -> str | None:
         return langfuse_manager.current_session_id

@@ -100,7 +100,13 @@ def record_locally() -> None:
         from langfuse import Langfuse
 
         on_ours: Any = provider  # the SDK asks for its own class, and uses add_span_processor and get_tracer
-        Langfuse(public_key=LOCAL_PUBLIC_KEY, secret_key="sk-lf-local", base_url=NO_ADDRESS, tracer_provider=on_ours)
+        Langfuse(
+            public_key=LOCAL_PUBLIC_KEY,
+            secret_key="sk-lf-local",
+            base_url=NO_ADDRESS,
+            tracer_provider=on_ours,
+            sample_rate=1.0,  # the SDK raises where LANGFUSE_SAMPLE_RATE is no number; our delivery samples
+        )
 
 
 def give_way(public_key: str) -> None:
