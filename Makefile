@@ -3,7 +3,7 @@ PYTHON ?= python3.11 python3 python
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 # How tests are run: two at a time, a file's tests in one process.
-TESTFLAGS ?= -n 2 --dist loadfile
+TESTFLAGS ?= -n 2 --dist loadfile -m "not slow"
 SESSIONS ?= newest lowest mcp1 langfuse4
 
 .DEFAULT_GOAL := help
@@ -15,7 +15,7 @@ help: ## what can be made
 demo: .venv/.demo ## two users talk to an agent; their sessions, replayed in the terminal
 	@$(BIN)/langfuse-integration demo
 
-test: .venv/.test ## all tests
+test: .venv/.test ## all tests but the slow ones (TESTFLAGS="-m slow" runs those)
 	$(PYTEST) $(TESTFLAGS)
 
 lint: .venv/.dev ## ruff: rules and format

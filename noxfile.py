@@ -67,7 +67,7 @@ def mcp1(session: nox.Session) -> None:
         "langchain-mcp-adapters",
         "llama-index-tools-mcp<0.6",
     )
-    run_tests(session, "mcp_client", "peers", "end_to_end")
+    run_tests(session, "mcp_client")
 
 
 @nox.session

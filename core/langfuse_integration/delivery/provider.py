@@ -1,8 +1,9 @@
 """An OpenTelemetry provider whose spans find their place by themselves.
 
 Its tracers ask `ambient.current()` when a span starts without an explicit context, so that `@observe`,
-`langfuse.openai` and spans of other libraries nest under the framework's run around them, with nothing
-attached and nothing to detach. A processor stamps session and user on them. The SDK is loaded when the first span starts, not before.
+`langfuse.openai` and spans of other libraries nest under the framework's run around them, with nothing attached and
+nothing to detach. A processor stamps session and user on them. The SDK is loaded when the first span starts, not
+before.
 """
 
 from __future__ import annotations
