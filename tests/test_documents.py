@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from fresh import run_fresh
 
 ROOT = Path(__file__).parent.parent
