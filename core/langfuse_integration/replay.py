@@ -13,6 +13,8 @@ from typing import Any, Self
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 METADATA = "langfuse.observation.metadata."
+ID_METADATA = frozenset({METADATA + "think_id", METADATA + "tool_call_id"})
+"""Text as it is: hex digits may look like a number."""
 _ERROR = 2  # opentelemetry.proto.trace.v1.Status.STATUS_CODE_ERROR
 
 Tree = str | dict[str, list[Any]]
@@ -94,7 +96,7 @@ class Observed:
     def metadata(self) -> dict[str, Any]:
         """The metadata, each entry as a value."""
         return {
-            key.removeprefix(METADATA): parsed(value)
+            key.removeprefix(METADATA): value if key in ID_METADATA else parsed(value)
             for key, value in self.attributes.items()
             if key.startswith(METADATA)
         }

@@ -72,3 +72,21 @@ def test_the_decisions_of_one_run_are_bounded() -> None:
     act = tracing.start("search", "tool")
     agent.act(act, "call-0")
     assert act.metadata == {"step_type": "act", "tool_call_id": "call-0"}
+
+
+def test_an_id_that_looks_like_a_number_is_read_as_text(sessions: RecordedSessions) -> None:
+    """Hex digits may all be decimal, or read as an exponent; the link is found all the same."""
+    agent = AgentSteps()
+    for call_id, span in (("7", 0x1234567812345678), ("1e5", 0x12345678123456E1)):
+        think = tracing.start("model", "generation")
+        think.span = span
+        agent.think(think)
+        agent.decide(think, [(call_id, "search")])
+        think.finish()
+        act = tracing.start("search", "tool")
+        agent.act(act, call_id)
+        act.finish()
+    assert [(act.metadata["tool_call_id"], act.metadata["think_id"]) for act in sessions.one().acts] == [
+        ("7", "1234567812345678"),
+        ("1e5", "12345678123456e1"),
+    ]
