@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from .payload import to_json
+from .payload import plain, to_json
 from .shield import report
 
 TRUNCATED_BYTES = 2 * 1024
@@ -36,7 +36,9 @@ class Fields:
     Args:
         capture: `full`, `truncated` or `none`.
         max_bytes: where a value is cut under `full`.
-        mask: called as mask(data=value), as the Langfuse SDK does; when it raises, the value becomes a marker.
+        mask: called as mask(data=value), as the Langfuse SDK does, with plain values: a framework's messages are dicts
+            by then, so that a function that walks through containers finds their text. When it raises, the value
+            becomes a marker.
         media: takes media out of a text and returns it with references in their place; not under other than `full`.
         keys: texts that never appear.
     """
@@ -92,7 +94,7 @@ class Fields:
         if self._mask is None:
             return value
         try:
-            return self._mask(data=value)
+            return self._mask(data=plain(value))
         except Exception as error:  # noqa: BLE001  a stranger's fault
             report("masking a value", error)
             return MASK_FAILED

@@ -189,6 +189,19 @@ def to_json(value: Any, limit_bytes: int = MAX_FIELD_BYTES) -> str:
     return _carefully(value, limit_bytes, len(text))
 
 
+def plain(value: Any) -> Any:
+    """Return *value* as it is written, in dicts, lists, text and numbers: for those who look into it. Never raises."""
+    if type(value) is str:
+        return value
+    import orjson
+
+    try:
+        text = _dumps(value)
+    except Exception:  # noqa: BLE001  values of strangers
+        text = _carefully(value, MAX_FIELD_BYTES, 0).encode()
+    return orjson.loads(text)
+
+
 def _dumps(value: Any) -> bytes:
     import orjson
 

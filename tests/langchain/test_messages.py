@@ -23,6 +23,7 @@ from langchain_core.prompt_values import ChatPromptValue, StringPromptValue
 from langchain_core.tools import tool
 from langgraph.types import Command, Interrupt, Send
 
+from langfuse_integration.fields import Fields
 from langfuse_integration.payload import fragments, to_json
 from langfuse_integration_langchain import SessionHandler, messages
 from langfuse_integration_langchain.messages import Asked, Given, Streamed
@@ -156,6 +157,31 @@ def test_parts_of_an_answer_add_up() -> None:
     assert read(Streamed(events)) == {"role": "assistant", "content": "ab"}
     misfits = [AIMessageChunk("a", id="1"), ChatMessage("b", role="x")]
     assert read(Streamed([ChatGenerationChunk.model_construct(message=each) for each in misfits]))["content"] == "ab"
+
+
+def test_a_mask_finds_what_messages_say() -> None:
+    """A function that walks through dicts and lists, as Langfuse's guide has it, masks chats, documents and tools."""
+
+    def mask(*, data: Any) -> Any:
+        if isinstance(data, str):
+            return data.replace("secret", "***")
+        if isinstance(data, dict):
+            return {key: mask(data=value) for key, value in data.items()}
+        return [mask(data=value) for value in data] if isinstance(data, list) else data
+
+    fields = Fields(mask=mask)
+    for value in (
+        [HumanMessage("a secret")],
+        {"messages": [ToolMessage("a secret", tool_call_id="c1")]},
+        Asked([AIMessage("a secret")], []),
+        Given({"messages": [("user", "a secret")]}),
+        [Document("a secret")],
+        Streamed([ChatGenerationChunk(message=AIMessageChunk("a secret"))]),
+        Command(update={"note": "a secret"}),
+    ):
+        written = fields.payload(value)
+        assert "secret" not in written
+        assert "a ***" in written
 
 
 def test_a_message_is_written_once() -> None:
