@@ -57,7 +57,7 @@ def comparison(asked: argparse.Namespace) -> None:
     print(results.machine(), flush=True)
     for name in asked.workloads:
         result = compare(name, asked.contenders, asked.rounds, asked.delivery)
-        results.keep("compare", f"{name} {asked.delivery}", result._asdict())
+        results.keep("compare", f"{name} {asked.delivery}", result.plain())
         print("\n" + tables.of_result(name, result), flush=True)
 
 

@@ -6,7 +6,7 @@ import random
 import sys
 from collections.abc import Iterable, Sequence
 from statistics import median, quantiles
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .contender import Delivery
 from .contenders import FLOOR, NONE, PLACES
@@ -58,6 +58,14 @@ class Result(NamedTuple):
     untraced_us: dict[str, float]
     lines: dict[str, Line]
     missing: dict[str, str]
+
+    def plain(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        lines = {
+            name: {"added": {clock: added._asdict() for clock, added in line.added.items()}, "spans": line.spans}
+            for name, line in self.lines.items()
+        }
+        return {**self._asdict(), "lines": lines}
 
 
 def compare(name: str, contenders: Sequence[str], rounds: int, delivery: Delivery) -> Result:

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 Framework = Literal["blocks", "langchain", "llamaindex", "mcp"]
 FRAMEWORKS: tuple[Framework, ...] = ("blocks", "langchain", "llamaindex", "mcp")
-Delivery = Literal["discard", "http"]
+Delivery = Literal["discard", "keep", "http"]
 
 SESSION, USER = "session-1", "user-1"
 
@@ -17,7 +17,7 @@ class Terms(NamedTuple):
 
     Attributes:
         framework: what the application is made with; `blocks` are plain `with` blocks.
-        delivery: `discard` what has been made ready for export, or send it over `http`.
+        delivery: `discard` what has been made ready for export, send it over `http`, or (ours only) `keep` it here.
         address: where the receiver listens.
     """
 

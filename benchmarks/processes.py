@@ -44,6 +44,7 @@ class Participant:
     """
 
     def __init__(self, contender: str, workload: str, delivery: Delivery, address: str) -> None:
+        self._place = tempfile.TemporaryDirectory(prefix="benchmarks-")
         self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115  it lives as long as the process
         self._process = subprocess.Popen(
             [python_of(contender), "-m", "benchmarks.participant", contender, workload, delivery, address],
@@ -52,7 +53,7 @@ class Participant:
             stderr=self._said,
             text=True,
             cwd=ROOT,
-            env=surroundings(),
+            env=surroundings({"TMPDIR": self._place.name}),
         )
         self._answer()
 
@@ -76,6 +77,7 @@ class Participant:
         """End the process."""
         self._process.kill()
         self._process.communicate()
+        self._place.cleanup()
 
 
 class Receiver:
@@ -106,19 +108,20 @@ class Receiver:
         self._process.communicate()
 
 
-def alone(script: str, *arguments: object, contender: str = "ours", more: Mapping[str, str] | None = None) -> Any:
+def alone(script: str, *arguments: object, contender: str = "ours") -> Any:
     """Run the module *script* of this package in a process of its own, and return the JSON that it printed last.
 
     Raises:
         Stopped: it failed; the text says why.
     """
-    ran = subprocess.run(
-        [python_of(contender), "-m", f"benchmarks.{script}", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env=surroundings(more),
-    )
+    with tempfile.TemporaryDirectory(prefix="benchmarks-") as place:
+        ran = subprocess.run(
+            [python_of(contender), "-m", f"benchmarks.{script}", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            env=surroundings({"TMPDIR": place}),
+        )
     if ran.returncode or not ran.stdout.strip():
         raise Stopped((ran.stderr.strip().splitlines() or ["it said nothing"])[-1])
     return json.loads(ran.stdout.strip().splitlines()[-1])
