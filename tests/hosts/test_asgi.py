@@ -11,13 +11,16 @@ from typing import Annotated, Any
 
 import httpx
 import pytest
+import redis
 from fastapi import BackgroundTasks, Depends, FastAPI, WebSocket
 from fastapi.responses import StreamingResponse
 from websockets.asyncio.client import connect
 
+from hosts.redis_server import RedisServer
 from hosts.serving import serving
-from langfuse_integration import langfuse_manager, shield
+from langfuse_integration import configure, langfuse_manager, shield
 from langfuse_integration.hosts.asgi import SessionMiddleware
+from langfuse_integration.shared import active_shelf
 from langfuse_integration.testing import RecordedSessions
 
 USERS = [f"user-{number}" for number in range(10)]
@@ -366,6 +369,42 @@ async def _whose(url: str, cookie: str) -> str:
     async with connect(address, additional_headers={"cookie": cookie}, proxy=None) as socket:
         await socket.send("i")
         return str(await socket.recv())
+
+
+@pytest.mark.redis
+def test_a_cookie_goes_out_when_every_worker_can_know_its_session(redis_server: RedisServer) -> None:
+    """The answer that begins a conversation waits until the store has it, and goes out too if that never answers."""
+    configure(store=redis_server.url)
+    known: list[Any] = []
+
+    async def inside(scope: Any, receive: Any, send: Any) -> None:
+        langfuse_manager.set_session("alice")
+        await send({"type": "http.response.start", "status": 200})
+
+    async def begin() -> list[tuple[bytes, bytes]]:
+        sent: list[Any] = []
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+            known.append(None if frozen else client.dbsize())
+
+        app = SessionMiddleware(inside, conversation="talk")
+        await app({"type": "http", "headers": []}, None, send)  # type: ignore[arg-type]
+        return list(sent[0]["headers"])
+
+    frozen = False
+    with redis.Redis.from_url(redis_server.url) as client:
+        for _ in range(20):
+            asyncio.run(begin())
+        assert known == list(range(1, 21))
+        redis_server.freeze()
+        frozen = True
+        try:
+            [(name, value)] = asyncio.run(begin())
+        finally:
+            redis_server.thaw()
+    assert (name, value[:5]) == (b"set-cookie", b"talk=")
+    active_shelf().close(5)
 
 
 def test_a_request_made_in_process_is_a_visit_of_its_own(sessions: RecordedSessions) -> None:

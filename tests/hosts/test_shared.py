@@ -199,6 +199,33 @@ def test_a_worker_goes_on_without_the_server_and_makes_up_for_it(
 
 
 @pytest.mark.redis
+def test_a_server_that_was_started_anew_is_no_outage(
+    workers: tuple[RedisShelf, RedisShelf], redis_server: RedisServer
+) -> None:
+    """A connection that broke while nothing was asked is made again, what the server forgot goes there first, and the
+    first answer is right."""
+    one, other = workers
+    one.put("k", b"put before")
+    other.put("o", b"put before")
+    assert (one.get("k").result(10), other.get("o").result(10)) == (b"put before", b"put before")
+    assert one.claim("owner", b"one").result(10) == b"one"
+    redis_server.kill()
+    redis_server.start()
+    assert one.claim("owner", b"late").result(10) == b"one"
+    assert one.get("k").result(10) == b"put before"
+    assert one.get("o").result(10) is None
+    assert other.get("k").result(10) == b"put before"
+    assert other.claim("owner", b"late").result(10) == b"one"
+    assert one.get("o").result(10) == b"put before"
+    redis_server.kill()
+    redis_server.start()
+    other.put("k", b"put after")
+    assert other.get("k").result(10) == b"put after"
+    assert one.get("k").result(10) == b"put after"
+    assert [(each.outages, each.unanswered, each.refused) for each in workers] == [(0, 0, 0)] * 2
+
+
+@pytest.mark.redis
 def test_what_is_older_never_replaces_what_is_younger(
     workers: tuple[RedisShelf, RedisShelf], redis_server: RedisServer
 ) -> None:

@@ -11,10 +11,13 @@ and background tasks too. A web socket keeps its session for life.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import secrets
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from concurrent.futures import Future
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 from .. import tracing
@@ -31,6 +34,9 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 Finder = Callable[[Scope], "str | Awaitable[str | None] | None"]
+
+WAIT_S = 0.25
+"""What the start of an answer waits for other workers to know the session that was set; seconds, at most."""
 
 _CELL = "langfuse_integration.cell"
 _FINDING = shielded("finding out a request's session")
@@ -99,8 +105,7 @@ class SessionMiddleware:
             if session_id is None and self._issues(scope, cell):
                 session_id = f"{self._issue}-{uuid.uuid4().hex}"
                 if self._cookie is not None:
-                    pair = f"{self._cookie}={session_id}"
-                    send = _with_cookie(send, lambda: pair, scope)
+                    send = _with_cookie(send, _just(f"{self._cookie}={session_id}"), scope)
             user_id = _usable("user_id", await _found(self._user, scope)) or told.user_id
             _fill(cell, session_id, user_id)
         with tracing.store.visiting(cell):
@@ -145,7 +150,8 @@ class _Conversation:
         self._known_by = known_by
         self._scope = scope
         self._key: str | None = None
-        self._begun: str | None = None
+        self._begun = False
+        self._told: Future[None] | None = None
 
     async def resume(self, cell: Cell) -> None:
         """Let *cell* hold what was set before, and note what is set from now on."""
@@ -168,19 +174,25 @@ class _Conversation:
             if not self._key:
                 self._key = self._begin()
             if self._key:
-                conversations.remember(self._key, session)
+                self._told = conversations.remember(self._key, session)
 
     def _begin(self) -> str | None:
         if isinstance(self._known_by, str):
-            self._begun = secrets.token_urlsafe()
-            return self._begun
+            self._begun = True
+            return secrets.token_urlsafe()
         if inspect.iscoroutinefunction(self._known_by):
             return None
         return cast("str | None", self._known_by(self._scope))  # a log-in may have begun one meanwhile
 
-    def cookie(self) -> str | None:
-        """Return the cookie to set, if a conversation has begun that is known by one."""
-        return f"{self._known_by}={self._begun}" if self._begun else None
+    async def cookie(self) -> str | None:
+        """Return the cookie to set, if a conversation has begun that is known by one.
+
+        The next request may come as soon as the answer is out, to another worker: so that one is told first.
+        """
+        if self._told is not None and not self._told.done():
+            with _REMEMBERING, suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.wrap_future(self._told), WAIT_S)
+        return f"{self._known_by}={self._key}" if self._begun else None
 
 
 def _usable(what: str, found: str | None) -> str | None:
@@ -218,13 +230,20 @@ def _cookie(headers: Iterable[tuple[bytes, bytes]], wanted: str) -> str | None:
     return None
 
 
-def _with_cookie(send: Send, pair: Callable[[], str | None], scope: Scope) -> Send:
+def _just(pair: str) -> Callable[[], Awaitable[str | None]]:
+    async def told() -> str:
+        return pair
+
+    return told
+
+
+def _with_cookie(send: Send, pair: Callable[[], Awaitable[str | None]], scope: Scope) -> Send:
     """Return *send* that sets a cookie with the answer: for this site only, and out of its scripts' reach."""
     secure = "; Secure" if scope.get("scheme") in ("https", "wss") else ""
 
     async def sending(message: Message) -> None:
         if message["type"] in ("http.response.start", "websocket.accept"):
-            told = pair()
+            told = await pair()
             if told is not None:
                 value = f"{told}; Path=/; HttpOnly; SameSite=Lax{secure}".encode("latin-1")
                 message["headers"] = [*message.get("headers", ()), (b"set-cookie", value)]

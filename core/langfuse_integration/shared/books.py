@@ -7,6 +7,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as Late
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -15,7 +16,7 @@ from ..errors import MissingExtra
 from ..session import Session
 from ..settings import Settings, settings
 from ..shield import shielded, warn_once
-from .shelf import MemoryShelf, Shelf
+from .shelf import MemoryShelf, Shelf, done
 
 T = TypeVar("T")
 
@@ -81,10 +82,11 @@ class Book(Generic[T]):
         self._write = write
         self._read = read
 
-    def remember(self, key: str, value: T) -> None:
-        """Keep *value* for every worker. Never waits."""
+    def remember(self, key: str, value: T) -> Future[None]:
+        """Keep *value* for every worker. Never waits; what is returned is done when the others can see it."""
         with _REMEMBERING:
-            active_shelf().put(name_of(self._kind, key), json.dumps(self._write(value), default=str).encode())
+            return active_shelf().put(name_of(self._kind, key), json.dumps(self._write(value), default=str).encode())
+        return done(None)
 
     def recall(self, key: str, timeout_s: float = WAIT_S) -> T | None:
         """Return what was remembered last, or None; waits at most *timeout_s* seconds for other workers' word."""

@@ -34,7 +34,7 @@ _EXIT_S = 1.0
 
 _PUT = """
 local there = redis.call('GET', KEYS[1])
-if there and string.sub(there, 1, 20) > string.sub(ARGV[1], 1, 20) then return there end
+if there and string.sub(there, 1, 20) >= string.sub(ARGV[1], 1, 20) then return there end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return ARGV[1]
 """
@@ -64,7 +64,7 @@ class RedisShelf:
         url: `redis://`, `rediss://` or `unix://`, as redis-py takes it.
         namespace: what all keys start with: one per application.
         limit: how many values this process knows itself, and how many may wait for a server that is gone.
-        kept_s: for how many seconds after its last change each is kept.
+        kept_s: seconds for which each is kept after its last change.
 
     Attributes:
         gone: whether the server cannot be reached now.
@@ -73,9 +73,7 @@ class RedisShelf:
         refused: how many orders the server refused.
         lost: how many values it never got, since too many waited for it.
 
-    Raises:
-        ImportError: redis-py is not installed.
-        ValueError: *url* is none.
+    Raises ImportError where redis-py is not installed, and ValueError for what is no URL.
     """
 
     def __init__(self, url: str, namespace: str, limit: int = LIMIT, kept_s: float = KEPT_S) -> None:
@@ -84,14 +82,18 @@ class RedisShelf:
         from redis.retry import Retry
 
         self._redis: Redis = Redis.from_url(
-            url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S, retry=Retry(NoBackoff(), 0)
+            url,
+            socket_timeout=TIMEOUT_S,
+            socket_connect_timeout=TIMEOUT_S,
+            retry=Retry(NoBackoff(), 0),
+            redis_connect_func=self._connected,
         )
         self._namespace = namespace
         self._limit = limit
         self._kept_ms = int(kept_s * 1000)
         self._known = MemoryShelf(limit, kept_s)
         self._begin()
-        self.gone = False
+        self.gone = self._met = self._anew = self._telling = False
         self.outages = self.unanswered = self.refused = self.lost = 0
         _shelves.add(self)
 
@@ -106,11 +108,13 @@ class RedisShelf:
 
     # -- the application's threads
 
-    def put(self, key: str, value: bytes) -> None:
-        """Keep *value* as the youngest one."""
+    def put(self, key: str, value: bytes) -> Future[None]:
+        """Keep *value* as the youngest one; done when it is written, or waits for a server that is gone."""
         stamped = _stamped(value)
+        future: Future[None] = Future()
         self._learn(key, stamped)
-        self._order(Order("put", key, stamped, None))
+        self._order(Order("put", key, stamped, future))
+        return future
 
     def get(self, key: str) -> Future[bytes | None]:
         """Return the value of *key*, None when there is none (any more)."""
@@ -191,6 +195,14 @@ class RedisShelf:
             self._went(error)
             self._set_aside()
             return False
+        anew, self._anew = self._anew, False
+        if anew and not self._telling:
+            # redis-py made a broken connection again and said nothing. A server that was started anew knows of nobody:
+            # it is told what is known here, and then asked once more.
+            self._orders.extendleft(reversed(orders))
+            self._tell_again()
+            return True
+        self._telling = anew
         for order, answer in zip(orders, answers, strict=True):
             if isinstance(answer, Exception):
                 self.refused += 1
@@ -205,16 +217,17 @@ class RedisShelf:
             name = self._namespace + order.key
             if order.what == "get":
                 pipeline.get(name)
-            else:
-                script = _PUT if order.what == "put" else _CLAIM
-                pipeline.eval(script, 1, name, order.stamped, self._kept_ms)
+            elif order.what == "put":
+                pipeline.eval(_PUT, 1, name, order.stamped, self._kept_ms)
+            else:  # whose it was stays so, though the server may have forgotten
+                pipeline.eval(_CLAIM, 1, name, self._known.look(order.key) or order.stamped, self._kept_ms)
         return pipeline.execute(raise_on_error=False)
 
     def _answer(self, order: Order, stamped: bytes | None) -> None:
         if stamped is not None:
             self._learn(order.key, stamped)
         if order.future is not None and order.future.set_running_or_notify_cancel():
-            order.future.set_result(None if stamped is None else stamped[STAMP:])
+            order.future.set_result(None if stamped is None or order.what == "put" else stamped[STAMP:])
 
     def _set_aside(self) -> None:
         """Answer from memory what cannot be asked now, and keep for later what cannot be written."""
@@ -225,7 +238,7 @@ class RedisShelf:
             if order.what == "claim":
                 self._learn(order.key, self._known.look(order.key) or order.stamped)
             if order.future is not None:
-                self.unanswered += 1
+                self.unanswered += order.what != "put"
                 self._answer(order, self._known.look(order.key))
 
     def _keep_for_later(self, order: Order) -> None:
@@ -250,12 +263,21 @@ class RedisShelf:
             self._redis.ping()
         except Exception:  # noqa: BLE001  as above
             return False
-        # All that is known goes there again: a server that was started anew has nothing, and what is younger stays.
+        self._tell_again()
+        self.gone = False
+        return True
+
+    def _connected(self, connection: Any) -> None:
+        """Take note of each connection that redis-py makes after the first one."""
+        connection.on_connect()
+        self._anew, self._met = self._met, True
+
+    def _tell_again(self) -> None:
+        """Let all that is known go there first; what is younger there stays."""
         known = (Order("put", key, stamped, None) for key, stamped in self._known.all())
         self._orders.extendleft([*known, *self._unwritten.values()][::-1])
         self._unwritten.clear()
-        self.gone = False
-        return True
+        self._anew, self._telling = False, True
 
 
 def _stamped(value: bytes) -> bytes:

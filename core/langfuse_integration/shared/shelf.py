@@ -19,8 +19,8 @@ LIMIT = 10_000
 class Shelf(Protocol):
     """Where values are kept. None of it raises, and only a result that somebody waits for takes time."""
 
-    def put(self, key: str, value: bytes) -> None:
-        """Keep *value* as the youngest one."""
+    def put(self, key: str, value: bytes) -> Future[None]:
+        """Keep *value* as the youngest one; done when everybody sees it who shares the shelf."""
         ...
 
     def get(self, key: str) -> Future[bytes | None]:
@@ -57,10 +57,11 @@ class MemoryShelf:
     def __len__(self) -> int:
         return len(self._held)
 
-    def put(self, key: str, value: bytes) -> None:
+    def put(self, key: str, value: bytes) -> Future[None]:
         """Keep *value* as the youngest one."""
         with self._lock:
             self._keep(key, value)
+        return done(None)
 
     def get(self, key: str) -> Future[bytes | None]:
         """Return the value of *key*, None when there is none (any more)."""
