@@ -12,9 +12,12 @@ from langfuse_integration.testing import RecordedSessions
 
 pytest.importorskip("llama_index.core")
 
+from llama_index.core import VectorStoreIndex
+
 from langfuse_integration_llamaindex import instrument, uninstrument
 from langfuse_integration_llamaindex.generations import announced
 from langfuse_integration_llamaindex.places import folds
+from llamaindex.alpacas import index_of_alpacas
 
 HERE = Path(__file__).parent
 LLAMA_INDEX_ITSELF = (
@@ -53,3 +56,11 @@ def settled(sessions: RecordedSessions) -> Iterator[RecordedSessions]:
     assert sessions.still_open == []
     assert len(folds) == 0
     assert announced == {}
+
+
+@pytest.fixture
+def index(sessions: RecordedSessions) -> VectorStoreIndex:
+    """Two facts about alpacas; what it took to index them is forgotten."""
+    made = index_of_alpacas()
+    sessions.clear()
+    return made

@@ -361,6 +361,24 @@ def test_a_model_without_events_is_described_by_its_call(settled: RecordedSessio
     assert row.model_parameters["temperature"] == 0.2
 
 
+def test_a_model_that_cannot_describe_itself(settled: RecordedSessions) -> None:
+    """A description that raises is not asked for to see whether there is one; the call ends as any other."""
+
+    class Unknown(Bare):
+        @property
+        def metadata(self) -> LLMMetadata:
+            raise ValueError("unknown model")
+
+        def complete(self, prompt: str, formatted: bool = False, **options: Any) -> CompletionResponse:
+            raise ConnectionError("no network")
+
+    with pytest.raises(ConnectionError):
+        Unknown().complete("Hello?")
+    row = only(settled)
+    assert (row.label, row.input, row.model, row.level) == ("generation Unknown", "Hello?", None, "ERROR")
+    assert "no network" in (row.status_message or "")
+
+
 def test_a_stream_without_events_ends_when_it_is_gone(settled: RecordedSessions) -> None:
     """Nothing tells of its end: the row does not claim that it was cancelled."""
     for _ in Bare().stream_complete("Hello?"):

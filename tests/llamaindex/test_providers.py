@@ -16,9 +16,11 @@ from pydantic import BaseModel
 
 from langfuse_integration import langfuse_manager
 from langfuse_integration.testing import Observed, RecordedSessions
+from llamaindex.releases import OLD_ANTHROPIC, OLD_OPENAI
 from llamaindex.scripted import lookup, tool
 from peers.models import ModelServer, ToolCall, Usage, call, calls, fail, refuse, say
 
+CLAUDE = "claude-sonnet-4-0" if OLD_ANTHROPIC else "claude-sonnet-4-5"
 Client = Callable[..., FunctionCallingLLM]
 HELLO = [ChatMessage(role="user", content="What do alpacas do?")]
 USAGE = Usage(input_tokens=100, output_tokens=30, cached_tokens=40)
@@ -36,9 +38,7 @@ def responses(server: ModelServer, **options: Any) -> FunctionCallingLLM:
 
 def anthropic(server: ModelServer, **options: Any) -> FunctionCallingLLM:
     """Anthropic's messages."""
-    return Anthropic(
-        model="claude-sonnet-4-5", base_url=server.anthropic_url, api_key="secret-key", max_retries=0, **options
-    )
+    return Anthropic(model=CLAUDE, base_url=server.anthropic_url, api_key="secret-key", max_retries=0, **options)
 
 
 EVERY = pytest.mark.parametrize("client", [openai, responses, anthropic])
@@ -83,6 +83,9 @@ def test_a_stream(settled: RecordedSessions, model_server: ModelServer, client: 
     row = only(settled)
     assert row.output["content"] == "Alpacas hum softly."
     assert row.first_token is not None
+    if client is anthropic and OLD_ANTHROPIC:
+        assert row.usage == {}
+        return
     assert row.usage["output"] == 30
     assert row.usage["input"] == 60
 
@@ -133,7 +136,8 @@ def test_tool_calls(settled: RecordedSessions, model_server: ModelServer, client
         model.chat_with_tools([tool(lookup)], "Weather?", allow_parallel_tool_calls=True)
     row = only(settled)
     made = [(one["id"], one["function"]["name"], as_arguments(one)) for one in row.output["tool_calls"]]
-    assert made == [("c1", "lookup", {"city": "Rome"}), ("c2", "lookup", {"city": "Oslo"})]
+    ids = ("fc_0", "fc_1") if client is responses and OLD_OPENAI else ("c1", "c2")
+    assert made == [(ids[0], "lookup", {"city": "Rome"}), (ids[1], "lookup", {"city": "Oslo"})]
     assert [name_of(offered) for offered in row.input["tools"]] == ["lookup"]
 
 
@@ -155,6 +159,8 @@ def name_of(offered: dict[str, Any]) -> Any:
 @pytest.mark.parametrize("streaming", [True, False], ids=["streaming", "at once"])
 async def test_an_agent(settled: RecordedSessions, model_server: ModelServer, client: Client, streaming: bool) -> None:
     """The whole agent over the wire: thinks, act, link, and the session on every row."""
+    if client is responses and OLD_OPENAI and streaming:
+        pytest.skip("this release of llama-index-llms-openai gives agents an empty answer")
     model_server.script(call("lookup", {"city": "Rome"}, "c1"), say("Sunny."))
     agent = FunctionAgent(name="weather", tools=[tool(lookup)], llm=client(model_server), streaming=streaming)
     with langfuse_manager.session("s-1", "u-1"):
@@ -176,23 +182,31 @@ class Song(BaseModel):
 
 def test_a_structured_answer(settled: RecordedSessions, model_server: ModelServer) -> None:
     """It is one generation whose output is the object, with the messages and tokens of the call."""
-    model_server.script(say('{"title": "Hum"}'))
+    model_server.script(call("Song", {"title": "Hum"}) if OLD_OPENAI else say('{"title": "Hum"}'))
     assert openai(model_server).structured_predict(Song, PromptTemplate("Sing of {x}."), x="wool") == Song(title="Hum")
     row = only(settled)
     assert (row.label, row.output, row.usage["output"]) == ("generation OpenAI", {"title": "Hum"}, 5)
-    assert row.input == [{"role": "user", "content": "Sing of wool."}]
+    assert (row.input["messages"] if OLD_OPENAI else row.input) == [{"role": "user", "content": "Sing of wool."}]
 
 
 @pytest.mark.filterwarnings("ignore:The 'output_format' parameter:DeprecationWarning")  # LlamaIndex's own
 def test_a_structured_answer_of_anthropic(settled: RecordedSessions, model_server: ModelServer) -> None:
-    """LlamaIndex asks behind its own back here: the row has what went in, the model and the object, but no tokens."""
-    model_server.script(say('{"title": "Hum"}'))
+    """LlamaIndex asks behind its own back here: the row has what went in, the model and the object, but no tokens.
+
+    Older releases ask for a tool call instead, like any other.
+    """
+    model_server.script(call("Song", {"title": "Hum"}) if OLD_ANTHROPIC else say('{"title": "Hum"}'))
     asked = anthropic(model_server)
     assert asked.structured_predict(Song, PromptTemplate("Sing of {x}."), x="wool") == Song(title="Hum")
     row = only(settled)
-    assert (row.label, row.model) == ("generation Anthropic", "claude-sonnet-4-5")
+    assert (row.label, row.model) == ("generation Anthropic", CLAUDE)
+    assert row.output == {"title": "Hum"}
+    if OLD_ANTHROPIC:
+        assert row.input["messages"] == [{"role": "user", "content": "Sing of wool."}]
+        assert row.usage["output"] == 5
+        return
     assert row.input == {"template": "Sing of {x}.", "variables": {"x": "wool"}}
-    assert (row.output, row.usage) == ({"title": "Hum"}, {})
+    assert row.usage == {}
 
 
 def test_a_refusal(settled: RecordedSessions, model_server: ModelServer) -> None:

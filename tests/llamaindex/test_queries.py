@@ -1,4 +1,4 @@
-"""Queries of LlamaIndex: engines, retrievers, rerankers, synthesisers and chat engines."""
+"""Queries of LlamaIndex: engines, retrievers, rerankers and synthesisers."""
 
 from __future__ import annotations
 
@@ -6,14 +6,11 @@ import gc
 from typing import Any
 
 import pytest
-from llama_index.core import Document, VectorStoreIndex, get_response_synthesizer
+from llama_index.core import VectorStoreIndex, get_response_synthesizer
 from llama_index.core.base.base_query_engine import BaseQueryEngine
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.base.response.schema import StreamingResponse
-from llama_index.core.chat_engine import SimpleChatEngine
-from llama_index.core.embeddings import MockEmbedding
 from llama_index.core.indices.query.query_transform import HyDEQueryTransform
-from llama_index.core.memory import ChatMemoryBuffer
 from llama_index.core.postprocessor import LLMRerank, MetadataReplacementPostProcessor, SimilarityPostprocessor
 from llama_index.core.query_engine import RouterQueryEngine, TransformQueryEngine
 from llama_index.core.response_synthesizers import ResponseMode
@@ -25,28 +22,8 @@ from llama_index.core.tools.types import ToolMetadata
 
 from langfuse_integration import langfuse_manager
 from langfuse_integration.testing import RecordedSessions
-from llamaindex.scripted import ScriptedLLM, TextLLM
-
-RETRIEVAL = {"retriever VectorIndexRetriever": ["embedding MockEmbedding"]}
-ANSWER = {"chain CompactAndRefine": ["generation TextLLM"]}
-QUERY = {"chain RetrieverQueryEngine": [RETRIEVAL, ANSWER]}
-
-
-@pytest.fixture
-def index(sessions: RecordedSessions) -> VectorStoreIndex:
-    """Two facts about alpacas; what it took to index them is forgotten."""
-    documents = [
-        Document(text="Alpacas hum.", metadata={"file_name": "alpacas.md"}),
-        Document(text="Alpacas eat grass.", metadata={"file_name": "food.md"}),
-    ]
-    made = VectorStoreIndex.from_documents(documents, embed_model=MockEmbedding(embed_dim=4))
-    sessions.clear()
-    return made
-
-
-def consumed(response: Any) -> str:
-    """Read a streamed answer to its end."""
-    return "".join(response.response_gen)
+from llamaindex.alpacas import ANSWER, QUERY, RETRIEVAL, consumed
+from llamaindex.scripted import TextLLM
 
 
 async def aconsumed(response: Any) -> str:
@@ -144,12 +121,13 @@ async def test_a_sync_postprocessor_in_an_async_query_is_one_row(settled: Record
 
 
 @pytest.mark.asyncio
-async def test_an_async_reranker_shows_its_model_call_only(settled: RecordedSessions) -> None:
-    """LlamaIndex makes no span for an async method of a postprocessor's own: there is no signal to make a row of."""
+async def test_an_async_reranker_shows_its_model_call_at_least(settled: RecordedSessions) -> None:
+    """Releases with an async method of its own make no span for it: there is no signal to make a row of."""
     node = NodeWithScore(node=TextNode(text="Alpacas hum."), score=0.5)
     rerank = LLMRerank(llm=TextLLM(["Doc: 1, Relevance: 7"]), top_n=1)
     await rerank.apostprocess_nodes([node], QueryBundle("What?"))
-    assert settled.trace().tree() == ["generation TextLLM"]
+    own = "_apostprocess_nodes" in vars(LLMRerank)
+    assert settled.trace().tree() == ["generation TextLLM" if own else {"chain LLMRerank": ["generation TextLLM"]}]
 
 
 def test_a_nodes_text_is_what_it_was_when_it_came(settled: RecordedSessions) -> None:
@@ -249,7 +227,7 @@ def test_an_engine_of_the_applications_own(settled: RecordedSessions) -> None:
 def test_a_streaming_query_stays_open_until_it_is_read(settled: RecordedSessions, index: VectorStoreIndex) -> None:
     """Its model call begins when the answer is read, and is inside all the same; the output is the whole text."""
     response = index.as_query_engine(llm=TextLLM(["They hum softly."]), streaming=True).query("What?")
-    assert sorted(settled.still_open) == ["CompactAndRefine", "RetrieverQueryEngine"]
+    assert {"CompactAndRefine", "RetrieverQueryEngine"} <= set(settled.still_open)
     assert consumed(response) == "They hum softly."
     trace = settled.trace()
     assert trace.tree() == [QUERY]
@@ -341,7 +319,9 @@ def test_an_answer_that_is_never_read_ends_when_it_is_gone(settled: RecordedSess
     index.as_query_engine(llm=TextLLM([]), streaming=True).query("What?")
     gc.collect()
     trace = settled.trace()
-    assert trace.tree() == [{"chain RetrieverQueryEngine": [RETRIEVAL, "chain CompactAndRefine"]}]
+    # Whether the model call begins with the query or with the reading differs between releases.
+    synthesis = "chain CompactAndRefine" if len(trace.observations) == 4 else ANSWER
+    assert trace.tree() == [{"chain RetrieverQueryEngine": [RETRIEVAL, synthesis]}]
     assert trace.one("RetrieverQueryEngine").status_message == "cancelled"
 
 
@@ -360,95 +340,3 @@ def test_a_streamed_answer_can_be_read_as_text(settled: RecordedSessions, index:
     response = index.as_query_engine(llm=TextLLM(["They hum."]), streaming=True).query("What?")
     assert str(response) == "They hum."
     assert settled.trace().tree() == [QUERY]
-
-
-# -- chat engines
-
-
-def chat_engine(index: VectorStoreIndex, mode: str, *script: str) -> Any:
-    """Return a chat engine whose model says *script*."""
-    options: dict[str, Any] = {"llm": TextLLM(list(script)), "memory": ChatMemoryBuffer.from_defaults()}
-    return SimpleChatEngine.from_defaults(**options) if mode == "simple" else index.as_chat_engine(mode, **options)
-
-
-TURNS = {
-    "simple": [{"chain SimpleChatEngine": ["generation TextLLM"]}],
-    "context": [{"chain ContextChatEngine": [RETRIEVAL, ANSWER]}],
-    "condense_plus_context": [{"chain CondensePlusContextChatEngine": [RETRIEVAL, ANSWER]}],
-}
-
-
-@pytest.mark.parametrize("mode", TURNS)
-def test_a_turn_of_a_chat_engine(settled: RecordedSessions, index: VectorStoreIndex, mode: str) -> None:
-    """Message and answer are texts; what the engine did is inside."""
-    chat_engine(index, mode, "They hum.").chat("What do they do?")
-    trace = settled.trace()
-    assert trace.tree() == TURNS[mode]
-    assert (trace.roots[0].input, trace.roots[0].output) == ("What do they do?", "They hum.")
-
-
-@pytest.mark.parametrize("mode", ["simple", "context", "condense_plus_context"])
-def test_a_streamed_turn_ends_with_the_whole_answer(
-    settled: RecordedSessions, index: VectorStoreIndex, mode: str
-) -> None:
-    """A thread of LlamaIndex reads the model and writes the history: the turn ends with it."""
-    response = chat_engine(index, mode, "They hum softly.").stream_chat("What do they do?")
-    assert "".join(response.response_gen) == "They hum softly."
-    trace = settled.trace()
-    assert trace.tree() == TURNS[mode]
-    assert trace.roots[0].output == "They hum softly."
-    assert trace.one("TextLLM").first_token
-    assert trace.roots[0].ended_ns >= trace.one("TextLLM").ended_ns
-
-
-@pytest.mark.asyncio
-async def test_a_chat_engine_around_a_query_engine(settled: RecordedSessions, index: VectorStoreIndex) -> None:
-    """The query is a row of its own inside of the turn, streamed or not."""
-    engine = chat_engine(index, "condense_question", "They hum.", "So do they hum?", "They do.")
-    await engine.achat("What do they do?")
-    response = await engine.astream_chat("Really?")
-    assert "".join([piece async for piece in response.async_response_gen()]) == "They do."
-    first, second = settled.traces
-    assert first.tree() == [{"chain CondenseQuestionChatEngine": [QUERY]}]
-    assert second.tree() == [{"chain CondenseQuestionChatEngine": ["generation TextLLM", QUERY]}]
-
-
-@pytest.mark.asyncio
-@pytest.mark.parametrize("mode", ["simple", "context", "condense_plus_context"])
-async def test_an_async_streamed_turn(settled: RecordedSessions, index: VectorStoreIndex, mode: str) -> None:
-    """The same with a task in place of the thread."""
-    response = await chat_engine(index, mode, "They hum softly.").astream_chat("What do they do?")
-    assert "".join([piece async for piece in response.async_response_gen()]) == "They hum softly."
-    trace = settled.trace()
-    assert trace.tree() == TURNS[mode]
-    assert trace.roots[0].output == "They hum softly."
-
-
-@pytest.mark.asyncio
-async def test_a_streamed_turn_that_breaks(settled: RecordedSessions) -> None:
-    """The model fails while the turn is read: the error is on the turn and on the generation."""
-
-    llm = ScriptedLLM([ConnectionError("no network")])
-    engine = SimpleChatEngine.from_defaults(llm=llm, memory=ChatMemoryBuffer.from_defaults())
-    response = await engine.astream_chat("Hm?")
-    with pytest.raises(ConnectionError):
-        async for _ in response.async_response_gen():
-            pass
-    trace = settled.trace()
-    assert trace.tree() == [{"chain SimpleChatEngine": ["generation ScriptedLLM"]}]
-    assert [found.level for found in trace.observations] == ["ERROR", "ERROR"]
-
-
-def test_the_next_turn_has_the_history(settled: RecordedSessions, index: VectorStoreIndex) -> None:
-    """Two turns are two traces of one session; the second's model sees the first."""
-    engine = chat_engine(index, "simple", "Hello.", "They hum.")
-    with langfuse_manager.session("s-1"):
-        engine.chat("Hi.")
-        engine.chat("What do they do?")
-    first, second = settled.of("s-1").traces
-    assert [first.tree(), second.tree()] == [TURNS["simple"]] * 2
-    assert second.one("TextLLM").input == [
-        {"role": "user", "content": "Hi."},
-        {"role": "assistant", "content": "Hello."},
-        {"role": "user", "content": "What do they do?"},
-    ]

@@ -24,6 +24,7 @@ from llama_index.core.workflow import (
 from langfuse_integration import langfuse_manager
 from langfuse_integration.testing import RecordedSessions
 from llamaindex.asking import confirm
+from llamaindex.releases import STEPS_OUTLIVE_THEIR_RUN, TAKES_A_WAIT_FOR_AN_ERROR
 from llamaindex.scripted import ScriptedLLM, call, calls, lookup, tool
 
 pytestmark = pytest.mark.asyncio
@@ -168,6 +169,7 @@ def asking_agent(**options: Any) -> FunctionAgent:
     return FunctionAgent(name="careful", tools=[tool(confirm)], llm=llm, **options)
 
 
+@pytest.mark.skipif(TAKES_A_WAIT_FOR_AN_ERROR, reason="tools cannot wait with this release of LlamaIndex")
 async def test_a_tool_that_waits_for_a_person_is_one_act(settled: RecordedSessions) -> None:
     """The same tool call runs twice: one row, without an error, linked to its think."""
     with langfuse_manager.session("s-1"):
@@ -179,6 +181,7 @@ async def test_a_tool_that_waits_for_a_person_is_one_act(settled: RecordedSessio
     assert {found.session_id for found in trace.observations} == {"s-1"}
 
 
+@pytest.mark.skipif(TAKES_A_WAIT_FOR_AN_ERROR, reason="tools cannot wait with this release of LlamaIndex")
 async def test_a_run_that_is_cancelled_while_it_waits(settled: RecordedSessions) -> None:
     """Nobody answers and the run is cancelled: so is the act."""
     handler = asking_agent().run("Go.")
@@ -194,6 +197,7 @@ async def test_a_run_that_is_cancelled_while_it_waits(settled: RecordedSessions)
     assert [trace.one(name).status_message for name in ("careful", "confirm")] == ["cancelled", "cancelled"]
 
 
+@pytest.mark.skipif(TAKES_A_WAIT_FOR_AN_ERROR, reason="tools cannot wait with this release of LlamaIndex")
 @pytest.mark.filterwarnings("ignore:Skipping serialization of known unserializable key")
 async def test_an_interrupted_run_that_goes_on_from_a_saved_context_is_one_trace(settled: RecordedSessions) -> None:
     """The first part ends while it waits; the second one, a new run, is in the same trace and answers the think."""
@@ -244,6 +248,16 @@ def slow_agent(reached: asyncio.Event, **options: Any) -> FunctionAgent:
 SLOW = [{"agent slow": ["generation ScriptedLLM", "tool wait"]}]
 
 
+async def end_steps_left_behind() -> None:
+    """End the steps that outlive their run, as the end of the loop would."""
+    if not STEPS_OUTLIVE_THEIR_RUN:
+        return
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
+
+
 async def test_a_run_that_its_user_cancels(settled: RecordedSessions) -> None:
     """`cancel_run()`: the act and the run are cancelled, the think is not; nothing is an error."""
     reached = asyncio.Event()
@@ -276,6 +290,7 @@ async def test_a_run_whose_awaiter_is_cancelled(settled: RecordedSessions) -> No
     with pytest.raises(asyncio.CancelledError):
         await waiting
     await until(lambda: not settled.still_open)
+    await end_steps_left_behind()
     assert settled.trace().tree() == SLOW
     assert settled.trace().one("slow").status_message == "cancelled"
 
@@ -297,6 +312,7 @@ async def test_a_run_whose_awaiter_is_cancelled_while_the_model_answers(settled:
     with pytest.raises(asyncio.CancelledError):
         await waiting
     await until(lambda: not settled.still_open)
+    await end_steps_left_behind()
     trace = settled.trace()
     assert trace.tree() == [{"agent slow": ["generation ScriptedLLM"]}]
     assert {found.status_message for found in trace.observations} == {"cancelled"}

@@ -1,91 +1,127 @@
-"""Turns of a chat engine: a streamed one ends when its answer has been read off the model and put into the history."""
+"""Turns of a chat engine: a streamed one ends when its answer has been read off the model and put into the history.
+
+A background task of LlamaIndex does that. The task and the turn meet at the response that both of them have, whichever
+comes first. (A caller who reads the model himself is looked after in `streams`.)
+"""
 
 from __future__ import annotations
 
 import weakref
-from functools import partial
+from collections.abc import Hashable
 from typing import Any
 
 from langfuse_integration.registry import Run
 from langfuse_integration.shield import shielded
 
 from . import rows
-from .folding import Role, is_a
+from .folding import is_a
 from .places import Fold
 
 _ENDING_UNUSED = shielded("ending a chat turn that nobody read")
+ANSWERS_LIMIT = 5_000
+
+
+class Answer:
+    """A streamed answer.
+
+    Attributes:
+        turns: the turns that have returned it: more than one when an engine hands on another's.
+        pieces: the text so far.
+        ended: whether the task that reads it is done.
+        error: what broke it.
+    """
+
+    __slots__ = ("ended", "error", "pieces", "turns")
+
+    def __init__(self) -> None:
+        self.turns: list[Run] = []
+        self.pieces: list[str] = []
+        self.ended = False
+        self.error: BaseException | None = None
+
+    def returned(self, turn: Run) -> None:
+        """Keep *turn* open until the answer has ended."""
+        self.turns.append(turn)
+        if self.ended:
+            self._settle()
+
+    def end(self, error: BaseException | None = None) -> None:
+        """End the turns with the whole answer; or with the error, and what had come until then."""
+        self.error = error
+        self.ended = True
+        self._settle()
+
+    def abandon(self) -> None:
+        """End the turns as cancelled when nobody has the answer any more."""
+        with _ENDING_UNUSED:
+            for turn in self.turns:
+                rows.cancel_below(turn)
+                rows.cancel(turn.key)
+
+    def _settle(self) -> None:
+        text = "".join(self.pieces) or None
+        for turn in self.turns:
+            if self.error is not None:
+                rows.cancel_below(turn)
+                rows.fail(turn.key, self.error, text)
+            else:
+                rows.finish(turn.key, text)
+
+
+_answers: dict[int, Answer] = {}
+"""By the identity of the response, which takes its answer along when it is collected."""
+
+
+def answer_of(response: Any) -> Answer:
+    """Return what is known of a streamed answer; beyond the limit the oldest is forgotten, and ends uncompleted."""
+    made = Answer()
+    answer = _answers.setdefault(id(response), made)
+    if answer is made:
+        weakref.finalize(response, _gone, id(response), made)
+        if len(_answers) > ANSWERS_LIMIT:
+            _forget_oldest()
+    return answer
+
+
+def _gone(response_id: int, answer: Answer) -> None:
+    if _answers.get(response_id) is answer:
+        del _answers[response_id]
+    answer.abandon()
+
+
+def _forget_oldest() -> None:
+    try:
+        _answers.pop(next(iter(_answers)), None)
+    except (RuntimeError, StopIteration):  # another thread was there
+        pass
 
 
 class Turn(rows.Row):
-    """The state of a turn.
+    """The state of a turn."""
 
-    Attributes:
-        response: what the engine returned, or None while it has not.
-        written: whether the background task has read the answer to its end.
-    """
-
-    __slots__ = ("error", "finalizer", "response", "written")
-
-    def __init__(self, role: Role, instance: Any) -> None:
-        super().__init__(role, instance)
-        self.response: Any = None
-        self.written = False
-        self.error: BaseException | None = None
-        self.finalizer: Any = None
+    __slots__ = ()
 
     def exit(self, run: Run, result: Any) -> None:
         """End the turn, or wait for the task that reads the streamed answer."""
-        if not is_a(result, "StreamingAgentChatResponse"):
-            super().exit(run, result)
-            return
-        self.response = weakref.ref(result)
-        self.finalizer = weakref.finalize(result, partial(_gone, run))
-        if self.written or getattr(result, "is_done", False):
-            self._end(run, result)
-
-    def write(self, run: Run, response: Any, error: BaseException | None = None) -> None:
-        """Take note of the end of the task that reads the answer."""
-        self.error = error
-        self.written = True
-        if self.response is not None:
-            self._end(run, response)
-
-    def unused(self, run: Run) -> None:
-        """End the turn when its answer is gone."""
-        rows.cancel_below(run)
-        rows.cancel(run.key)
-
-    def _end(self, run: Run, response: Any) -> None:
-        if self.finalizer is not None:
-            self.finalizer.detach()
-        text = getattr(response, "response", None) or None
-        if self.error is not None:
-            rows.cancel_below(run)
-            rows.fail(run.key, self.error, text)
+        if is_a(result, "StreamingAgentChatResponse"):
+            answer_of(result).returned(run)
         else:
-            rows.finish(run.key, text)
+            super().exit(run, result)
 
 
 class Writer(Fold):
     """The task that reads a streamed answer and puts it into the history."""
 
-    __slots__ = ("response",)
+    __slots__ = ("answer",)
 
-    def __init__(self, run: Run | None, key: Any, response: Any) -> None:
+    def __init__(self, run: Run | None, key: Hashable | None, response: Any) -> None:
         super().__init__(run, key)
-        self.response = response
+        self.answer = answer_of(response)
 
     def exit(self, result: Any) -> None:
         """End the turn with the whole answer."""
-        if self.run is not None and isinstance(self.run.state, Turn):
-            self.run.state.write(self.run, self.response)
+        self.answer.end()
 
     def drop(self, error: BaseException) -> None:
         """End the turn with the error, and what had come until then."""
-        if self.run is not None and isinstance(self.run.state, Turn):
-            self.run.state.write(self.run, self.response, error)
-
-
-def _gone(run: Run) -> None:
-    with _ENDING_UNUSED:
-        run.state.unused(run)
+        self.answer.end(error)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from llama_index.core.instrumentation.event_handlers import BaseEventHandler
+from llama_index.core.instrumentation.events.chat_engine import StreamChatDeltaReceivedEvent
 from llama_index.core.instrumentation.events.exception import ExceptionEvent
 from llama_index.core.instrumentation.events.llm import (
     LLMChatEndEvent,
@@ -20,6 +21,7 @@ from langfuse_integration.registry import Run
 from langfuse_integration.shield import shielded
 from langfuse_integration.tracing import registry
 
+from .chats import Writer
 from .generations import Call, announced
 from .places import folds
 from .private import SpanCancelled
@@ -74,6 +76,12 @@ def _error(event: ExceptionEvent) -> None:
         run.state.error(run, event.exception)
 
 
+def _delta(event: StreamChatDeltaReceivedEvent) -> None:
+    writer = folds.get(event.span_id)  # type: ignore[arg-type]
+    if isinstance(writer, Writer):
+        writer.answer.pieces.append(event.delta)
+
+
 def _cancelled(event: Any) -> None:
     run = registry.get(event.span_id)
     if run is not None and isinstance(run.state, Row):
@@ -97,6 +105,7 @@ READERS: dict[type, Callable[[Any], None]] = {
     LLMChatEndEvent: _end,
     LLMCompletionEndEvent: _end,
     ExceptionEvent: _error,
+    StreamChatDeltaReceivedEvent: _delta,
 }
 if SpanCancelled is not None:
     READERS[SpanCancelled] = _cancelled

@@ -6,6 +6,7 @@ The outermost is the row. Its input, model and tokens come from LlamaIndex's eve
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from inspect import BoundArguments
 from typing import TYPE_CHECKING, Any
@@ -247,7 +248,8 @@ def _describe_by_call(run: Run, state: Call) -> None:
 
 
 def _is_model(state: Call) -> bool:
-    return state.role.kind is Kind.MODEL and hasattr(state.instance, "metadata")
+    # Not by `hasattr`, which would run the property: it may raise, or ask the network.
+    return state.role.kind is Kind.MODEL and inspect.getattr_static(state.instance, "metadata", None) is not None
 
 
 def _is_response(result: Any) -> bool:

@@ -78,7 +78,11 @@ def asked_model(instance: Any, described: Any = None) -> str | None:
     for name in (get(described, "model_name", "model"), get(instance, "model", "model_name", "model_id")):
         if isinstance(name, str) and name not in UNKNOWN:
             return name
-    return None
+    try:
+        name = instance.metadata.model_name  # newer releases put it into their description themselves
+    except Exception:  # noqa: BLE001  theirs, which may not know the model
+        return None
+    return name if isinstance(name, str) and name not in UNKNOWN else None
 
 
 def answering_model(answers: Iterable[Any]) -> str | None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
+from llama_index.core.tools import function_tool
 from llama_index_instrumentation import get_dispatcher
 from llama_index_instrumentation.dispatcher import Dispatcher
 from llama_index_instrumentation.span import active_span_id
@@ -19,6 +20,7 @@ __all__ = [
     "active_span_id",
     "callers",
     "frame_of",
+    "keep_context",
     "own_callback_manager",
     "root",
     "tracer_of",
@@ -33,6 +35,8 @@ So it is where `run()` returns a future (llama-index-workflows before 2.12): the
 copy of the context, which changes nothing. What the caller starts next must not count as a part of that run.
 """
 
+_KEEPS_CONTEXT = hasattr(function_tool, "contextvars")
+_TO_ASYNC = "sync_to_async.<locals>._async_wrapped_fn"
 _WRAPPER = "async_wrapper"
 _WAITING = "captured_waiting"
 _FRAMES = 12
@@ -108,6 +112,24 @@ def tracer_of(handler: Any) -> Any:
             break
         tracer = inner
     return tracer
+
+
+def keep_context(tool: Any) -> None:
+    """Let a sync tool that is about to be called from async code run in the context of its caller.
+
+    Until llama-index-core 0.14.22 such a tool runs in a thread that knows neither the session nor the tool call. What
+    later releases do is put in its place, on this tool alone; there it changes nothing.
+    """
+    if _KEEPS_CONTEXT or getattr(getattr(tool, "_async_fn", None), "__qualname__", "") != _TO_ASYNC:
+        return
+    function = inspect.getclosurevars(tool._async_fn).nonlocals.get("fn")
+    if not callable(function):
+        return
+
+    async def in_context(*args: Any, **kwargs: Any) -> Any:
+        return await asyncio.to_thread(function, *args, **kwargs)
+
+    tool._async_fn = in_context
 
 
 def frame_of(generator: Any) -> FrameType | None:

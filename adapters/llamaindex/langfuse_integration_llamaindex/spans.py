@@ -15,6 +15,7 @@ from langfuse_integration.tracing import registry
 from . import agents, bindings, chats, folding, generations, models, rows, streams, tools, workflows
 from .folding import Kind, Role
 from .places import Fold, Place, folds
+from .private import keep_context
 
 _STARTING = shielded("starting an observation of LlamaIndex")
 _ENDING = shielded("ending an observation of LlamaIndex")
@@ -141,6 +142,7 @@ def _enter_caller(id_: str, name: str, role: Role, instance: Any, place: Place, 
 
 
 def _enter_tool(id_: str, name: str, role: Role, instance: Any, place: Place, bound: BoundArguments) -> None:
+    keep_context(instance)
     above = place.run
     state = above.state if above is not None else None
     if isinstance(state, agents.Act) and not state.claimed:

@@ -18,7 +18,12 @@ from .private import active_span_id
 
 _ENDING = shielded("ending a streamed answer")
 _ABANDONED = shielded("ending a streamed answer that nobody read")
-RESPONSES = ("StreamingResponse", "AsyncStreamingResponse")
+RESPONSES = {
+    "StreamingResponse": ("response_gen",),
+    "AsyncStreamingResponse": ("response_gen",),
+    "StreamingAgentChatResponse": ("chat_stream", "achat_stream"),
+}
+"""Where answers have what their readers read."""
 
 _END: Any = object()
 
@@ -30,12 +35,12 @@ class Streamed:
 
     def __init__(self) -> None:
         self.runs: list[Run] = []
-        self.pieces: list[str] = []
+        self.pieces: list[Any] = []
 
     def end(self, finish: Callable[..., Any] = rows.finish, *arguments: Any) -> None:
         """End the rows, the innermost first, with all that was read."""
         runs, self.runs = self.runs, []
-        text = "".join(map(str, self.pieces)) if self.pieces else None
+        text = "".join(map(_text, self.pieces)) if self.pieces else None
         for run in runs:
             if finish is not rows.finish:
                 rows.cancel_below(run)
@@ -52,8 +57,8 @@ _known: weakref.WeakKeyDictionary[Any, Streamed] = weakref.WeakKeyDictionary()
 
 
 def is_streamed(result: Any) -> bool:
-    """Return whether a query returned an answer that is still to be read."""
-    return type(result).__name__ in RESPONSES and getattr(result, "response_gen", None) is not None
+    """Return whether a query or a turn returned an answer that its caller still has to read off the model."""
+    return type(result).__name__ in RESPONSES and _read_from(result) is not None
 
 
 def keep_open(run: Run, response: Any) -> None:
@@ -61,14 +66,31 @@ def keep_open(run: Run, response: Any) -> None:
 
     The generator is replaced by one of ours in the response itself, which is what the caller gets.
     """
-    generator = response.response_gen
+    name = _read_from(response)
+    if name is None:
+        return
+    generator = getattr(response, name)
     streamed = _known.get(generator) if isinstance(generator, GENERATORS) else None
     if streamed is None:
         streamed = Streamed()
-        response.response_gen = ours = _wrapped(generator, streamed, run)
+        ours = _wrapped(generator, streamed, run)
+        setattr(response, name, ours)
         _known[ours] = streamed
         weakref.finalize(ours, streamed.abandon)
     streamed.runs.append(run)
+
+
+def _read_from(response: Any) -> str | None:
+    """Return where the response has what its caller will read; None when a background task reads it, or nothing."""
+    if getattr(response, "is_writing_to_memory", False):
+        return None
+    names = RESPONSES[type(response).__name__]
+    return next((name for name in names if getattr(response, name, None) is not None), None)
+
+
+def _text(piece: Any) -> str:
+    """Return the text of a piece: a query's answer comes in texts, a turn's in the model's own pieces."""
+    return (piece.delta or "") if hasattr(piece, "delta") else str(piece)
 
 
 def _wrapped(generator: Any, streamed: Streamed, run: Run) -> Any:
