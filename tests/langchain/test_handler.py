@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +15,7 @@ from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
 
+from fresh import run_fresh
 from langfuse_integration import langfuse_manager, shield
 from langfuse_integration.testing import RecordedSessions
 from langfuse_integration_langchain import SessionHandler, instrument, uninstrument
@@ -269,6 +272,33 @@ def test_tags_and_metadata_stand_where_they_were_given(no_open_runs: RecordedSes
         {"depth": 1, "tags": ["inner"]},
         {},
     ]
+
+
+def test_a_handler_can_be_copied_and_sent_elsewhere(no_open_runs: RecordedSessions) -> None:
+    """A deep copy, and one that went through pickle, record as the first one does."""
+    handler = SessionHandler("s-bound", "bob", tags=["beta"], metadata={"plan": "pro"})
+    for made in (copy.deepcopy(handler), pickle.loads(pickle.dumps(handler))):
+        ask([made])
+    assert [trace.tree() for trace in no_open_runs.traces] == [TREE, TREE]
+    assert owners(no_open_runs) == {("s-bound", "bob")}
+
+
+def test_a_handler_that_another_process_gets_knows_what_runs_there() -> None:
+    """Where no other handler was ever made, the code inside of a run finds its observation."""
+    sent = pickle.dumps(SessionHandler("s-bound"))
+    said = run_fresh(f"""
+        import pickle
+        from langchain_core.tools import tool
+        from langfuse_integration import langfuse_manager
+
+        @tool
+        def look(where: str) -> str:
+            "Look."
+            return langfuse_manager.current_observation.name
+
+        print(look.invoke({{"where": "here"}}, {{"callbacks": [pickle.loads({sent!r})]}}))
+    """)
+    assert said == "look\n"
 
 
 # -- our own faults

@@ -57,6 +57,10 @@ class SessionHandler(BaseCallbackHandler):
         self._binding = Binding(session_id, user_id, tags, metadata)
         switch_on()
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        switch_on()  # in another process, nobody has made one
+
     @property
     def raise_error(self) -> bool:  # type: ignore[override]
         """LangChain swallows what a handler raises unless this is true: as it is in our own tests."""
