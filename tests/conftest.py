@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from opentelemetry.trace import get_current_span
 
 from langfuse_integration import readiness, shield, tracing
 from langfuse_integration import settings as settings_module
@@ -36,6 +37,7 @@ def clean_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     monkeypatch.setenv("LANGFUSE_INTEGRATION_JOURNAL", str(tmp_path / "journal.sqlite3"))
     settings_module.forget()
     shield.forget()
+    tracing.advice.forget()
     shield.strict = True
     tracing.recorder.close(5.0)
     tracing.recorder.enabled = True
@@ -48,6 +50,7 @@ def clean_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     settings_module.forget()
     readiness.forget()
     _forget_clients()
+    assert not get_current_span().get_span_context().is_valid, "a span is left attached to the context of the tests"
 
 
 def _forget_clients() -> None:

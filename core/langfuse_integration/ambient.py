@@ -29,7 +29,7 @@ def register(source: Source) -> None:
 def unregister(source: Source) -> None:
     """Do not ask *source* any more."""
     global _sources
-    _sources = tuple(known for known in _sources if known is not source)
+    _sources = tuple(known for known in _sources if known != source)
 
 
 def current() -> Parent | None:

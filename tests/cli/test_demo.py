@@ -229,4 +229,6 @@ def test_missing_packages_are_named(lfi: Lfi) -> None:
 def test_commands_are_named_as_they_can_be_typed(lfi: Lfi) -> None:
     """Where the shell would not find the command, the demo names its place."""
     text = lfi.ok("demo", PATH=os.defpath)
-    assert f"  all sessions    {COMMAND[0]} sessions\n" in text
+    command = Path(COMMAND[0])
+    shortest = command.relative_to(Path.cwd()) if command.is_relative_to(Path.cwd()) else command
+    assert f"  all sessions    {shortest} sessions\n" in text

@@ -319,6 +319,12 @@ def test_a_page_elsewhere_cannot_frame_or_read_it(viewer: str, journal: Path, op
     assert read == "refused"
 
 
+def follow(page: Page, link: str) -> None:
+    """Click a link, and wait until all of the next page is there."""
+    with page.expect_navigation(wait_until="load"):
+        page.get_by_role("link", name=link).click()
+
+
 def test_everything_is_reached_without_javascript(viewer: str, journal: Path, opened: Opened) -> None:
     """Links instead of fetches: list, session, turn, step, and the pages of a long tree."""
     record(journal)
@@ -339,11 +345,11 @@ def test_everything_is_reached_without_javascript(viewer: str, journal: Path, op
     assert page.locator("details.steps").first.evaluate("one => one.open")
     page.goto(viewer + "/sessions/long")
     page.locator(".steps > summary").click()
-    page.get_by_role("link", name="Show 301 steps").click()
+    follow(page, "Show 301 steps")
     assert page.locator(".row").count() == 200
-    page.get_by_role("link", name="101 more steps").click()
+    follow(page, "101 more steps")
     assert page.locator(".row").count() == 101
-    page.get_by_role("link", name="The 200 steps before these").click()
+    follow(page, "The 200 steps before these")
     assert page.locator(".row").count() == 200
     assert page.locator("[data-help]").is_hidden()
 
