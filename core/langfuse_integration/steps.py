@@ -11,7 +11,7 @@ that the model gave the tool call. What this writes into an observation's metada
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from .observation import Observation
 
@@ -42,6 +42,20 @@ class AgentSteps:
         self.decided: dict[str, Decision] = dict(decided or {})
         self._answered: set[str] = set()
         self._count = 0
+
+    def to_json(self) -> list[Any]:
+        """Return what a later run needs for going on, as JSON's values; `from_json` takes it, in whatever process."""
+        decided = {call_id: list(decision) for call_id, decision in self.decided.items()}
+        return [self.name, self._count, decided, sorted(self._answered)]
+
+    @classmethod
+    def from_json(cls, told: list[Any]) -> Self:
+        """Return the steps that `to_json` told of."""
+        name, count, decided, answered = told
+        steps = cls(name, {call_id: Decision(*decision) for call_id, decision in decided.items()})
+        steps._count = count
+        steps._answered.update(answered)
+        return steps
 
     @property
     def count(self) -> int:

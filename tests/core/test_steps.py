@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from langfuse_integration import langfuse_manager, steps, tracing
 from langfuse_integration.steps import AgentSteps
 from langfuse_integration.testing import RecordedSessions
@@ -60,6 +62,18 @@ def test_an_act_after_a_resume_names_the_think_of_before() -> None:
     assert act.metadata["think_id"] == think.id
     assert after.unanswered() == []
     assert len(before.unanswered()) == 1
+
+
+def test_steps_go_on_in_another_process() -> None:
+    """As JSON they say all that a later run needs: what was decided, what was answered, and how far the count is."""
+    before = AgentSteps("planner")
+    think = tracing.start("model", "generation")
+    before.think(think)
+    before.decide(think, [("call-1", "pay"), ("call-2", "read")])
+    before.act(tracing.start("pay", "tool"), "call-1")
+    after = AgentSteps.from_json(json.loads(json.dumps(before.to_json())))
+    assert (after.name, after.count, after.decided) == ("planner", 1, before.decided)
+    assert after.unanswered() == before.unanswered() == [{"id": "call-2", "name": "read", "think_id": think.id}]
 
 
 def test_the_decisions_of_one_run_are_bounded() -> None:

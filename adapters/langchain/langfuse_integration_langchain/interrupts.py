@@ -2,7 +2,7 @@
 
 LangGraph ends the root run of an interrupted graph as any other; the answer comes as a new root run, with the thread's
 id and a `Command(resume=...)`. Both become roots of one trace. The steps of the agents in it go on, so that a tool
-which runs again is linked to the think that asked for it.
+which runs again is linked to the think that asked for it. Workers that share a store share that, too.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from langfuse_integration import ambient
-from langfuse_integration.observation import Observation
+from langfuse_integration.observation import Parent
 from langfuse_integration.registry import Run
 from langfuse_integration.session import Session
+from langfuse_integration.shield import shielded
 from langfuse_integration.steps import AgentSteps
 
 from . import private
@@ -25,6 +26,7 @@ THREADS_LIMIT = 1_000
 AGENTS_LIMIT = 100
 """Agents of one root run whose steps are remembered."""
 _COMMAND = "Command"
+_SHARING = shielded("sharing an interrupted trace with other workers")
 
 
 class Conversation:
@@ -38,14 +40,14 @@ class Conversation:
     span = 0
     exported = False
 
-    def __init__(self, root: Observation) -> None:
+    def __init__(self, root: Parent) -> None:
         self.move(root)
         self.agents: dict[str | None, AgentSteps] = {}
         """Agents to go on with, by name."""
         self.steps: list[AgentSteps] = []
         """Of all agents so far."""
 
-    def move(self, root: Observation) -> None:
+    def move(self, root: Parent) -> None:
         """Let it be in the trace of *root*."""
         self.trace = root.trace
         self.session: Session | None = root.session
@@ -80,12 +82,14 @@ class Threads:
             self._held[thread, name] = conversation
             while len(self._held) > self._limit:
                 del self._held[next(iter(self._held))]
+        _tell(thread, name, conversation)
 
     def resumed(self, inputs: Any, metadata: Mapping[str, Any], name: str) -> Conversation | None:
         """Return the conversation that a root run goes on with, or None when it begins one."""
         if inputs is not None and (type(inputs).__name__ != _COMMAND or inputs.resume is None):
             return None
-        return self._held.get((str(metadata.get("thread_id")), name))
+        thread = str(metadata.get("thread_id"))
+        return _youngest(thread, name, self._held.get((thread, name)))
 
     def clear(self) -> None:
         """Forget all: for tests."""
@@ -94,6 +98,35 @@ class Threads:
 
 
 threads = Threads()
+
+
+def _tell(thread: str, name: str, conversation: Conversation) -> None:
+    """Let other workers go on with *conversation*, if they share a store with this one. Never waits."""
+    from langfuse_integration.shared import SharedTrace, is_shared, traces
+
+    with _SHARING:
+        if is_shared():
+            notes = {"agents": [steps.to_json() for steps in conversation.agents.values()]}
+            trace = SharedTrace(conversation.trace, conversation.started_ns, conversation.session, notes)
+            traces.remember(_key(thread, name), trace)
+
+
+def _youngest(thread: str, name: str, known: Conversation | None) -> Conversation | None:
+    """Return what another worker told of a thread last, if that is younger than what is *known* here."""
+    from langfuse_integration.shared import is_shared, traces
+
+    with _SHARING:
+        told = traces.recall(_key(thread, name)) if is_shared() else None
+        if told is not None and (known is None or told.started_ns > known.started_ns):
+            conversation = Conversation(told)
+            conversation.steps = [AgentSteps.from_json(steps) for steps in told.notes["agents"]]
+            conversation.agents = {steps.name: steps for steps in conversation.steps}
+            return conversation
+    return known
+
+
+def _key(thread: str, name: str) -> str:
+    return f"{thread}\n{name}"
 
 
 def place_for(conversation: Conversation | None) -> Conversation | None:

@@ -7,7 +7,7 @@ In one process memory does; with LANGFUSE_INTEGRATION_STORE=redis://... all work
 asked while something is recorded: a request asks when it begins, and a run when it resumes another.
 """
 
-from .books import Book, SharedTrace, active_shelf, conversations, traces
+from .books import Book, SharedTrace, active_shelf, conversations, is_shared, traces
 from .shelf import Shelf
 
-__all__ = ["Book", "SharedTrace", "Shelf", "active_shelf", "conversations", "traces"]
+__all__ = ["Book", "SharedTrace", "Shelf", "active_shelf", "conversations", "is_shared", "traces"]

@@ -46,6 +46,11 @@ def active_shelf() -> Shelf:
         return _shelf
 
 
+def is_shared() -> bool:
+    """Return whether other workers see what is remembered here."""
+    return not isinstance(active_shelf(), MemoryShelf)
+
+
 def _made(wanted: Settings) -> Shelf:
     if wanted.store in ("", "memory"):
         return MemoryShelf()

@@ -1,0 +1,39 @@
+"""A worker that runs an agent once and ends; what its graph has come to is kept in a file, as in a database."""
+
+import pickle
+import sys
+from pathlib import Path
+
+from langchain.agents import create_agent
+from langchain_core.tools import tool
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.types import Command, interrupt
+
+from langfuse_integration import langfuse_manager
+from langfuse_integration_langchain import SessionHandler
+from scripted_chat import ScriptedChat, call
+
+
+@tool
+def ask(question: str) -> str:
+    """Ask the user."""
+    return str(interrupt({"question": question}))
+
+
+said, user, thread, file = *sys.argv[1:4], Path(sys.argv[4])
+saver = InMemorySaver()
+if file.exists():
+    storage, writes, blobs = pickle.loads(file.read_bytes())
+    for key, spaces in storage.items():
+        saver.storage[key].update(spaces)
+    saver.writes.update(writes)
+    saver.blobs.update(blobs)
+model = ScriptedChat(lambda asked: "Hello." if asked[-1].type == "tool" else call("ask", {"question": "name?"}))
+agent = create_agent(model, [ask], name="assistant", checkpointer=saver)
+told = {"callbacks": [SessionHandler()], "configurable": {"thread_id": thread}}
+if user:
+    langfuse_manager.set_session(f"s-{user}", user)
+agent.invoke({"messages": [("user", said)]} if user else Command(resume=said), told)
+kept = {key: dict(spaces) for key, spaces in saver.storage.items()}, dict(saver.writes), dict(saver.blobs)
+file.write_bytes(pickle.dumps(kept))
+langfuse_manager.flush(20)
