@@ -11,6 +11,10 @@ from opentelemetry.trace import get_current_span
 
 from langfuse_integration import readiness, shield, tracing
 from langfuse_integration import settings as settings_module
+
+# What the worker would import in its own thread: pytest rewrites our modules, and Python 3.11 cannot parse in two
+# threads at a time (python/cpython#106905), which LangChain's RunnableLambda does as well.
+from langfuse_integration.delivery import handover, route, sender, spool, worker  # noqa: F401
 from langfuse_integration.testing import RecordedSessions
 
 pytest_plugins = ["peers.plugin"]
