@@ -135,7 +135,7 @@ class Observation(_Span):
         self._recorder = recorder
         self.session = session
         self.origin = origin
-        self.input = snapshot(input)
+        self.input = snapshot(input) if input is not None else None
         self.metadata = metadata
         self.span = new_bits(64) or 1
         if parent is None:

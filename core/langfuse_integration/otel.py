@@ -30,6 +30,8 @@ _reset: Callable[[Token[Context]], None] = context_api.detach if _public else _v
 
 (SPAN_KEY,) = trace_api.set_span_in_context(trace_api.INVALID_SPAN, Context())
 """Where a context holds its current span."""
+(BAGGAGE_KEY,) = baggage.set_baggage("any", "thing", Context())
+"""Where a context holds its baggage, if it has any."""
 
 
 def span_context(trace: int, span: int) -> trace_api.SpanContext:

@@ -148,7 +148,8 @@ class Call:
         failed = self.method is CALL_TOOL and readable.is_error(result)
         row = self.row
         if row is not None:
-            self._settle(row)
+            if not self._known:
+                self._settle(row)
             if failed:
                 text = readable.text_of(result)
                 self._mark(row, "tool_error", f"tool_error: {text}" if text else "tool_error")
@@ -166,7 +167,8 @@ class Call:
         if row is None and self.spare is not None and kind is not None:
             row = self.spare
         if row is not None:
-            self._settle(row)
+            if not self._known:
+                self._settle(row)
             if kind is None:
                 if not self.merged:
                     row.cancel()
@@ -178,9 +180,8 @@ class Call:
 
     def _settle(self, row: Observation) -> None:
         """Say on the row what only the handshake within the call has told."""
-        if not self._known:
-            row.name = self._name()
-            row.metadata = {**(row.metadata or {}), **self.facts()}
+        row.name = self._name()
+        row.metadata = {**(row.metadata or {}), **self.facts()}
 
     @staticmethod
     def _mark(row: Observation, kind: str, status: str) -> None:

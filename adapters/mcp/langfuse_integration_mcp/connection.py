@@ -58,6 +58,10 @@ class Connection:
         hollow: it only opens sessions of its own to do its work (llama-index's `BasicMCPClient`).
         in_flight: the calls that await an answer, by a token of their own.
         version: the negotiated protocol version, or None.
+        server: the server's name: as given, else as announced.
+        transport: how the server is reached: stdio, http, sse, websocket or memory; None where that cannot be told.
+        identified: whether the session's and the user's id may be sent to this server.
+        known: whether everything that can be known of the server is.
     """
 
     __slots__ = (
@@ -68,10 +72,13 @@ class Connection:
         "_looks",
         "_policy",
         "_target",
-        "_transport",
         "hollow",
+        "identified",
         "in_flight",
+        "known",
         "on",
+        "server",
+        "transport",
         "version",
     )
 
@@ -80,30 +87,35 @@ class Connection:
         self._given = server_name
         self._policy = policy
         self._announced: str | None = None
-        self._transport: str | None = None
-        self._base: dict[str, Any] | None = None
+        self.transport: str | None = None
         self._looks = 0
         self.hollow = hollow
         self.in_flight: dict[object, Call] = {}
         self.on = True
         self.version: str | None = None
+        self._learned()
 
     def configure(self, server_name: str | None, policy: Policy) -> None:
         """Take over what the application says now."""
         self._given = server_name or self._given
         self._policy = policy
-        self._base = None
+        self._learned()
 
     def introduced(self, name: str | None, version: str | None) -> None:
         """Note what a handshake has told."""
         self._announced = name or self._announced
         self.version = version or self.version
-        self._base = None
+        self._learned()
 
-    @property
-    def server(self) -> str:
-        """The server's name: as given, else as announced."""
-        return self._given or self._announced or UNNAMED
+    def _learned(self) -> None:
+        """Work out again what follows from what was said."""
+        self._base: dict[str, Any] | None = None
+        self.known = False
+        self._name()
+
+    def _name(self) -> None:
+        self.server: str = self._given or self._announced or UNNAMED
+        self.identified: bool = self._policy.everyone or self.server in self._policy.servers
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -112,37 +124,23 @@ class Connection:
             return self._gather()
         return self._base
 
-    @property
-    def known(self) -> bool:
-        """Whether everything that can be known of the server is."""
-        return self._base is not None
-
-    @property
-    def transport(self) -> str | None:
-        """How the server is reached: stdio, http, sse, websocket or memory; None where that cannot be told."""
-        return self._transport
-
-    @property
-    def identified(self) -> bool:
-        """Whether the session's and the user's id may be sent to this server."""
-        policy = self._policy
-        return policy.everyone or (bool(policy.servers) and self.server in policy.servers)
-
     def _gather(self) -> dict[str, Any]:
         target = self._target()
         if target is not None:
             info, version = private.negotiated(target)
             self._announced = info or self._announced
             self.version = version or self.version
-            self._transport = self._transport or private.transport_of(target)
+            self.transport = self.transport or private.transport_of(target)
+            self._name()
         facts: dict[str, Any] = {"mcp_server": self.server}
         if self.version is not None:
             facts["mcp_protocol_version"] = self.version
-        if self._transport is not None:
-            facts["mcp_transport"] = self._transport
+        if self.transport is not None:
+            facts["mcp_transport"] = self.transport
         self._looks += 1
-        if (self.version and self._transport and self.server != UNNAMED) or self._looks >= LOOKS:
+        if (self.version and self.transport and self.server != UNNAMED) or self._looks >= LOOKS:
             self._base = facts
+            self.known = True
         return facts
 
     # -- on whose account the server asks

@@ -55,6 +55,8 @@ def _nth(index: int, names: str, positional: Sequence[Any], named: Mapping[str, 
 
 
 def _tool(positional: Sequence[Any], named: Mapping[str, Any]) -> Arguments:
+    if len(positional) > 1:
+        return str(positional[0]), positional[1] or {}
     return str(_nth(0, "name tool_name", positional, named)), _nth(1, "arguments", positional, named) or {}
 
 

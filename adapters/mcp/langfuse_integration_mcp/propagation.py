@@ -18,6 +18,7 @@ from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.context.context import Context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from langfuse_integration import otel
 from langfuse_integration.observation import Observation
 from langfuse_integration.session import Session
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 IDENTITY = ("session.id", "user.id")
 IDENTITY_OF_OTHERS = ("langfuse_session_id", "langfuse_user_id")
 """The same, as the Langfuse SDK writes them into baggage."""
+PRIVATE = frozenset({*IDENTITY, *IDENTITY_OF_OTHERS})
 IN_LANGFUSE = "langfuse-integration"
 """The vendor key in `tracestate`: the parent is a row of Langfuse, so nothing below it is the trace's root."""
 IS_IN_LANGFUSE = f"{IN_LANGFUSE}=1"
@@ -42,16 +44,14 @@ _baggage = W3CBaggagePropagator()
 
 def attach(row: Observation) -> Token[Context]:
     """Make *row* the current span for the time of the call; what it passes on names nobody."""
-    context = trace_api.set_span_in_context(row)
-    held = baggage.get_all(context)
-    if held:
-        for key in (*IDENTITY, *IDENTITY_OF_OTHERS):
-            if key in held:
-                context = baggage.remove_baggage(key, context)
+    entries = {**otel.get_context(), otel.SPAN_KEY: row}
+    if otel.BAGGAGE_KEY in entries:
+        held: Any = entries[otel.BAGGAGE_KEY]
+        entries[otel.BAGGAGE_KEY] = {key: held[key] for key in held if key not in PRIVATE}
     quiet = private.fastmcp_key()
     if quiet is not None:
-        context = context_api.set_value(quiet, True, context)
-    return context_api.attach(context)
+        entries[quiet] = True
+    return otel.set_context(Context(entries))
 
 
 def outgoing(row: Observation, connection: Connection) -> dict[str, str]:
@@ -61,12 +61,12 @@ def outgoing(row: Observation, connection: Connection) -> dict[str, str]:
         "tracestate": IS_IN_LANGFUSE,
     }
     session = row.session if connection.identified else None
-    context = context_api.get_current()
+    context = otel.get_context()
     if session is not None:
         for key, value in zip(IDENTITY, (session.session_id, session.user_id), strict=True):
             if value is not None:
                 context = baggage.set_baggage(key, value, context)
-    if baggage.get_all(context):
+    if context.get(otel.BAGGAGE_KEY):
         _baggage.inject(carrier, context)
     return carrier
 
@@ -97,7 +97,7 @@ def incoming(meta: Mapping[str, Any] | None) -> Incoming | None:
     entries = dict(baggage.get_all(_baggage.extract(carrier, Context())))
     session = _session(entries)
     for key, value in entries.items():
-        if key not in IDENTITY and key not in IDENTITY_OF_OTHERS:
+        if key not in PRIVATE:
             context = baggage.set_baggage(key, value, context)
     if IN_LANGFUSE in span.trace_state:
         context = baggage.set_baggage(CLAIMED, f"{span.trace_id:032x}", context)

@@ -41,7 +41,8 @@ def either(value: Any, new: str, old: str) -> Any:
 
 def is_error(result: Any) -> bool:
     """Return whether a tool's result says that the tool failed."""
-    return bool(either(result, "is_error", "isError"))
+    found = getattr(result, "is_error", _MISSING)
+    return bool(getattr(result, "isError", None) if found is _MISSING else found)
 
 
 def text_of(result: Any, limit: int = 2_000) -> str:

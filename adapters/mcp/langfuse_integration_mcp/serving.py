@@ -8,14 +8,16 @@ from typing import Any
 
 from opentelemetry import trace as trace_api
 
+from langfuse_integration import otel
 from langfuse_integration.placement import Placed
-from langfuse_integration.shield import shielded
+from langfuse_integration.shield import fault, shielded
 
 from . import private, propagation
 from .call import Call, current, open_rows
 
-_PLACING = shielded("placing an MCP request of this process")
-_SENDING = shielded("sending a trace along with an MCP request")
+_PLACING = "placing an MCP request of this process"
+_LEAVING = shielded("leaving an MCP request of this process")
+_SENDING = "sending a trace along with an MCP request"
 
 serving: ContextVar[bool] = ContextVar("langfuse_integration_mcp_serving", default=False)
 """Whether our middleware has placed the request that is handled here."""
@@ -32,11 +34,13 @@ class InProcess:
 
     def __enter__(self) -> trace_api.Span:
         self._token = current.set(None)  # a call that the handler makes is no part of its caller's
-        with _PLACING:
-            if trace_api.get_current_span() is not self._call.row:  # else the caller's context has come along
+        try:
+            if otel.current_span() is not self._call.row:  # else the caller's context has come along
                 placed = Placed(self._call.session, self._call.row)
                 placed.__enter__()
                 self._placed = placed
+        except Exception as error:  # noqa: BLE001  our own fault
+            fault(_PLACING, error)
         return trace_api.INVALID_SPAN
 
     def __exit__(self, *outcome: object) -> None:
@@ -44,8 +48,8 @@ class InProcess:
             current.reset(self._token)
         except ValueError:
             pass  # closed in another context
-        with _PLACING:
-            if self._placed is not None:
+        if self._placed is not None:
+            with _LEAVING:
                 self._placed.__exit__(None, None, None)
 
 
@@ -85,10 +89,12 @@ def _inject(meta: dict[str, Any]) -> bool:
     call = current.get()
     if call is None or not call.open or call.row is None:
         return False
-    with _SENDING:
+    try:
         meta.update(propagation.outgoing(call.row, call.connection))
-        return True
-    return False
+    except Exception as error:  # noqa: BLE001  our own fault
+        fault(_SENDING, error)
+        return False
+    return True
 
 
 def _server(context: Any) -> Any:

@@ -16,7 +16,7 @@ import functools
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from langfuse_integration.shield import shielded
+from langfuse_integration.shield import fault, shielded
 from langfuse_integration.tracing import recorder
 
 from . import callbacks, private, readable, requests, serving
@@ -34,10 +34,11 @@ MARK = "_langfuse_connection"
 PROGRESS = 3
 """The place of the progress callback among the arguments of `send_request`, after the request."""
 
-_STARTING = shielded("starting the row of an MCP call")
-_ENDING = shielded("ending the row of an MCP call")
+_STARTING = "starting the row of an MCP call"
+_ENDING = "ending the row of an MCP call"
+_PREPARING = "preparing an MCP request"
 _WRAPPING = shielded("tracing an MCP session")
-_PREPARING = shielded("preparing an MCP request")
+_LEARNING = shielded("reading an MCP handshake")
 
 
 def wrap(
@@ -186,11 +187,13 @@ def _sending(target: Any, connection: Connection, name: str, original: Bound) ->
         call.sent = True
         token = object()
         connection.in_flight[token] = call
-        with _PREPARING:
+        try:
             if by_hand and call.row is not None:
                 request = requests.with_meta(call, call.row, request)
-            if named.get("progress_callback") is not None or len(positional) > PROGRESS:
+            if len(positional) > PROGRESS or named.get("progress_callback") is not None:
                 positional, named = callbacks.with_progress(call, positional, named)
+        except Exception as error:  # noqa: BLE001  our own fault
+            fault(_PREPARING, error)
         try:
             result = await original(request, *positional, **named)
         except BaseException as error:
@@ -200,7 +203,7 @@ def _sending(target: Any, connection: Connection, name: str, original: Bound) ->
         finally:
             connection.in_flight.pop(token, None)
         if not connection.known:
-            with _PREPARING:
+            with _LEARNING:
                 requests.learn(connection, request, result)
         if own is not None:
             _answered(own, result)
@@ -218,48 +221,60 @@ def _opened(connection: Connection, method: Method, positional: tuple[Any, ...],
         return None
     if not recorder.enabled:
         return None
-    with _STARTING:
+    try:
         subject, payload = method.read(positional, named)
-        again = named.get("input_responses") is not None or named.get("request_state") is not None
+        again = "input_responses" in named or "request_state" in named
+        if again:
+            again = named.get("input_responses") is not None or named.get("request_state") is not None
         return Call(connection, method, subject, payload, typed=True, again=again)
-    return None
+    except Exception as error:  # noqa: BLE001  our own fault
+        fault(_STARTING, error)
+        return None
 
 
 def _raw(connection: Connection, request: Any) -> Call | None:
     if not recorder.enabled:
         return None
-    with _STARTING:
+    try:
         method, (subject, payload) = of_request(request)
         return Call(connection, method, subject, payload, typed=False, again=False)
-    return None
+    except Exception as error:  # noqa: BLE001  our own fault
+        fault(_STARTING, error)
+        return None
 
 
 def _answered(call: Call, result: Any) -> None:
-    with _ENDING:
+    try:
         call.answered(result)
+    except Exception as error:  # noqa: BLE001  our own fault
+        fault(_ENDING, error)
 
 
 def _failed(call: Call, error: BaseException) -> None:
-    with _ENDING:
+    try:
         call.failed(error)
+    except Exception as ours:  # noqa: BLE001  our own fault
+        fault(_ENDING, ours)
 
 
 def adopt(client: Any, connection: Connection) -> None:
     """Trace the session inside a client as one with it; a client makes a new one when it connects anew."""
-    with _WRAPPING:
-        try:
-            session = client.session
-        except RuntimeError:  # not connected: the call itself says so
-            return
-        _take(session, connection)
+    try:
+        session = client.session
+    except RuntimeError:  # not connected: the call itself says so
+        return
+    if connection_of(session) is not connection:
+        with _WRAPPING:
+            _take(session, connection)
 
 
 def _take(session: Any, connection: Connection) -> None:
     held = connection_of(session)
-    if held is not connection:
-        if held is not None:
-            unwrap(session)
-        wrap(session, None, Policy(), connection=connection)
+    if held is connection:
+        return
+    if held is not None:
+        unwrap(session)
+    wrap(session, None, Policy(), connection=connection)
 
 
 def _found_session(client: Any, session: Any) -> None:
