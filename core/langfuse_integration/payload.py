@@ -10,7 +10,10 @@ from __future__ import annotations
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import orjson
 
 Converter = Callable[[Any], Any]
 
@@ -114,36 +117,37 @@ class _Fragments:
     def __init__(self, limit_bytes: int = FRAGMENT_BYTES) -> None:
         self._limit_bytes = limit_bytes
         self._size_bytes = 0
-        self._held: OrderedDict[int, tuple[weakref.ref[Any], bytes]] = OrderedDict()
+        self._held: OrderedDict[int, tuple[weakref.ref[Any], orjson.Fragment, int]] = OrderedDict()
 
-    def get(self, value: object) -> bytes | None:
-        held = self._held.get(id(value))
+    def get(self, value: object) -> orjson.Fragment | None:
+        key = id(value)
+        held = self._held.get(key)
         if held is None or held[0]() is not value:
             return None
-        self._held.move_to_end(id(value))
+        self._held.move_to_end(key)
         return held[1]
 
-    def put(self, value: object, text: bytes) -> None:
+    def put(self, value: object, fragment: orjson.Fragment, size_bytes: int) -> None:
         key = id(value)
         try:
             reference = weakref.ref(value)
         except TypeError:
             return
         self._drop(key)
-        self._held[key] = (reference, text)
-        self._size_bytes += len(text)
+        self._held[key] = (reference, fragment, size_bytes)
+        self._size_bytes += size_bytes
         while self._size_bytes > self._limit_bytes and self._held:
             self._drop(next(iter(self._held)))
 
     def sweep(self) -> None:
         """Forget what no longer lives."""
-        for key in [key for key, (reference, _) in self._held.items() if reference() is None]:
+        for key in [key for key, (reference, *_) in self._held.items() if reference() is None]:
             self._drop(key)
 
     def _drop(self, key: int) -> None:
         held = self._held.pop(key, None)
         if held is not None:
-            self._size_bytes -= len(held[1])
+            self._size_bytes -= held[2]
 
     def __len__(self) -> int:
         return len(self._held)
@@ -156,11 +160,10 @@ def _once(converter: Converter) -> Converter:
     import orjson
 
     def convert(value: Any) -> Any:
-        text = fragments.get(value)
-        if text is None:
-            text = orjson.dumps(converter(value), default=_default, option=_options())
-            fragments.put(value, text)
-        return orjson.Fragment(text)
+        text = orjson.dumps(converter(value), default=_default, option=_options())
+        fragment = orjson.Fragment(text)
+        fragments.put(value, fragment, len(text))
+        return fragment
 
     convert.plain = converter  # type: ignore[attr-defined]  # the careful walk needs values, not text
     return convert
@@ -295,6 +298,9 @@ class _Walk:
 
 def _default(value: Any) -> Any:
     """Return something plainer for a value that orjson does not know."""
+    written = fragments.get(value)
+    if written is not None:
+        return written
     kind = type(value)
     converter = _converter_of(kind)
     if converter is not None:
