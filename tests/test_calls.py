@@ -16,7 +16,6 @@ from benchmarks.workloads import PLACES, framework_of
 ROOT = Path(__file__).resolve().parent.parent
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_no_workload_calls_more_functions_than_before(framework: Framework) -> None:
     """Tracing calls at most 5% more functions in one run than when the baseline was kept."""
