@@ -72,6 +72,42 @@ def test_spans_of_others_are_no_second_tracer(wrong: Wrong) -> None:
 
 
 @pytest.mark.langchain
+@pytest.mark.llamaindex
+@pytest.mark.mcp
+def test_what_is_instrumented_is_said_and_nothing_is_loaded_for_it() -> None:
+    """The frameworks are found without being imported; each adapter is named while its instrument() is in force."""
+    said = run_fresh(
+        """
+        import sys
+        from langfuse_integration.diagnosis import examine
+
+        def said():
+            print([found.said for found in examine() if found.about == "adapters"])
+
+        said()
+        print([name for name in ("langchain_core", "llama_index", "mcp", "streamlit") if name in sys.modules])
+        import langfuse_integration_langchain as ours
+        ours.instrument()
+        said()
+        import langfuse_integration_llamaindex, langfuse_integration_mcp
+        langfuse_integration_llamaindex.instrument()
+        langfuse_integration_mcp.instrument()
+        said()
+        ours.uninstrument()
+        said()
+        """
+    )
+    found = "'Frameworks found: langchain, llamaindex, mcp'"
+    assert said.splitlines() == [
+        f"[{found}]",
+        "[]",
+        f"[{found}, 'Instrumented in this process: langchain']",
+        f"[{found}, 'Instrumented in this process: langchain, llamaindex, mcp']",
+        f"[{found}, 'Instrumented in this process: llamaindex, mcp']",
+    ]
+
+
+@pytest.mark.langchain
 def test_an_instrumentor_of_others_in_this_process() -> None:
     """OpenInference attached to LangChain, where our adapter is loaded as well."""
     pytest.importorskip("openinference.instrumentation.langchain")

@@ -19,6 +19,7 @@ from fresh import run_fresh
 from langfuse_integration import langfuse_manager, shield
 from langfuse_integration.testing import RecordedSessions
 from langfuse_integration_langchain import SessionHandler, instrument, uninstrument
+from langfuse_integration_langchain import instrumented as is_instrumented
 from scripted_chat import ScriptedChat, call
 
 pytestmark = pytest.mark.langchain
@@ -151,6 +152,17 @@ def test_uninstrument_ends_it(no_open_runs: RecordedSessions) -> None:
     uninstrument()
     ask()
     assert no_open_runs.observations == []
+
+
+def test_one_can_ask_whether_the_process_is_instrumented() -> None:
+    """Between instrument() and uninstrument(), however often either is called; a handler of one's own is none."""
+    SessionHandler()
+    assert not is_instrumented()
+    instrument()
+    instrument()
+    assert is_instrumented()
+    uninstrument()
+    assert not is_instrumented()
 
 
 def test_instrument_reaches_bare_threads(no_open_runs: RecordedSessions, instrumented: None) -> None:

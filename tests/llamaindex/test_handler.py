@@ -17,7 +17,7 @@ from llama_index.core.instrumentation import get_dispatcher
 from langfuse_integration import ambient, langfuse_manager
 from langfuse_integration.session import Session
 from langfuse_integration.testing import RecordedSessions
-from langfuse_integration_llamaindex import SessionHandler, instrument, uninstrument
+from langfuse_integration_llamaindex import SessionHandler, instrument, instrumented, uninstrument
 from langfuse_integration_llamaindex.places import current
 from llamaindex.scripted import ScriptedLLM
 
@@ -133,6 +133,16 @@ def test_uninstrument_without_instrument_does_nothing() -> None:
     uninstrument()
     uninstrument()
     assert handlers() == before
+
+
+def test_one_can_ask_whether_the_process_is_instrumented(handler: SessionHandler) -> None:
+    """Between instrument() and uninstrument(), however often either is called; a handler of one's own is none."""
+    assert not instrumented()
+    instrument()
+    instrument()
+    assert instrumented()
+    uninstrument()
+    assert not instrumented()
 
 
 # -- bound to a session

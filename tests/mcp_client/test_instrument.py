@@ -11,7 +11,7 @@ from mcp import ClientSession
 
 from langfuse_integration import langfuse_manager
 from langfuse_integration.testing import RecordedSessions
-from langfuse_integration_mcp import instrument, uninstrument, unwrap_session, wrap_session
+from langfuse_integration_mcp import instrument, instrumented, uninstrument, unwrap_session, wrap_session
 from peers.mcp_servers import VERSION, ClientSide, memory_session, stdio_session
 
 pytestmark = [pytest.mark.mcp, pytest.mark.asyncio]
@@ -48,6 +48,18 @@ async def test_twice_is_once(sessions: RecordedSessions) -> None:
         assert wrap_session(wrap_session(session, server_name="mine")) is session
         await session.call_tool("echo", {"text": "hello"})
     assert rows(sessions) == ["mine.echo"]
+
+
+async def test_one_can_ask_whether_the_process_is_instrumented() -> None:
+    """Between instrument() and uninstrument(), however often either is called; a wrapped session is none."""
+    async with memory_session() as session:
+        wrap_session(session)
+        assert not instrumented()
+        instrument()
+        instrument()
+        assert instrumented()
+        uninstrument()
+        assert not instrumented()
 
 
 async def test_uninstrument_gives_everything_back(sessions: RecordedSessions) -> None:

@@ -14,6 +14,6 @@ if find_spec("langchain_core") is None:
     raise MissingExtra("langchain-core", "langchain")
 
 from .handler import SessionHandler
-from .hook import instrument, uninstrument
+from .hook import instrument, instrumented, uninstrument
 
-__all__ = ["SessionHandler", "instrument", "uninstrument"]
+__all__ = ["SessionHandler", "instrument", "instrumented", "uninstrument"]

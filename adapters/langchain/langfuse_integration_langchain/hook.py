@@ -1,4 +1,4 @@
-"""instrument() and uninstrument(): a handler for everything in the process."""
+"""instrument(), instrumented() and uninstrument(): a handler for everything in the process."""
 
 from __future__ import annotations
 
@@ -43,3 +43,8 @@ def uninstrument() -> None:
     """Undo `instrument()`: runs that start from here on are not recorded by it."""
     with _lock:
         _switch.handler = None
+
+
+def instrumented() -> bool:
+    """Return whether `instrument()` is in force in this process; handlers that are attached do not count."""
+    return _switch.handler is not None

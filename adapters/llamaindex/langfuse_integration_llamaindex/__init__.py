@@ -16,6 +16,6 @@ from langfuse_integration.errors import MissingExtra
 if find_spec("llama_index") is None or find_spec("llama_index.core") is None:
     raise MissingExtra("llama-index-core", "llamaindex")
 
-from .handler import SessionHandler, instrument, uninstrument
+from .handler import SessionHandler, instrument, instrumented, uninstrument
 
-__all__ = ["SessionHandler", "instrument", "uninstrument"]
+__all__ = ["SessionHandler", "instrument", "instrumented", "uninstrument"]

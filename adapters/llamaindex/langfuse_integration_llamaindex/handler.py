@@ -119,6 +119,11 @@ def uninstrument() -> None:
     _release(_PROCESS)
 
 
+def instrumented() -> bool:
+    """Return whether `instrument()` is in force in this process; handlers that are attached do not count."""
+    return _PROCESS in _wanted
+
+
 def _want(who: object) -> None:
     with _SWITCHING, _lock:
         _wanted.add(who)

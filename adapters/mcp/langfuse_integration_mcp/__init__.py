@@ -14,8 +14,16 @@ from langfuse_integration.errors import MissingExtra
 if find_spec("mcp") is None:
     raise MissingExtra("mcp", "mcp")
 
-from .instrumentation import instrument, uninstrument
+from .instrumentation import instrument, instrumented, uninstrument
 from .server import TraceMiddleware, trace_server
 from .sessions import unwrap_session, wrap_session
 
-__all__ = ["TraceMiddleware", "instrument", "trace_server", "uninstrument", "unwrap_session", "wrap_session"]
+__all__ = [
+    "TraceMiddleware",
+    "instrument",
+    "instrumented",
+    "trace_server",
+    "uninstrument",
+    "unwrap_session",
+    "wrap_session",
+]

@@ -63,6 +63,11 @@ def uninstrument() -> None:
         serving.release()
 
 
+def instrumented() -> bool:
+    """Return whether `instrument()` is in force in this process; sessions of `wrap_session` do not count."""
+    return bool(_hooked)
+
+
 def keep(session: Any) -> None:
     """Note that the application itself wants *session* traced."""
     _ours.pop(id(session), None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from typing import Any
 
@@ -11,7 +12,7 @@ from ..store import HOST_MODULES
 from .installation import Finding, Installation
 
 ADAPTERS = {"langchain": "langchain_core", "llamaindex": "llama_index.core", "mcp": "mcp"}
-"""Each adapter's ending, and the module of its framework."""
+"""Each adapter's ending, and the module of its framework. It is looked for, never imported."""
 OTHERS = {
     "openinference.instrumentation.langchain": ("LangChainInstrumentor", "langchain_core"),
     "openinference.instrumentation.llama_index": ("LlamaIndexInstrumentor", "llama_index.core"),
@@ -58,12 +59,18 @@ def two_tracers(installation: Installation) -> Iterator[Finding]:
 
 
 def _instrumented(ending: str) -> bool:
+    """Ask the adapter, if this process has it: one that is not loaded instruments nothing."""
     asked = getattr(sys.modules.get(f"langfuse_integration_{ending}"), "instrumented", None)
     return bool(asked()) if callable(asked) else False
 
 
 def _there(module: str) -> bool:
+    """Return whether *module* could be imported; `find_spec` of a dotted name would import what is above it."""
+    top, _, below = module.partition(".")
     try:
-        return find_spec(module) is not None
+        found = find_spec(top)
     except (ImportError, ValueError):
         return False
+    if found is None or not below:
+        return found is not None
+    return PathFinder.find_spec(module, found.submodule_search_locations) is not None
