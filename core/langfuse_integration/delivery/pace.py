@@ -17,6 +17,8 @@ SLICE_S = 0.00015
 PAUSE_S = 0.00005
 """What is asked for; Linux adds another 0.00005 s of its own (the timer slack of a thread)."""
 CALM = 12_000
+HURRIED_S = 0.001
+"""A slice while a flush waits: that one thread of the application stands still anyway."""
 SWITCH_S = 0.005
 
 
@@ -32,10 +34,10 @@ class Pace:
         self._slice_s = SLICE_S
         self._until = 0.0
 
-    def behind(self, waiting: int) -> None:
-        """Set the pace by how many records wait."""
+    def behind(self, waiting: int, *, hurried: bool = False) -> None:
+        """Set the pace by how many records wait, and whether somebody waits for them (a flush)."""
         if waiting <= CALM:
-            self._slice_s = SLICE_S
+            self._slice_s = HURRIED_S if hurried else SLICE_S
         else:
             share = (waiting - CALM) / max(self._frantic - CALM, 1)
             self._slice_s = SLICE_S + min(share, 1.0) * SWITCH_S
