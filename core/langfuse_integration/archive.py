@@ -314,11 +314,10 @@ class Archive(JournalFile):
 
     @cached_property
     def _open(self) -> list[OpenObserved]:
-        rows = self.query(
-            "SELECT pid, body FROM open_spans WHERE span_id NOT IN (SELECT span_id FROM spans) LIMIT :limit",
-            {"limit": OPEN_LIMIT},
-        )
-        return [found for pid, body in rows for found in OpenObserved.of(pid, body)]
+        rows = self.query("SELECT pid, body FROM open_spans LIMIT :limit", {"limit": OPEN_LIMIT})
+        noted = [found for pid, body in rows for found in OpenObserved.of(pid, body)]
+        ended = "SELECT 1 FROM spans WHERE trace_id = :trace AND span_id = :span LIMIT 1"
+        return [one for one in noted if not self.query(ended, {"trace": one.trace_id, "span": one.id})]
 
     # -- decoding
 

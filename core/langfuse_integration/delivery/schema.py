@@ -42,6 +42,12 @@ MIGRATIONS = (
         since_ns INTEGER NOT NULL, evicted INTEGER NOT NULL DEFAULT 0
     );
     """,
+    # One observation of a large trace, and the few that failed among very many, without reading the others.
+    """
+    DROP INDEX spans_by_trace;
+    CREATE INDEX spans_by_trace ON spans (trace_id, span_id);
+    CREATE INDEX spans_failed ON spans (session_id) WHERE level = 'ERROR';
+    """,
 )
 """What makes a schema of version n from one of version n - 1; the first starts from nothing.
 
