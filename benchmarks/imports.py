@@ -13,7 +13,12 @@ from . import results, tables
 from .processes import ROOT, surroundings
 
 ROUNDS = 7
-LANGCHAIN = "import langchain_core.callbacks, langchain_core.language_models, langchain_core.runnables"
+LANGCHAIN = """
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.language_models import BaseChatModel
+from langchain_core.runnables import RunnableLambda
+"""
+"""Names, not modules alone: langchain_core loads what is behind a name when it is asked for."""
 LLAMAINDEX = "import llama_index.core"
 MCP = "import mcp"
 INSTRUMENTOR = "from openinference.instrumentation.{} import {} as I; I().instrument()"
