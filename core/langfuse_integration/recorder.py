@@ -7,11 +7,11 @@ import os
 import sys
 import threading
 import time
-import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from . import forks
 from .observation import Observation, Score
 from .shield import shielded, warn_once
 
@@ -24,12 +24,13 @@ PRESSURE = 10_000
 """Waiting records from which on each further one costs its thread `YIELD_S`, so that the worker can keep up: that is
 recording at more than 20,000 a second, for long enough that memory would fill up otherwise."""
 YIELD_S = 0.00002
+WRITE_S = 10.0
+"""What the end of a process may wait longer for the journal than for Langfuse: only what is not in it would be lost."""
 OPENINGS_LIMIT = 10_000
 PAYLOAD_MARKER = "[dropped: too much was waiting to be written]"
 
 _STARTING = shielded("starting the delivery worker")
 _RELIEVING = shielded("making room in the queue")
-_recorders: weakref.WeakSet[QueueRecorder] = weakref.WeakSet()
 
 
 class FlushResult(NamedTuple):
@@ -65,7 +66,7 @@ class QueueRecorder:
         self.sweeps: tuple[Callable[[], None], ...] = ()
         """Called on the worker's thread before each round: adapters end there what nobody will end."""
         self._begin()
-        _recorders.add(self)
+        forks.recorders.add(self)
 
     def _begin(self) -> None:
         self._starting = threading.Lock()
@@ -118,6 +119,9 @@ class QueueRecorder:
     def _start(self) -> None:
         if self._thread is not None:
             return
+        if not threading.main_thread().is_alive():  # exit handlers run: what they register now is not run any more
+            self._exited = True
+        forks.watch()
         if not self._exited:
             thread = threading.Thread(target=self._work, name="langfuse-integration", daemon=True)
             try:
@@ -184,9 +188,10 @@ class QueueRecorder:
         if self._thread is None and not any(self.queues()):
             return
         self.start()
-        self._ready.wait(max(deadline - time.monotonic(), 0))
+        written_by = deadline + (WRITE_S if ending else 0.0)
+        self._ready.wait(max(written_by - time.monotonic(), 0))
         if self.worker is not None:
-            self.worker.flush(deadline, ending)
+            self.worker.flush(deadline, written_by, ending)
 
     def result(self) -> FlushResult:
         """Return the counts as they are now."""
@@ -223,9 +228,20 @@ class QueueRecorder:
                 thread.join(max(deadline - time.monotonic(), 0.1))
 
     def exit(self) -> None:
-        """Deliver at the end of the process, within `exit_timeout_s`; what is recorded later is written at once."""
-        self.close(self.exit_timeout_s, ending=True)
+        """Deliver at the end of the process, within `exit_timeout_s`; what is recorded later is written at once.
+
+        What is noted is written into the journal even if that takes longer, on a machine that is slow to load modules.
+        """
+        began = time.monotonic()
+        if self._thread is not None:
+            self._ready.wait(WRITE_S)  # what the settings say is known by then
+        self.close(max(began + self.exit_timeout_s - time.monotonic(), 0), ending=True)
         self._exited = True
+
+    def forking(self, until: float) -> None:
+        """Let the worker's thread finish its imports before a fork, or wait for it *until* then."""
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._ready.wait(max(until - time.monotonic(), 0.0))
 
     def forked(self) -> None:
         """Begin anew in a forked child: what waits belongs to the parent, which goes on with it."""
@@ -254,14 +270,5 @@ def _run_at_exit() -> None:
 
 
 def _exit() -> None:
-    for recorder in list(_recorders):
+    for recorder in list(forks.recorders):
         recorder.exit()
-
-
-def _forked() -> None:
-    for recorder in list(_recorders):
-        recorder.forked()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forked)

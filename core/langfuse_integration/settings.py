@@ -5,6 +5,7 @@ LANGFUSE_* mean what they mean to Langfuse's own SDK; LANGFUSE_INTEGRATION_* are
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 from collections.abc import Callable
@@ -134,6 +135,15 @@ VARIABLES = {
 _lock = threading.Lock()
 _given: dict[str, Any] = {}
 _settings: Settings | None = None
+
+
+def _forked() -> None:
+    global _lock
+    _lock = threading.Lock()  # another thread of the parent may have held it
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 def settings() -> Settings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -63,6 +64,15 @@ def warn_once(key: str, message: str, *values: object) -> None:
             return
         _seen.add(("warning", key))
     logger().warning(message, *values)
+
+
+def _forked() -> None:
+    global _lock
+    _lock = threading.Lock()  # another thread of the parent may have held it
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 def forget() -> None:

@@ -17,7 +17,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import forks
+from .. import forks
 from .row import Row
 from .schema import SCHEMA, connect
 
@@ -71,9 +71,10 @@ class Journal:
         self.inode = 0
         self._db: sqlite3.Connection | None = None
         self._skipped: dict[int, int] = {}
-        with self._lock:
+        forks.watch()
+        with forks.opening:
             self._connected()
-        forks.journals.add(self)
+            forks.journals.add(self)
 
     # -- the connection
 
@@ -156,8 +157,8 @@ class Journal:
         if self._db is None:
             if self._pid != os.getpid():
                 raise OSError("this journal was opened by the parent process")
-            if self.path is not None and self.path.absolute() in forks.unusable:
-                raise OSError("the parent process was writing the journal when it forked this one")
+            if self.path is not None and forks.tainted:
+                raise OSError("the parent process was busy with the journal when it forked this one")
             self._db = _patiently(self.path)
             self.inode = self.path.stat().st_ino if self.path is not None else 0
         return self._db

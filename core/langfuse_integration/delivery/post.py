@@ -17,11 +17,14 @@ import zlib
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
+from importlib import import_module
 from typing import NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 from urllib.request import getproxies, proxy_bypass
 
 from ..settings import Settings
+
+import_module("encodings.idna")  # else with the first connection: no thread of ours imports when it may be forked
 
 LARGEST_ANSWER = 1024 * 1024
 _PIECE = 128 * 1024
@@ -47,6 +50,8 @@ class Post:
         self._base_url = settings.base_url
         self.address = address_of(settings.base_url)
         self._timeout_s = settings.timeout_s
+        if settings.base_url.startswith("https:"):
+            _certificates()
         secret = settings.secret_key.get_secret_value() if settings.secret_key else ""
         token = base64.b64encode(f"{settings.public_key or ''}:{secret}".encode()).decode()
         self._headers = {

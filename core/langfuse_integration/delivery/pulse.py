@@ -65,7 +65,7 @@ class Pulses:
 
     def forget(self, writers: Iterable[int]) -> None:
         """Remove what dead writers left."""
-        for writer in writers:
+        for writer in writers if self._folder is not None else ():
             with suppress(OSError):
                 self._file(writer).unlink()
 

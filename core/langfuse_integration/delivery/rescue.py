@@ -14,6 +14,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from .. import forks
 from ..ids import new_bits
 from .journal import Journal
 from .row import Row
@@ -53,17 +54,18 @@ def set_aside(path: Path, inode: int) -> Path | None:
 
 def rescue(aside: Path, into: Journal) -> int:
     """Copy what can be read of the file *aside* into a journal; return how many observations that were."""
-    try:
-        old = sqlite3.connect(aside, isolation_level=None)
-        old.text_factory = lambda text: text.decode("utf-8", "replace")
-    except sqlite3.Error:
-        return 0
-    try:
-        for table in ("writers", "open_spans", "scores", "media", "media_uses"):
-            _copy(old, into, table)
-        return _copy_spans(old, into)
-    finally:
-        old.close()
+    with forks.opening:
+        try:
+            old = sqlite3.connect(aside, isolation_level=None)
+            old.text_factory = lambda text: text.decode("utf-8", "replace")
+        except sqlite3.Error:
+            return 0
+        try:
+            for table in ("writers", "open_spans", "scores", "media", "media_uses"):
+                _copy(old, into, table)
+            return _copy_spans(old, into)
+        finally:
+            old.close()
 
 
 @contextmanager

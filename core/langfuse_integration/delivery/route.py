@@ -35,6 +35,12 @@ class Route:
         self._look()
         (self._handover or self._opened()).take(finished, opened, scores)
 
+    def prepare(self) -> None:
+        """Load everything that will be needed: no thread of ours imports later, when the process may be forked."""
+        self._look()
+        if self._handover is None:
+            self._opened()
+
     def idle(self) -> float | None:
         """Tidy up; return in how many seconds to come again, if at all."""
         return self._spool.idle() if self._spool is not None else None
@@ -135,6 +141,9 @@ def encoder(settings: Settings, mask: Callable[..., Any] | None = None, sieve: M
 
 class Nowhere:
     """Tracing is switched off."""
+
+    def prepare(self) -> None:
+        """Nothing to load."""
 
     def take(self, finished: Sequence[Any], opened: Sequence[Observation], scores: Sequence[Score]) -> None:
         """Forget it."""

@@ -23,6 +23,8 @@ ADOPT_FLUSHING_S = 1.0
 ENOUGH = 1024
 """Rows that are sent at once, however short they have waited."""
 
+INTERRUPTED = Verdict(Fate.WAIT, "this writer has rows of its own")
+
 Settled = Callable[[int, int], None]
 """Told how many of this writer's rows were delivered, and how many refused."""
 
@@ -94,7 +96,8 @@ class Sender:
         """Wait until what was written before is delivered, or until *deadline*.
 
         Args:
-            hoping: when false, only while trying again may help: not on refused keys or without a network.
+            hoping: false at the end of the process: then what the dead left is waited for too, but only while trying
+                again may help, so not with keys that are refused or without a network.
         """
         with self._changed:
             wanted, tried = self._written, self._attempts
@@ -103,7 +106,7 @@ class Sender:
             self._extras_at = 0.0
             self._changed.notify_all()
             try:
-                while self._done < wanted and not self._stopped:
+                while (self._done < wanted or (not hoping and self._backlog)) and not self._stopped:
                     left_s = deadline - time.monotonic()
                     if left_s <= 0 or (self._failures and self._not_before > deadline):
                         return
@@ -169,18 +172,23 @@ class Sender:
         with self._changed:
             self._done = max(goal, self._done)
             self._changed.notify_all()
-        self._backlog = False
+        more = False
         for place in self._shelf.places():
             trouble = self._guarded(place, self._deliver_adopted)
-            if trouble is not None:
+            if trouble is INTERRUPTED:
+                more = True
+            elif trouble is not None:
                 self._wait(trouble)
                 return
+        with self._changed:
+            self._backlog = more
+            self._changed.notify_all()
 
     def _deliver_adopted(self, place: Place) -> Verdict | None:
         for writer in place.writers.mine():
             if writer != self._me:
                 trouble = self._deliver(place, writer)
-                if trouble is not None or self._backlog:
+                if trouble is not None:
                     return trouble
         return None
 
@@ -194,12 +202,10 @@ class Sender:
             if verdict is None:
                 return None
             if verdict.fate is Fate.WAIT:
-                self._backlog = self._backlog or writer != self._me
                 return verdict
             self._works()
             if writer != self._me and self._written > self._done:  # own rows first: somebody may wait for them
-                self._backlog = True
-                return None
+                return INTERRUPTED
         return None
 
     def _guarded(self, place: Place, work: Callable[[Place], Verdict | None]) -> Verdict | None:
@@ -226,8 +232,8 @@ class Sender:
         now = time.monotonic()
         if now - self._adopted_at < (ADOPT_FLUSHING_S if self._flushing else ADOPT_S):
             return
-        self._adopted_at = now
-        for place in self._shelf.places():
+        for place in self._shelf.places():  # none before the first row is written
+            self._adopted_at = now
             self._guarded(place, self._adopt_in)
 
     def _adopt_in(self, place: Place) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .. import forks
 from ..errors import JournalTooNew
 from ..observation import Score
 from ..settings import Settings
@@ -48,12 +49,13 @@ class Place:
     """A journal with everything around it, for one writer."""
 
     def __init__(self, settings: Settings, path: Path | None, me: int) -> None:
-        self.journal = Journal(path)
-        try:
-            self.writers = Writers(self.journal, me, destination_of(settings))
-        except BaseException:
-            self.journal.close()
-            raise
+        with forks.opening:
+            self.journal = Journal(path)
+            try:
+                self.writers = Writers(self.journal, me, destination_of(settings))
+            except BaseException:
+                self.journal.close()
+                raise
         self.extras = Extras(self.journal)
         most_bytes = settings.journal_max_bytes if path is not None else min(MEMORY_BYTES, settings.journal_max_bytes)
         self.caps = Caps(self.journal, most_bytes, settings.journal_max_age_s)

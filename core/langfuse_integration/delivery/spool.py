@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -33,6 +34,7 @@ class Spool:
         self._encoder = encoder
         self._sieve = sieve
         me = new_bits(62) + 1
+        self._since_ns = time.time_ns()
         self._local = settings.mode != "langfuse"
         self._stored = self._delivered = self._refused = 0
         self._lost: Counter[str] = Counter()
@@ -66,7 +68,8 @@ class Spool:
                 rows.append(row)
         room = ANNOUNCED_LIMIT - len(self._announced)
         still_open = [row for row in (self._row(found, media) for found in opened[: max(room, 0)]) if row is not None]
-        ended = [row.span_id for row in rows if row.span_id in self._announced]
+        # What began before this was made may be in the journal as open, in the name of a writer of before.
+        ended = [row.span_id for row in rows if row.started_ns < self._since_ns or row.span_id in self._announced]
         kept = [score for score in scores if sendable(score)]
         if len(kept) < len(scores):
             warn_once("scores", "A score that is NaN or infinite has no form that Langfuse takes: it is left out")

@@ -87,7 +87,9 @@ class Worker:
         if found.mode == "off":
             recorder.enabled = False
         recorder.exit_timeout_s = found.exit_timeout_s
-        return cls(recorder, outlet(found), found.write_interval_s, found.sample_rate)
+        chosen = outlet(found)
+        chosen.prepare()
+        return cls(recorder, chosen, found.write_interval_s, found.sample_rate)
 
     # -- its own thread
 
@@ -131,7 +133,7 @@ class Worker:
         """Take and hand over everything that waits; True when there was anything."""
         recorder = self._recorder
         with self._progress:
-            asked = self._asked
+            asked, ending = self._asked, self._ending
         for sweep in recorder.sweeps:
             self._guarded("ending what nobody will end", sweep)
         goal = self._popped + sum(map(len, recorder.queues()))
@@ -139,10 +141,10 @@ class Worker:
         while self._drain_batch():
             if self._handled >= goal and self._asked > self._answered:  # more comes all the time, but somebody waits
                 break
-        if self._ending:
-            self._ending = False
+        if ending:
             self._guarded("ending what is open", getattr(self._outlet, "ending", None))
         with self._progress:
+            self._ending = self._ending and not ending
             self._answered = asked
             self._progress.notify_all()
         return self._handled > before
@@ -157,7 +159,7 @@ class Worker:
             self._popped += count
         if not count:
             return False
-        self._pace.behind(len(recorder.queue))
+        self._pace.behind(len(recorder.queue), hurried=recorder.hurry > 0)
         done = False
         try:
             self._outlet.take(
@@ -210,10 +212,11 @@ class Worker:
 
     # -- any thread
 
-    def flush(self, deadline: float, ending: bool = False) -> None:
+    def flush(self, deadline: float, written_by: float | None = None, ending: bool = False) -> None:
         """Wait until everything noted before this call is taken and delivered, or *deadline* has come.
 
         Args:
+            written_by: until when to wait for it to be taken, if not until *deadline*.
             ending: the process ends: what is open is ended too, and nothing is waited for in vain.
         """
         recorder = self._recorder
@@ -225,7 +228,7 @@ class Worker:
             recorder.wake.set()
             try:
                 while self._answered < mine and not self._stopped:
-                    left_s = deadline - time.monotonic()
+                    left_s = (written_by or deadline) - time.monotonic()
                     if left_s <= 0:
                         break
                     self._progress.wait(left_s)

@@ -66,20 +66,22 @@ class Writers:
         """
         if not self._orphans(destinations):
             return 0
-        adopted = 0
+        adopted: set[int] = set()
         with self._journal.transaction() as db:
             found = self._orphans(destinations, db)
+            dead = [writer for writer, _ in found if not self._pulses.beats(writer)]
             for writer, destination in found:
-                if self._pulses.beats(writer):  # only a `push` that had taken over has died
+                if writer not in dead:  # only a `push` that had taken over has died
                     db.execute("UPDATE writers SET owner = id WHERE id = ?", (writer,))
                     continue
                 _end(db, writer, None)
-                wanted = destination in destinations
-                db.execute("UPDATE writers SET owner = ? WHERE id = ?", (self.me if wanted else NOBODY, writer))
-                adopted += wanted
-            gone = _forget_idle(db, [writer for writer, _ in found if not self._pulses.beats(writer)])
-        self._pulses.forget(writer for writer, _ in found if not self._pulses.beats(writer))
-        return adopted - len(gone)
+                if destination in destinations:
+                    adopted.add(writer)
+                owner = self.me if writer in adopted else NOBODY
+                db.execute("UPDATE writers SET owner = ? WHERE id = ?", (owner, writer))
+            adopted.difference_update(_forget_idle(db, dead))
+        self._pulses.forget(dead)
+        return len(adopted)
 
     def take(self, destination: str) -> int:
         """Take over what living writers recorded for *destination* and nobody delivers; return from how many."""
@@ -113,6 +115,7 @@ class Writers:
     def leave(self) -> None:
         """Give back what is left to whoever comes next, and be dead."""
         with self._journal.transaction() as db:
+            db.execute("DELETE FROM open_spans WHERE writer = ?", (self.me,))  # the process lives, and may end them yet
             gone = _forget_idle(
                 db, [row[0] for row in db.execute("SELECT id FROM writers WHERE owner = ?", (self.me,))]
             )

@@ -1,0 +1,97 @@
+"""Applications that record, in processes of their own, so that they can be killed, forked and starved."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from peers.otlp import Receiver
+from peers.spans import Span
+
+START = "import os, sys, time\nfrom langfuse_integration import configure, langfuse_manager\n"
+PATIENT = {"LANGFUSE_INTEGRATION_EXIT_TIMEOUT_S": "60"}
+"""A busy machine needs more than the default to load what delivers."""
+
+
+@contextmanager
+def application(
+    code: str,
+    journal: Path,
+    receiver: Receiver | None = None,
+    *arguments: object,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[subprocess.Popen[str]]:
+    """Run *code*, after the imports of START, in a process of its own; it is killed at the end of the block.
+
+    Args:
+        receiver: the Langfuse that it has keys for; None for none.
+    """
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("LANGFUSE_", "OTEL_"))}
+    keys = receiver.environment() if receiver is not None else {}
+    process = subprocess.Popen(
+        [sys.executable, "-c", START + textwrap.dedent(code), *map(str, arguments)],
+        env={**kept, **keys, **PATIENT, "LANGFUSE_INTEGRATION_JOURNAL": str(journal), **(environment or {})},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):  # children of it may live, and hold its output open
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def run(
+    code: str,
+    journal: Path,
+    receiver: Receiver | None = None,
+    *arguments: object,
+    environment: Mapping[str, str] | None = None,
+    logged: str = "",
+    code_of_exit: int = 0,
+    timeout_s: float = 60,
+) -> str:
+    """Run *code* to its end, and return what it printed.
+
+    Args:
+        logged: what has to be in its one line on stderr; by default it says nothing there.
+    """
+    with application(code, journal, receiver, *arguments, environment=environment) as process:
+        printed, said = process.communicate(timeout=timeout_s)
+        whole = f"exit {process.returncode}\n{printed}\n{said}"
+        assert process.returncode == code_of_exit, whole
+        assert (logged in said and said.count("\n") <= 1) if logged else not said, whole
+        return printed
+
+
+def deliver(journal: Path, receiver: Receiver) -> str:
+    """Have the next process deliver what is in the journal, by recording something of its own; return its id."""
+    code = """
+        with langfuse_manager.trace_span("next") as span:
+            print(span.id)
+    """
+    return run(code, journal, receiver).strip()
+
+
+def arrived(receiver: Receiver, name: str | None = None) -> list[Span]:
+    """Return the spans that came, of one name if given."""
+    return [span for span in receiver.spans if name in (None, span.name)]
+
+
+def assert_once(receiver: Receiver, ids: Iterable[str]) -> None:
+    """Assert that spans of exactly these ids came, each once."""
+    came = [span.span_id for span in receiver.spans]
+    wanted = set(ids)
+    assert set(came) - wanted == set()
+    assert wanted - set(came) == set()
+    assert receiver.doubled() == {}
