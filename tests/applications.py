@@ -32,7 +32,8 @@ def application(
     Args:
         receiver: the Langfuse that it has keys for; None for none.
     """
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("LANGFUSE_", "OTEL_"))}
+    left_out = ("LANGFUSE_", "OTEL_", "PYTHONUNBUFFERED")  # unbuffered, lines of two processes run into each other
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(left_out)}
     keys = receiver.environment() if receiver is not None else {}
     process = subprocess.Popen(
         [sys.executable, "-c", START + textwrap.dedent(code), *map(str, arguments)],

@@ -61,6 +61,8 @@ MIGRATIONS = (
 """
 SCHEMA = len(MIGRATIONS)
 _TABLES = {"spans", "open_spans", "scores", "media", "media_uses", "writers"}
+BUSY_S = 2.0
+"""How long a lock of another process is waited for; a transaction takes a few milliseconds."""
 WAL_BYTES = 16 * 1024 * 1024
 """What the write-ahead log is cut back to after a burst."""
 
@@ -81,8 +83,9 @@ def connect(path: Path | None) -> sqlite3.Connection:
     if path is not None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-    db = sqlite3.connect(path or ":memory:", timeout=5.0, isolation_level=None, check_same_thread=False)
+    db = sqlite3.connect(path or ":memory:", timeout=BUSY_S, isolation_level=None, check_same_thread=False)
     try:
+        _version(db, str(path))  # before anything is changed in it
         # auto_vacuum counts only before the first table: an emptied journal gives its room back.
         db.executescript(
             "PRAGMA auto_vacuum=INCREMENTAL; PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"
