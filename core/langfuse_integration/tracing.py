@@ -46,12 +46,7 @@ def start(
     ready()
     parent = ambient.current()
     session, origin = store.resolve(parent)
-    observation = Observation(name, type, recorder, parent, session, origin, input, metadata)
-    if observation.app_root or observation.type == "agent":  # what one needs to see when the process dies
-        recorder.opened(observation)
-        if observation.session is None and observation.app_root:
-            advice.untagged(observation)
-    return observation
+    return _started(Observation(name, type, recorder, parent, session, origin, input, metadata), parent)
 
 
 def start_below(
@@ -117,7 +112,7 @@ def open_run(
     if not registry.open(run):
         return None
     if not folded:
-        _started(observation)
+        _started(observation, parent)
     return run
 
 
@@ -150,8 +145,12 @@ def fold_below(
     return run if registry.open(run) else None
 
 
-def _started(observation: Observation) -> Observation:
-    if observation.app_root or observation.type == "agent":  # what one needs to see when the process dies
+def _started(observation: Observation, parent: Parent | None) -> Observation:
+    """Note what one needs to see when the process dies: agents, and what has nothing of this process above it.
+
+    A parent of which no start is known is in another process: an upstream service that exports to Langfuse itself.
+    """
+    if observation.app_root or observation.type == "agent" or (parent is not None and not parent.started_ns):
         recorder.opened(observation)
         if observation.session is None and observation.app_root:
             advice.untagged(observation)

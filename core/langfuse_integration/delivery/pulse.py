@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -39,6 +40,20 @@ class Pulses:
             # Not fcntl's own record locks: these a process holds as a whole, and loses when it closes any descriptor.
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         _held[str(file)] = descriptor
+
+    def beat(self, writer: int) -> None:
+        """Note that *writer*, of this process, lives now."""
+        if self._folder is not None and (descriptor := _held.get(str(self._file(writer)))) is not None:
+            now_ns = time.time_ns()  # the file system's own clock is milliseconds behind
+            with suppress(OSError):
+                os.utime(descriptor if os.utime in os.supports_fd else self._file(writer), ns=(now_ns, now_ns))
+
+    def last_ns(self, writer: int) -> int:
+        """Return when *writer* was last noted to live, in nanoseconds since 1970; 0 when that cannot be told."""
+        try:
+            return self._file(writer).stat().st_mtime_ns if self._folder is not None else 0
+        except OSError:
+            return 0
 
     def end(self, writer: int) -> None:
         """Show that *writer*, of this process, has ended."""

@@ -127,6 +127,14 @@ class Shelf:
             self._settle()
         return stored
 
+    def end_dead(self) -> None:
+        """End what processes that have died left open; whoever sends takes over the rest of theirs."""
+        for place in self.places():
+            try:
+                place.writers.adopt()
+            except _FAILURES as error:
+                self._fails(error)
+
     def end_open(self) -> None:
         """End what this writer left open: its process ends."""
         for place in self.places():
@@ -202,6 +210,7 @@ class Shelf:
                 raise ValueError(str(error)) from error
             self._fails(error)
             return False
+        place.writers.beat()
         if self._failing:
             self._failing = False
             self._retry_s = RETRY_S[0]

@@ -39,6 +39,7 @@ class Spool:
         self._stored = self._delivered = self._refused = 0
         self._lost: Counter[str] = Counter()
         self._announced: set[str] = set()
+        self._looked = False
         self._shelf = Shelf(settings, me, self._moved)
         self._sender: Any = None
         if not self._local:
@@ -79,6 +80,9 @@ class Spool:
         self._shelf.tidy()
         if self._sender is not None:
             self._sender.wake(len(rows))
+        elif not self._looked:
+            self._looked = True
+            self._shelf.end_dead()
 
     def idle(self) -> float | None:
         """Tidy up while there is nothing else to do; return in how many seconds to come again, if at all."""

@@ -62,7 +62,7 @@ class Writers:
         """Take over from writers that have died, and return from how many.
 
         Args:
-            destinations: whose rows are wanted; what was left open is ended whatever the destination.
+            destinations: whose rows are wanted, if any; what was left open is ended whatever the destination.
         """
         if not self._orphans(destinations):
             return 0
@@ -74,7 +74,7 @@ class Writers:
                 if writer not in dead:  # only a `push` that had taken over has died
                     db.execute("UPDATE writers SET owner = id WHERE id = ?", (writer,))
                     continue
-                _end(db, writer, None)
+                _end(db, writer, self._pulses.last_ns(writer))
                 if destination in destinations:
                     adopted.add(writer)
                 owner = self.me if writer in adopted else NOBODY
@@ -112,6 +112,10 @@ class Writers:
         with self._journal.transaction() as db:
             return _end(db, self.me, time.time_ns())
 
+    def beat(self) -> None:
+        """Note that this writer lives now: should it die, what it had open lasted until here at least."""
+        self._pulses.beat(self.me)
+
     def leave(self) -> None:
         """Give back what is left to whoever comes next, and be dead."""
         with self._journal.transaction() as db:
@@ -135,16 +139,16 @@ class Writers:
         return [(writer, where) for writer, owner, where in found if owner == NOBODY or not self._pulses.beats(owner)]
 
 
-def _end(db: sqlite3.Connection, writer: int, ended_ns: int | None) -> int:
-    """Turn what *writer* left open into rows; without *ended_ns* they last as long as what is known of their trace."""
+def _end(db: sqlite3.Connection, writer: int, alive_ns: int) -> int:
+    """Turn what *writer* left open into rows; they last until it was alive last, or something in their trace ended."""
     left = db.execute("SELECT body FROM open_spans WHERE writer = ?", (writer,)).fetchall()
     names = ", ".join(Row._fields)
     marks = ",".join("?" * (len(Row._fields) + 1))
     for (body,) in left:
-        row = ended(body, ended_ns or 0)
-        if ended_ns is None:
-            last = db.execute("SELECT max(ended_ns) FROM spans WHERE trace_id = ?", (row.trace_id,)).fetchone()[0]
-            row = ended(body, last or 0)
+        row = ended(body, alive_ns)
+        last = db.execute("SELECT max(ended_ns) FROM spans WHERE trace_id = ?", (row.trace_id,)).fetchone()[0]
+        if last is not None and last > row.ended_ns:
+            row = ended(body, last)
         db.execute(f"INSERT INTO spans ({names}, writer) VALUES ({marks})", (*row, writer))
     db.execute("DELETE FROM open_spans WHERE writer = ?", (writer,))
     return len(left)
