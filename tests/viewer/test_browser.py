@@ -338,7 +338,7 @@ def test_everything_is_reached_without_javascript(viewer: str, journal: Path, op
     page.locator(".steps > summary").first.click()
     page.locator(ROW).nth(1).click()
     page.locator(".row").nth(1).locator(".ask a").click()
-    assert texts(page, "h1") == ["ChatModel generation"]
+    assert texts(page, "h1") == ["ChatModel think 1"]
     assert page.locator(".said .who").all_inner_texts() == ["system", "user", "assistant"]
     photograph(page, "step")
     page.get_by_role("link", name="chat-3f2a91bc").click()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from .browse import sessions, show
 from .demo import demo
@@ -15,8 +16,34 @@ from .push import push
 from .tail import tail
 from .view import view
 
+
+def _flags_take_no_value(parameters: list[Any]) -> list[Any]:
+    """Leave out of the help the `<bool>` that newer releases of typer write behind an option without a value."""
+    for parameter in parameters:
+        if getattr(parameter, "is_flag", False):
+            parameter.metavar = ""
+    return parameters
+
+
+class Command(TyperCommand):
+    """A command."""
+
+    def get_params(self, ctx: Any) -> Any:
+        """Return what it takes."""
+        return _flags_take_no_value(super().get_params(ctx))
+
+
+class Group(TyperGroup):
+    """All of them."""
+
+    def get_params(self, ctx: Any) -> Any:
+        """Return what comes before the command."""
+        return _flags_take_no_value(super().get_params(ctx))
+
+
 app = typer.Typer(
     name="langfuse-integration",
+    cls=Group,
     help="Agent sessions, recorded without a manual call: try it, and look at what is in the local journal.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -44,4 +71,4 @@ def options(
 
 
 for command in (demo, sessions, show, tail, view, push, export, prune, doctor):
-    app.command()(command)
+    app.command(cls=Command)(command)

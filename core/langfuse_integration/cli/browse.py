@@ -29,8 +29,8 @@ def sessions(
         typer.Option("--text", "-t", metavar="TEXT", help="Only where this occurs, in names, inputs or outputs."),
     ] = None,
     errors: Annotated[bool, typer.Option("--errors", "-e", help="Only with an error.")] = False,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many at most.")] = SHOWN,
-    offset: Annotated[int, typer.Option("--offset", min=0, help="How many to leave out first.")] = 0,
+    limit: Annotated[int, typer.Option("--limit", "-n", metavar="COUNT", min=1, help="How many at most.")] = SHOWN,
+    offset: Annotated[int, typer.Option("--offset", metavar="COUNT", min=0, help="How many to leave out first.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="For programs: a JSON array.")] = False,
 ) -> None:
     """List the sessions, the newest first."""
@@ -70,7 +70,7 @@ def show(
     session: Annotated[
         str | None,
         typer.Argument(
-            metavar="[SESSION]",
+            metavar="SESSION",
             autocompletion=complete_session,
             help="The session's id, or its beginning; without it the newest.",
         ),

@@ -17,13 +17,13 @@ def view(
     session: Annotated[
         str | None,
         typer.Argument(
-            metavar="[SESSION]",
+            metavar="SESSION",
             autocompletion=complete_session,
             help="Where to begin: the session's id, or its beginning; without it the list.",
         ),
     ] = None,
     port: Annotated[
-        int, typer.Option("--port", "-p", min=0, max=65535, help="On 127.0.0.1; 0 takes a free one.")
+        int, typer.Option("--port", "-p", metavar="PORT", min=0, max=65535, help="On 127.0.0.1; 0 takes a free one.")
     ] = PORT,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Only serve: open no browser.")] = False,
 ) -> None:

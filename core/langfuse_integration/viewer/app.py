@@ -19,7 +19,7 @@ from .events import Changes
 from .guard import Guard
 from .pages import HERE, rendered
 from .paths import session_path
-from .rows import hit
+from .rows import hit, mark
 from .turns import TURNS_PAGE, tree_of, turns_of
 
 SESSIONS_PAGE = 50
@@ -134,7 +134,7 @@ class _Viewer:
         if not found:
             return _html("missing.html", 404, what=f"no observation {span_id}")
         name = "detail.html" if "part" in ask else "observation.html"
-        return _html(name, found=found[0], whole=bool(ask.get("whole")))
+        return _html(name, found=found[0], mark=mark(found[0]), whole=bool(ask.get("whole")))
 
     def trouble(self, request: Request, error: Exception) -> Response:
         """Say what is wrong with the journal."""

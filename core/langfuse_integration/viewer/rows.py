@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..replay import Observed
 from ..totals import Totals, own
@@ -16,6 +17,27 @@ NARROWEST = 0.4
 AROUND = 80
 """Characters shown on either side of what was searched for."""
 COLOURED = frozenset({"think", "act", "agent", "tool", "generation", "retriever", "embedding"})
+
+
+class Mark(NamedTuple):
+    """What an observation is, at a glance.
+
+    Attributes:
+        kind: think, act, or the type.
+        step: the number of the step, or nothing.
+        tint: which colour it has.
+    """
+
+    kind: str
+    step: str
+    tint: str
+
+
+def mark(found: Observed) -> Mark:
+    """Return what an observation is."""
+    kind = "think" if found.is_think else "act" if found.is_act else found.type
+    tint = "failed" if found.level == "ERROR" else kind if kind in COLOURED else "plain"
+    return Mark(kind, str(found.metadata.get("step_index") or ""), tint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +80,15 @@ def row(line: Line, found: Observed, within: Outline) -> Row:
     left = min((found.started_ns - within.started_ns) * 100 / whole, 100 - NARROWEST)
     width = min(max((ended - found.started_ns) * 100 / whole, NARROWEST), 100 - left)
     metadata = found.metadata
-    kind = "think" if found.is_think else "act" if found.is_act else found.type
+    seen = mark(found)
     server = str(metadata.get("mcp_server") or "")
     return Row(
         id=found.id,
         trace_id=found.trace_id,
         depth=min(line.depth, DEEPEST),
-        kind=kind,
-        step=str(metadata.get("step_index") or ""),
-        tint="failed" if found.level == "ERROR" else kind if kind in COLOURED else "plain",
+        kind=seen.kind,
+        step=seen.step,
+        tint=seen.tint,
         name=_name(found, server, str(metadata.get("mcp_tool") or "")),
         server=server,
         brief=brief(found),
@@ -111,13 +133,13 @@ class Hit:
 
 def hit(found: Observed, text: str) -> Hit:
     """Return how a search for *text* shows what it found; without a text it is what it came to."""
-    kind = "think" if found.is_think else "act" if found.is_act else found.type
+    seen = mark(found)
     before, words, after = _around(found, text) if text else ("", "", brief(found))
     return Hit(
         id=found.id,
         trace_id=found.trace_id,
-        kind=kind,
-        tint="failed" if found.level == "ERROR" else kind if kind in COLOURED else "plain",
+        kind=seen.kind,
+        tint=seen.tint,
         name=found.name,
         started_ns=found.started_ns,
         before=before,
