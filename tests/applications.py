@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -26,17 +26,19 @@ def application(
     receiver: Receiver | None = None,
     *arguments: object,
     environment: Mapping[str, str] | None = None,
+    within: Sequence[str] = (),
 ) -> Iterator[subprocess.Popen[str]]:
     """Run *code*, after the imports of START, in a process of its own; it is killed at the end of the block.
 
     Args:
         receiver: the Langfuse that it has keys for; None for none.
+        within: a command that runs the interpreter with what follows it.
     """
     left_out = ("LANGFUSE_", "OTEL_", "PYTHONUNBUFFERED")  # unbuffered, lines of two processes run into each other
     kept = {key: value for key, value in os.environ.items() if not key.startswith(left_out)}
     keys = receiver.environment() if receiver is not None else {}
     process = subprocess.Popen(
-        [sys.executable, "-c", START + textwrap.dedent(code), *map(str, arguments)],
+        [*within, sys.executable, "-c", START + textwrap.dedent(code), *map(str, arguments)],
         env={**kept, **keys, **PATIENT, "LANGFUSE_INTEGRATION_JOURNAL": str(journal), **(environment or {})},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
