@@ -1,4 +1,4 @@
-"""The command line as a user has it, in a process of its own, and something recorded for it to show."""
+"""The command line as a user has it, and something recorded for it to show."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.cells import cell_len
 
+from forked import can_be_forked, run
 from langfuse_integration import langfuse_manager
 
 COMMAND = [str(Path(sys.executable).with_name("lfi"))]
@@ -19,7 +20,11 @@ UNPRINTABLE = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069
 
 
 class Lfi:
-    """Runs the command; the environment is that of the test, without what would colour or widen the output."""
+    """Runs the command; the environment is that of the test, without what would colour or widen the output.
+
+    Each run is a process of its own. Most are forked from one that has imported the command already; `started`, and
+    whatever depends on how Python starts, begin from nothing.
+    """
 
     @staticmethod
     def environment(**changes: str) -> dict[str, str]:
@@ -29,7 +34,9 @@ class Lfi:
         return {**kept, "PATH": path, "PYTHONUTF8": "1", **changes}
 
     def __call__(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run it in a pipe, to its end."""
+        """Run it to its end, with nobody at a terminal."""
+        if can_be_forked(environment):
+            return run([*COMMAND, *arguments], self.environment(**environment), 90)
         return subprocess.run(
             [*COMMAND, *arguments],
             env=self.environment(**environment),

@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -78,17 +78,50 @@ def outline(trace: dict[str, Any]) -> list[tuple[int, str]]:
     return [(each["depth"], f"{each['type']} {each['name']}") for each in trace["observations"]]
 
 
+class Run(NamedTuple):
+    """What the demo wrote, and the journal that it left."""
+
+    text: str
+    journal: Path
+
+    def json(self, *arguments: str) -> Any:
+        """Return what another command says of that journal."""
+        return json.loads(Lfi().ok(*arguments, "--json", LANGFUSE_INTEGRATION_JOURNAL=str(self.journal)))
+
+
+def run(folder: Path, **environment: str) -> Run:
+    """Run the demo as in a new shell in the checkout."""
+    journal = folder / "journal.sqlite3"
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("LANGFUSE_")]:
+            patch.delenv(name)
+        patch.chdir(ROOT)
+        return Run(Lfi().ok("demo", LANGFUSE_INTEGRATION_JOURNAL=str(journal), **environment), journal)
+
+
+@pytest.fixture(scope="module")
+def shown_once(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run without an account: it takes seconds, so that several tests look at the same one."""
+    return run(tmp_path_factory.mktemp("demo"))
+
+
+@pytest.fixture(scope="module")
+def shown_offline(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run with keys for a Langfuse that is gone, in a shell that would not find the command."""
+    keys = {"LANGFUSE_PUBLIC_KEY": "pk", "LANGFUSE_SECRET_KEY": "sk", "LANGFUSE_BASE_URL": "http://127.0.0.1:9"}
+    return run(tmp_path_factory.mktemp("demo"), PATH=os.defpath, **keys)
+
+
 @pytest.fixture(autouse=True)
 def in_the_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
     """Run the command where the paths that it names are short."""
     monkeypatch.chdir(ROOT)
 
 
-def test_the_demo_reads_as_two_conversations(lfi: Lfi) -> None:
+def test_the_demo_reads_as_two_conversations(shown_once: Run) -> None:
     """The text: what it is, the talk as it happens, each session replayed, and where to look next, in 80 columns."""
-    text = lfi.ok("demo")
-    assert_safe(text)
-    found = shown(text)
+    assert_safe(shown_once.text)
+    found = shown(shown_once.text)
     assert found.startswith(OPENING)
     assert "  ada: Would a llama guard my sheep against dogs?\n" in found
     assert "  bob: What should I record of each step of an agent?\n" in found
@@ -97,25 +130,23 @@ def test_the_demo_reads_as_two_conversations(lfi: Lfi) -> None:
     assert f"\n\n{NEXT}" in found
 
 
-def test_both_users_are_served_at_once(lfi: Lfi) -> None:
+def test_both_users_are_served_at_once(shown_once: Run) -> None:
     """The second user asks before the first has an answer, and their times overlap in the journal."""
-    text = lfi.ok("demo")
-    assert text.index("  bob: What should") < text.index("  agent, to ada:")
-    first, second = json.loads(lfi.ok("sessions", "--json"))
+    assert shown_once.text.index("  bob: What should") < shown_once.text.index("  agent, to ada:")
+    first, second = shown_once.json("sessions")
     assert first["started"] < second["ended"]
     assert second["started"] < first["ended"]
 
 
-def test_each_session_holds_its_users_steps_and_nothing_else(lfi: Lfi) -> None:
+def test_each_session_holds_its_users_steps_and_nothing_else(shown_once: Run) -> None:
     """Two traces a session, each one agent run: three thinks, two acts over MCP, tied together; nothing untagged."""
-    lfi.ok("demo")
-    sessions = json.loads(lfi.ok("sessions", "--json"))
+    sessions = shown_once.json("sessions")
     assert sorted((found["users"], found["traces"], found["errors"]) for found in sessions) == [
         (["ada"], 2, 0),
         (["bob"], 2, 0),
     ]
     for found in sessions:
-        whole = json.loads(lfi.ok("show", found["session_id"], "--json"))
+        whole = shown_once.json("show", found["session_id"])
         assert [outline(trace) for trace in whole["traces"]] == [agent(found["users"][0])] * 2
         for trace in whole["traces"]:
             observations = trace["observations"]
@@ -127,7 +158,7 @@ def test_each_session_holds_its_users_steps_and_nothing_else(lfi: Lfi) -> None:
             assert [each["metadata"]["step_index"] for each in thinks] == [1, 2, 3]
             assert [each["metadata"]["think_id"] for each in acts] == [thinks[0]["id"], thinks[1]["id"]]
             assert {each["metadata"]["mcp_server"] for each in acts} == {"llama-mcp"}
-    assert "Everything belongs to a session." in lfi.ok("show", "--no-session")
+    assert shown_once.json("show", "--no-session")["traces"] == []
 
 
 def test_the_agents_code_traces_nothing_by_hand() -> None:
@@ -155,12 +186,11 @@ def test_with_keys_it_is_in_langfuse(lfi: Lfi, receiver: Receiver) -> None:
     assert shown(text).count("\nagent    librarian  TIME\n") == 4
 
 
-def test_without_langfuse_it_says_what_waits(lfi: Lfi) -> None:
+@pytest.mark.slow
+def test_without_langfuse_it_says_what_waits(shown_offline: Run) -> None:
     """With keys and a Langfuse that is gone the replay is shown all the same, and the rest waits."""
-    keys = {"LANGFUSE_PUBLIC_KEY": "pk", "LANGFUSE_SECRET_KEY": "sk", "LANGFUSE_BASE_URL": "http://127.0.0.1:9"}
-    text = lfi.ok("demo", **keys)
-    assert "  24 observations did not reach Langfuse at http://127.0.0.1:9 yet:\n" in text
-    assert shown(text).count("\nagent    librarian  TIME\n") == 4
+    assert "  24 observations did not reach Langfuse at http://127.0.0.1:9 yet:\n" in shown_offline.text
+    assert shown(shown_offline.text).count("\nagent    librarian  TIME\n") == 4
 
 
 def test_a_real_client_takes_the_place_of_the_scripted_model(lfi: Lfi, model_server: ModelServer) -> None:
@@ -199,6 +229,7 @@ def test_switched_off_there_is_nothing_to_see(lfi: Lfi) -> None:
     assert done.stderr == "Tracing is switched off by LANGFUSE_TRACING_ENABLED: unset it to see the demo.\n"
 
 
+@pytest.mark.slow
 def test_without_a_journal_it_takes_one_for_the_moment(lfi: Lfi, journal: Path, tmp_path: Path) -> None:
     """LANGFUSE_INTEGRATION_JOURNAL=off: the replay is shown, nothing is left behind or pointed to."""
     text = lfi.ok("demo", LANGFUSE_INTEGRATION_JOURNAL="off", TMPDIR=str(tmp_path))
@@ -226,9 +257,9 @@ def test_missing_packages_are_named(lfi: Lfi) -> None:
     assert done.stderr == "The demo needs langchain: pip install 'langfuse-integration[demo]'.\n"
 
 
-def test_commands_are_named_as_they_can_be_typed(lfi: Lfi) -> None:
+@pytest.mark.slow
+def test_commands_are_named_as_they_can_be_typed(shown_offline: Run) -> None:
     """Where the shell would not find the command, the demo names its place."""
-    text = lfi.ok("demo", PATH=os.defpath)
     command = Path(COMMAND[0])
-    shortest = command.relative_to(Path.cwd()) if command.is_relative_to(Path.cwd()) else command
-    assert f"  all sessions    {shortest} sessions\n" in text
+    shortest = command.relative_to(ROOT) if command.is_relative_to(ROOT) else command
+    assert f"  all sessions    {shortest} sessions\n" in shown_offline.text

@@ -41,9 +41,13 @@ def test_help_fits_and_names_every_command(lfi: Lfi) -> None:
     """`--help` fits in 80 columns and lists what there is."""
     text = lfi.ok("--help")
     assert_safe(text)
-    for command in ("demo", "sessions", "show", "tail", "export", "prune"):
+    assert "<bool>" not in text
+    for command in ("demo", "sessions", "show", "tail", "view", "push", "export", "prune", "doctor"):
         assert f" {command} " in text
-        assert_safe(lfi.ok(command, "-h"))
+        said = lfi.ok(command, "-h")
+        assert_safe(said)
+        assert "<bool>" not in said
+        assert "[[" not in said
 
 
 def test_help_loads_nothing_heavy() -> None:
