@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from commands import Lfi
+import os
+import pty
+import re
+import subprocess
+
+import pytest
+
+from commands import COMMAND, Lfi
 from langfuse_integration import langfuse_manager
 from peers import misbehaviour
 from peers.otlp import Receiver
@@ -59,3 +66,56 @@ def test_without_keys_or_with_wrong_ones_it_says_so(lfi: Lfi, receiver: Receiver
     assert "2 observations still waiting." in done.stderr
     assert "sk-lf-wrong" not in done.stderr + done.stdout
     assert lfi.ok("push", **receiver.environment()) == "2 observations delivered.\n"
+
+
+def batches_of(count: int, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set the environment that sends so many observations at a time to *receiver*."""
+    for name, value in {**receiver.environment(), "LANGFUSE_FLUSH_AT": str(count)}.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_broken_off_it_goes_on_where_it_was(lfi: Lfi, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed between two batches; the next push delivers the rest, of that session only, and nothing twice."""
+    recorded(*["s-1"] * 10, "s-2")
+    batches_of(4, receiver, monkeypatch)
+    receiver.script(misbehaviour.accepted, misbehaviour.accepted, misbehaviour.hang())
+    first = lfi.started("push", "--session", "s-1")
+    receiver.wait_for_requests(3)
+    first.kill()
+    first.communicate(timeout=20)
+    assert len(receiver.spans) == 8
+    assert lfi.ok("push", "--session", "s-1") == "12 observations delivered.\n"
+    assert len(receiver.wait_for(20)) == 20
+    assert {span.attributes["session.id"] for span in receiver.spans} == {"s-1"}
+    assert receiver.doubled() == {}
+
+
+def test_in_a_terminal_a_bar_shows_how_far_it_is(lfi: Lfi, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bar counts up to all of them and goes away; what came of it is all that standard output gets."""
+    recorded(*["s-1"] * 6)
+    batches_of(4, receiver, monkeypatch)
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [*COMMAND, "push"],
+        env=lfi.environment(TERM="xterm-256color"),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        encoding="utf-8",
+    ) as process:
+        os.close(theirs)
+        drawn = b"".join(iter(lambda: _read(ours), b"")).decode()
+        os.close(ours)
+        assert process.stdout is not None
+        assert process.stdout.read() == "12 observations delivered.\n"
+    assert process.returncode == 0
+    assert re.search(r"pushing ━+ 12/12 ", re.sub(r"\x1b\[[\d;]*m", "", drawn))
+    assert drawn.endswith("\x1b[2K")
+
+
+def _read(terminal: int) -> bytes:
+    """Return what was written to a terminal, or nothing once nobody has it open."""
+    try:
+        return os.read(terminal, 4096)
+    except OSError:
+        return b""

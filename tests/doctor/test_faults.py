@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sqlite3
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from email.utils import formatdate
 from pathlib import Path
 
 import pytest
 
 from langfuse_integration import Session
-from langfuse_integration.diagnosis import Finding
+from langfuse_integration.diagnosis import Finding, file
 from peers.otlp import Receiver
 from peers.server import Answer, LocalServer, Request
 from viewer.sample import START_NS, Book, guarding, record
@@ -165,6 +168,51 @@ def test_what_waits_for_long(wrong: Wrong, journal: Path, receiver: Receiver, mo
     found = only(wrong())
     assert found.said == "7 observations wait for Langfuse, the oldest for 3 hours."
     assert "langfuse-integration push" in str(found.cure)
+
+
+def test_a_journal_that_is_nearly_full(
+    wrong: Wrong, journal: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits takes most of what the journal may hold: the oldest is about to be lost."""
+    with Book(journal) as book:
+        guarding(book, Session("chat-1", "ada"), (time.time_ns() - START_NS) / 1e6)
+    with sqlite3.connect(journal) as db:
+        (size_bytes,) = db.execute("SELECT sum(length(body)) FROM spans").fetchone()
+    db.close()
+    point_at(receiver, monkeypatch, LANGFUSE_INTEGRATION_JOURNAL_MAX_BYTES=str(size_bytes))
+    found = only(wrong())
+    assert "fills 100% of the journal" in found.said
+    assert "langfuse-integration push, or raise LANGFUSE_INTEGRATION_JOURNAL_MAX_BYTES" in str(found.cure)
+
+
+def test_a_disk_that_is_nearly_full(wrong: Wrong, journal: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Less room than it takes: said with the megabytes that are left."""
+    record_well(journal)
+    monkeypatch.setattr(file, "FREE_BYTES", 1 << 62)
+    found = only(wrong())
+    assert re.fullmatch(rf"The disk of {journal} has [\d,]+ MB left\.", found.said)
+
+
+def test_a_journal_that_cannot_be_written(wrong: Wrong, journal: Path) -> None:
+    """Of another user, say: it is read all the same, and the finding says what becomes of observations."""
+    record_well(journal)
+    journal.chmod(0o400)
+    with not_root():
+        found = only(wrong())
+    assert found.said.startswith(f"{journal} cannot be written by this user: observations are kept in memory only")
+    assert "LANGFUSE_INTEGRATION_JOURNAL" in str(found.cure)
+
+
+@contextmanager
+def not_root() -> Iterator[None]:
+    """Let what asks for the user's rights be told those of nobody, where the tests are run by root."""
+    before = os.getresuid()
+    if before[0] == 0:
+        os.setresuid(65534, -1, -1)
+    try:
+        yield
+    finally:
+        os.setresuid(*before)
 
 
 def test_what_was_set_aside(wrong: Wrong, journal: Path) -> None:
