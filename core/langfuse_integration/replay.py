@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import Any, Self
 
+from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 METADATA = "langfuse.observation.metadata."
@@ -45,11 +46,10 @@ class Observed:
 
     @classmethod
     def decoded(cls, body: bytes, *, finished: bool = True) -> list[Self]:
-        """Return the observations in an OTLP request."""
-        request = ExportTraceServiceRequest.FromString(body)
+        """Return the observations in an OTLP request; none where it is damaged."""
         return [
             cls(span, finished=finished)
-            for resource in request.resource_spans
+            for resource in (request_of(body) or ExportTraceServiceRequest()).resource_spans
             for scope in resource.scope_spans
             for span in scope.spans
         ]
@@ -263,6 +263,14 @@ def sessions_of(observations: Iterable[Observed]) -> list[SessionReplay]:
         by_session.setdefault(found.session_id, []).append(found)
     replays = [SessionReplay(session_id, held) for session_id, held in by_session.items()]
     return sorted(replays, key=lambda replay: (replay.session_id is None, replay.traces[0].started_ns))
+
+
+def request_of(body: bytes) -> ExportTraceServiceRequest | None:
+    """Return the OTLP request in *body*, or None where it is damaged: the rest of the journal is still of use."""
+    try:
+        return ExportTraceServiceRequest.FromString(body)
+    except DecodeError:
+        return None
 
 
 def parsed(text: Any) -> Any:

@@ -11,8 +11,8 @@ from collections.abc import Callable, Hashable, Iterable
 from typing import NamedTuple
 
 import orjson
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from .replay import request_of
 from .totals import Totals, sums
 
 SESSIONS_LIMIT = 2_000
@@ -60,7 +60,8 @@ def spent(bodies: Iterable[bytes]) -> Totals:
     tokens_in = tokens_out = tokens = 0
     cost_usd: float | None = None
     for body in bodies:
-        for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
+        request = request_of(body)
+        for resource in request.resource_spans if request is not None else ():
             for scope in resource.scope_spans:
                 for span in scope.spans:
                     said = {entry.key: entry.value.string_value for entry in span.attributes if entry.key in _BUCKETS}

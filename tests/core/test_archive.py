@@ -119,6 +119,23 @@ def test_what_is_no_journal_says_so(journal: Path) -> None:
         assert archive.sessions() == []
 
 
+def test_what_is_damaged_is_left_out(journal: Path) -> None:
+    """A row whose bytes are no observation any more takes nothing else with it: not its trace, sums or searches."""
+    asked("chat-1", "ada")
+    asked("chat-2", "bob")
+    settle()
+    with sqlite3.connect(journal) as db:
+        db.execute("UPDATE spans SET body = substr(body, 1, 100) WHERE type = 'tool' OR session_id = 'chat-2'")
+    db.close()
+    with Archive(journal) as archive:
+        (trace,) = archive.traces("chat-1")
+        assert trace.tree() == [{"agent herder": ["generation ChatModel", "generation ChatModel"]}]
+        assert [summary.totals.tokens for summary in archive.sessions()] == [0, 1241]
+        assert [summary.session_id for summary in archive.sessions(text="hay")] == ["chat-1"]
+        assert len(archive.find("chat-1", "hay")) == 2
+        assert list(archive.traces("chat-2")) == []
+
+
 def test_new_observations_are_told_apart(journal: Path) -> None:
     """Numbers only grow, the version changes with each write, and what came after a number is found."""
     asked("chat-1")

@@ -285,6 +285,15 @@ def test_traces_made_just_before_the_session_was_set(wrong: Wrong, journal: Path
     assert found.cure == "Call set_session() before anything is traced."
 
 
+def test_observations_that_are_damaged(wrong: Wrong, journal: Path) -> None:
+    """How many of them, and what to do with the file."""
+    record_well(journal)
+    change(journal, "UPDATE spans SET body = x'ff' WHERE type = 'tool'")
+    found = only(wrong())
+    assert found.said == "2 observations are damaged, and left out of what is shown."
+    assert f"move {journal} away" in str(found.cure)
+
+
 def test_a_session_set_inside_of_a_trace(wrong: Wrong, journal: Path) -> None:
     """The trace begins in no session and goes on in one."""
     with Book(journal) as book:

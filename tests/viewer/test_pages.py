@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import sqlite3
 import tracemalloc
 from pathlib import Path
 
@@ -111,6 +112,19 @@ def test_a_file_that_is_no_journal_says_so(viewer: str, journal: Path) -> None:
     answer = httpx.get(viewer)
     assert answer.status_code == 500
     assert "cannot be read (file is not a database)" in answer.text
+
+
+def test_what_is_damaged_is_left_out(viewer: str, journal: Path) -> None:
+    """Pages of a session with rows that cannot be read any more show the others."""
+    record(journal)
+    with sqlite3.connect(journal) as db:
+        db.execute("UPDATE spans SET body = x'ff' WHERE type = 'tool' OR session_id = 'chat-88d0e1f4'")
+    db.close()
+    page = httpx.get(viewer + "/sessions/chat-3f2a91bc")
+    assert page.status_code == 200
+    assert len(rows(page.text)) == 12 - 4  # each of its two turns has two tools
+    for path in ("/", "/?q=llama", "/sessions/chat-88d0e1f4", "/sessions/chat-3f2a91bc?q=llama"):
+        assert httpx.get(viewer + path).status_code == 200
 
 
 def test_what_is_not_there_is_404(viewer: str, journal: Path) -> None:

@@ -36,11 +36,12 @@ def export(
             _page(session, html)
             return
         from ..archive import Archive
+        from ..replay import request_of
         from .text import counted, printable_json
 
         with Archive.of_settings() as archive:
             wanted = chosen(archive, session)
-            found = list(archive.bodies(wanted))
+            found = [body for body in archive.bodies(wanted) if request_of(body) is not None]
         text = printable_json(_json(found)) + "\n"
         if output is None:
             Screen().raw(text)

@@ -37,6 +37,7 @@ CHECKS: tuple[Check, ...] = (
     process.adapters,
     process.two_tracers,
     recorded.contents,
+    recorded.damaged,
     recorded.two_tracers,
     grouping.before_the_session,
     grouping.inside_a_trace,

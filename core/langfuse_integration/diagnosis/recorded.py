@@ -6,10 +6,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-
 from ..delivery.row import SCOPE
-from ..replay import Observed
+from ..replay import Observed, request_of
 from .installation import Finding, Installation
 
 LOOKED_AT = 5_000
@@ -86,8 +84,23 @@ def _same(one: Observed, other: Observed) -> bool:
     )
 
 
+def damaged(installation: Installation) -> Iterator[Finding]:
+    """Say how many of the newest observations cannot be read any more."""
+    rows = installation.rows.stream("SELECT body FROM spans ORDER BY id DESC LIMIT :most", {"most": LOOKED_AT})
+    count = sum(request_of(body) is None for (body,) in rows)
+    if count:
+        noun = "observation is" if count == 1 else "observations are"
+        path = installation.settings.journal_path
+        yield Finding(
+            "recorded",
+            f"{count:,} {noun} damaged, and left out of what is shown.",
+            f"Check the disk; then push what is whole, and move {path} away: a new one is made.",
+        )
+
+
 def _written(body: bytes) -> Iterator[Written]:
-    for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
+    request = request_of(body)
+    for resource in request.resource_spans if request is not None else ():
         for scope in resource.scope_spans:
             for span in scope.spans:
                 yield Written(scope.scope.name, Observed(span))

@@ -78,6 +78,8 @@ def head(archive: Archive, trace_id: str, session_id: str | None, totals: Totals
     failed = [row.span_id for row in columns if row.level == "ERROR"]
     observed = {found.id: found for found in archive.observed(trace_id, [*first, *failed[:FAILED_SHOWN]])}
     trace = Trace(found for found in observed.values() if found.id in first)
+    if not trace.observations:
+        return None  # damaged, all of it
     still_open = [row for row in columns if not row.ended_ns]
     ended_ns = _ended(columns)
     return Head(
