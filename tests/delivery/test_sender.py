@@ -295,12 +295,14 @@ def test_poison_alone_is_set_aside_once_the_server_takes_anything(langfuse: Rece
 @pytest.mark.parametrize("code", [400, 413, 422])
 def test_a_server_that_refuses_everything_costs_nothing(langfuse: Receiver, code: int) -> None:
     """A proxy that answers 400 to whatever is sent is an outage, not an end."""
+    ids = record("before")
+    assert langfuse_manager.flush(10) == (1, 0, 0)
     langfuse.always(status(code))
-    ids = record(*"abcdefgh")
-    assert langfuse_manager.flush(0.5) == (0, 8, 0)
+    ids += record(*"abcdefgh")
+    assert langfuse_manager.flush(0.5) == (1, 8, 0)
     assert set_aside() == []
     langfuse.always(None)
-    assert langfuse_manager.flush(20) == (8, 0, 0)
+    assert langfuse_manager.flush(20) == (9, 0, 0)
     assert_once(langfuse, ids)
 
 

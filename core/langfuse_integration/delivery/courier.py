@@ -38,7 +38,6 @@ class Courier:
         self._refused = refused
         self._largest = min(settings.flush_at or BATCH_ROWS, BATCH_ROWS)
         self._rows = self._largest
-        self._trusted = False
         self._environment = settings.environment
         self.post = Post(settings)
         self._owed: list[tuple[Journal, list[int]]] = []
@@ -60,7 +59,6 @@ class Courier:
     def _carry(self, journal: Journal, batch: Batch) -> Verdict:
         verdict = self._asked(lambda: self.post.spans(batch.body))
         if verdict.fate is Fate.TAKEN:
-            self._trusted = True
             self._settle(journal, batch, None)
             self._delivered(batch.writer, len(batch.ids))
         elif verdict.fate is Fate.DIVIDE:
@@ -70,17 +68,16 @@ class Courier:
                 verdict = self._carry(journal, half)
                 if verdict.fate is not Fate.TAKEN:
                     return verdict
-        else:
-            self._trusted = False
         return verdict
 
     def _refuse(self, journal: Journal, batch: Batch, verdict: Verdict) -> Verdict:
-        """Set one row aside; but not on the word of a server that takes nothing at all."""
-        if not self._trusted:
-            probe = self._asked(lambda: self.post.spans(b""))
-            if probe.fate is not Fate.TAKEN:
-                return probe if probe.fate is Fate.WAIT else Verdict(Fate.WAIT, f"{verdict.reason}, whatever is sent")
-            self._trusted = True
+        """Set one row aside; but not on the word of a server that takes nothing at all.
+
+        Asked anew for each row: a proxy may begin to refuse everything at any time.
+        """
+        probe = self._asked(lambda: self.post.spans(b""))
+        if probe.fate is not Fate.TAKEN:
+            return probe if probe.fate is Fate.WAIT else Verdict(Fate.WAIT, f"{verdict.reason}, whatever is sent")
         self._settle(journal, batch, verdict.reason)
         self._refused(batch.writer, 1)
         return TAKEN

@@ -57,8 +57,8 @@ class Extras:
                 row = (found.id, found.content_type, found.sha256, found.body)
                 db.execute("INSERT OR IGNORE INTO media (id, content_type, sha256, body) VALUES (?,?,?,?)", row)
                 db.execute(
-                    "INSERT INTO media_uses (media_id, trace_id, span_id, field, writer) VALUES (?,?,?,?,?)",
-                    (found.id, found.trace_id, found.span_id, found.field, writer),
+                    "INSERT INTO media_uses (media_id, trace_id, span_id, field, writer, at_ns) VALUES (?,?,?,?,?,?)",
+                    (found.id, found.trace_id, found.span_id, found.field, writer, time.time_ns()),
                 )
 
     def scores(self, writer: int, most: int) -> list[WaitingScore]:

@@ -48,6 +48,8 @@ MIGRATIONS = (
     CREATE INDEX spans_by_trace ON spans (trace_id, span_id);
     CREATE INDEX spans_failed ON spans (session_id) WHERE level = 'ERROR';
     """,
+    # Media that nobody takes grow too old like everything else.
+    "ALTER TABLE media_uses ADD COLUMN at_ns INTEGER NOT NULL DEFAULT 0",
 )
 """What makes a schema of version n from one of version n - 1; the first starts from nothing.
 

@@ -212,7 +212,8 @@ class Sender:
         try:
             return work(place)
         except (sqlite3.Error, OSError) as error:  # a file that fails: the worker sees to that
-            report("reading what is to be sent", error)
+            if not self._shelf.doubt(error):
+                report("reading what is to be sent", error)
             return Verdict(Fate.WAIT, "")
 
     def _extras(self) -> None:

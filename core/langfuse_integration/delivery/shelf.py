@@ -98,6 +98,7 @@ class Shelf:
         self._retry_at = 0.0
         self._retry_s = RETRY_S[0]
         self._ended: list[str] = []
+        self._doubted: Exception | None = None
         self._capped_at = 0.0
         self._evicted = {"journal full": 0, "memory full": 0}
         self.held = threading.Lock()
@@ -111,6 +112,7 @@ class Shelf:
         Raises:
             ValueError: a row is such that no file takes it; nothing of the batch is written then.
         """
+        self._look_at_doubted()
         ended = [*self._ended, *written.ended]
         if self._write(lambda place: place.journal.append(self._me, written.rows, written.opened, ended)):
             self._ended.clear()
@@ -145,6 +147,7 @@ class Shelf:
 
     def tidy(self, idle: bool = False) -> None:
         """Keep to the caps, and bring back what is in memory; called now and then."""
+        self._look_at_doubted()
         if self._memory is not None and self._place() is not None:
             self._settle()
         now = time.monotonic()
@@ -198,6 +201,18 @@ class Shelf:
         self._disk = self._memory = None
 
     # -- the file
+
+    def doubt(self, error: Exception) -> bool:
+        """Note, on the sender's thread, that the file is damaged, if it is; the worker's next turn sees to it."""
+        if not is_damage(error):
+            return False
+        self._doubted = error
+        return True
+
+    def _look_at_doubted(self) -> None:
+        doubted, self._doubted = self._doubted, None
+        if doubted is not None and self._disk is not None:
+            self._fails(doubted)
 
     def _write(self, write: Callable[[Place], None]) -> bool:
         place = self._place()
