@@ -29,7 +29,8 @@ def of_the_first_schema(path: Path, source: Path) -> None:
         db.executescript(schema.MIGRATIONS[0])
         db.execute("ATTACH ? AS source", (str(source),))
         for table in TABLES:
-            db.execute(f"INSERT INTO main.{table} SELECT * FROM source.{table}")
+            names = ", ".join(row[0] for row in db.execute(f"SELECT name FROM pragma_table_info('{table}', 'main')"))
+            db.execute(f"INSERT INTO main.{table} ({names}) SELECT {names} FROM source.{table}")
         db.execute("PRAGMA main.user_version = 1")
     db.close()
 
