@@ -22,6 +22,8 @@ FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
 )
+REBOUND = "rebound.test"
+"""A name elsewhere that has been pointed here, as a page of an attacker would."""
 WIDTH, HEIGHT = 1240, 860
 
 
@@ -55,7 +57,9 @@ def chromium() -> Iterator[Browser]:
 
     # Per module: while Playwright's loop runs in this thread, no test with a loop of its own could.
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS.split())
+        browser = playwright.chromium.launch(
+            executable_path=path, args=[*FLAGS.split(), f"--host-resolver-rules=MAP {REBOUND} 127.0.0.1"]
+        )
         yield browser
         browser.close()
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from langfuse_integration import Session
+from viewer.conftest import REBOUND
 from viewer.sample import Book, act, assistant, call, guarding, record, running, think, user
 
 if TYPE_CHECKING:
@@ -310,13 +311,25 @@ def test_hostile_payloads_are_text(viewer: str, journal: Path, opened: Opened) -
 
 
 def test_a_page_elsewhere_cannot_frame_or_read_it(viewer: str, journal: Path, opened: Opened) -> None:
-    """A script of another origin gets no answer to read."""
+    """A script of another origin gets no answer to read, and a frame there stays empty."""
     record(journal)
-    page = opened("data:text/html,<title>elsewhere</title>", complains=True)
+    page = opened(f"data:text/html,<title>elsewhere</title><iframe src='{viewer}'></iframe>", complains=True)
+    assert page.frames[1].url == "chrome-error://chromewebdata/"
+    assert "chat-3f2a91bc" not in page.frames[1].content()
     read = page.evaluate(
         "address => fetch(address, {mode: 'no-cors'}).then((one) => one.type, () => 'refused')", viewer
     )
     assert read == "refused"
+
+
+def test_a_name_that_was_pointed_here_is_refused(viewer: str, journal: Path, opened: Opened) -> None:
+    """A page whose own name leads to this machine gets neither the list nor a session, by navigation or by script."""
+    record(journal)
+    port = viewer.rpartition(":")[2]
+    page = opened(f"http://{REBOUND}:{port}/sessions/chat-3f2a91bc", complains=True)
+    refusal = "This viewer answers to 127.0.0.1 and localhost only."
+    assert page.locator("body").inner_text() == refusal
+    assert page.evaluate("fetch('/').then((one) => one.text())") == refusal
 
 
 def follow(page: Page, link: str) -> None:
