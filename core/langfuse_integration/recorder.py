@@ -62,6 +62,7 @@ class QueueRecorder:
         self.enabled = True
         self.exit_timeout_s = 2.0
         self.born_ns = self.parent_pid = 0
+        self._pid = os.getpid()
         self._exited = False
         self.sweeps: tuple[Callable[[], None], ...] = ()
         """Called on the worker's thread before each round: adapters end there what nobody will end."""
@@ -247,7 +248,8 @@ class QueueRecorder:
         """Begin anew in a forked child: what waits belongs to the parent, which goes on with it."""
         if self.worker is not None:
             self.worker.forked()
-        self.born_ns, self.parent_pid = time.time_ns(), os.getppid()
+        # Not os.getppid(): a parent that forks to go into the background may have ended already.
+        self.born_ns, self.parent_pid, self._pid = time.time_ns(), self._pid, os.getpid()
         self._begin()
 
 

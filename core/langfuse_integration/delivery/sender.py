@@ -233,7 +233,9 @@ class Sender:
         now = time.monotonic()
         if now - self._adopted_at < (ADOPT_FLUSHING_S if self._flushing else ADOPT_S):
             return
-        for place in self._shelf.places():  # none before the first row is written
+        if not self._written:  # the first rows may end what a parent process left open: not to be ended here before
+            return
+        for place in self._shelf.places():
             self._adopted_at = now
             self._guarded(place, self._adopt_in)
 
