@@ -95,7 +95,7 @@ class StreamlitHost:
     def _until_gone(self, anchor: object, key: tuple[str, int]) -> object:
         """Return what has to be kept so that the tab of *key* is forgotten together with *anchor*."""
         tabs = self._tabs
-        if hasattr(anchor, "__weakref__"):
+        if _is_weakly_held(anchor):
             return weakref.ref(anchor, lambda gone: tabs.pop(key, None))
         while len(tabs) >= TAB_LIMIT:
             tabs.pop(next(iter(tabs)), None)
@@ -121,9 +121,18 @@ def _anchor_of(run: Any) -> object:
     except AttributeError:
         return None
     for anchor in (state, getattr(state, "query_params", None)):
-        if hasattr(anchor, "__weakref__"):
+        if _is_weakly_held(anchor):
             return anchor
     return state
+
+
+def _is_weakly_held(anchor: object) -> bool:
+    # Tried, not looked up: until Python 3.11.5 a dataclass with slots has a `__weakref__` that raises TypeError.
+    try:
+        weakref.ref(anchor)
+    except TypeError:
+        return False
+    return True
 
 
 def _at_script_start(place: Callable[[Any], None]) -> bool:
