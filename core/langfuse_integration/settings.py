@@ -62,7 +62,8 @@ class Settings(BaseSettings):
         capture: LANGFUSE_INTEGRATION_CAPTURE: `full`, `truncated` (2 KiB a field) or `none` of the payloads.
         max_field_bytes: where one field is cut under `full`.
         write_interval_s: how long the worker gathers before it writes.
-        exit_timeout_s: what the end of a process may wait for delivery.
+        exit_timeout_s: what the end of a process may wait for Langfuse. What is in memory alone is written to the
+            journal first, whatever that takes, up to 10 s more: it would be lost otherwise.
         store: LANGFUSE_INTEGRATION_STORE, `memory` or redis://...
         mask: called as mask(data=value) for every input, output and metadata value; `configure()` only.
     """
