@@ -86,3 +86,14 @@ def test_a_remote_parent_is_a_parent(sessions: RecordedSessions) -> None:
     [found] = sessions.observations
     assert (found.trace_id, found.parent_id, found.session_id) == (f"{7:032x}", f"{9:016x}", "session-b")
     assert not found.is_root
+
+
+def test_a_source_that_was_taken_back_is_not_asked(sessions: RecordedSessions) -> None:
+    """A bound method counts as the same source, though each look at it makes another object."""
+    run: contextvars.ContextVar[Parent | None] = contextvars.ContextVar("another run", default=None)
+    ambient.register(run.get)
+    token = run.set(tracing.start("run", "chain"))
+    assert ambient.current() is run.get()
+    ambient.unregister(run.get)
+    assert ambient.current() is None
+    run.reset(token)
