@@ -39,6 +39,8 @@ def clean_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     for name in LANGFUSE_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("LANGFUSE_INTEGRATION_JOURNAL", str(tmp_path / "journal.sqlite3"))
+    # Streamlit's AppTest leaves its script there, and multiprocessing would run that script in every new process.
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
     settings_module.forget()
     shield.forget()
     tracing.advice.forget()
