@@ -13,6 +13,7 @@ from langfuse_integration import configure, langfuse_manager
 from langfuse_integration.delivery.journal import Journal
 from peers.misbehaviour import status
 from peers.otlp import Receiver
+from peers.waiting import until
 
 PICTURE = bytes(range(256)) * 40
 URI = "data:image/png;base64," + base64.b64encode(PICTURE).decode()
@@ -99,6 +100,20 @@ def test_one_picture_in_many_rows_lies_in_the_journal_once(langfuse: Receiver, j
     assert told == sorted((span.span_id, field) for span in langfuse.spans for field in ("input", "output"))
     assert langfuse.api.media == {ID: PICTURE}
     assert waiting(journal) == NOTHING
+
+
+def test_a_picture_in_a_run_that_is_open_for_long_is_told_once(langfuse: Receiver, journal: Path) -> None:
+    """The row of what is open brings it already, in case that the process dies; the one at the end only what is new."""
+    langfuse.refuse()
+    with langfuse_manager.trace_span("query", input=URI) as span:
+        until(lambda: journal.exists() and waiting(journal)["open_spans"] == 1, what="the open row")
+        assert waiting(journal)["media_uses"] == 1
+        span.update(output=f"seen: {URI}")
+    langfuse_manager.flush(0.5)
+    assert waiting(journal) == {"spans": 1, "scores": 0, "media": 1, "media_uses": 2, "open_spans": 0}
+    langfuse.listen()
+    assert langfuse_manager.flush(20) == (1, 0, 0)
+    assert [each["field"] for each in langfuse.api.media_requests] == ["input", "output"]
 
 
 @pytest.mark.parametrize(

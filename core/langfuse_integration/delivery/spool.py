@@ -38,7 +38,7 @@ class Spool:
         self._local = settings.mode != "langfuse"
         self._stored = self._delivered = self._refused = 0
         self._lost: Counter[str] = Counter()
-        self._announced: set[str] = set()
+        self._announced: dict[str, set[tuple[str, str]]] = {}  # what is open, and (id, field) of the media in it
         self._looked = False
         self._shelf = Shelf(settings, me, self._moved)
         self._sender: Any = None
@@ -67,15 +67,15 @@ class Spool:
                 self._lost["not encodable"] += 1
             else:
                 rows.append(row)
-        room = ANNOUNCED_LIMIT - len(self._announced)
-        still_open = [row for row in (self._row(found, media) for found in opened[: max(room, 0)]) if row is not None]
+        media = [found for found in media if (found.id, found.field) not in self._announced.get(found.span_id, ())]
         # What began before this was made may be in the journal as open, in the name of a writer of before.
         ended = [row.span_id for row in rows if row.started_ns < self._since_ns or row.span_id in self._announced]
         kept = [score for score in scores if sendable(score)]
         if len(kept) < len(scores):
             warn_once("scores", "A score that is NaN or infinite has no form that Langfuse takes: it is left out")
-        self._announced.difference_update(ended)
-        self._announced.update(row.span_id for row in still_open)
+        for span_id in ended:
+            self._announced.pop(span_id, None)
+        still_open = self._announce(opened, media)
         self._store(Written(rows, still_open, ended, kept, media))
         self._shelf.tidy()
         if self._sender is not None:
@@ -136,6 +136,18 @@ class Spool:
             self._sender.forked()
 
     # -- parts
+
+    def _announce(self, opened: Sequence[Observation], media: list[Media]) -> list[Row]:
+        """Return the rows of what is open, and remember what media they brought: at the end they would come again."""
+        rows: list[Row] = []
+        for found in opened[: max(ANNOUNCED_LIMIT - len(self._announced), 0)]:
+            shown: list[Media] = []
+            row = self._row(found, shown)
+            if row is not None:
+                rows.append(row)
+                media += shown
+                self._announced[row.span_id] = {(medium.id, medium.field) for medium in shown}
+        return rows
 
     def _row(self, found: Any, media: list[Media]) -> Row | None:
         with _ENCODING:
