@@ -184,7 +184,7 @@ def to_json(value: Any, limit_bytes: int = MAX_FIELD_BYTES) -> str:
     if type(value) is str:
         return _text(value, limit_bytes) or '""'
     try:
-        text = _dumps(value)
+        text = dumps(value)
     except Exception:  # noqa: BLE001  values of strangers
         text = b""
     if text and len(text) <= limit_bytes:
@@ -199,13 +199,14 @@ def plain(value: Any) -> Any:
     import orjson
 
     try:
-        text = _dumps(value)
+        text = dumps(value)
     except Exception:  # noqa: BLE001  values of strangers
         text = _carefully(value, MAX_FIELD_BYTES, 0).encode()
     return orjson.loads(text)
 
 
-def _dumps(value: Any) -> bytes:
+def dumps(value: Any) -> bytes:
+    """Return *value* as JSON; raises TypeError for what orjson refuses."""
     import orjson
 
     return orjson.dumps(value, default=_default, option=_options())
@@ -228,9 +229,9 @@ def _text(value: str, limit_bytes: int) -> str:
 def _carefully(value: Any, limit_bytes: int, size_bytes: int) -> str:
     walk = _Walk(limit_bytes)
     try:
-        return _dumps(walk.plain(value, 0)).decode()
+        return dumps(walk.plain(value, 0)).decode()
     except Exception as error:  # noqa: BLE001  values of strangers
-        return _dumps(
+        return dumps(
             {"unserializable": type(value).__name__, "because": type(error).__name__, "size_bytes": size_bytes}
         ).decode()
 

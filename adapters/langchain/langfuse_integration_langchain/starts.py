@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from langfuse_integration import tracing
+from langfuse_integration.history import History
 from langfuse_integration.observation import Observation, ObservationType, Parent
 from langfuse_integration.payload import snapshot
 from langfuse_integration.registry import FoldedRun, Run
@@ -78,8 +79,10 @@ def model(
     if parent is not None:
         folding.fold_wrapper(parent, name)
     tools = parameters.get("tools") or parameters.get("functions")
+    if type(asked) is list:  # a model that takes text is given one
+        asked = History(asked)
     if tools:
-        asked = Asked(snapshot(asked), tools)
+        asked = Asked(asked, tools)
     state = LeafState(metadata, tags)
     run = _open(binding, run_id, parent, parent_run_id, name, "generation", asked, state)
     if run is None:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .. import shield
+from .. import history, shield
 from ..observation import Observation, Score
 from ..payload import fragments
 from ..shield import report
@@ -103,6 +103,7 @@ class Worker:
                     self._gather()
                     continue
                 fragments.sweep()
+                history.texts.clear()
                 pause_s = self._idle()
                 recorder.asleep = True
                 if not (self._stopped or self._asked > self._answered or any(recorder.queues())):
