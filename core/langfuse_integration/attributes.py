@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 Value = str | bool | int | float | list[str]
 Pairs = Iterator[tuple[str, Value]]
 
+TYPE = "langfuse.observation.type"
+IS_APP_ROOT = "langfuse.internal.is_app_root"
 METADATA = "langfuse.observation.metadata."
 TRACE_METADATA = "langfuse.trace.metadata."
 MAX_METADATA_KEYS = 200
@@ -63,9 +65,9 @@ def _session(observation: Observation, fields: Fields) -> Pairs:
 
 
 def _kind(observation: Observation, fields: Fields) -> Pairs:
-    yield "langfuse.observation.type", observation.type
+    yield TYPE, observation.type
     if observation.app_root and observation.parent:
-        yield "langfuse.internal.is_app_root", True
+        yield IS_APP_ROOT, True
 
 
 def _payload(observation: Observation, fields: Fields) -> Pairs:

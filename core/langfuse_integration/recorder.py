@@ -75,7 +75,7 @@ class QueueRecorder:
         self._thread: threading.Thread | None = None
         self.worker: Worker | None = None
         self.queue: deque[Any] = deque()
-        self.openings: deque[Observation] = deque(maxlen=OPENINGS_LIMIT)
+        self.openings: deque[Any] = deque(maxlen=OPENINGS_LIMIT)
         self.scores: deque[Score] = deque(maxlen=QUEUE_LIMIT)
         self.wake = threading.Event()
         self.asleep = False
@@ -84,8 +84,8 @@ class QueueRecorder:
 
     # -- the hot path
 
-    def opened(self, observation: Observation) -> None:
-        """Note that a root or an agent run has started, so that it is known should the process die before its end."""
+    def opened(self, observation: Any) -> None:
+        """Note that a root or agent run, or a span of others, began: should the process die in it, it is known."""
         if self.enabled:
             self.openings.append(observation)
             if self.asleep or self._thread is None:
@@ -155,7 +155,7 @@ class QueueRecorder:
 
     # -- the worker's thread
 
-    def queues(self) -> tuple[deque[Any], deque[Observation], deque[Score]]:
+    def queues(self) -> tuple[deque[Any], deque[Any], deque[Score]]:
         """Return what waits: observations that ended, some that began, and scores."""
         return self.queue, self.openings, self.scores
 

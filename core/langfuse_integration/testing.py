@@ -142,7 +142,7 @@ class _Memory:
         self._encoder = Encoder(Fields(), None, None, {})
         return Worker(recorder, self, interval_s=0.001)
 
-    def take(self, finished: Sequence[Any], opened: Sequence[Observation], scores: Sequence[Score]) -> None:
+    def take(self, finished: Sequence[Any], opened: Sequence[Any], scores: Sequence[Score]) -> None:
         for found in finished:
             self._taken += 1
             row = self._encoder.row(found) if isinstance(found, Observation) else self._encoder.readable(found)

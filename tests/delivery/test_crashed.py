@@ -142,6 +142,67 @@ def test_what_was_open_below_a_remote_parent_is_delivered(receiver: Receiver, jo
     assert "langfuse.internal.is_app_root" not in downstream.attributes
 
 
+def test_functions_under_observe_that_were_open_are_delivered(receiver: Receiver, journal: Path) -> None:
+    """`@observe` of the Langfuse SDK: root and agents, with input, type and session; other open steps are not known."""
+    code = """
+        import signal
+        from langfuse import observe
+
+        @observe(as_type="tool")
+        def search(query):
+            langfuse_manager.flush(5)
+            time.sleep(0.5)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        @observe
+        def plan():
+            return "search"
+
+        @observe(as_type="agent")
+        def herder(question):
+            plan()
+            search("hay")
+
+        @observe
+        def request(question):
+            herder(question)
+
+        with langfuse_manager.session("s-1", "ada"):
+            request("What do llamas eat?")
+    """
+    run(code, journal, receiver, code_of_exit=-9)
+    assert [span.name for span in receiver.spans] == ["plan"]
+    deliver(journal, receiver)
+    (request,), (herder,), (plan,) = (arrived(receiver, name) for name in ("request", "herder", "plan"))
+    assert receiver.trees() == [("request", ("herder", ("plan",))), ("next",)]
+    assert ending_of(request) == ending_of(herder) == ENDED
+    assert request.input == herder.input == {"args": ["What do llamas eat?"], "kwargs": {}}
+    assert (request.type, herder.type) == ("span", "agent")
+    assert {(span.session_id, span.user_id) for span in (request, herder, plan)} == {("s-1", "ada")}
+    assert receiver.doubled() == {}
+
+
+def test_what_ended_under_observe_is_there_once(receiver: Receiver, journal: Path) -> None:
+    """A root that was noted while it was open arrives as it ended, and nothing of it is left in the journal."""
+    code = """
+        from langfuse import observe
+
+        @observe
+        def request(question):
+            langfuse_manager.flush(5)
+            time.sleep(0.5)
+            return "Hay."
+
+        request("What do llamas eat?")
+    """
+    run(code, journal, receiver)
+    deliver(journal, receiver)
+    (request,) = arrived(receiver, "request")
+    assert receiver.trees() == [("request",), ("next",)]
+    assert (request.output, request.attributes.get("langfuse.observation.level")) == ("Hay.", None)
+    assert receiver.doubled() == {}
+
+
 def test_without_keys_the_replay_shows_what_crashed(journal: Path) -> None:
     """Mode local: the crashed run is in the journal, an ERROR as soon as another process records."""
     run(DYING + "os.kill(os.getpid(), signal.SIGKILL)", journal, code_of_exit=-9)

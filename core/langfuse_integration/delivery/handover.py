@@ -36,7 +36,7 @@ class Handover:
         self._given = 0
         self._lost: Counter[str] = Counter()
 
-    def take(self, finished: Sequence[Any], opened: Sequence[Observation], scores: Sequence[Score]) -> None:
+    def take(self, finished: Sequence[Any], opened: Sequence[Any], scores: Sequence[Score]) -> None:
         """Hand a batch over."""
         for found in finished:
             with _HANDING:

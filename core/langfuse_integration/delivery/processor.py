@@ -11,13 +11,13 @@ from opentelemetry.context.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, SynchronousMultiSpanProcessor, TracerProvider
 
 from .. import tracing
+from ..attributes import IS_APP_ROOT
 from ..observation import Parent
 from ..otel import Capture, captures, parent_of
 from ..settings import settings
 from ..shield import shielded
 from . import client
 
-IS_APP_ROOT = "langfuse.internal.is_app_root"
 LANGFUSE_SCOPE = "langfuse-sdk"
 
 _STAMPING = shielded("stamping a span of another library")
@@ -46,7 +46,8 @@ class Stamp(SpanProcessor):
             parent = None if span.parent is None else parent_of(above)
             if parent is not None and span.parent is not None and parent.span != span.parent.span_id:
                 parent = None  # a parent that only the span's maker knows
-            self._stamp(span, parent)
+            if self._stamp(span, parent) and _sampled(span) and not client.exports(self._provider):
+                tracing.recorder.opened(span)
 
     def on_end(self, span: ReadableSpan) -> None:
         """Take it along, if Langfuse wants such spans."""
@@ -62,7 +63,8 @@ class Stamp(SpanProcessor):
         return tracing.recorder.flush(timeout_millis / 1000).pending == 0
 
     @staticmethod
-    def _stamp(span: Span, parent: Parent | None) -> None:
+    def _stamp(span: Span, parent: Parent | None) -> bool:
+        """Stamp it, and return whether it will be exported."""
         attributes = span.attributes or {}
         session, origin = tracing.store.resolve(parent)
         stamp: dict[str, Any] = {}
@@ -78,6 +80,7 @@ class Stamp(SpanProcessor):
                 del stamp[IS_APP_ROOT]
         span.set_attributes(stamp)
         captures[span] = Capture(span.get_span_context(), span.start_time or 0, session, origin, exported)
+        return exported
 
 
 class Unless(SpanProcessor):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..fields import Fields
-from ..observation import Observation, Score
+from ..observation import Score
 from ..settings import Settings
 from .media import MediaSieve
 from .row import Encoder
@@ -30,7 +30,7 @@ class Route:
         self._left: list[Any] = []  # handovers to clients of before, for their counts
         self._clients: tuple[Any, ...] | None = None
 
-    def take(self, finished: Sequence[Any], opened: Sequence[Observation], scores: Sequence[Score]) -> None:
+    def take(self, finished: Sequence[Any], opened: Sequence[Any], scores: Sequence[Score]) -> None:
         """Take a batch where it has to go now."""
         self._look()
         (self._handover or self._opened()).take(finished, opened, scores)
@@ -145,7 +145,7 @@ class Nowhere:
     def prepare(self) -> None:
         """Nothing to load."""
 
-    def take(self, finished: Sequence[Any], opened: Sequence[Observation], scores: Sequence[Score]) -> None:
+    def take(self, finished: Sequence[Any], opened: Sequence[Any], scores: Sequence[Score]) -> None:
         """Forget it."""
 
     def flush(self, deadline: float) -> None:

@@ -89,9 +89,10 @@ class Encoder:
         return self._row(span, attributes)
 
     def readable(self, found: Any) -> Row:
-        """Return the row of a finished OpenTelemetry `ReadableSpan` of somebody else."""
+        """Return the row of a span of the OpenTelemetry SDK; it may be open, and be changed meanwhile."""
         raw = self._fields.raw
-        attributes = {**self._constant, **{key: raw(key, value) for key, value in (found.attributes or {}).items()}}
+        told = (found.attributes or {}).copy()
+        attributes = {**self._constant, **{key: raw(key, value) for key, value in told.items()}}
         scope = found.instrumentation_scope
         span = self._span(scope.name if scope else "", (scope.version or "") if scope else "")
         context = found.get_span_context()

@@ -57,7 +57,7 @@ class Spool:
 
     # -- the worker's thread
 
-    def take(self, finished: Sequence[Any], opened: Sequence[Observation], scores: Sequence[Score]) -> None:
+    def take(self, finished: Sequence[Any], opened: Sequence[Any], scores: Sequence[Score]) -> None:
         """Write a batch into the journal."""
         rows: list[Row] = []
         media: list[Media] = []
@@ -137,7 +137,7 @@ class Spool:
 
     # -- parts
 
-    def _announce(self, opened: Sequence[Observation], media: list[Media]) -> list[Row]:
+    def _announce(self, opened: Sequence[Any], media: list[Media]) -> list[Row]:
         """Return the rows of what is open, and remember what media they brought: at the end they would come again."""
         rows: list[Row] = []
         for found in opened[: max(ANNOUNCED_LIMIT - len(self._announced), 0)]:

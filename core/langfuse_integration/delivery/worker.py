@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .. import history, shield
+from ..attributes import IS_APP_ROOT, TYPE
 from ..observation import Observation, Score
 from ..payload import fragments
 from ..shield import report
@@ -29,8 +30,8 @@ class Outlet(Protocol):
     `idle()`, called when there is nothing to do: it returns in how many seconds to call it again, or None.
     """
 
-    def take(self, finished: Sequence[Any], opened: Sequence[Observation], scores: Sequence[Score]) -> None:
-        """Take a batch: finished observations and spans of others, roots that are still open, scores."""
+    def take(self, finished: Sequence[Any], opened: Sequence[Any], scores: Sequence[Score]) -> None:
+        """Take a batch: finished observations and spans of others, roots and agents of both that are open, scores."""
         ...
 
     def flush(self, deadline: float) -> None:
@@ -165,7 +166,7 @@ class Worker:
         try:
             self._outlet.take(
                 Paced(kept, self._pace),
-                [found for found in openings if not found.ended_ns and self._wanted(found)],
+                [found for found in openings if self._wanted(found) and _to_be_known(found)],
                 [found for found in scores if self._sampled(found.trace)],
             )
             done = True
@@ -258,6 +259,21 @@ class Worker:
     def forked(self) -> None:
         """Let go, in a forked child."""
         self._outlet.forked()
+
+
+def _to_be_known(found: Any) -> bool:
+    """Return whether what has begun is to be known now, should the process die before its end.
+
+    Of others' spans only what nothing of this process is above, and agents: which they are is told after their start.
+    """
+    if isinstance(found, Observation):
+        return not found.ended_ns
+    if found.end_time:
+        return False
+    if found.parent is None or found.parent.is_remote:
+        return True
+    told: Mapping[str, Any] = found.attributes or {}
+    return bool(told.get(IS_APP_ROOT)) or told.get(TYPE) == "agent"
 
 
 def _popped(queue: Any, most: int) -> list[Any]:
