@@ -13,15 +13,16 @@ from statistics import median
 from typing import Any
 
 from . import results, tables
-from .contender import Terms
-from .contenders import NONE, OURS, PLACES, contender
+from .contender import Contender, Terms
+from .contenders import OURS, PLACES, contender
 from .environments import Unavailable
 from .processes import Stopped, alone
 from .workloads.workload import Reading
 
 STEPS = (10, 100, 1_000)
-RUNS = {10: 20, 100: 4, 1_000: 1}
-ROUNDS = {10: 7, 100: 5, 1_000: 3}
+RUNS = {10: 60, 100: 8, 1_000: 2}
+ROUNDS = {10: 5, 100: 5, 1_000: 3}
+REQUEST: Any = {"messages": [{"role": "user", "content": "Which parts are in stock?"}]}
 CONTENDERS = ("floor", "deferred", OURS, "langfuse", "openinference", "traceloop")
 
 
@@ -48,38 +49,47 @@ def report(asked: argparse.Namespace) -> None:
 
 
 def measured(name: str, steps: int) -> dict[str, float]:
-    """Return what tracing adds to one step: medians of paired differences to the untraced run."""
-    pairs = [
-        (alone("growth", NONE, steps, RUNS[steps]), alone("growth", name, steps, RUNS[steps], contender=name))
-        for _ in range(ROUNDS[steps])
-    ]
-    return {clock: median(traced[clock] - plain[clock] for plain, traced in pairs) for clock in pairs[0][0]}
+    """Return what tracing adds to one step; the median process's."""
+    found = [alone("growth", name, steps, RUNS[steps], contender=name) for _ in range(ROUNDS[steps])]
+    return {clock: median(each[clock] for each in found) for clock in found[0]}
 
 
 def run(name: str, steps: int, runs: int) -> dict[str, float]:
-    """Return what one step takes in this process, in microseconds; the median run's."""
-    tracer = contender(name)
-    tracer.begin(Terms("langchain", "discard", ""))
+    """Return what tracing adds to one step in this process, in microseconds; the difference of medians.
+
+    Traced runs take turns with untraced ones as far as that can be had: what instruments the framework itself cannot be
+    switched off again, so that the untraced runs come first.
+    """
+    tracer, nobody = contender(name), Contender()
     from .workloads.chains import agent
 
-    built = agent(steps)
-    config: Any = {**tracer.config(), "recursion_limit": 2 * steps + 10}
-    request = {"messages": [{"role": "user", "content": "Which parts are in stock?"}]}
-    agent(3).invoke(request, config)
-    tracer.deliver()
-    taken: list[tuple[float, float]] = []
-    for _ in range(runs + (runs > 1)):
-        gc.collect()
-        before = Reading.now()
-        built.invoke(request, config)
-        after = Reading.now().since(before)
-        tracer.deliver()
-        taken.append((after.thread_ns, Reading.now().since(before).process_ns))
-    taken = taken[runs > 1 :]
+    untraced: Any = {"recursion_limit": 2 * steps + 10}
+    without = [_taken(agent(steps), untraced, nobody, steps) for _ in range(runs)]
+    tracer.begin(Terms("langchain", "discard", ""))
+    built, traced = agent(steps), {**untraced, **tracer.config()}
+    _taken(built, traced, tracer, steps)
+    by_config = bool(tracer.config())
+    if by_config:
+        without = []
+    found = []
+    for _ in range(runs):
+        if by_config:
+            without.append(_taken(built, untraced, nobody, steps))
+        found.append(_taken(built, traced, tracer, steps))
     return {
-        "thread_us": median(thread for thread, _ in taken) / steps / 1e3,
-        "process_us": median(process for _, process in taken) / steps / 1e3,
+        clock: median(each[clock] for each in found) - median(each[clock] for each in without) for clock in found[0]
     }
+
+
+def _taken(built: Any, config: Any, tracer: Contender, steps: int) -> dict[str, float]:
+    """Return what one step of a run took of the calling thread and of the process, in microseconds."""
+    gc.collect()
+    before = Reading.now()
+    built.invoke(REQUEST, config)
+    after = Reading.now().since(before)
+    tracer.deliver()
+    process_ns = Reading.now().since(before).process_ns
+    return {"thread_us": after.thread_ns / steps / 1e3, "process_us": process_ns / steps / 1e3}
 
 
 if __name__ == "__main__":
