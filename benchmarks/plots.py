@@ -85,16 +85,14 @@ def _growth(results: Results) -> Any:
     if not found:
         return None
     figure, panels = plt.subplots(1, 2, figsize=(9, 3.2), sharey=True)
-    for axes, clock, title in zip(
-        panels, ("thread_us", "process_us"), ("calling thread", "whole process"), strict=True
-    ):
+    for axes, clock, title in zip(panels, ("thread_us", "process_us"), ("in callbacks", "all of it"), strict=True):
         for name, added in found.items():
             points = sorted((int(steps), reading[clock] / 1e3) for steps, reading in added.items())
             axes.plot(*zip(*points, strict=True), marker="o", color=COLOURS[name], label=name)
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.set_xlabel("steps of the agent, each with all before it in its input")
-        axes.set_title(f"CPU of the {title}, added to one step", loc="left")
+        axes.set_title(f"CPU that tracing takes of one step, {title}", loc="left")
     panels[0].set_ylabel("ms")
     _legend(figure, panels[0], 6)
     return figure

@@ -172,6 +172,7 @@ def _once(converter: Converter) -> Converter:
 # -- when written
 
 MAX_FIELD_BYTES = 1024 * 1024
+MAX_KEY_BYTES = 1024
 CUT = "... [cut: {size} bytes in all]"
 
 
@@ -283,7 +284,9 @@ class _Walk:
             if self._left <= 0:
                 plain["[cut]"] = f"{len(value) - done} more entries"
                 break
-            plain[self._string(key if isinstance(key, str) else _shown(key))] = self.plain(item, depth + 1)
+            name = _text(key if isinstance(key, str) else _shown(key), MAX_KEY_BYTES)
+            self._left -= len(name)
+            plain[name] = self.plain(item, depth + 1)
         return plain
 
     def _sequence(self, value: Any, depth: int) -> list[Any]:

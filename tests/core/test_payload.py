@@ -121,6 +121,17 @@ def test_a_huge_value_is_cut_to_the_limit_and_says_so(value: Any) -> None:
         assert type(json.loads(text)) is type(value)
 
 
+def test_what_stands_before_a_cut_keeps_its_names() -> None:
+    """Values are cut, not the keys of the entry in which the limit is reached; only a key of its own length is."""
+    text = payload.to_json([{"question": "x" * 90} for _ in range(20)], 1000)
+    found = json.loads(text)
+    assert {key for item in found[:-1] for key in item} == {"question"}
+    assert found[-1].startswith("[cut: ")
+    ((key, value),) = json.loads(payload.to_json({"k" * 5000: "x" * 5000}, 2000)).items()
+    assert key == "k" * 1024 + "... [cut: 5000 bytes in all]"
+    assert value.startswith("x" * 900)
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(),
     lambda inner: (
