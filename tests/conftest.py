@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +32,12 @@ LANGFUSE_VARIABLES = (
     "LANGFUSE_INTEGRATION_STORE",
     "LANGFUSE_INTEGRATION_CAPTURE",
 )
+
+
+def pytest_configure() -> None:
+    """Let the processes that tests start be stopped by SIGINT, which what runs in a shell's background ignores."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -1,11 +1,11 @@
-"""An observation in Langfuse's words: the attributes that its server maps, one reader per aspect.
+"""An observation in Langfuse's words: the attributes that its server maps, one function per aspect.
 
-Names and forms follow the Langfuse Python SDK 5.0 and server 4.16. To send something new, write a reader and list it.
+Names and forms follow the Langfuse Python SDK 5.0 and server 4.16. To send something new, write a function and list it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .observation import Observation
 
 Value = str | bool | int | float | list[str]
-Pairs = Iterator[tuple[str, Value]]
+Told = dict[str, Value]
 
 TYPE = "langfuse.observation.type"
 IS_APP_ROOT = "langfuse.internal.is_app_root"
@@ -30,7 +30,7 @@ PLAIN = Fields()
 _COMPLETING = shielded("completing an observation")
 
 
-def attributes_of(observation: Observation, fields: Fields = PLAIN) -> dict[str, Value]:
+def attributes_of(observation: Observation, fields: Fields = PLAIN) -> Told:
     """Return everything that is sent of *observation*, by attribute name.
 
     Args:
@@ -39,84 +39,84 @@ def attributes_of(observation: Observation, fields: Fields = PLAIN) -> dict[str,
     if observation.late is not None:
         with _COMPLETING:
             observation.late(observation)
-    found: dict[str, Value] = {}
-    for read in READERS:
-        found.update(read(observation, fields))
+    told: Told = {}
+    for tell in ASPECTS:
+        tell(observation, fields, told)
     raw = observation.raw_attributes
     if raw:
-        found.update({key: _plain(key, value, fields) for key, value in raw.items()})
-    return found
+        told.update({key: _plain(key, value, fields) for key, value in raw.items()})
+    return told
 
 
-def _session(observation: Observation, fields: Fields) -> Pairs:
+def _session(observation: Observation, fields: Fields, told: Told) -> None:
     session = observation.session
     if session is None:
         return
     if session.session_id is not None:
-        yield "session.id", session.session_id
-        yield "gen_ai.conversation.id", session.session_id
+        told["session.id"] = session.session_id
+        told["gen_ai.conversation.id"] = session.session_id
     if session.user_id is not None:
-        yield "user.id", session.user_id
+        told["user.id"] = session.user_id
     if observation.app_root or not observation.parent:
         if session.tags:
-            yield "langfuse.trace.tags", list(session.tags)
+            told["langfuse.trace.tags"] = list(session.tags)
         for key, value in session.metadata.items():
-            yield TRACE_METADATA + key, fields.text(value)
+            told[TRACE_METADATA + key] = fields.text(value)
 
 
-def _kind(observation: Observation, fields: Fields) -> Pairs:
-    yield TYPE, observation.type
+def _kind(observation: Observation, fields: Fields, told: Told) -> None:
+    told[TYPE] = observation.type
     if observation.app_root and observation.parent:
-        yield IS_APP_ROOT, True
+        told[IS_APP_ROOT] = True
 
 
-def _payload(observation: Observation, fields: Fields) -> Pairs:
+def _payload(observation: Observation, fields: Fields, told: Told) -> None:
     if observation.input is not None:
-        yield "langfuse.observation.input", fields.payload(observation.input)
+        told["langfuse.observation.input"] = fields.payload(observation.input)
     if observation.output is not None:
-        yield "langfuse.observation.output", fields.payload(observation.output)
+        told["langfuse.observation.output"] = fields.payload(observation.output)
 
 
-def _outcome(observation: Observation, fields: Fields) -> Pairs:
+def _outcome(observation: Observation, fields: Fields, told: Told) -> None:
     if observation.level is not None:
-        yield "langfuse.observation.level", observation.level
+        told["langfuse.observation.level"] = observation.level
     if observation.status_message:
-        yield "langfuse.observation.status_message", fields.text(observation.status_message)
+        told["langfuse.observation.status_message"] = fields.text(observation.status_message)
     if observation.version:
-        yield "langfuse.version", observation.version
+        told["langfuse.version"] = observation.version
 
 
-def _metadata(observation: Observation, fields: Fields) -> Pairs:
+def _metadata(observation: Observation, fields: Fields, told: Told) -> None:
     for index, (key, value) in enumerate((observation.metadata or {}).items()):
         if index >= MAX_METADATA_KEYS:
-            yield METADATA + "cut", f"{len(observation.metadata or {}) - index} more entries"
+            told[METADATA + "cut"] = f"{len(observation.metadata or {}) - index} more entries"
             return
-        yield METADATA + str(key), fields.text(value)
+        told[METADATA + str(key)] = fields.text(value)
 
 
-def _model(observation: Observation, fields: Fields) -> Pairs:
+def _model(observation: Observation, fields: Fields, told: Told) -> None:
     if observation.model:
-        yield "langfuse.observation.model.name", observation.model
+        told["langfuse.observation.model.name"] = observation.model
     if observation.model_parameters:
-        yield "langfuse.observation.model.parameters", fields.text(observation.model_parameters)
+        told["langfuse.observation.model.parameters"] = fields.text(observation.model_parameters)
     if observation.prompt is not None and observation.type == "generation":
         name, version = observation.prompt
-        yield "langfuse.observation.prompt.name", name
+        told["langfuse.observation.prompt.name"] = name
         if version is not None:
-            yield "langfuse.observation.prompt.version", version
+            told["langfuse.observation.prompt.version"] = version
     if observation.first_token_ns:
-        yield "langfuse.observation.completion_start_time", iso(observation.first_token_ns)
+        told["langfuse.observation.completion_start_time"] = iso(observation.first_token_ns)
 
 
-def _usage(observation: Observation, fields: Fields) -> Pairs:
+def _usage(observation: Observation, fields: Fields, told: Told) -> None:
     usage = whole_numbers(observation.usage_details)
     if usage:
-        yield "langfuse.observation.usage_details", to_json(usage)
+        told["langfuse.observation.usage_details"] = to_json(usage)
     if observation.cost_details:
-        yield "langfuse.observation.cost_details", to_json(dict(observation.cost_details))
+        told["langfuse.observation.cost_details"] = to_json(dict(observation.cost_details))
 
 
-READERS = (_session, _kind, _payload, _outcome, _metadata, _model, _usage)
+ASPECTS = (_session, _kind, _payload, _outcome, _metadata, _model, _usage)
 
 
 def whole_numbers(usage: Mapping[str, Any] | None) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Random trace and span ids."""
+"""Trace and span ids: random, and a trace's begins with its time."""
 
 from __future__ import annotations
 
@@ -13,12 +13,9 @@ new_bits = _random.getrandbits
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_random.seed)
 
+RANDOM_BITS = 80
+"""A trace's id begins with 48 bits of milliseconds since 1970, as a UUIDv7 does, and ends with so many random ones.
 
-def new_trace_id() -> int:
-    """Return 128 random bits, never 0."""
-    return new_bits(128) or 1
-
-
-def new_span_id() -> int:
-    """Return 64 random bits, never 0."""
-    return new_bits(64) or 1
+An index over ids that come in the order of time grows at its end; one over random ids is rewritten all over. Who
+samples by ids takes their last 56 or 64 bits (W3C Trace Context), which are random.
+"""

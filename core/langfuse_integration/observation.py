@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from . import shield
-from .ids import new_bits, new_trace_id
+from .ids import RANDOM_BITS, new_bits
 from .payload import snapshot
 from .session import Session
 
@@ -63,7 +63,7 @@ class Score:
     __slots__ = ("comment", "id", "name", "span", "trace", "value")
 
     def __init__(self, trace: int, span: int, name: str, value: float | str | bool, comment: str | None) -> None:
-        self.id = f"{new_trace_id():032x}"
+        self.id = f"{new_bits(128):032x}"
         self.trace = trace
         self.span = span
         self.name = name
@@ -139,7 +139,7 @@ class Observation(_Span):
         self.metadata = metadata
         self.span = new_bits(64) or 1
         if parent is None:
-            self.trace = new_bits(128) or 1
+            self.trace = self.started_ns // 1_000_000 << RANDOM_BITS | new_bits(RANDOM_BITS)
             self.parent = 0
             self.app_root = True
         else:

@@ -21,9 +21,12 @@ if TYPE_CHECKING:
 QUEUE_LIMIT = 100_000
 """Records that may wait for the worker. From half of it on, payloads give way first; at the limit, records do."""
 PRESSURE = 10_000
-"""Waiting records from which on each further one costs its thread `YIELD_S`, so that the worker can keep up: that is
+"""Waiting records from which on whoever records more has to sleep now and then, so that the worker can keep up: that is
 recording at more than 20,000 a second, for long enough that memory would fill up otherwise."""
-YIELD_S = 0.00002
+EVERY = 16
+YIELD_S = 0.00032
+"""The sleep of every sixteenth record; the longer, the more are waiting. A sleep for each would cost more in changes
+from thread to thread than what the worker does meanwhile."""
 WRITE_S = 10.0
 """What the end of a process may wait longer for the journal than for Langfuse: only what is not in it would be lost."""
 OPENINGS_LIMIT = 10_000
@@ -139,7 +142,8 @@ class QueueRecorder:
         """Make room: first the worker gets its turn, then old payloads go; False when the new record goes too."""
         waiting = len(self.queue)
         if waiting < self._half:
-            time.sleep(YIELD_S)
+            if not waiting % EVERY:
+                time.sleep(YIELD_S * waiting / self._full)
             return True
         if waiting >= self.limit:
             with self._starting:

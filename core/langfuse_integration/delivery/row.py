@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-
 from ..attributes import attributes_of
 from ..fields import Fields
 from ..observation import Observation
+from . import wire
 
 SCOPE = "langfuse-integration"
-ERROR = 2
-"""`opentelemetry.proto.trace.v1.Status.STATUS_CODE_ERROR`."""
-
-USES = 32
-"""Rows that are encoded with one message."""
-LARGE_BYTES = 64 * 1024
+INTERNAL = 1
+"""`Span.SPAN_KIND_INTERNAL`."""
 LAST_NS = 2**63 - 1
 """The last time that SQLite can hold; OTLP goes further."""
+_SCOPE = wire.scope_field(SCOPE, "")
 
 
 class Row(NamedTuple):
@@ -62,8 +58,7 @@ class Encoder:
             for key, value in (("langfuse.environment", environment), ("langfuse.release", release))
             if value is not None
         }
-        self._resource = resource
-        self._uses = 0
+        self._resource = wire.field(b"\x0a", wire.attributes_field(wire.RESOURCE_ATTRIBUTE, resource))
         self.written: dict[str, Any] = {}
 
     def attributes(self, observation: Observation) -> dict[str, Any]:
@@ -72,120 +67,85 @@ class Encoder:
 
     def row(self, observation: Observation, ended_ns: int | None = None) -> Row:
         """Return the row of an observation of ours; *ended_ns* stands in for one that never ended."""
-        attributes = self.attributes(observation)
-        span = self._span(SCOPE)
-        span.trace_id = observation.trace.to_bytes(16, "big")
-        span.span_id = observation.span.to_bytes(8, "big")
-        if observation.parent:
-            span.parent_span_id = observation.parent.to_bytes(8, "big")
-        span.name = clean(str(observation.name))
-        span.kind = 1
-        span.start_time_unix_nano = observation.started_ns
-        span.end_time_unix_nano = observation.ended_ns or ended_ns or observation.started_ns
-        put(span.attributes, attributes)
-        if observation.level == "ERROR":
-            span.status.code = ERROR
-            span.status.message = clean(str(attributes.get("langfuse.observation.status_message", "")))
-        return self._row(span, attributes)
+        self.written = attributes = self.attributes(observation)
+        name = clean(str(observation.name))
+        end_ns = observation.ended_ns or ended_ns or observation.started_ns
+        failed = observation.level == "ERROR"
+        message = str(attributes.get("langfuse.observation.status_message", "")) if failed else ""
+        parts = [
+            wire.ids(observation.trace, observation.span, observation.parent),
+            wire.field(wire.NAME, name.encode()),
+            wire.times(INTERNAL, observation.started_ns, end_ns),
+            wire.status(wire.ERROR, message) if failed else b"",
+        ]
+        return Row(
+            observation.id,
+            observation.trace_id,
+            observation.parent_id or "",
+            _column(attributes.get("session.id")),
+            _column(attributes.get("user.id")),
+            name,
+            _column(attributes.get("langfuse.observation.type")) or "span",
+            _column(attributes.get("langfuse.observation.level")) or "DEFAULT",
+            observation.started_ns,
+            end_ns,
+            self._body(_SCOPE, parts, attributes),
+        )
 
     def readable(self, found: Any) -> Row:
         """Return the row of a span of the OpenTelemetry SDK; it may be open, and be changed meanwhile."""
         raw = self._fields.raw
         told = (found.attributes or {}).copy()
-        attributes = {**self._constant, **{key: raw(key, value) for key, value in told.items()}}
-        scope = found.instrumentation_scope
-        span = self._span(scope.name if scope else "", (scope.version or "") if scope else "")
-        context = found.get_span_context()
-        span.trace_id = context.trace_id.to_bytes(16, "big")
-        span.span_id = context.span_id.to_bytes(8, "big")
-        if found.parent is not None:
-            span.parent_span_id = found.parent.span_id.to_bytes(8, "big")
-        span.name = clean(found.name)
-        span.kind = found.kind.value + 1
-        span.start_time_unix_nano = found.start_time or 0
-        span.end_time_unix_nano = found.end_time or found.start_time or 0
-        put(span.attributes, attributes)
-        span.status.code = found.status.status_code.value
-        span.status.message = clean(self._fields.text(found.status.description)) if found.status.description else ""
+        self.written = attributes = {**self._constant, **{key: raw(key, value) for key, value in told.items()}}
+        scope, context, parent = found.instrumentation_scope, found.get_span_context(), found.parent
+        name, code = clean(found.name), found.status.status_code.value
+        started_ns = found.start_time or 0
+        ended_ns = found.end_time or started_ns
+        parts = [
+            wire.ids(context.trace_id, context.span_id, parent.span_id if parent is not None else 0),
+            wire.field(wire.NAME, name.encode()),
+            wire.times(found.kind.value + 1, started_ns, ended_ns),
+            wire.status(code, self._fields.text(found.status.description) if found.status.description else ""),
+        ]
         for event in found.events:
-            noted = span.events.add(time_unix_nano=event.timestamp, name=clean(event.name))
-            put(noted.attributes, {key: raw(key, value) for key, value in (event.attributes or {}).items()})
-        return self._row(span, attributes)
+            noted = {key: raw(key, value) for key, value in (event.attributes or {}).items()}
+            parts.append(wire.event(event.timestamp, event.name, noted))
+        return Row(
+            f"{context.span_id:016x}",
+            f"{context.trace_id:032x}",
+            f"{parent.span_id:016x}" if parent is not None else "",
+            _column(attributes.get("session.id")),
+            _column(attributes.get("user.id")),
+            name,
+            _column(attributes.get("langfuse.observation.type")) or "span",
+            _column(attributes.get("langfuse.observation.level")) or ("ERROR" if code == wire.ERROR else "DEFAULT"),
+            started_ns,
+            ended_ns,
+            self._body(wire.scope_field(scope.name, scope.version or "") if scope else b"", parts, attributes),
+        )
 
-    def _span(self, scope: str, version: str = "") -> Any:
-        if self._uses <= 0:
-            self._begin()
-        self._uses -= 1
-        scoped = self._scoped
-        del scoped.spans[:]
-        scoped.scope.name = scope
-        scoped.scope.version = version
-        return scoped.spans.add()
-
-    def _begin(self) -> None:
-        # One message for several rows, emptied of its span each time, saves filling in the resource. Not for many: a
-        # message keeps the memory of what it once held until it goes (protobuf 7, upb).
-        self._request = ExportTraceServiceRequest()
-        resources = self._request.resource_spans.add()
-        put(resources.resource.attributes, self._resource)
-        self._scoped = resources.scope_spans.add()
-        self._uses = USES
-
-    def _row(self, span: Any, attributes: dict[str, Any]) -> Row:
-        self.written = attributes
-        body = self._request.SerializeToString()
-        if len(body) > LARGE_BYTES:
-            self._uses = 0
-        return _row(span, attributes, body)
+    def _body(self, scope: bytes, parts: list[bytes], attributes: dict[str, Any]) -> bytes:
+        size = sum(map(len, parts)) + wire.put(parts, wire.ATTRIBUTE, attributes)
+        return wire.request(self._resource, scope, parts, size)
 
 
 def row_of(request: Any) -> Row:
     """Return the row of an OTLP request with one span."""
     span = request.resource_spans[0].scope_spans[0].spans[0]
-    attributes = {entry.key: entry.value.string_value for entry in span.attributes}
-    return _row(span, attributes, request.SerializeToString())
-
-
-def _row(span: Any, attributes: dict[str, Any], body: bytes) -> Row:
-    get = attributes.get
+    get = {entry.key: entry.value.string_value for entry in span.attributes}.get
     return Row(
         span.span_id.hex(),
         span.trace_id.hex(),
         span.parent_span_id.hex(),
-        _column(get("session.id")),
-        _column(get("user.id")),
+        get("session.id"),
+        get("user.id"),
         span.name,
-        _column(get("langfuse.observation.type")) or "span",
-        _column(get("langfuse.observation.level")) or ("ERROR" if span.status.code == ERROR else "DEFAULT"),
+        get("langfuse.observation.type") or "span",
+        get("langfuse.observation.level") or ("ERROR" if span.status.code == wire.ERROR else "DEFAULT"),
         span.start_time_unix_nano,
         span.end_time_unix_nano,
-        body,
+        request.SerializeToString(),
     )
-
-
-def put(target: Any, attributes: Any) -> None:
-    """Add *attributes* to a protobuf list of key and value."""
-    add = target.add
-    for key, value in attributes.items():
-        if value is None:
-            continue
-        entry = add()
-        entry.key = clean(key)
-        if isinstance(value, str):
-            try:
-                entry.value.string_value = value
-            except UnicodeError:
-                entry.value.string_value = clean(value)
-        elif isinstance(value, bool):
-            entry.value.bool_value = value
-        elif isinstance(value, int):
-            entry.value.int_value = max(min(value, 2**63 - 1), -(2**63))
-        elif isinstance(value, float):
-            entry.value.double_value = value
-        else:
-            values = entry.value.array_value.values
-            for item in value:
-                values.add().string_value = clean(str(item))
 
 
 def _column(value: Any) -> str | None:

@@ -16,7 +16,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Status
 from ..settings import Settings
 from .journal import Journal
 from .pulse import Pulses
-from .row import Row, put, row_of
+from .row import Row, row_of
 
 PROCESS_ENDED = "the process ended"
 NOWHERE = ""
@@ -162,7 +162,8 @@ def ended(body: bytes, ended_ns: int) -> Row:
     kept = [entry for entry in span.attributes if entry.key not in (level, message)]
     del span.attributes[:]
     span.attributes.extend(kept)
-    put(span.attributes, {level: "ERROR", message: PROCESS_ENDED})
+    for key, text in ((level, "ERROR"), (message, PROCESS_ENDED)):
+        span.attributes.add(key=key).value.string_value = text
     span.status.code = Status.STATUS_CODE_ERROR
     span.status.message = PROCESS_ENDED
     span.end_time_unix_nano = max(ended_ns, span.start_time_unix_nano)

@@ -1,0 +1,160 @@
+"""OTLP's trace messages as bytes, written by hand: opentelemetry-proto 1.x, whose field numbers do not change.
+
+The classes that protobuf generates copy each text twice and keep the memory of the largest; here each is copied once,
+when the parts of a request are joined. Only what rows hold is written; to read, take the generated classes.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from typing import Any
+
+ATTRIBUTE, EVENT_ATTRIBUTE, RESOURCE_ATTRIBUTE = b"\x4a", b"\x1a", b"\x0a"
+"""The tags of attributes: in a Span, in an Event of one, in a Resource."""
+NAME = b"\x2a"
+"""The tag of a Span's name."""
+ERROR = 2
+"""`Status.STATUS_CODE_ERROR`."""
+
+_INT64 = range(-(2**63), 2**63)
+keys: dict[str, bytes] = {}
+KEYS_LIMIT = 1_000
+
+
+def varint(number: int) -> bytes:
+    """Return a number of 0 or more in groups of seven bits, the lowest first."""
+    return _VARINTS[number] if number < _SHORT else _long(number)
+
+
+def _long(number: int) -> bytes:
+    groups = bytearray()
+    while number > 0x7F:
+        groups.append(number & 0x7F | 0x80)
+        number >>= 7
+    groups.append(number)
+    return bytes(groups)
+
+
+def _opening(length: int) -> bytes:
+    """Return what stands before a text of so many bytes in a KeyValue: the tags and lengths of AnyValue and text."""
+    told = b"\x0a" + varint(length)
+    return b"\x12" + varint(len(told) + length) + told
+
+
+_SHORT = 2_048
+"""Lengths, in bytes, whose forms are kept ready."""
+_VARINTS = list(map(_long, range(_SHORT)))
+_OPENINGS = list(map(_opening, range(_SHORT)))
+
+
+def encoded(text: str) -> bytes:
+    """Return *text* as UTF-8; lone surrogates, which no encoding has, as escapes."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "backslashreplace")
+
+
+def field(tag: bytes, body: bytes) -> bytes:
+    """Return a field with a length: bytes, a text, or a message."""
+    return b"".join((tag, varint(len(body)), body))
+
+
+def put(parts: list[bytes], tag: bytes, attributes: Mapping[str, Any]) -> int:
+    """Append *attributes* as fields KeyValue of that tag, and return their size in bytes; None values are left out."""
+    size = 0
+    for key, value in attributes.items():
+        if type(value) is str:
+            try:
+                body = value.encode()
+            except UnicodeEncodeError:
+                body = encoded(value)
+            length = len(body)
+            opening = _OPENINGS[length] if length < _SHORT else _opening(length)
+        elif value is None:
+            continue
+        else:
+            body = _any(value)
+            length = len(body)
+            opening = b"\x12" + varint(length)
+        head = keys.get(key) or _key(key)
+        length += len(head) + len(opening)
+        of_entry = _VARINTS[length] if length < _SHORT else varint(length)
+        parts += (tag, of_entry, head, opening, body)
+        size += 1 + len(of_entry) + length
+    return size
+
+
+def attributes_field(tag: bytes, attributes: Mapping[str, Any]) -> bytes:
+    """Return *attributes* alone, as `put` appends them."""
+    parts: list[bytes] = []
+    put(parts, tag, attributes)
+    return b"".join(parts)
+
+
+def scope_field(name: str, version: str) -> bytes:
+    """Return the field `scope` of ScopeSpans."""
+    return field(b"\x0a", field(b"\x0a", encoded(name)) + field(b"\x12", encoded(version)))
+
+
+def ids(trace: int, span: int, parent: int) -> bytes:
+    """Return the first fields of a Span; *parent* is 0 in a root."""
+    told = b"\x0a\x10" + trace.to_bytes(16, "big") + b"\x12\x08" + span.to_bytes(8, "big")
+    return told + b"\x22\x08" + parent.to_bytes(8, "big") if parent else told
+
+
+def times(kind: int, started_ns: int, ended_ns: int) -> bytes:
+    """Return the fields kind, start and end of a Span."""
+    return struct.pack("<BBBQBQ", 0x30, kind, 0x39, started_ns, 0x41, ended_ns)
+
+
+def event(at_ns: int, name: str, attributes: Mapping[str, Any]) -> bytes:
+    """Return the field of one Event in a Span."""
+    told = struct.pack("<BQ", 0x09, at_ns) + field(b"\x12", encoded(name))
+    return field(b"\x5a", told + attributes_field(EVENT_ATTRIBUTE, attributes))
+
+
+def status(code: int, message: str) -> bytes:
+    """Return the field `status` of a Span; empty when nothing is said."""
+    if not code and not message:
+        return b""
+    return field(b"\x7a", field(b"\x12", encoded(message)) + b"\x18" + varint(code))
+
+
+def request(resource: bytes, scope: bytes, parts: list[bytes], size: int) -> bytes:
+    """Return an ExportTraceServiceRequest with one Span.
+
+    Args:
+        resource: the field `resource` of ResourceSpans.
+        scope: the field `scope` of ScopeSpans.
+        parts: the fields of the Span, *size* bytes in all.
+    """
+    of_span = varint(size)
+    size += len(scope) + 1 + len(of_span)
+    of_scope = varint(size)
+    size += len(resource) + 1 + len(of_scope)
+    return b"".join((b"\x0a", varint(size), resource, b"\x12", of_scope, scope, b"\x12", of_span, *parts))
+
+
+def _key(key: str) -> bytes:
+    """Return the field `key` of a KeyValue."""
+    told = field(b"\x0a", encoded(key))
+    if len(keys) >= KEYS_LIMIT:
+        keys.clear()
+    keys[key] = told
+    return told
+
+
+def _any(value: Any) -> bytes:
+    """Return an AnyValue that is no `str`."""
+    if isinstance(value, bool):
+        return b"\x10\x01" if value else b"\x10\x00"
+    if isinstance(value, int):
+        return b"\x18" + varint(max(min(value, _INT64[-1]), _INT64[0]) & 0xFFFFFFFFFFFFFFFF)
+    if isinstance(value, float):
+        return b"\x21" + struct.pack("<d", value)
+    if isinstance(value, str):
+        return field(b"\x0a", encoded(value))
+    texts = (field(b"\x0a", field(b"\x0a", encoded(str(item)))) for item in value)
+    return field(b"\x2a", b"".join(texts))
