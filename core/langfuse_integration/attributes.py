@@ -109,9 +109,10 @@ def _model(observation: Observation, fields: Fields, told: Told) -> None:
 
 
 def _usage(observation: Observation, fields: Fields, told: Told) -> None:
-    usage = whole_numbers(observation.usage_details)
-    if usage:
-        told["langfuse.observation.usage_details"] = to_json(usage)
+    if observation.usage_details:
+        usage = whole_numbers(observation.usage_details)
+        if usage:
+            told["langfuse.observation.usage_details"] = to_json(usage)
     if observation.cost_details:
         told["langfuse.observation.cost_details"] = to_json(dict(observation.cost_details))
 

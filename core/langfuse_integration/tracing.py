@@ -46,7 +46,10 @@ def start(
     ready()
     parent = ambient.current()
     session, origin = store.resolve(parent)
-    return _started(Observation(name, type, recorder, parent, session, origin, input, metadata), parent)
+    observation = Observation(name, type, recorder, parent, session, origin, input, metadata)
+    if observation.app_root or type == "agent" or (parent is not None and not parent.started_ns):
+        _to_be_known(observation)
+    return observation
 
 
 def start_below(
@@ -111,8 +114,8 @@ def open_run(
     run = Run(key, observation, parent_run, folded=folded, anchor=parent if folded else None, state=state)
     if not registry.open(run):
         return None
-    if not folded:
-        _started(observation, parent)
+    if not folded and (observation.app_root or type == "agent" or (parent is not None and not parent.started_ns)):
+        _to_be_known(observation)
     return run
 
 
@@ -145,13 +148,11 @@ def fold_below(
     return run if registry.open(run) else None
 
 
-def _started(observation: Observation, parent: Parent | None) -> Observation:
+def _to_be_known(observation: Observation) -> None:
     """Note what one needs to see when the process dies: agents, and what has nothing of this process above it.
 
     A parent of which no start is known is in another process: an upstream service that exports to Langfuse itself.
     """
-    if observation.app_root or observation.type == "agent" or (parent is not None and not parent.started_ns):
-        recorder.opened(observation)
-        if observation.session is None and observation.app_root:
-            advice.untagged(observation)
-    return observation
+    recorder.opened(observation)
+    if observation.session is None and observation.app_root:
+        advice.untagged(observation)

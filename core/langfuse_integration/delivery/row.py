@@ -150,6 +150,8 @@ def row_of(request: Any) -> Row:
 
 def _column(value: Any) -> str | None:
     """Return an attribute as a column takes it: spans of others may set it to anything."""
+    if type(value) is str and value.isascii():
+        return value
     return None if value is None else clean(str(value))
 
 
