@@ -140,6 +140,7 @@ def _counted(name: str, contender: Contender) -> Counts:
     application = workload(name)(contender)
     application.measure(WARM_UP)
     contender.deliver()
+    application.renew_threads()
     application.watch = counts = Counts()
     application.measure(_turns(name))
     contender.deliver()

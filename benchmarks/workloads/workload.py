@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -49,6 +50,9 @@ class Workload:
     def build(self) -> None:
         """Set the application up: what this takes is not measured."""
 
+    def renew_threads(self) -> None:
+        """Let threads that are kept be started anew: who counts calls sees only those that start while he counts."""
+
     def turn(self) -> None:
         """Run the application once (or `runs` times)."""
         raise NotImplementedError
@@ -69,6 +73,10 @@ class AsyncWorkload(Workload):
     def __init__(self, contender: Contender) -> None:
         self.loop = asyncio.new_event_loop()
         super().__init__(contender)
+
+    def renew_threads(self) -> None:
+        """Give the event loop another pool of threads."""
+        self.loop.set_default_executor(ThreadPoolExecutor())
 
     async def turn_async(self) -> Any:
         """Run the application once (or `runs` times)."""
