@@ -31,6 +31,8 @@ CONTENDERS = (*ALL_STEPS, "langfuse", "openinference", "traceloop")
 def report(asked: argparse.Namespace) -> None:
     """Measure and print a table: the CPU that tracing takes of one step (a model and a tool call), in microseconds."""
     print(results.machine(), flush=True)
+    columns = [*map(str, STEPS), *(f"{steps}/{STEPS[0]}" for steps in STEPS[1:])]
+    heads = [f"{clock}, {column}" for clock in ("thread us", "process us") for column in columns]
     rows = []
     for name in [found for found in CONTENDERS if found in asked.contenders]:
         added: dict[int, dict[str, float]] = {}
@@ -38,12 +40,10 @@ def report(asked: argparse.Namespace) -> None:
             for steps in STEPS if name in ALL_STEPS else STEPS[:-1]:
                 added[steps] = measured(name, steps)
         except (Stopped, Unavailable) as error:
-            rows.append([name, *["-"] * 8, str(error)])
+            rows.append([name, *["-"] * (len(heads) - 1), str(error)])
             continue
         results.keep("growth", name, added)
         rows.append([name, *_cells(added, "thread_us"), *_cells(added, "process_us")])
-    columns = [*map(str, STEPS), *(f"{steps}/{STEPS[0]}" for steps in STEPS[1:])]
-    heads = [f"{clock}, {column}" for clock in ("thread us", "process us") for column in columns]
     print(tables.table(["of a step, by", *heads], rows))
 
 

@@ -46,10 +46,7 @@ def start(
     ready()
     parent = ambient.current()
     session, origin = store.resolve(parent)
-    observation = Observation(name, type, recorder, parent, session, origin, input, metadata)
-    if observation.app_root or type == "agent" or (parent is not None and not parent.started_ns):
-        _to_be_known(observation)
-    return observation
+    return _started(Observation(name, type, recorder, parent, session, origin, input, metadata), parent)
 
 
 def start_below(
@@ -114,8 +111,8 @@ def open_run(
     run = Run(key, observation, parent_run, folded=folded, anchor=parent if folded else None, state=state)
     if not registry.open(run):
         return None
-    if not folded and (observation.app_root or type == "agent" or (parent is not None and not parent.started_ns)):
-        _to_be_known(observation)
+    if not folded:
+        _started(observation, parent)
     return run
 
 
@@ -148,11 +145,13 @@ def fold_below(
     return run if registry.open(run) else None
 
 
-def _to_be_known(observation: Observation) -> None:
+def _started(observation: Observation, parent: Parent | None) -> Observation:
     """Note what one needs to see when the process dies: agents, and what has nothing of this process above it.
 
     A parent of which no start is known is in another process: an upstream service that exports to Langfuse itself.
     """
-    recorder.opened(observation)
-    if observation.session is None and observation.app_root:
-        advice.untagged(observation)
+    if observation.app_root or observation.type == "agent" or (parent is not None and not parent.started_ns):
+        recorder.opened(observation)
+        if observation.session is None and observation.app_root:
+            advice.untagged(observation)
+    return observation

@@ -2,37 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
+from benchmarks.counting import Idle
 
 from langfuse_integration.observation import Observation
 from langfuse_integration.recorder import EVERY, PAYLOAD_MARKER, PRESSURE, YIELD_S, QueueRecorder
-
-
-class Stuck:
-    """A worker that takes nothing."""
-
-    def __init__(self, recorder: Any) -> None:
-        self._stopped = threading.Event()
-
-    def run(self) -> None:
-        """Wait for `stop`."""
-        self._stopped.wait()
-
-    def flush(self, *how: Any) -> None:
-        """Do nothing."""
-
-    def outcome(self) -> tuple[int, int, int]:
-        """Tell of nothing."""
-        return 0, 0, 0
-
-    def stop(self) -> None:
-        """End."""
-        self._stopped.set()
 
 
 @pytest.fixture
@@ -56,7 +33,7 @@ def test_payloads_give_way_first_and_records_only_at_the_limit(
     stuck: list[QueueRecorder], caplog: pytest.LogCaptureFixture
 ) -> None:
     """Of 150 for a queue of 100, 100 are kept, the newest 50 of them with what was said, and 50 are counted as lost."""
-    recorder = QueueRecorder(Stuck, limit=100)  # type: ignore[arg-type]
+    recorder = QueueRecorder(Idle, limit=100)  # type: ignore[arg-type]
     stuck.append(recorder)
     made = recorded(recorder, 150)
 
@@ -71,16 +48,22 @@ def test_payloads_give_way_first_and_records_only_at_the_limit(
     ]
 
 
-def test_who_records_faster_than_the_worker_writes_has_to_wait(stuck: list[QueueRecorder]) -> None:
-    """Beyond the pressure, every sixteenth record sleeps; up to there, none does, and nothing is lost."""
-    recorder = QueueRecorder(Stuck)  # type: ignore[arg-type]
+def test_who_records_faster_than_the_worker_writes_has_to_wait(
+    stuck: list[QueueRecorder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Up to the pressure nobody sleeps; beyond, every sixteenth record does, the longer the more wait; none is lost."""
+    recorder = QueueRecorder(Idle)  # type: ignore[arg-type]
     stuck.append(recorder)
+    naps: list[float] = []
+    monkeypatch.setattr(time, "sleep", naps.append)
     recorded(recorder, PRESSURE)
+    assert naps == []
     beyond = 100 * EVERY
-    began = time.monotonic()
     made = recorded(recorder, beyond)
 
-    assert time.monotonic() - began >= beyond / EVERY * YIELD_S
+    assert len(naps) == beyond // EVERY
+    assert naps[0] == YIELD_S
+    assert naps == sorted(set(naps))
     assert [found.input for found in made] == list(range(beyond))
     assert len(recorder.queue) == PRESSURE + beyond
     assert recorder.dropped == 0

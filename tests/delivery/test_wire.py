@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Any
 
 from hypothesis import example, given
@@ -93,6 +94,17 @@ def test_what_no_encoding_has_is_escaped() -> None:
         "huge": 2**63 - 1,
         "deep": -(2**63),
     }
+
+
+class Colour(StrEnum):
+    """A text of a kind of its own, as attributes of others may be."""
+
+    RED = "red"
+
+
+def test_a_text_of_a_kind_of_its_own_is_a_text() -> None:
+    """Not a list of its letters."""
+    assert values_of(written({"colour": Colour.RED}).attributes) == {"colour": "red"}
 
 
 def test_requests_put_one_after_the_other_are_one() -> None:
