@@ -117,9 +117,9 @@ def encoding() -> tuple[float, float]:
     from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
     from opentelemetry.sdk.trace import TracerProvider
 
-    from langfuse_integration.delivery.route import encoder
-    from langfuse_integration.observation import Observation
-    from langfuse_integration.session import Session
+    from langfuse_integration.encoding.row import Encoder
+    from langfuse_integration.recording.observation import Observation
+    from langfuse_integration.sessions.session import Session
     from langfuse_integration.settings import settings
 
     class Taken:
@@ -143,7 +143,7 @@ def encoding() -> tuple[float, float]:
     for number in range(ROWS):
         one = Observation("look_up", "tool", taken, None, session, None, {"part": number, "limit": 3}, {"step": number})
         one.finish({"found": 3})
-    ours = encoder(settings())
+    ours = Encoder.from_settings(settings())
     tracer = TracerProvider().get_tracer("benchmark")
     spans: list[Any] = []
     for found in taken.ended:

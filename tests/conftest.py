@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from opentelemetry.trace import get_current_span
 
-from langfuse_integration import readiness, shield, tracing
-from langfuse_integration import settings as settings_module
+from langfuse_integration import configure, runtime
 
-# What the worker would import in its own thread: pytest rewrites our modules, and Python 3.11 cannot parse in two
+# The worker would import these in its own thread: pytest rewrites our modules, and Python 3.11 cannot parse in two
 # threads at a time (python/cpython#106905), which LangChain's RunnableLambda does as well.
-from langfuse_integration.delivery import handover, route, sender, spool, worker  # noqa: F401
+from langfuse_integration.export import routing, sender, worker  # noqa: F401
+from langfuse_integration.internals import faults
+from langfuse_integration.langfuse_sdk import client_outlet, customised_client  # noqa: F401
+from langfuse_integration.recording import tracing
 from langfuse_integration.testing import RecordedSessions
+from peers.otlp import Receiver
+from peers.waiting import until
 
 pytest_plugins = ["peers.plugin"]
 
@@ -48,20 +53,12 @@ def clean_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     monkeypatch.setenv("LANGFUSE_INTEGRATION_JOURNAL", str(tmp_path / "journal.sqlite3"))
     # Streamlit's AppTest leaves its script there, and multiprocessing would run that script in every new process.
     monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
-    settings_module.forget()
-    shield.forget()
-    tracing.advice.forget()
-    shield.strict = True
-    tracing.recorder.close(5.0)
-    tracing.recorder.enabled = True
-    tracing.registry.clear()
+    runtime.reset()
+    faults.strict = True
     with tracing.store.unset():
         yield
-    tracing.recorder.close(5.0)
-    shield.strict = False
-    tracing.store.declare_default(None)
-    settings_module.forget()
-    readiness.forget()
+    faults.strict = False
+    runtime.reset()
     _forget_clients()
     assert not get_current_span().get_span_context().is_valid, "a span is left attached to the context of the tests"
 
@@ -80,3 +77,26 @@ def no_open_runs(sessions: RecordedSessions) -> Iterator[RecordedSessions]:
     """The recorded sessions of a test that must leave no framework run open."""
     yield sessions
     assert sessions.still_open == []
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Path:
+    """The journal's file."""
+    return tmp_path / "journal.sqlite3"
+
+
+@pytest.fixture
+def langfuse(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> Receiver:
+    """The receiver, with its keys in the environment."""
+    for name, value in receiver.environment().items():
+        monkeypatch.setenv(name, value)
+    configure()
+    return receiver
+
+
+@pytest.fixture
+def no_threads_left(clean_state: None) -> Iterator[None]:
+    """Wait for the end of the delivery's threads, so that no test meets those of another."""
+    yield
+    configure()
+    until(lambda: not [one for one in threading.enumerate() if one.name.startswith("langfuse-integration")], 15)

@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 PRELOADED = (
-    "langfuse_integration.archive",
+    "langfuse_integration.reading.archive",
     "langfuse_integration.cli.app",
     "langfuse_integration.cli.table",
     "langfuse_integration.cli.tree",
-    "langfuse_integration.delivery.push",
+    "langfuse_integration.export.push",
     "langfuse_integration.diagnosis",
-    "langfuse_integration.pruning",
+    "langfuse_integration.journal.pruning",
     "rich.console",
     "typer.rich_utils",
 )

@@ -15,7 +15,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-LOADED = ("langfuse_integration.delivery.spool", "langfuse_integration.delivery.sender", "killable")
+LOADED = ("langfuse_integration.export.journal_outlet", "langfuse_integration.export.sender", "killable")
 
 
 class Killable:

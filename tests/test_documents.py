@@ -13,7 +13,7 @@ from fresh import run_fresh
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-# The guide is written around an application of the reader's: tests/core/test_guide.py and tests/hosts run it with one.
+# The guide needs an application of the reader's: tests/end_to_end/test_guide.py and tests/hosts run it with one.
 WITHOUT_AN_APPLICATION = {"guide.md"}
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
+
+from langfuse_integration.export.outlet import Outlet
 
 from ..contender import SESSION, USER, Contender, Terms
 
@@ -21,7 +23,8 @@ class Ours(Contender):
         if terms.delivery == "http":
             os.environ["LANGFUSE_PUBLIC_KEY"], os.environ["LANGFUSE_SECRET_KEY"] = "pk-lf-bench", "sk-lf-bench"
             os.environ["LANGFUSE_BASE_URL"] = terms.address
-        from langfuse_integration import langfuse_manager, tracing
+        from langfuse_integration import langfuse_manager
+        from langfuse_integration.recording import tracing
 
         self.manager = langfuse_manager
         self.recorder = tracing.recorder
@@ -66,7 +69,7 @@ class Ours(Contender):
         return self.recorder.result().delivered
 
 
-class Discarding:
+class Discarding(Outlet):
     """Encodes everything as it is encoded for Langfuse, and forgets it."""
 
     def __init__(self) -> None:
@@ -74,11 +77,11 @@ class Discarding:
 
     def worker(self, recorder: Any) -> Any:
         """Return a worker that works for this."""
-        from langfuse_integration.delivery.route import encoder
-        from langfuse_integration.delivery.worker import Worker
+        from langfuse_integration.encoding.row import Encoder
+        from langfuse_integration.export.worker import Worker
         from langfuse_integration.settings import settings
 
-        self.encoder = encoder(settings())
+        self.encoder = Encoder.from_settings(settings())
         return Worker(recorder, self)
 
     def take(self, finished: Sequence[Any], opened: Sequence[Any], scores: Sequence[Any]) -> None:
@@ -87,19 +90,6 @@ class Discarding:
             self.encoder.row(observation)
         self.count += len(finished)
 
-    def flush(self, deadline: float) -> None:
-        """Nothing is held."""
-
     def outcome(self) -> tuple[int, int, int]:
         """Return that all is delivered."""
         return self.count, 0, 0
-
-    def reasons(self) -> Mapping[str, int]:
-        """Return that nothing is lost."""
-        return {}
-
-    def stop(self) -> None:
-        """Nothing is to be released."""
-
-    def forked(self) -> None:
-        """Nothing is to be let go of."""

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import LangfuseIntegrationError
 from .manager import LangfuseManager, configure, langfuse_manager
-from .observation import Observation
-from .recorder import FlushResult
-from .session import Session
+from .recording.observation import Observation
+from .recording.recorder import FlushResult
+from .sessions.session import Session
 
 if TYPE_CHECKING:
     from .notebook import show_session

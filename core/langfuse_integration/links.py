@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
+from .settings import Settings, settings
+
+_known: dict[tuple[str, str], str] = {}
+"""The project's id by (base URL, public key)."""
 VIEWER_URL = "http://127.0.0.1:8123"
 """Where `langfuse-integration view` serves by default."""
 
 
 def session_url(session_id: str) -> str:
     """Return the address of a session's replay."""
-    from .project import project_url
-    from .settings import settings
-
     found = settings()
     if found.mode != "langfuse":
         return f"{VIEWER_URL}/sessions/{quote(session_id, safe='')}"
@@ -21,9 +22,32 @@ def session_url(session_id: str) -> str:
 
 def trace_url(trace_id: str) -> str:
     """Return the address of a trace."""
-    from .settings import settings
-
     found = settings()
     if found.mode != "langfuse":
         return f"{VIEWER_URL}/traces/{trace_id}"
     return f"{found.base_url}/trace/{trace_id}"
+
+
+def project_url(settings: Settings, timeout_s: float = 2.0) -> str:
+    """Return the address of the project in Langfuse; asked once, and the base address while it cannot be told."""
+    key = (settings.base_url, settings.public_key or "")
+    if key not in _known:
+        found = _ask(settings, timeout_s)
+        if found is None:
+            return settings.base_url
+        _known.clear()
+        _known[key] = found
+    return f"{settings.base_url}/project/{_known[key]}"
+
+
+def _ask(settings: Settings, timeout_s: float) -> str | None:
+    import httpx
+
+    secret = settings.secret_key.get_secret_value() if settings.secret_key else ""
+    try:
+        answer = httpx.get(
+            f"{settings.base_url}/api/public/projects", auth=(settings.public_key or "", secret), timeout=timeout_s
+        )
+        return str(answer.json()["data"][0]["id"])
+    except Exception:  # noqa: BLE001  whatever goes wrong, there is no link to give
+        return None

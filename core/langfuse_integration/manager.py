@@ -7,18 +7,18 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
-from . import tracing
-from .observation import Observation, ObservationType
-from .owners import claim
-from .readiness import ready
-from .recorder import FlushResult
-from .session import Session, valid
-from .shield import shielded
-from .store import Scope
+from .internals.faults import shielded
+from .recording import tracing
+from .recording.observation import Observation, ObservationType
+from .recording.recorder import FlushResult
+from .runtime import ready
+from .sessions.ownership import claim
+from .sessions.session import Session, valid
+from .sessions.store import Scope
 
 if TYPE_CHECKING:
-    from .delivery.counters import Stats
-    from .scope import SpanScope
+    from .export.counters import Stats
+    from .recording.span_scope import SpanScope
     from .settings import Mode
 
 P = ParamSpec("P")
@@ -60,7 +60,7 @@ class LangfuseManager:
         """
         session = _session(session_id, user_id, tags, metadata)
         tracing.store.set(session)
-        tracing.advice.was_set(session)
+        tracing.misuse.was_set(session)
         claim(session)
         ready()
 
@@ -120,7 +120,7 @@ class LangfuseManager:
 
         What it records stands under what is current now, as long as that is open when it is called.
         """
-        from .placement import Bound
+        from .recording.placement import Bound
 
         bound_to = Bound()
         if inspect.iscoroutinefunction(callable):
@@ -161,7 +161,7 @@ class LangfuseManager:
         """
         scopes = self._scopes
         if scopes is None:
-            from .scope import SpanScope
+            from .recording.span_scope import SpanScope
 
             scopes = self._scopes = SpanScope
         return scopes(name, as_type, input, dict(metadata) if metadata else None)
@@ -235,7 +235,7 @@ class LangfuseManager:
     @property
     def current_observation(self) -> Observation | None:
         """The observation around this line, inside of tools and nodes too, or None."""
-        from . import ambient
+        from .recording import ambient
 
         found = ambient.current()
         return found if isinstance(found, Observation) and not found.ended_ns else None
@@ -256,7 +256,7 @@ class LangfuseManager:
     @property
     def stats(self) -> Stats:
         """Counters of this process: recorded, delivered, pending, lost, dropped, and why."""
-        from .delivery.counters import stats_of
+        from .export.counters import stats_of
 
         return stats_of(tracing.recorder)
 
@@ -314,11 +314,11 @@ def configure(**given: Any) -> None:
     Raises:
         ValueError: an unknown name, or a value that makes no sense; nothing has changed then.
     """
-    from .readiness import forget
+    from .runtime import look_again
     from .settings import change, settings
 
     timeout_s = settings().exit_timeout_s
     change(**given)
     tracing.recorder.close(timeout_s)
     tracing.recorder.enabled = True
-    forget()
+    look_again()

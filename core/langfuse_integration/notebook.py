@@ -10,9 +10,9 @@ from __future__ import annotations
 import html
 from functools import cached_property
 
-from .archive import Archive
 from .errors import MissingExtra
-from .tracing import recorder, store
+from .reading.archive import Archive
+from .recording.tracing import recorder, store
 
 TURNS_LIMIT = 100
 STEPS_LIMIT = 200

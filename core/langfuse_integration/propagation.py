@@ -19,10 +19,10 @@ from contextvars import Token
 from types import TracebackType
 from typing import Any, TypeVar
 
-from . import ambient, tracing
-from .session import Session
-from .shield import shielded, warn_once
-from .store import Scope
+from .internals.faults import shielded, warn_once
+from .recording import ambient, tracing
+from .sessions.session import Session
+from .sessions.store import Scope
 
 HeadersT = TypeVar("HeadersT", bound=MutableMapping[str, str])
 
@@ -49,7 +49,7 @@ def inject(headers: HeadersT) -> HeadersT:
         from opentelemetry.baggage.propagation import W3CBaggagePropagator
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-        from .otel import get_context, span_context
+        from .recording.otel_api import get_context, span_context
 
         context = get_context()
         parent = ambient.current()
@@ -135,7 +135,7 @@ class Extracted:
         with _EXTRACTING:
             from opentelemetry import baggage, trace
 
-            from .otel import get_context, set_context
+            from .recording.otel_api import get_context, set_context
 
             context = get_context()
             if self._span is not None:
@@ -147,7 +147,7 @@ class Extracted:
     def leave(self) -> None:
         """Undo `join`."""
         if self._token is not None:
-            from .otel import detach
+            from .recording.otel_api import detach
 
             detach(self._token)
             self._token = None

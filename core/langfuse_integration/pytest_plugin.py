@@ -24,7 +24,7 @@ def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str]
     """Show where two trees differ; everything else is left to pytest."""
     if op != "==" or not isinstance(left, list) or not isinstance(right, list):
         return None
-    from .tree_diff import differences, is_tree
+    from .testing_kit.tree_diff import differences, is_tree
 
     if not is_tree(left) or not is_tree(right):
         return None

@@ -5,9 +5,7 @@ LANGFUSE_* mean what they mean to Langfuse's own SDK; LANGFUSE_INTEGRATION_* are
 
 from __future__ import annotations
 
-import os
 import re
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,7 +15,8 @@ from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, Validation
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from .errors import InvalidSettings
-from .shield import warn_once
+from .internals import forks
+from .internals.faults import warn_once
 
 DEFAULT_BASE_URL = "https://cloud.langfuse.com"
 Mode = Literal["langfuse", "local", "off"]
@@ -133,18 +132,9 @@ VARIABLES = {
 }
 """The environment variable of each setting, for messages."""
 
-_lock = threading.Lock()
+_lock = forks.Lock()
 _given: dict[str, Any] = {}
 _settings: Settings | None = None
-
-
-def _forked() -> None:
-    global _lock
-    _lock = threading.Lock()  # another thread of the parent may have held it
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forked)
 
 
 def settings() -> Settings:

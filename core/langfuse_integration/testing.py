@@ -11,16 +11,17 @@ under pytest-asyncio and anyio use it the same way.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from . import tracing
-from .fields import Fields
-from .numbering import Numbering
-from .observation import Observation, Score
-from .recorder import QueueRecorder
-from .replay import Observed, SessionReplay, Trace, sessions_of, traces_of
+from .encoding.fields import Fields
+from .export.outlet import Outlet
+from .reading.replay import Observed, SessionReplay, Trace, sessions_of, traces_of
+from .recording import tracing
+from .recording.observation import Observation, Score
+from .recording.recorder import QueueRecorder
+from .testing_kit.deterministic_ids import DeterministicIds
 
 __all__ = ["Observed", "RecordedSessions", "SessionReplay", "Trace", "recorded_sessions"]
 
@@ -45,7 +46,7 @@ class RecordedSessions:
         """All observations that have ended, in the order of their starts."""
         self._settle()
         if self._counted:
-            return Numbering(self._outlet.observed).observed()
+            return DeterministicIds(self._outlet.observed).observed()
         return sorted(self._outlet.observed, key=lambda found: found.started_ns)
 
     @property
@@ -63,7 +64,7 @@ class RecordedSessions:
         """The scores given."""
         self._settle()
         if self._counted:
-            return Numbering(self._outlet.observed).scores(self._outlet.scores)
+            return DeterministicIds(self._outlet.observed).scores(self._outlet.scores)
         return list(self._outlet.scores)
 
     @property
@@ -126,18 +127,17 @@ def recorded_sessions() -> Generator[RecordedSessions]:
         tracing.recorder.divert(before)
 
 
-class _Memory:
+class _Memory(Outlet):
     """An outlet that keeps rows as they would be sent."""
 
     def __init__(self) -> None:
         self.observed: list[Observed] = []
         self.scores: list[Score] = []
-        self._failed = 0
         self._taken = 0
 
     def worker(self, recorder: QueueRecorder) -> Any:
-        from .delivery.row import Encoder
-        from .delivery.worker import Worker
+        from .encoding.row import Encoder
+        from .export.worker import Worker
 
         self._encoder = Encoder(Fields(), None, None, {})
         return Worker(recorder, self, interval_s=0.001)
@@ -149,14 +149,5 @@ class _Memory:
             self.observed.extend(Observed.decoded(row.body))
         self.scores.extend(scores)
 
-    def flush(self, deadline: float) -> None: ...
-
     def outcome(self) -> tuple[int, int, int]:
         return self._taken, 0, 0
-
-    def reasons(self) -> Mapping[str, int]:
-        return {}
-
-    def stop(self) -> None: ...
-
-    def forked(self) -> None: ...

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from commands import COMMAND, Lfi, asked, settle
-from langfuse_integration import langfuse_manager, tracing
+from langfuse_integration import langfuse_manager
+from langfuse_integration.recording import tracing
 from peers.misbehaviour import status
 from peers.otlp import Receiver
 from peers.waiting import until

@@ -13,7 +13,7 @@ from rich.cells import cell_len
 
 from commands import Lfi, asked, assert_safe, normalised, settle
 from langfuse_integration import langfuse_manager
-from langfuse_integration.archive import Archive
+from langfuse_integration.reading.archive import Archive
 from peers.waiting import until
 
 TURN = """\

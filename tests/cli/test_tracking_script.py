@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from commands import Lfi, assert_safe
-from langfuse_integration.archive import Archive
+from langfuse_integration.reading.archive import Archive
 from peers.misbehaviour import status
 from peers.otlp import Receiver
 

@@ -8,19 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from hosts.redis_server import RedisServer
-from langfuse_integration import owners
 from machine import need_program
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
-
-
-@pytest.fixture(autouse=True)
-def nobody_owns_anything() -> Iterator[None]:
-    """Begin without a known owner of any session."""
-    owners.forget()
-    yield
-    owners.forget()
 
 
 @pytest.fixture

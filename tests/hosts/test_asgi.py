@@ -18,9 +18,10 @@ from websockets.asyncio.client import connect
 
 from hosts.redis_server import RedisServer
 from hosts.serving import serving
-from langfuse_integration import configure, langfuse_manager, shield
+from langfuse_integration import configure, langfuse_manager
 from langfuse_integration.hosts.asgi import SessionMiddleware
-from langfuse_integration.shared import active_shelf
+from langfuse_integration.internals import faults
+from langfuse_integration.sessions.shared_state import active_key_value
 from langfuse_integration.testing import RecordedSessions
 
 USERS = [f"user-{number}" for number in range(10)]
@@ -404,7 +405,7 @@ def test_a_cookie_goes_out_when_every_worker_can_know_its_session(redis_server: 
         finally:
             redis_server.thaw()
     assert (name, value[:5]) == (b"set-cookie", b"talk=")
-    active_shelf().close(5)
+    active_key_value().close(5)
 
 
 def test_a_request_made_in_process_is_a_visit_of_its_own(sessions: RecordedSessions) -> None:
@@ -428,7 +429,7 @@ def test_a_source_that_fails_costs_nobody_his_answer(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A user function that raises is logged once, and its requests are answered, untagged."""
-    monkeypatch.setattr(shield, "strict", False)
+    monkeypatch.setattr(faults, "strict", False)
     app = FastAPI()
 
     @app.get("/me")

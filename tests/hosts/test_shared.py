@@ -17,9 +17,15 @@ from hypothesis import strategies as st
 
 from hosts.redis_server import RedisServer
 from langfuse_integration import Session, configure, langfuse_manager
-from langfuse_integration.shared import SharedTrace, Shelf, active_shelf, conversations, traces
-from langfuse_integration.shared.redis import RedisShelf
-from langfuse_integration.shared.shelf import MemoryShelf
+from langfuse_integration.sessions.shared_state import (
+    KeyValueStore,
+    SharedTrace,
+    active_key_value,
+    conversations,
+    traces,
+)
+from langfuse_integration.sessions.shared_state.key_value import MemoryStore
+from langfuse_integration.sessions.shared_state.redis import RedisStore
 from peers.waiting import until
 
 SESSION = Session("s", "u", tags=("beta",), metadata={"plan": "pro", "seats": 3})
@@ -27,16 +33,16 @@ TRACE = SharedTrace(0xABC, 7, SESSION, {"steps": [1, 2]})
 
 
 @pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.redis)])
-def make(request: pytest.FixtureRequest) -> Iterator[Callable[..., Shelf]]:
+def make(request: pytest.FixtureRequest) -> Iterator[Callable[..., KeyValueStore]]:
     """Make shelves of one kind; those in Redis share one server."""
-    made: list[Shelf] = []
+    made: list[KeyValueStore] = []
     server = RedisServer() if request.param == "redis" else None
 
-    def shelf_of(**options: float) -> Shelf:
+    def shelf_of(**options: float) -> KeyValueStore:
         if server is None:
-            made.append(MemoryShelf(**options))  # type: ignore[arg-type]
+            made.append(MemoryStore(**options))  # type: ignore[arg-type]
         else:
-            made.append(RedisShelf(server.url, "test:", **options))  # type: ignore[arg-type]
+            made.append(RedisStore(server.url, "test:", **options))  # type: ignore[arg-type]
         return made[-1]
 
     yield shelf_of
@@ -47,15 +53,15 @@ def make(request: pytest.FixtureRequest) -> Iterator[Callable[..., Shelf]]:
 
 
 @pytest.fixture
-def workers(redis_server: RedisServer) -> Iterator[tuple[RedisShelf, RedisShelf]]:
+def workers(redis_server: RedisServer) -> Iterator[tuple[RedisStore, RedisStore]]:
     """Two workers' shelves in one server."""
-    pair = RedisShelf(redis_server.url, "test:"), RedisShelf(redis_server.url, "test:")
+    pair = RedisStore(redis_server.url, "test:"), RedisStore(redis_server.url, "test:")
     yield pair
     for each in pair:
         each.close(5)
 
 
-def test_what_was_put_is_there(make: Callable[..., Shelf]) -> None:
+def test_what_was_put_is_there(make: Callable[..., KeyValueStore]) -> None:
     """Of several values for one key the last one stays; what nobody put is None."""
     found = make()
     assert found.get("k").result(10) is None
@@ -67,7 +73,7 @@ def test_what_was_put_is_there(make: Callable[..., Shelf]) -> None:
     assert found.look("k") == b"two"
 
 
-def test_a_claim_gives_what_was_first(make: Callable[..., Shelf]) -> None:
+def test_a_claim_gives_what_was_first(make: Callable[..., KeyValueStore]) -> None:
     """Of 20 who claim one key at once, all are told the same."""
     found = make()
     with ThreadPoolExecutor(4) as pool:
@@ -78,7 +84,7 @@ def test_a_claim_gives_what_was_first(make: Callable[..., Shelf]) -> None:
     assert found.claim("k", b"late").result(10) == b"handed over"
 
 
-def test_nothing_is_kept_for_ever(make: Callable[..., Shelf]) -> None:
+def test_nothing_is_kept_for_ever(make: Callable[..., KeyValueStore]) -> None:
     """After its time a value is gone, in memory too."""
     found = make(kept_s=0.2)
     found.put("k", b"one")
@@ -90,7 +96,7 @@ def test_nothing_is_kept_for_ever(make: Callable[..., Shelf]) -> None:
 
 def test_a_process_knows_at_most_so_many() -> None:
     """Of 30 values on a shelf for 10, the 10 put last are known."""
-    found = MemoryShelf(limit=10)
+    found = MemoryStore(limit=10)
     for number in range(30):
         found.put(str(number), b"v")
     assert len(found) == 10
@@ -107,9 +113,9 @@ def configured(request: pytest.FixtureRequest) -> Iterator[str]:
         with RedisServer() as server:
             configure(store=server.url)
             yield server.url
-            active_shelf().close(5)
+            active_key_value().close(5)
     configure(store="memory")
-    active_shelf()
+    active_key_value()
 
 
 def test_conversations_and_traces_come_back_whole(configured: str) -> None:
@@ -140,7 +146,7 @@ def test_any_session_comes_back_as_it_was(
 
 
 @pytest.mark.redis
-def test_workers_see_what_each_other_put(workers: tuple[RedisShelf, RedisShelf]) -> None:
+def test_workers_see_what_each_other_put(workers: tuple[RedisStore, RedisStore]) -> None:
     """A value put in one worker is there in the other; a change is too, though the other knows the old one."""
     one, other = workers
     for value in (b"first", b"second"):
@@ -165,12 +171,12 @@ def test_the_server_learns_no_secret(redis_server: RedisServer) -> None:
         assert 0 < client.ttl(key) <= 7 * 86_400
     assert key.startswith(b"langfuse-integration:local:staging:conversation:")
     assert b"secret" not in key
-    active_shelf().close(5)
+    active_key_value().close(5)
 
 
 @pytest.mark.redis
 def test_a_worker_goes_on_without_the_server_and_makes_up_for_it(
-    workers: tuple[RedisShelf, RedisShelf], redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+    workers: tuple[RedisStore, RedisStore], redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     """While Redis is gone each worker has what it knows itself; what it put meanwhile is there when Redis is back."""
     one, other = workers
@@ -200,7 +206,7 @@ def test_a_worker_goes_on_without_the_server_and_makes_up_for_it(
 
 @pytest.mark.redis
 def test_a_server_that_was_started_anew_is_no_outage(
-    workers: tuple[RedisShelf, RedisShelf], redis_server: RedisServer
+    workers: tuple[RedisStore, RedisStore], redis_server: RedisServer
 ) -> None:
     """A connection that broke while nothing was asked is made again, what the server forgot goes there first, and the
     first answer is right."""
@@ -227,7 +233,7 @@ def test_a_server_that_was_started_anew_is_no_outage(
 
 @pytest.mark.redis
 def test_what_is_older_never_replaces_what_is_younger(
-    workers: tuple[RedisShelf, RedisShelf], redis_server: RedisServer
+    workers: tuple[RedisStore, RedisStore], redis_server: RedisServer
 ) -> None:
     """A worker that could not write during an outage does not undo what another one wrote after it."""
     one, other = workers
@@ -243,7 +249,7 @@ def test_what_is_older_never_replaces_what_is_younger(
 
 @pytest.mark.redis
 def test_a_server_that_answers_nothing_is_not_waited_for(
-    workers: tuple[RedisShelf, RedisShelf], redis_server: RedisServer
+    workers: tuple[RedisStore, RedisStore], redis_server: RedisServer
 ) -> None:
     """A frozen server counts as gone; thawed it has everything that was put."""
     one, other = workers
@@ -271,13 +277,13 @@ def test_an_answer_that_is_late_is_what_is_known_here(redis_server: RedisServer)
         assert asyncio.run(conversations.recall_soon("k", 0.01)) == SESSION
     finally:
         redis_server.thaw()
-        active_shelf().close(5)
+        active_key_value().close(5)
 
 
 @pytest.mark.redis
 def test_too_much_for_an_outage_is_counted(redis_server: RedisServer) -> None:
     """Of what cannot be written, so many values wait, and the rest is lost and counted."""
-    found = RedisShelf(redis_server.url, "test:", limit=10)
+    found = RedisStore(redis_server.url, "test:", limit=10)
     redis_server.kill()
     until(lambda: found.get("k").result(10) is None and found.gone)
     for number in range(30):
@@ -294,7 +300,7 @@ def test_what_the_server_refuses_is_counted(redis_server: RedisServer) -> None:
     """A key that holds something else is no outage; this process goes on with what it knows."""
     with redis.Redis.from_url(redis_server.url) as client:
         client.lpush("test:k", "x")
-    found = RedisShelf(redis_server.url, "test:")
+    found = RedisStore(redis_server.url, "test:")
     found.put("k", b"mine")
     assert found.get("k").result(10) == b"mine"
     assert (found.refused, found.outages) == (2, 0)
@@ -308,7 +314,7 @@ def test_a_forked_worker_speaks_for_itself(redis_server: RedisServer) -> None:
     """A child that was forked after the shelf was used puts and gets on its own, as under a preforking server."""
     script = (
         "import os, sys\n"
-        "from langfuse_integration.shared import conversations\n"
+        "from langfuse_integration.sessions.shared_state import conversations\n"
         "from langfuse_integration import Session\n"
         "conversations.remember('parent', Session('p'))\n"
         "assert conversations.recall('parent', 10) == Session('p')\n"
@@ -328,12 +334,12 @@ def test_a_forked_worker_speaks_for_itself(redis_server: RedisServer) -> None:
 def test_what_is_put_last_is_written_at_exit(redis_server: RedisServer) -> None:
     """A process that ends right after remembering something has told the others."""
     _python(
-        "from langfuse_integration.shared import traces, SharedTrace\ntraces.remember('t', SharedTrace(1, 2))",
+        "from langfuse_integration.sessions.shared_state import traces, SharedTrace\ntraces.remember('t', SharedTrace(1, 2))",
         redis_server.url,
     )
     configure(store=redis_server.url)
     assert traces.recall("t", 10) == SharedTrace(1, 2)
-    active_shelf().close(5)
+    active_key_value().close(5)
 
 
 def test_a_store_that_makes_no_sense_is_memory(caplog: pytest.LogCaptureFixture) -> None:
@@ -352,7 +358,7 @@ def test_a_store_without_its_package_is_memory() -> None:
     """Without redis-py the warning names the extra, and nothing fails."""
     script = (
         "import sys; sys.modules['redis'] = None\n"
-        "from langfuse_integration.shared import conversations\n"
+        "from langfuse_integration.sessions.shared_state import conversations\n"
         "from langfuse_integration import Session\n"
         "conversations.remember('k', Session('s'))\n"
         "assert conversations.recall('k') == Session('s')\n"
@@ -389,12 +395,12 @@ def test_a_session_that_is_handed_over_is_not_warned_of(caplog: pytest.LogCaptur
 
 def test_owners_that_are_known_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process with many sessions knows the owners of the last ones."""
-    from langfuse_integration import owners
+    from langfuse_integration.sessions import ownership
 
-    monkeypatch.setattr(owners, "LIMIT", 10)
+    monkeypatch.setattr(ownership, "LIMIT", 10)
     for number in range(50):
         langfuse_manager.set_session(f"s-{number}", user_id="u")
-    assert len(owners._known) == 10
+    assert len(ownership._known) == 10
 
 
 @pytest.mark.redis

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from langfuse_integration import tracing
+from langfuse_integration.recording import tracing
 from peers.otlp import Receiver, Span
 
 streamlit = pytest.importorskip("streamlit")

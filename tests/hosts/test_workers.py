@@ -15,7 +15,7 @@ import redis
 
 from hosts.redis_server import RedisServer
 from hosts.serving import Uvicorn
-from langfuse_integration.shared.books import name_of
+from langfuse_integration.sessions.shared_state.shared_map import name_of
 from peers.otlp import Receiver, Span
 from peers.waiting import until
 

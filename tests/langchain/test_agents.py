@@ -25,7 +25,7 @@ from langgraph.errors import GraphRecursionError
 from pydantic import BaseModel
 
 from langfuse_integration import langfuse_manager
-from langfuse_integration.replay import Observed
+from langfuse_integration.reading.replay import Observed
 from langfuse_integration.testing import RecordedSessions
 from langfuse_integration_langchain import SessionHandler
 from scripted_chat import BUCKETS, ScriptedChat, ScriptedStream, call, calls

@@ -18,7 +18,8 @@ from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
 
-from langfuse_integration import langfuse_manager, tracing
+from langfuse_integration import langfuse_manager
+from langfuse_integration.recording import tracing
 from langfuse_integration.testing import RecordedSessions
 from langfuse_integration_langchain import SessionHandler
 from peers.waiting import until
@@ -129,7 +130,7 @@ def test_a_cancelled_bare_tool_or_retriever_ends_with_its_task(sessions: Recorde
         await hold.wait_async()
         return query
 
-    class Shelf(BaseRetriever):
+    class Storage(BaseRetriever):
         def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> list[Document]:
             return []
 
@@ -139,7 +140,7 @@ def test_a_cancelled_bare_tool_or_retriever_ends_with_its_task(sessions: Recorde
             await hold.wait_async()
             return []
 
-    work = wait.ainvoke({"query": "x"}, recorded()) if kind == "tool" else Shelf().ainvoke("x", recorded())
+    work = wait.ainvoke({"query": "x"}, recorded()) if kind == "tool" else Storage().ainvoke("x", recorded())
     asyncio.run(cancelled(work, hold))
     (found,) = sessions.observations
     assert (found.type, found.status_message) == (kind, "cancelled")

@@ -16,7 +16,8 @@ from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
 
 from fresh import run_fresh
-from langfuse_integration import langfuse_manager, shield
+from langfuse_integration import langfuse_manager
+from langfuse_integration.internals import faults
 from langfuse_integration.testing import RecordedSessions
 from langfuse_integration_langchain import SessionHandler, instrument, uninstrument
 from langfuse_integration_langchain import instrumented as is_instrumented
@@ -320,7 +321,7 @@ def test_our_fault_never_reaches_the_application(
     no_open_runs: RecordedSessions, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Something in the handler breaks: the call answers as ever, one warning says so, and the rest is recorded."""
-    shield.strict = False
+    faults.strict = False
     monkeypatch.setattr("langfuse_integration_langchain.agents.may_think", lambda *given: 1 / 0)
     assert ask([SessionHandler()]) == "Alpacas hum."
     assert ask([SessionHandler()]) == "Alpacas hum."

@@ -227,7 +227,7 @@ def test_a_bare_tool_is_a_root(sessions: RecordedSessions) -> None:
     assert not any(found.is_act for found in sessions.observations)
 
 
-class Shelf(BaseRetriever):
+class Storage(BaseRetriever):
     """Finds one document."""
 
     def _get_relevant_documents(self, query: str, *, run_manager: CallbackManagerForRetrieverRun) -> list[Document]:
@@ -238,11 +238,11 @@ class Shelf(BaseRetriever):
 
 def test_a_bare_retriever_is_a_root(sessions: RecordedSessions) -> None:
     """The query as it is, the documents as text with metadata; an error is one."""
-    Shelf().invoke("alpacas", recorded())
+    Storage().invoke("alpacas", recorded())
     with pytest.raises(LookupError):
-        asyncio.run(Shelf().ainvoke("burnt", recorded()))
+        asyncio.run(Storage().ainvoke("burnt", recorded()))
     found, failed = sessions.observations
-    assert (found.label, found.input) == ("retriever Shelf", "alpacas")
+    assert (found.label, found.input) == ("retriever Storage", "alpacas")
     assert found.output == [{"page_content": "About alpacas.", "metadata": {"page": 7}, "id": "doc-1"}]
     assert (failed.level, failed.status_message) == ("ERROR", "LookupError: no such shelf")
 

@@ -15,8 +15,9 @@ from langchain_core.runnables import RunnableLambda
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
 
-from langfuse_integration import langfuse_manager, tracing
-from langfuse_integration.recorder import QueueRecorder
+from langfuse_integration import langfuse_manager
+from langfuse_integration.recording import tracing
+from langfuse_integration.recording.recorder import QueueRecorder
 from langfuse_integration_langchain import SessionHandler, interrupts, orphans
 from scripted_chat import Hold, ScriptedChat, ScriptedStream
 
@@ -49,7 +50,7 @@ class Nowhere:
 
 
 def worker(recorder: QueueRecorder) -> Any:
-    from langfuse_integration.delivery.worker import Worker
+    from langfuse_integration.export.worker import Worker
 
     return Worker(recorder, Nowhere(), interval_s=0.001)
 

@@ -23,8 +23,8 @@ from langchain_core.prompt_values import ChatPromptValue, StringPromptValue
 from langchain_core.tools import tool
 from langgraph.types import Command, Interrupt, Send
 
-from langfuse_integration.fields import Fields
-from langfuse_integration.payload import fragments, to_json
+from langfuse_integration.encoding.fields import Fields
+from langfuse_integration.encoding.json_text import fragments, to_json
 from langfuse_integration_langchain import SessionHandler, messages
 from langfuse_integration_langchain.messages import Asked, Given, Streamed
 

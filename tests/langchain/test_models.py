@@ -12,8 +12,8 @@ from langchain_core.outputs import ChatGeneration, Generation, LLMResult
 from langchain_core.prompts import ChatPromptTemplate, PromptTemplate
 from langfuse.model import Prompt_Text, TextPromptClient
 
-from langfuse_integration import tracing
-from langfuse_integration.observation import Observation
+from langfuse_integration.recording import tracing
+from langfuse_integration.recording.observation import Observation
 from langfuse_integration.testing import RecordedSessions
 from langfuse_integration_langchain import SessionHandler, models
 from scripted_chat import ScriptedChat

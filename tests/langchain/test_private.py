@@ -147,7 +147,7 @@ import sys, threading
 from langchain_core.tracers import context
 hooks = len(context._configure_hooks)
 import langfuse_integration_langchain
-from langfuse_integration import ambient, tracing
+from langfuse_integration.recording import ambient, tracing
 print(threading.active_count(), ambient._sources, tracing.recorder.sweeps, len(context._configure_hooks) - hooks)
 print([name for name in ("langgraph", "langfuse", "langchain") if name in sys.modules])
 """

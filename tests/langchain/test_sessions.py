@@ -22,7 +22,8 @@ from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.tools import tool
 
-from langfuse_integration import langfuse_manager, tracing
+from langfuse_integration import langfuse_manager
+from langfuse_integration.recording import tracing
 from langfuse_integration.testing import RecordedSessions, recorded_sessions
 from langfuse_integration_langchain import SessionHandler
 from scripted_chat import ScriptedChat, ScriptedStream, call

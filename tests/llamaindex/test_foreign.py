@@ -13,8 +13,9 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from langfuse_integration import langfuse_manager, otel
-from langfuse_integration.delivery.provider import provider as our_provider
+from langfuse_integration import langfuse_manager
+from langfuse_integration.langfuse_sdk.provider import provider as our_provider
+from langfuse_integration.recording import otel_spans
 from langfuse_integration.testing import RecordedSessions
 from langfuse_integration_llamaindex import foreign, instrument, uninstrument
 from llamaindex.scripted import ScriptedLLM, TextLLM, call, tool
@@ -28,7 +29,7 @@ AGENT = [{"agent weather": ["generation ScriptedLLM", {"tool look": ["span insid
 def as_new(recorded: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Look at the dispatcher as if for the first time."""
     monkeypatch.setattr(foreign, "_seen", 0)
-    monkeypatch.setattr(otel, "echoes", set())
+    monkeypatch.setattr(otel_spans, "duplicate_scopes", set())
 
 
 @pytest.fixture

@@ -14,8 +14,9 @@ from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.callbacks import CallbackManager, LlamaDebugHandler
 from llama_index.core.instrumentation import get_dispatcher
 
-from langfuse_integration import ambient, langfuse_manager
-from langfuse_integration.session import Session
+from langfuse_integration import langfuse_manager
+from langfuse_integration.recording import ambient
+from langfuse_integration.sessions.session import Session
 from langfuse_integration.testing import RecordedSessions
 from langfuse_integration_llamaindex import SessionHandler, instrument, instrumented, uninstrument
 from langfuse_integration_llamaindex.places import current

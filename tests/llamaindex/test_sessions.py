@@ -17,7 +17,8 @@ from llama_index.core.agent.workflow import FunctionAgent
 from llama_index.core.base.llms.types import ChatMessage, MessageRole
 from llama_index.core.embeddings import MockEmbedding
 
-from langfuse_integration import langfuse_manager, tracing
+from langfuse_integration import langfuse_manager
+from langfuse_integration.recording import tracing
 from langfuse_integration.testing import RecordedSessions, recorded_sessions
 from langfuse_integration_llamaindex.generations import announced
 from langfuse_integration_llamaindex.model_streams import _open as open_streams

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from langfuse_integration import langfuse_manager, tracing
+from langfuse_integration import langfuse_manager
+from langfuse_integration.recording import tracing
 from langfuse_integration.testing import RecordedSessions
 from langfuse_integration_mcp import call, instrument, instrumentation, wrap_session
 from langfuse_integration_mcp.wrapping import connection_of

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from mcp import types
 
-from langfuse_integration.payload import to_json
+from langfuse_integration.encoding.json_text import to_json
 from langfuse_integration_mcp import readable
 
 pytestmark = pytest.mark.mcp

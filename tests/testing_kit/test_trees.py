@@ -6,7 +6,7 @@ import pytest
 
 from langfuse_integration import langfuse_manager
 from langfuse_integration.testing import RecordedSessions
-from langfuse_integration.tree_diff import differences, is_tree
+from langfuse_integration.testing_kit.tree_diff import differences, is_tree
 
 
 @pytest.mark.parametrize(

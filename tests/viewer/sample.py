@@ -8,10 +8,10 @@ from types import TracebackType
 from typing import Any
 
 from langfuse_integration import Session
-from langfuse_integration.delivery.journal import Journal
-from langfuse_integration.delivery.row import Encoder
-from langfuse_integration.fields import Fields
-from langfuse_integration.observation import Observation, ObservationType
+from langfuse_integration.encoding.fields import Fields
+from langfuse_integration.encoding.row import Encoder
+from langfuse_integration.journal.journal import Journal
+from langfuse_integration.recording.observation import Observation, ObservationType
 
 START_NS = 1_795_000_000_000_000_000
 """2026-11-18, in the morning."""

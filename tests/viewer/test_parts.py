@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from langfuse_integration import Session
-from langfuse_integration.archive import Archive
-from langfuse_integration.spending import Rows, Spending
-from langfuse_integration.totals import Totals
+from langfuse_integration.reading.archive import Archive
+from langfuse_integration.reading.totals import Totals
+from langfuse_integration.reading.totals_cache import Rows, Spending
 from langfuse_integration.viewer.events import LISTENERS_LIMIT
+from langfuse_integration.viewer.formatting import coloured, lasting, pretty, shown
 from langfuse_integration.viewer.outline import outline
-from langfuse_integration.viewer.words import coloured, lasting, pretty, shown
 from peers.waiting import until
 from viewer.sample import Book, record
 

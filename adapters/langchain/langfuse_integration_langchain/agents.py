@@ -11,9 +11,9 @@ from typing import Any
 
 from langchain_core.messages import ToolMessage
 
-from langfuse_integration import tracing
-from langfuse_integration.registry import Run
-from langfuse_integration.steps import AgentSteps
+from langfuse_integration.recording import tracing
+from langfuse_integration.recording.registry import Run
+from langfuse_integration.recording.steps import AgentSteps
 
 from . import private
 from .folding import unfold

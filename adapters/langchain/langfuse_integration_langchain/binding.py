@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from langfuse_integration.registry import Run
-from langfuse_integration.session import Session
-from langfuse_integration.shield import warn_once
+from langfuse_integration.internals.faults import warn_once
+from langfuse_integration.recording.registry import Run
+from langfuse_integration.sessions.session import Session
 
 SESSION_KEY, USER_KEY, TAGS_KEY = "langfuse_session_id", "langfuse_user_id", "langfuse_tags"
 """In the metadata of a root run, as the Langfuse SDK's own handler reads them (SDK 3 to 5)."""

@@ -6,9 +6,9 @@ ones and in threads that LangChain starts, with nothing attached to any context.
 
 from __future__ import annotations
 
-from langfuse_integration import otel, tracing
-from langfuse_integration.observation import Parent
-from langfuse_integration.registry import Run
+from langfuse_integration.recording import otel_spans, tracing
+from langfuse_integration.recording.observation import Parent
+from langfuse_integration.recording.registry import Run
 
 from . import private
 from .folding import use
@@ -32,7 +32,7 @@ def span_inside(parent: Run) -> Parent | None:
     It has to be of the run's trace and younger than what the run stands for, and the code of that very run has to be
     running: who consumes a stream may have spans open that are no part of it.
     """
-    span = otel.current_span()
+    span = otel_spans.current_span()
     if span is None or span.trace != parent.anchor.trace or span.started_ns < parent.anchor.started_ns:
         return None
     return span if private.current_run_key() == parent.key else None

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from langfuse_integration.payload import snapshot
-from langfuse_integration.registry import Run
+from langfuse_integration.recording.registry import Run
+from langfuse_integration.recording.snapshot import snapshot
 
 from . import private
 from .states import ChainState

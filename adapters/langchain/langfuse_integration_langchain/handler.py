@@ -8,10 +8,11 @@ from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
 
-from langfuse_integration import ambient, shield, tracing
-from langfuse_integration.shield import shielded
+from langfuse_integration.internals import faults
+from langfuse_integration.internals.faults import shielded
+from langfuse_integration.recording import ambient, tracing
 
-from . import agents, current, ends, messages, orphans, starts, streams
+from . import agents, current, messages, orphans, run_ends, run_starts, streams
 from .binding import Binding
 from .folding import NOT_TOLD
 
@@ -64,7 +65,7 @@ class SessionHandler(BaseCallbackHandler):
     @property
     def raise_error(self) -> bool:  # type: ignore[override]
         """LangChain swallows what a handler raises unless this is true: as it is in our own tests."""
-        return shield.strict
+        return faults.strict
 
     # -- chains, graphs, agents
 
@@ -84,17 +85,17 @@ class SessionHandler(BaseCallbackHandler):
         """Open a chain, graph, node or agent."""
         with _STARTING:
             known = name or _name(serialized, "chain")
-            starts.chain(self._binding, inputs, run_id, parent_run_id, tags, metadata, known, run_type)
+            run_starts.chain(self._binding, inputs, run_id, parent_run_id, tags, metadata, known, run_type)
 
     def on_chain_end(self, outputs: Any, *, run_id: UUID, inputs: Any = NOT_TOLD, **extra: Any) -> None:
         """End it."""
         with _ENDING:
-            ends.chain(run_id, outputs, inputs)
+            run_ends.chain(run_id, outputs, inputs)
 
     def on_chain_error(self, error: BaseException, *, run_id: UUID, inputs: Any = NOT_TOLD, **extra: Any) -> None:
         """End it with an error, or in control flow."""
         with _ENDING:
-            ends.failed_chain(run_id, error, inputs)
+            run_ends.failed_chain(run_id, error, inputs)
 
     def on_agent_action(self, action: Any, *, run_id: UUID, **extra: Any) -> None:
         """Take up the tool call that an AgentExecutor announces."""
@@ -123,7 +124,7 @@ class SessionHandler(BaseCallbackHandler):
         with _STARTING:
             known = name or _name(serialized, "model")
             structured = options is not None and "ls_structured_output_format" in options
-            starts.model(
+            run_starts.model(
                 self._binding,
                 messages[0],
                 run_id,
@@ -161,12 +162,12 @@ class SessionHandler(BaseCallbackHandler):
     def on_llm_end(self, response: Any, *, run_id: UUID, **extra: Any) -> None:
         """End it with its answer."""
         with _ENDING:
-            ends.model(run_id, response)
+            run_ends.model(run_id, response)
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, response: Any = None, **extra: Any) -> None:
         """End it with an error, or given up half-way."""
         with _ENDING:
-            ends.failed_model(run_id, error, response)
+            run_ends.failed_model(run_id, error, response)
 
     # -- tools and retrievers
 
@@ -188,17 +189,17 @@ class SessionHandler(BaseCallbackHandler):
         with _STARTING:
             given = input_str if inputs is None else inputs
             known = name or _name(serialized, "tool")
-            starts.tool(self._binding, given, run_id, parent_run_id, tags, metadata, known, tool_call_id)
+            run_starts.tool(self._binding, given, run_id, parent_run_id, tags, metadata, known, tool_call_id)
 
     def on_tool_end(self, output: Any, *, run_id: UUID, **extra: Any) -> None:
         """End it with what it returned."""
         with _ENDING:
-            ends.tool(run_id, output)
+            run_ends.tool(run_id, output)
 
     def on_tool_error(self, error: BaseException, *, run_id: UUID, **extra: Any) -> None:
         """End it with an error, or in control flow."""
         with _ENDING:
-            ends.failed_leaf(run_id, error)
+            run_ends.failed_leaf(run_id, error)
 
     def on_retriever_start(
         self,
@@ -215,17 +216,17 @@ class SessionHandler(BaseCallbackHandler):
         """Open a retrieval."""
         with _STARTING:
             known = name or _name(serialized, "retriever")
-            starts.retriever(self._binding, query, run_id, parent_run_id, tags, metadata, known)
+            run_starts.retriever(self._binding, query, run_id, parent_run_id, tags, metadata, known)
 
     def on_retriever_end(self, documents: Any, *, run_id: UUID, **extra: Any) -> None:
         """End it with what was found."""
         with _ENDING:
-            ends.retriever(run_id, documents)
+            run_ends.retriever(run_id, documents)
 
     def on_retriever_error(self, error: BaseException, *, run_id: UUID, **extra: Any) -> None:
         """End it with an error."""
         with _ENDING:
-            ends.failed_leaf(run_id, error)
+            run_ends.failed_leaf(run_id, error)
 
 
 _switched_on = False

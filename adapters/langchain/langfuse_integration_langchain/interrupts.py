@@ -11,12 +11,12 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from langfuse_integration import ambient
-from langfuse_integration.observation import Parent
-from langfuse_integration.registry import Run
-from langfuse_integration.session import Session
-from langfuse_integration.shield import shielded
-from langfuse_integration.steps import AgentSteps
+from langfuse_integration.internals.faults import shielded
+from langfuse_integration.recording import ambient
+from langfuse_integration.recording.observation import Parent
+from langfuse_integration.recording.registry import Run
+from langfuse_integration.recording.steps import AgentSteps
+from langfuse_integration.sessions.session import Session
 
 from . import private
 from .states import ChainState
@@ -102,7 +102,7 @@ threads = Threads()
 
 def _tell(thread: str, name: str, conversation: Conversation) -> None:
     """Let other workers go on with *conversation*, if they share a store with this one. Never waits."""
-    from langfuse_integration.shared import SharedTrace, is_shared, traces
+    from langfuse_integration.sessions.shared_state import SharedTrace, is_shared, traces
 
     with _SHARING:
         if is_shared():
@@ -113,7 +113,7 @@ def _tell(thread: str, name: str, conversation: Conversation) -> None:
 
 def _youngest(thread: str, name: str, known: Conversation | None) -> Conversation | None:
     """Return what another worker told of a thread last, if that is younger than what is *known* here."""
-    from langfuse_integration.shared import is_shared, traces
+    from langfuse_integration.sessions.shared_state import is_shared, traces
 
     with _SHARING:
         told = traces.recall(_key(thread, name)) if is_shared() else None

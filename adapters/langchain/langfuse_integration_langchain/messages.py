@@ -17,7 +17,7 @@ from langchain_core.messages import BaseMessage, ChatMessage, FunctionMessage, T
 from langchain_core.outputs import ChatGeneration, Generation
 from langchain_core.prompt_values import PromptValue
 
-from langfuse_integration import payload
+from langfuse_integration.encoding import json_text
 
 ROLES = {"human": "user", "ai": "assistant", "system": "system", "tool": "tool", "function": "function"}
 SAID_ELSEWHERE = ("refusal", "reasoning_content")
@@ -149,7 +149,7 @@ def _command(command: Any) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None and value != ()}
 
 
-def _fields(names: Iterable[str]) -> payload.Converter:
+def _fields(names: Iterable[str]) -> json_text.Converter:
     def convert(value: Any) -> dict[str, Any]:
         return {name: getattr(value, name, None) for name in names}
 
@@ -165,13 +165,13 @@ _graph_types_known = False
 
 def register() -> None:
     """Let LangChain's objects be written as above."""
-    payload.register(BaseMessage, message, immutable=True)
-    payload.register(Document, document, immutable=True)
-    payload.register(PromptValue, lambda value: value.to_messages())
-    payload.register(AgentAction, _fields(("tool", "tool_input", "log")))
-    payload.register(AgentFinish, _fields(("return_values", "log")))
+    json_text.register(BaseMessage, message, immutable=True)
+    json_text.register(Document, document, immutable=True)
+    json_text.register(PromptValue, lambda value: value.to_messages())
+    json_text.register(AgentAction, _fields(("tool", "tool_input", "log")))
+    json_text.register(AgentFinish, _fields(("return_values", "log")))
     for wrapper in (Asked, Given, Streamed):
-        payload.register(wrapper, _plain)
+        json_text.register(wrapper, _plain)
 
 
 def register_graph_types() -> None:
@@ -190,4 +190,4 @@ def register_graph_types() -> None:
     ):
         kind = getattr(types, name, None)
         if isinstance(kind, type):
-            payload.register(kind, converter)
+            json_text.register(kind, converter)

@@ -12,8 +12,8 @@ from typing import Any
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
 
-from langfuse_integration.observation import Observation
-from langfuse_integration.registry import Run
+from langfuse_integration.recording.observation import Observation
+from langfuse_integration.recording.registry import Run
 
 from .notes import Notes
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from langfuse_integration.observation import Observation
-from langfuse_integration.registry import Run
+from langfuse_integration.recording.observation import Observation
+from langfuse_integration.recording.registry import Run
 
 from .private import PLUMBING_METADATA, PLUMBING_TAGS, TELLING_METADATA
 from .states import NOTHING

@@ -13,9 +13,9 @@ import weakref
 from collections import deque
 from uuid import UUID
 
-from langfuse_integration import tracing
-from langfuse_integration.registry import Run
-from langfuse_integration.shield import shielded
+from langfuse_integration.internals.faults import shielded
+from langfuse_integration.recording import tracing
+from langfuse_integration.recording.registry import Run
 
 from . import private
 from .messages import Streamed

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from langfuse_integration.registry import Run
-from langfuse_integration.steps import AgentSteps
+from langfuse_integration.recording.registry import Run
+from langfuse_integration.recording.steps import AgentSteps
 
 NOTHING: dict[str, Any] = {}
 

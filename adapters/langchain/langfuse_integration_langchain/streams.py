@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from langfuse_integration.registry import Run
+from langfuse_integration.recording.registry import Run
 
 
 def token(run: Run, text: Any, chunk: Any) -> None:

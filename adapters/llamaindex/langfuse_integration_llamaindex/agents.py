@@ -11,10 +11,10 @@ import time
 from inspect import BoundArguments
 from typing import Any
 
-from langfuse_integration.observation import Observation, describe
-from langfuse_integration.registry import Run
-from langfuse_integration.steps import AgentSteps
-from langfuse_integration.tracing import start_below
+from langfuse_integration.recording.observation import Observation, describe
+from langfuse_integration.recording.registry import Run
+from langfuse_integration.recording.steps import AgentSteps
+from langfuse_integration.recording.tracing import start_below
 
 from . import rows, tools
 from .folding import FUNCTION, RUN, TOOL, Role, is_a

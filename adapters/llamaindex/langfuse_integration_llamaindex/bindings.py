@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any
 
-from langfuse_integration import ambient, tracing
-from langfuse_integration.observation import Parent
-from langfuse_integration.session import Session
+from langfuse_integration.recording import ambient, tracing
+from langfuse_integration.recording.observation import Parent
+from langfuse_integration.sessions.session import Session
 
 from .private import own_callback_manager
 

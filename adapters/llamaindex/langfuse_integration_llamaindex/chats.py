@@ -10,8 +10,8 @@ import weakref
 from collections.abc import Hashable
 from typing import Any
 
-from langfuse_integration.registry import Run
-from langfuse_integration.shield import shielded
+from langfuse_integration.internals.faults import shielded
+from langfuse_integration.recording.registry import Run
 
 from . import rows
 from .folding import is_a

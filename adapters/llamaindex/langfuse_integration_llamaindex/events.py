@@ -17,9 +17,9 @@ from llama_index.core.instrumentation.events.llm import (
     LLMCompletionStartEvent,
 )
 
-from langfuse_integration.registry import Run
-from langfuse_integration.shield import shielded
-from langfuse_integration.tracing import registry
+from langfuse_integration.internals.faults import shielded
+from langfuse_integration.recording.registry import Run
+from langfuse_integration.recording.tracing import registry
 
 from .chats import Writer
 from .generations import Call, announced

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any, NamedTuple
 
-from langfuse_integration.observation import ObservationType
+from langfuse_integration.recording.observation import ObservationType
 
 from . import nodes, tools
 from .arguments import first, given

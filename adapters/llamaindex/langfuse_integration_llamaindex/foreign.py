@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from langfuse_integration.shield import shielded, warn_once
+from langfuse_integration.internals.faults import shielded, warn_once
 
 from .private import root, tracer_of
 
@@ -16,7 +16,7 @@ OTHERS = (
     ("llama_index.observability.", "LlamaIndexOpenTelemetry", "llamaindex.opentelemetry.tracer"),
 )
 """How the module of a handler begins, what its maker is called, and the scope of its spans."""
-LANGFUSE_PROCESSORS = frozenset(("LangfuseSpanProcessor", "Stamp", "Unless", "_StampLast"))
+LANGFUSE_PROCESSORS = frozenset(("LangfuseSpanProcessor", "Stamp", "SuppressedClientProcessor", "_StampLast"))
 
 _seen = 0
 
@@ -39,9 +39,9 @@ def look() -> None:
 
 
 def _meet(handler: Any, name: str, scope: str) -> None:
-    from langfuse_integration import otel
+    from langfuse_integration.recording import otel_spans
 
-    otel.echoes.add(scope)
+    otel_spans.duplicate_scopes.add(scope)
     if _reaches_langfuse(tracer_of(handler)):
         warn_once(
             "llamaindex-others",
@@ -53,7 +53,7 @@ def _meet(handler: Any, name: str, scope: str) -> None:
 
 def _reaches_langfuse(tracer: Any) -> bool:
     """Return whether what a tracer makes comes to Langfuse: through our provider, or through one with its processor."""
-    from langfuse_integration.delivery.provider import AmbientTracer
+    from langfuse_integration.langfuse_sdk.provider import AmbientTracer
 
     if isinstance(tracer, AmbientTracer):
         return True

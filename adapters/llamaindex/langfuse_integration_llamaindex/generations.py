@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from inspect import BoundArguments
 from typing import TYPE_CHECKING, Any
 
-from langfuse_integration.registry import Run
-from langfuse_integration.tracing import registry
+from langfuse_integration.recording.registry import Run
+from langfuse_integration.recording.tracing import registry
 
 from . import models, rows
 from .arguments import first, options

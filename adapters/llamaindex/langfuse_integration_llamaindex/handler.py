@@ -9,8 +9,9 @@ from typing import Any
 from llama_index.core.callbacks import CallbackManager, CBEventType
 from llama_index.core.callbacks.base_handler import BaseCallbackHandler
 
-from langfuse_integration import Session, ambient
-from langfuse_integration.shield import shielded
+from langfuse_integration import Session
+from langfuse_integration.internals.faults import shielded
+from langfuse_integration.recording import ambient
 
 from . import bindings, foreign, messages, nodes, places, tools, workflow_events
 from .events import EventHandler

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from langfuse_integration import payload
+from langfuse_integration.encoding import json_text
 
 NOT_SHOWN = frozenset(
     ("tool_calls", "tool_call_id", "name", "usage", "stop_reason", "thinking_delta", "images", "refusal")
@@ -190,9 +190,9 @@ def register() -> None:
     """Tell the worker how to write messages; each is written once, however many calls repeat it."""
     from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse
 
-    payload.register(ChatMessage, plain, immutable=True)
-    payload.register(Prompt, _prompt)
-    payload.register(Template, _template)
-    payload.register(Answer, _answer)
-    payload.register(ChatResponse, lambda response: plain(response.message))
-    payload.register(CompletionResponse, lambda response: response.text)
+    json_text.register(ChatMessage, plain, immutable=True)
+    json_text.register(Prompt, _prompt)
+    json_text.register(Template, _template)
+    json_text.register(Answer, _answer)
+    json_text.register(ChatResponse, lambda response: plain(response.message))
+    json_text.register(CompletionResponse, lambda response: response.text)

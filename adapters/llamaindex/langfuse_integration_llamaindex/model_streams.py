@@ -6,9 +6,9 @@ import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
-from langfuse_integration.registry import Run
-from langfuse_integration.shield import shielded
-from langfuse_integration.tracing import registry
+from langfuse_integration.internals.faults import shielded
+from langfuse_integration.recording.registry import Run
+from langfuse_integration.recording.tracing import registry
 
 from .private import callers, frame_of
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from inspect import BoundArguments
 from typing import Any
 
-from langfuse_integration import payload
+from langfuse_integration.encoding import json_text
 
 SOURCE_KEYS = ("file_path", "file_name", "url", "source", "title")
 """Metadata that tells where a node came from, the most telling first."""
@@ -163,15 +163,15 @@ def register() -> None:
     from llama_index.core.chat_engine.types import AgentChatResponse, StreamingAgentChatResponse
     from llama_index.core.schema import BaseNode, NodeWithScore, QueryBundle
 
-    payload.register(Noted, _noted)
-    payload.register(Vectors, _vectors)
-    payload.register(Question, _question)
-    payload.register(NodeWithScore, _scored)
-    payload.register(BaseNode, lambda node: plain(node, text_of(node)))
-    payload.register(QueryBundle, _bundle)
-    payload.register(Response, _response)
-    payload.register(PydanticResponse, _response)
-    payload.register(StreamingResponse, _streamed)
-    payload.register(AsyncStreamingResponse, _streamed)
-    payload.register(AgentChatResponse, _response)
-    payload.register(StreamingAgentChatResponse, _chatted)
+    json_text.register(Noted, _noted)
+    json_text.register(Vectors, _vectors)
+    json_text.register(Question, _question)
+    json_text.register(NodeWithScore, _scored)
+    json_text.register(BaseNode, lambda node: plain(node, text_of(node)))
+    json_text.register(QueryBundle, _bundle)
+    json_text.register(Response, _response)
+    json_text.register(PydanticResponse, _response)
+    json_text.register(StreamingResponse, _streamed)
+    json_text.register(AsyncStreamingResponse, _streamed)
+    json_text.register(AgentChatResponse, _response)
+    json_text.register(StreamingAgentChatResponse, _chatted)

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any
 
-from langfuse_integration.observation import Parent
-from langfuse_integration.registry import Run
-from langfuse_integration.tracing import registry
+from langfuse_integration.recording.observation import Parent
+from langfuse_integration.recording.registry import Run
+from langfuse_integration.recording.tracing import registry
 
 from .private import RUN_STAYS_ACTIVE, active_span_id
 

@@ -6,9 +6,9 @@ from collections.abc import Hashable
 from inspect import BoundArguments
 from typing import Any
 
-from langfuse_integration.observation import Parent
-from langfuse_integration.registry import Run
-from langfuse_integration.tracing import open_run, registry
+from langfuse_integration.recording.observation import Parent
+from langfuse_integration.recording.registry import Run
+from langfuse_integration.recording.tracing import open_run, registry
 
 from . import bindings, foreign
 from .folding import Role

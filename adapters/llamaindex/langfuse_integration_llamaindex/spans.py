@@ -9,8 +9,8 @@ from typing import Any
 from llama_index.core.instrumentation.span import BaseSpan
 from llama_index.core.instrumentation.span_handlers import BaseSpanHandler
 
-from langfuse_integration.shield import shielded
-from langfuse_integration.tracing import registry
+from langfuse_integration.internals.faults import shielded
+from langfuse_integration.recording.tracing import registry
 
 from . import agents, bindings, chats, folding, generations, models, rows, streams, tools, workflows
 from .folding import Kind, Role

@@ -8,10 +8,10 @@ from contextvars import Context, copy_context
 from types import AsyncGeneratorType, GeneratorType
 from typing import Any
 
-from langfuse_integration import tracing
-from langfuse_integration.registry import Run
-from langfuse_integration.session import Session
-from langfuse_integration.shield import shielded
+from langfuse_integration.internals.faults import shielded
+from langfuse_integration.recording import tracing
+from langfuse_integration.recording.registry import Run
+from langfuse_integration.sessions.session import Session
 
 from . import rows
 from .private import active_span_id

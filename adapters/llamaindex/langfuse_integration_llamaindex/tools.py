@@ -5,8 +5,8 @@ from __future__ import annotations
 from inspect import BoundArguments
 from typing import Any
 
-from langfuse_integration import payload
-from langfuse_integration.observation import Observation, describe
+from langfuse_integration.encoding import json_text
+from langfuse_integration.recording.observation import Observation, describe
 
 from .arguments import given
 
@@ -82,6 +82,6 @@ def register() -> None:
     """Tell the worker how to write tools and their outputs."""
     from llama_index.core.tools import BaseTool, ToolOutput
 
-    payload.register(BaseTool, _offered, immutable=True)
-    payload.register(Outcome, _outcome)
-    payload.register(ToolOutput, lambda output: _outcome(Outcome(output)))
+    json_text.register(BaseTool, _offered, immutable=True)
+    json_text.register(Outcome, _outcome)
+    json_text.register(ToolOutput, lambda output: _outcome(Outcome(output)))

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from inspect import BoundArguments
 from typing import Any
 
-from langfuse_integration import payload
+from langfuse_integration.encoding import json_text
+from langfuse_integration.recording.snapshot import snapshot
 
 from .arguments import given
 from .folding import is_a
@@ -41,7 +42,7 @@ class Given:
             self.kind = type(result).__name__
             self.fields = fields_of(result)
         else:
-            self.result = payload.snapshot(result)
+            self.result = snapshot(result)
 
 
 class Decided:
@@ -78,7 +79,7 @@ def fields_of(event: Any) -> dict[str, Any]:
     dynamic = getattr(event, "_data", None)
     if isinstance(dynamic, Mapping):
         found.update(dynamic)
-    return {key: payload.snapshot(value) for key, value in found.items() if value is not None}
+    return {key: snapshot(value) for key, value in found.items() if value is not None}
 
 
 def _noted(bound: BoundArguments) -> dict[str, Any] | None:
@@ -86,7 +87,7 @@ def _noted(bound: BoundArguments) -> dict[str, Any] | None:
     if start is not None:
         fields = fields_of(start)
     else:
-        fields = {key: payload.snapshot(value) for key, value in given(bound).items() if key not in RUNTIMES_OWN}
+        fields = {key: snapshot(value) for key, value in given(bound).items() if key not in RUNTIMES_OWN}
         if not fields:
             return None
     message: Any = fields.get("user_msg")
@@ -125,6 +126,6 @@ def _decided(decided: Decided) -> Any:
 
 def register() -> None:
     """Tell the worker how to write events, and what runs were asked and gave."""
-    payload.register(Asked, _asked)
-    payload.register(Given, _given)
-    payload.register(Decided, _decided)
+    json_text.register(Asked, _asked)
+    json_text.register(Given, _given)
+    json_text.register(Decided, _decided)

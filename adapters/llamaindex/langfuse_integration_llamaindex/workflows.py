@@ -5,9 +5,9 @@ from __future__ import annotations
 from inspect import BoundArguments
 from typing import TYPE_CHECKING, Any
 
-from langfuse_integration.registry import Run
-from langfuse_integration.steps import AgentSteps, Decision
-from langfuse_integration.tracing import registry
+from langfuse_integration.recording.registry import Run
+from langfuse_integration.recording.steps import AgentSteps, Decision
+from langfuse_integration.recording.tracing import registry
 
 from . import rows
 from .folding import Role

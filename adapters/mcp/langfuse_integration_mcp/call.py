@@ -10,9 +10,9 @@ import time
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any
 
-from langfuse_integration import ambient, otel, tracing
-from langfuse_integration.observation import Observation, Parent, describe
-from langfuse_integration.readiness import ready
+from langfuse_integration.recording import ambient, otel_api, tracing
+from langfuse_integration.recording.observation import Observation, Parent, describe
+from langfuse_integration.runtime import ready
 
 from . import metric, propagation, readable
 from .methods import CALL_TOOL, READ_RESOURCE, SUBJECTS, Method, Shown
@@ -194,7 +194,7 @@ class Call:
         if self.row is not None:
             open_rows.pop(self.row.span, None)
         if self._context is not None:
-            otel.detach(self._context)
+            otel_api.detach(self._context)
         try:
             current.reset(self._token)
         except ValueError:

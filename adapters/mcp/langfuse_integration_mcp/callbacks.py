@@ -13,11 +13,11 @@ import functools
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
-from langfuse_integration import tracing
-from langfuse_integration.observation import Observation
-from langfuse_integration.placement import Placed
-from langfuse_integration.readiness import ready
-from langfuse_integration.shield import shielded
+from langfuse_integration.internals.faults import shielded
+from langfuse_integration.recording import tracing
+from langfuse_integration.recording.observation import Observation
+from langfuse_integration.recording.placement import Placed
+from langfuse_integration.runtime import ready
 
 from . import private
 from .call import Call, current

@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from langfuse_integration.shield import shielded
+from langfuse_integration.internals.faults import shielded
 
 from . import serving
 from .connection import Policy

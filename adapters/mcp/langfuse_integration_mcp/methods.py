@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import Any, NamedTuple
 
-from langfuse_integration.observation import ObservationType
+from langfuse_integration.recording.observation import ObservationType
 
 Arguments = tuple[str | None, Any]
 """What a request is about (a tool's name, or None), and its input as a row shows it."""

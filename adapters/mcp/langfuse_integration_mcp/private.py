@@ -18,7 +18,7 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from langfuse_integration.shield import shielded
+from langfuse_integration.internals.faults import shielded
 
 _LOOKING = shielded("looking at the MCP SDK")
 

@@ -18,9 +18,9 @@ from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.context.context import Context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from langfuse_integration import otel
-from langfuse_integration.observation import Observation
-from langfuse_integration.session import Session
+from langfuse_integration.recording import otel_api
+from langfuse_integration.recording.observation import Observation
+from langfuse_integration.sessions.session import Session
 
 from . import private
 
@@ -44,14 +44,14 @@ _baggage = W3CBaggagePropagator()
 
 def attach(row: Observation) -> Token[Context]:
     """Make *row* the current span for the time of the call; what it passes on names nobody."""
-    entries = {**otel.get_context(), otel.SPAN_KEY: row}
-    if otel.BAGGAGE_KEY in entries:
-        held: Any = entries[otel.BAGGAGE_KEY]
-        entries[otel.BAGGAGE_KEY] = {key: held[key] for key in held if key not in PRIVATE}
+    entries = {**otel_api.get_context(), otel_api.SPAN_KEY: row}
+    if otel_api.BAGGAGE_KEY in entries:
+        held: Any = entries[otel_api.BAGGAGE_KEY]
+        entries[otel_api.BAGGAGE_KEY] = {key: held[key] for key in held if key not in PRIVATE}
     quiet = private.fastmcp_key()
     if quiet is not None:
         entries[quiet] = True
-    return otel.set_context(Context(entries))
+    return otel_api.set_context(Context(entries))
 
 
 def outgoing(row: Observation, connection: Connection) -> dict[str, str]:
@@ -61,12 +61,12 @@ def outgoing(row: Observation, connection: Connection) -> dict[str, str]:
         "tracestate": IS_IN_LANGFUSE,
     }
     session = row.session if connection.identified else None
-    context = otel.get_context()
+    context = otel_api.get_context()
     if session is not None:
         for key, value in zip(IDENTITY, (session.session_id, session.user_id), strict=True):
             if value is not None:
                 context = baggage.set_baggage(key, value, context)
-    if context.get(otel.BAGGAGE_KEY):
+    if context.get(otel_api.BAGGAGE_KEY):
         _baggage.inject(carrier, context)
     return carrier
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from langfuse_integration import payload
+from langfuse_integration.encoding import json_text
 
 _registered = False
 _MISSING = object()
@@ -27,7 +27,7 @@ def register() -> None:
     for name, converter in CONVERTERS.items():
         kind = getattr(types, name, None)
         if isinstance(kind, type):
-            payload.register(kind, converter)
+            json_text.register(kind, converter)
 
 
 def either(value: Any, new: str, old: str) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
-from langfuse_integration.observation import Observation
+from langfuse_integration.recording.observation import Observation
 
 from . import private, propagation, readable
 from .call import Call

@@ -17,10 +17,10 @@ from typing import Any, TypeVar
 from opentelemetry import context as context_api
 from opentelemetry.context.context import Context
 
-from langfuse_integration import otel
-from langfuse_integration.placement import Placed
-from langfuse_integration.session import Session
-from langfuse_integration.shield import shielded
+from langfuse_integration.internals.faults import shielded
+from langfuse_integration.recording import otel_api, otel_spans
+from langfuse_integration.recording.placement import Placed
+from langfuse_integration.sessions.session import Session
 
 from . import private, propagation
 from .call import Call, current
@@ -112,7 +112,7 @@ class _Place:
 
     def __init__(self, context: Context, session: Session | None, parent: Any) -> None:
         self._context: Token[Context] = context_api.attach(context)
-        self._placed = Placed(session, parent if parent is not None else otel.current_span())
+        self._placed = Placed(session, parent if parent is not None else otel_spans.current_span())
         self._placed.__enter__()
         self._serving = serving.set(True)
         self._within: Token[Call | None] = current.set(None)
@@ -124,7 +124,7 @@ class _Place:
         except ValueError:
             pass  # left in another context
         self._placed.__exit__(None, None, None)
-        otel.detach(self._context)
+        otel_api.detach(self._context)
 
 
 def _placed(meta: Mapping[str, Any] | None, accept_identity: bool) -> _Place | None:

@@ -8,9 +8,9 @@ from typing import Any
 
 from opentelemetry import trace as trace_api
 
-from langfuse_integration import otel
-from langfuse_integration.placement import Placed
-from langfuse_integration.shield import fault, shielded
+from langfuse_integration.internals.faults import fault, shielded
+from langfuse_integration.recording import otel_spans
+from langfuse_integration.recording.placement import Placed
 
 from . import private, propagation
 from .call import Call, current, open_rows
@@ -35,7 +35,7 @@ class InProcess:
     def __enter__(self) -> trace_api.Span:
         self._token = current.set(None)  # a call that the handler makes is no part of its caller's
         try:
-            if otel.current_span() is not self._call.row:  # else the caller's context has come along
+            if otel_spans.current_span() is not self._call.row:  # else the caller's context has come along
                 placed = Placed(self._call.session, self._call.row)
                 placed.__enter__()
                 self._placed = placed

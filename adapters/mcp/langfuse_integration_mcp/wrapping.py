@@ -16,8 +16,8 @@ import functools
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from langfuse_integration.shield import fault, shielded
-from langfuse_integration.tracing import recorder
+from langfuse_integration.internals.faults import fault, shielded
+from langfuse_integration.recording.tracing import recorder
 
 from . import callbacks, private, readable, requests, serving
 from .call import Call, current

@@ -35,7 +35,7 @@ def sessions(
 ) -> None:
     """List the sessions, the newest first."""
     with reported():
-        from ..archive import Archive
+        from ..reading.archive import Archive
 
         with Archive.of_settings() as archive:
             found = archive.sessions(
@@ -83,7 +83,7 @@ def show(
     if no_session and session is not None:
         raise typer.BadParameter("A session and --no-session exclude each other.", param_hint="SESSION")
     with reported():
-        from ..archive import Archive
+        from ..reading.archive import Archive
 
         with Archive.of_settings() as archive:
             wanted = None if no_session else chosen(archive, session)

@@ -23,7 +23,7 @@ import typer
 from .screen import Screen, note, reported, stop
 
 if TYPE_CHECKING:
-    from ..archive import Archive
+    from ..reading.archive import Archive
 
 NEEDED = ("langchain", "langgraph", "llama_index", "mcp")
 PLACES = (Path(__file__).parents[1] / "examples", Path(__file__).parents[3] / "examples")
@@ -125,7 +125,7 @@ def _talk(screen: Screen, application: Path, journal: Path, run: str, model: str
 
 
 def _replay(screen: Screen, journal: Path, run: str, commands: list[str]) -> None:
-    from ..archive import Archive
+    from ..reading.archive import Archive
     from .tree import replayed
 
     with Archive(journal) as archive:

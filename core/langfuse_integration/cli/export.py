@@ -35,8 +35,8 @@ def export(
         if html is not None:
             _page(session, html)
             return
-        from ..archive import Archive
-        from ..replay import request_of
+        from ..reading.archive import Archive
+        from ..reading.replay import request_of
         from .text import counted, printable_json
 
         with Archive.of_settings() as archive:
@@ -54,8 +54,8 @@ def export(
 
 
 def _page(session: str, target: Path) -> None:
-    from ..archive import Archive
     from ..errors import MissingExtra
+    from ..reading.archive import Archive
 
     try:
         from ..viewer.document import document

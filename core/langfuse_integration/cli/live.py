@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.cells import cell_len
 from rich.text import Text
 
-from ..replay import Observed
+from ..reading.replay import Observed
 from .row import brief, label
 from .screen import Screen
 from .text import clock, duration, fitted, in_one_line

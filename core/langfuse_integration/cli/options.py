@@ -14,7 +14,7 @@ from .screen import stop
 from .text import in_one_line
 
 if TYPE_CHECKING:
-    from ..archive import Archive
+    from ..reading.archive import Archive
 
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d|w)", re.IGNORECASE)
 LATEST_NS = 2**63 - 1
@@ -52,8 +52,8 @@ def since_ns(value: str) -> int:
 
 def complete_session(incomplete: str) -> Iterator[str]:
     """Offer the session ids that begin like that to the shell."""
-    from ..archive import Archive
     from ..errors import LangfuseIntegrationError
+    from ..reading.archive import Archive
 
     try:
         with Archive.of_settings() as archive:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..archive import Archive, SessionSummary
-from ..attributes import iso
-from ..replay import Observed, Trace
-from ..totals import Totals, totals_of
+from ..encoding.attributes import iso
+from ..reading.archive import Archive, SessionSummary
+from ..reading.replay import Observed, Trace
+from ..reading.totals import Totals, totals_of
 
 
 def summary_of(summary: SessionSummary) -> dict[str, Any]:

@@ -39,8 +39,8 @@ def prune(
     if delivered and undelivered:
         raise typer.BadParameter("--delivered and --undelivered exclude each other.")
     with reported():
-        from ..archive import Archive
-        from ..pruning import Pruning, Selection, before
+        from ..journal.pruning import Pruning, Selection, before
+        from ..reading.archive import Archive
         from .text import counted
 
         with Archive.of_settings() as archive:

@@ -26,9 +26,9 @@ def push(
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
 
-        from ..archive import Archive
-        from ..delivery.push import Progress
-        from ..delivery.push import push as deliver
+        from ..export.push import Progress
+        from ..export.push import push as deliver
+        from ..reading.archive import Archive
         from .text import counted, in_one_line
 
         wanted = session

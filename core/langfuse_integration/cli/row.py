@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from rich.text import Text
 
-from ..conversation import Call, Message, compact, messages_in
-from ..replay import Observed
+from ..reading.conversation import Call, Message, compact, messages_in
+from ..reading.replay import Observed
 from .text import counted, dollars, in_one_line, visible
 
 STYLES = {

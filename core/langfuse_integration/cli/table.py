@@ -8,7 +8,7 @@ from typing import NamedTuple
 from rich.cells import cell_len
 from rich.text import Text
 
-from ..archive import SessionSummary
+from ..reading.archive import SessionSummary
 from .text import dollars, duration, fitted, in_one_line, when
 
 GAP = 2

@@ -12,8 +12,8 @@ from .options import nothing_in
 from .screen import Screen, note, reported, stop
 
 if TYPE_CHECKING:
-    from ..archive import Archive
-    from ..replay import Observed
+    from ..reading.archive import Archive
+    from ..reading.replay import Observed
 
 POLL_S = 0.2
 LOOKED_BACK = 10_000
@@ -33,7 +33,7 @@ def tail(
 ) -> None:
     """Follow what is recorded, until Ctrl-C."""
     with reported():
-        from ..archive import Archive
+        from ..reading.archive import Archive
         from ..settings import settings
         from .live import Log
 

@@ -8,10 +8,10 @@ from typing import NamedTuple
 from rich.cells import cell_len
 from rich.text import Text
 
-from ..archive import Archive, SessionSummary
-from ..conversation import exchange_of
-from ..replay import Observed, Trace
-from ..totals import Totals, own, totals_of
+from ..reading.archive import Archive, SessionSummary
+from ..reading.conversation import exchange_of
+from ..reading.replay import Observed, Trace
+from ..reading.totals import Totals, own, totals_of
 from .row import KIND_COLUMNS, Detail, brief, full, label, price
 from .screen import Screen
 from .text import clock, counted, day, dollars, duration, fitted, in_one_line, visible, wrapped

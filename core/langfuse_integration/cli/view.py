@@ -29,7 +29,7 @@ def view(
 ) -> None:
     """Look at the sessions in a browser, until Ctrl-C. Only this machine can."""
     with reported():
-        from ..archive import Archive
+        from ..reading.archive import Archive
         from ..viewer.serving import serve
 
         begin = "/"

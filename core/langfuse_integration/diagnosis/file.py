@@ -9,8 +9,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..delivery.journal import PENDING, SET_ASIDE
 from ..errors import LangfuseIntegrationError
+from ..journal.journal import PENDING, SET_ASIDE
 from .installation import Finding, Installation
 
 WAITS_LONG_S = 600.0

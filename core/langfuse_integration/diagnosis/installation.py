@@ -10,12 +10,12 @@ from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..journal_file import JournalFile
+from ..reading.database import JournalFile
 from ..settings import Settings
 from ..settings import settings as settings_in_force
 
 if TYPE_CHECKING:
-    from ..delivery.post import Answer
+    from ..export.http import Answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class Installation:
     @cached_property
     def asked(self) -> Asked | None:
         """What Langfuse says of the keys, or None where there are none."""
-        from ..delivery.post import Post, Unreachable
+        from ..export.http import Post, Unreachable
 
         if self.settings.mode != "langfuse":
             return None

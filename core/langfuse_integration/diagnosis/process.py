@@ -8,7 +8,7 @@ from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from typing import Any
 
-from ..store import HOST_MODULES
+from ..recording import tracing
 from .installation import Finding, Installation
 
 ADAPTERS = {"langchain": "langchain_core", "llamaindex": "llama_index.core", "mcp": "mcp"}
@@ -26,7 +26,7 @@ OTHERS = {
 
 def hosts(installation: Installation) -> Iterator[Finding]:
     """Say which environments give every visit a session of its own here."""
-    found = sorted(name for name in HOST_MODULES if _there(name))
+    found = sorted(name for name in tracing.store.automatic_hosts if _there(name))
     if found:
         yield Finding("hosts", f"Sessions are kept apart by {', '.join(found)}")
 

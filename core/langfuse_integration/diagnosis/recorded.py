@@ -6,8 +6,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from ..delivery.row import SCOPE
-from ..replay import Observed, request_of
+from ..encoding.row import SCOPE
+from ..reading.replay import Observed, request_of
 from .installation import Finding, Installation
 
 LOOKED_AT = 5_000

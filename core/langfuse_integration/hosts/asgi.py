@@ -20,10 +20,10 @@ from concurrent.futures import Future
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
-from .. import tracing
-from ..session import Session, valid
-from ..shield import shielded, warn_once
-from ..store import Cell
+from ..internals.faults import shielded, warn_once
+from ..recording import tracing
+from ..sessions.session import Session, valid
+from ..sessions.store import Cell
 
 if TYPE_CHECKING:
     from ..propagation import Extracted
@@ -58,7 +58,7 @@ class SessionMiddleware:
         conversation: the name of a cookie that a browser gets when its session is first set, or what is called with the
             scope, or awaited: the key of a conversation, such as a log-in's id, or None. What `set_session` said in an
             earlier request of it holds again, where no other source names a session, and in every worker that shares
-            the store (see `langfuse_integration.shared`).
+            the store (see `langfuse_integration.sessions.shared_state`).
         user: called with the scope, or awaited: the user's id, or None. An authentication middleware has to be outside
             of this one for `scope["user"]` to be there.
         issue: a prefix: who brings no session gets a new id, `prefix-` and 32 hex digits: a web socket for its life,
@@ -155,7 +155,7 @@ class _Conversation:
 
     async def resume(self, cell: Cell) -> None:
         """Let *cell* hold what was set before, and note what is set from now on."""
-        from ..shared import conversations
+        from ..sessions.shared_state import conversations
 
         if isinstance(self._known_by, str):
             self._key = _cookie(self._scope["headers"], self._known_by)
@@ -168,7 +168,7 @@ class _Conversation:
         cell.changed = self._changed
 
     def _changed(self, session: Session | None) -> None:
-        from ..shared import conversations
+        from ..sessions.shared_state import conversations
 
         with _REMEMBERING:
             if not self._key:

@@ -18,8 +18,8 @@ from typing import Any
 
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from ..shield import shielded
-from ..store import Cell, SessionStore
+from ..internals.faults import shielded
+from ..sessions.store import Cell, SessionStore
 
 TAB_LIMIT = 10_000
 """Tabs that are kept at most, where Streamlit does not let us see when one is gone."""

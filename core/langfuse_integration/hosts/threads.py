@@ -21,15 +21,16 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from .. import tracing
 from ..errors import MissingExtra
-from ..shield import shielded
-from ..store import Cell
+from ..internals import forks
+from ..internals.faults import shielded
+from ..recording import tracing
+from ..sessions.store import Cell
 
 _KEY = "langfuse_integration.cell"
 _CARRYING = shielded("carrying the session into a thread")
 _STARTS = ((threading.Thread, "start"), (threading.Timer, "start"), (ThreadPoolExecutor, "submit"))
-_lock = threading.Lock()
+_lock = forks.Lock()
 _own_instrumentor: Any = None
 _instrumented = False
 
@@ -57,7 +58,7 @@ def instrument_threads() -> None:
             _own_instrumentor = instrumentor
         for owner, method in _STARTS:
             wrap_function_wrapper(owner, method, _with_cell)
-        tracing.store.carried = _carried
+        tracing.store.thread_cell = _carried
         _instrumented = True
 
 
@@ -74,13 +75,13 @@ def uninstrument_threads() -> None:
         if _own_instrumentor is not None:
             _own_instrumentor.uninstrument()
             _own_instrumentor = None
-        tracing.store.carried = None
+        tracing.store.thread_cell = None
         _instrumented = False
 
 
 def _with_cell(wrapped: Callable[..., Any], owner: Any, positional: tuple[Any, ...], options: dict[str, Any]) -> Any:
     """Start a thread, or submit a task, while OpenTelemetry's context holds the cell of here."""
-    from ..otel import detach, get_context, set_context
+    from ..recording.otel_api import detach, get_context, set_context
 
     token = None
     with _CARRYING:
@@ -96,7 +97,7 @@ def _with_cell(wrapped: Callable[..., Any], owner: Any, positional: tuple[Any, .
 
 
 def _carried() -> Cell | None:
-    from ..otel import get_context
+    from ..recording.otel_api import get_context
 
     found = get_context().get(_KEY)
     return found if isinstance(found, Cell) else None

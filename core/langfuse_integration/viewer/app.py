@@ -13,14 +13,14 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from ..archive import Archive
 from ..errors import LangfuseIntegrationError
+from ..reading.archive import Archive
+from .conversation_page import TURNS_PAGE, tree_of, turns_of
 from .events import Changes
 from .guard import Guard
 from .pages import HERE, rendered
 from .paths import session_path
 from .rows import hit, mark
-from .turns import TURNS_PAGE, tree_of, turns_of
 
 SESSIONS_PAGE = 50
 HITS_LIMIT = 100

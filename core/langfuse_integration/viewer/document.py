@@ -11,10 +11,10 @@ from collections.abc import Iterator
 
 from markupsafe import Markup
 
-from ..archive import Archive
+from ..reading.archive import Archive
+from .conversation_page import Turn, tree_of, turn_of
 from .outline import head
 from .pages import environment, style
-from .turns import Turn, tree_of, turn_of
 
 EVERYTHING = 10**9
 

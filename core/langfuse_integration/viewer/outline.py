@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..archive import Archive, Columns
-from ..replay import Observed, Trace
-from ..totals import Totals, totals_of
+from ..reading.archive import Archive, Columns
+from ..reading.replay import Observed, Trace
+from ..reading.totals import Totals, totals_of
 
 HEAD_OBSERVATIONS = 60
 """How many observations of a trace are read to tell what was said in it."""

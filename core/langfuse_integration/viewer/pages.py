@@ -8,8 +8,8 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from ..conversation import messages_in
-from . import words
+from ..reading.conversation import messages_in
+from . import formatting
 from .paths import session_path
 
 HERE = Path(__file__).parent
@@ -32,7 +32,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    made.filters.update({name: getattr(words, name) for name in FILTERS})
+    made.filters.update({name: getattr(formatting, name) for name in FILTERS})
     made.filters.update(messages=messages_in, session_path=session_path)
     limits: dict[str, Any] = {"TEXT_LIMIT": TEXT_LIMIT, "MESSAGES_SHOWN": MESSAGES_SHOWN}
     made.globals.update(limits)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ..replay import Observed
-from ..totals import Totals, own
+from ..reading.replay import Observed
+from ..reading.totals import Totals, own
+from .formatting import brief, lasting, pretty
 from .outline import Line, Outline
-from .words import brief, lasting, pretty
 
 DEEPEST = 12
 """Deeper rows are not moved in any further."""

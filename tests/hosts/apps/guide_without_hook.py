@@ -5,7 +5,7 @@ from pathlib import Path
 import streamlit as st
 
 import langfuse_integration.hosts.streamlit as host_module
-from langfuse_integration import tracing
+from langfuse_integration.recording import tracing
 
 host_module._at_script_start = lambda place: False
 tracing.store.current()

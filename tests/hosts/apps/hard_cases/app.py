@@ -282,7 +282,7 @@ if st.button("parallel"):
     for number in range(3):
         st.fragment(parallel_part, parallel=True)(number, ours)
 if st.button("tabs held"):
-    from langfuse_integration import tracing
+    from langfuse_integration.recording import tracing
 
     st.text(str(len(tracing.store._hosts[0])))
 st.text(st.session_state.ours)

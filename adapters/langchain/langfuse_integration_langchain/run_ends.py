@@ -1,0 +1,194 @@
+"""What ends: with an answer, an error, in control flow, or given up half-way."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from langfuse_integration.recording import tracing
+from langfuse_integration.recording.registry import Run
+from langfuse_integration.recording.snapshot import snapshot
+
+from . import agents, folding, interrupts, messages, orphans
+from .folding import NOT_TOLD
+from .messages import Streamed
+from .models import Answer
+from .states import ChainState, Failure, LeafState
+
+SHOWN_LIMIT = 8
+registry = tracing.registry
+
+
+def chain(run_id: UUID, outputs: Any, inputs: Any) -> None:
+    """End a chain; *inputs* are told at the end of a stream, which does not know them before."""
+    run = registry.get(run_id.int)
+    if run is None:
+        return
+    if inputs is not NOT_TOLD and not run.folded:
+        run.observation.input = snapshot(inputs)
+        if outputs is None and run.children:
+            _leave(run)
+            return
+    _finish(run, outputs)
+
+
+def failed_chain(run_id: UUID, error: BaseException, inputs: Any) -> None:
+    """End a chain that raised."""
+    run = registry.get(run_id.int)
+    if run is None:
+        return
+    if inputs is not NOT_TOLD and not run.folded:
+        run.observation.input = snapshot(inputs)
+    if isinstance(error, GeneratorExit) and run.children:
+        _leave(run)
+        return
+    if type(error).__name__ == "CancelledError":
+        _cancel_below(run)
+    state: ChainState = run.state
+    state.vanishes = False
+    if not interrupts.flowed(run, error):
+        run.observation.fail(error)
+        _fold_or_show(run, error)
+    # An error has no output. What was given up half-way has what had come by then.
+    given_up = run.observation.level != "ERROR" and run.observation.output is None
+    _finish(run, state.latest if given_up else None, error)
+
+
+def model(run_id: UUID, response: Any) -> None:
+    """End a model call with its answer."""
+    run = registry.close(run_id.int)
+    if run is None:
+        return
+    state: LeafState = run.state
+    orphans.release(state)
+    state.call.answer = answer = Answer(response)
+    if state.thinker is not None:
+        calls = answer.tool_calls
+        if calls:
+            agents.decided(run, calls)
+    run.observation.finish(answer.output)
+    _settle(run)
+
+
+def failed_model(run_id: UUID, error: BaseException, response: Any) -> None:
+    """End a model call that raised or was given up; *response* holds what had come by then."""
+    run = registry.close(run_id.int)
+    if run is None:
+        return
+    state: LeafState = run.state
+    orphans.release(state)
+    output = None
+    if response is not None:
+        state.call.answer = answer = Answer(response)
+        output = answer.partial
+    if output is None and state.parts:
+        output = Streamed(state.parts)
+    run.observation.fail(error)
+    _show(run, error)
+    run.observation.finish(output)
+    _settle(run)
+
+
+def tool(run_id: UUID, output: Any) -> None:
+    """End a tool call with what it returned."""
+    run = registry.close(run_id.int)
+    if run is None:
+        return
+    orphans.release(run.state)
+    problem = messages.failed(output)
+    if problem is not None:
+        run.observation.level, run.observation.status_message = "ERROR", problem
+    run.observation.finish(messages.tool_output(output))
+    _settle(run)
+
+
+def retriever(run_id: UUID, documents: Any) -> None:
+    """End a retrieval with what was found."""
+    run = registry.close(run_id.int)
+    if run is None:
+        return
+    orphans.release(run.state)
+    run.observation.finish(list(documents))
+    _settle(run)
+
+
+def failed_leaf(run_id: UUID, error: BaseException) -> None:
+    """End a tool call or retrieval that raised."""
+    run = registry.close(run_id.int)
+    if run is None:
+        return
+    orphans.release(run.state)
+    if not interrupts.flowed(run, error):
+        run.observation.fail(error)
+        _show(run, error)
+    run.observation.finish()
+    _settle(run)
+
+
+def _finish(run: Run, outputs: Any, error: BaseException | None = None) -> None:
+    if registry.close(run.key) is None:
+        return
+    state: ChainState = run.state
+    for failure in state.failures or ():
+        if failure.error is not error:  # the last one is this run's own
+            folding.unfold(failure.run)
+            failure.run.observation.end(failure.ended_ns)
+    if state.steps is not None or run.parent is None:
+        agents.closed(run, outputs)
+    if not run.folded and not (state.vanishes and outputs is None and not state.used):
+        run.observation.finish(outputs)
+    _settle(run)
+
+
+def _leave(run: Run) -> None:
+    """Note that a stream was abandoned: LangChain ends the chain first, and after it what is below."""
+    run.state.leaving = True
+    run.observation.cancel()
+
+
+def _settle(run: Run) -> None:
+    """Tell the chain above what came of *run*, and finish that one if it was abandoned and this was its last child."""
+    parent = run.parent
+    if parent is None or type(parent.state) is not ChainState:
+        return
+    above = parent.state
+    output = run.state.latest if run.folded else run.observation.output
+    if output is None and type(run.state) is ChainState:
+        output = run.state.latest
+    if output is not None:
+        above.latest = output
+    if above.leaving and not parent.children:
+        _finish(parent, above.latest)
+
+
+def _cancel_below(run: Run) -> None:
+    """Cancel what LangChain forgets to end: model, tool and retriever runs of a cancelled chain."""
+    for below in list(run.open_below()):
+        if isinstance(below.state, LeafState) and registry.close(below.key) is not None:
+            orphans.cancel(below)
+            _settle(below)
+
+
+def _show(run: Run, error: BaseException) -> None:
+    """Note for the run above that *error* has a row."""
+    parent = run.parent
+    if parent is not None and type(parent.state) is ChainState and isinstance(error, Exception):
+        parent.state.shown = (*parent.state.shown[-SHOWN_LIMIT:], error)
+
+
+def _fold_or_show(run: Run, error: BaseException) -> None:
+    """Make a row of folded plumbing that failed by itself; that of a double has to wait for how its wrapper ends."""
+    state: ChainState = run.state
+    parent = run.parent
+    above: Any = parent.state if parent is not None else None
+    if run.folded and isinstance(error, Exception) and not _is_shown(error, state) and not _is_shown(error, above):
+        if state.double:
+            above.failures = above.failures or []
+            above.failures.append(Failure(run, error, run.observation.elapsed_to_wall()))
+            return
+        folding.unfold(run)
+    _show(run, error)
+
+
+def _is_shown(error: BaseException, state: Any) -> bool:
+    return type(state) is ChainState and any(shown is error for shown in state.shown)

@@ -1,1 +1,0 @@
-"""What happens to observations after they are noted: built, written to the journal, sent to Langfuse."""

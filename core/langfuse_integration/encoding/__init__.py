@@ -1,0 +1,1 @@
+"""What runs on the worker: a noted observation becomes text, attributes, and one OTLP request."""

@@ -1,0 +1,189 @@
+"""A row: one finished observation as it lies in the journal and goes over the wire."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from ..recording.observation import Observation
+from ..settings import Settings
+from . import otlp
+from .attributes import attributes_of
+from .fields import Fields
+from .media import MediaSieve
+
+SCOPE = "langfuse-integration"
+INTERNAL = 1
+"""`Span.SPAN_KIND_INTERNAL`."""
+LAST_NS = 2**63 - 1
+"""The last time that SQLite can hold; OTLP goes further."""
+_SCOPE = otlp.scope_field(SCOPE, "")
+
+
+class Row(NamedTuple):
+    """One observation, encoded.
+
+    Attributes:
+        span_id, trace_id, parent_id: hex text; parent_id is empty in a root.
+        body: a whole OTLP `ExportTraceServiceRequest` with this one span. Requests put one after the other are a
+            request with all their spans (protobuf merges repeated fields), so that a batch is a plain join.
+    """
+
+    span_id: str
+    trace_id: str
+    parent_id: str
+    session_id: str | None
+    user_id: str | None
+    name: str
+    type: str
+    level: str
+    started_ns: int
+    ended_ns: int
+    body: bytes
+
+
+class Encoder:
+    """Turns observations, and spans of others, into rows. For one thread.
+
+    Args:
+        fields: masks, cuts and writes single values.
+        environment, release: stamped on every row.
+        resource: attributes of this process, as OpenTelemetry names them.
+
+    Attributes:
+        written: the attributes of the row that was made last.
+    """
+
+    def __init__(self, fields: Fields, environment: str | None, release: str | None, resource: dict[str, str]) -> None:
+        self._fields = fields
+        self._constant = {
+            key: value
+            for key, value in (("langfuse.environment", environment), ("langfuse.release", release))
+            if value is not None
+        }
+        self._resource = otlp.field(b"\x0a", otlp.attributes_field(otlp.RESOURCE_ATTRIBUTE, resource))
+        self.written: dict[str, Any] = {}
+
+    @classmethod
+    def from_settings(
+        cls, settings: Settings, mask: Callable[..., Any] | None = None, sieve: MediaSieve | None = None
+    ) -> Encoder:
+        """Return the encoder that the settings ask for.
+
+        Args:
+            mask: that of a client, used when the settings have none.
+            sieve: takes media out of payloads.
+        """
+        resource = {
+            "service.name": os.environ.get("OTEL_SERVICE_NAME", "langfuse-integration"),
+            "telemetry.sdk.language": "python",
+            "telemetry.sdk.name": "langfuse-integration",
+        }
+        keys = (settings.secret_key.get_secret_value() if settings.secret_key else None, settings.public_key)
+        fields = Fields(
+            settings.capture,
+            settings.max_field_bytes,
+            settings.mask or mask,
+            sieve.sift if sieve is not None else None,
+            keys,
+        )
+        return cls(fields, settings.environment, settings.release, resource)
+
+    def attributes(self, observation: Observation) -> dict[str, Any]:
+        """Return everything that is sent of *observation*, by attribute name."""
+        return {**self._constant, **attributes_of(observation, self._fields)}
+
+    def row(self, observation: Observation, ended_ns: int | None = None) -> Row:
+        """Return the row of an observation of ours; *ended_ns* stands in for one that never ended."""
+        self.written = attributes = self.attributes(observation)
+        name = clean(str(observation.name))
+        end_ns = observation.ended_ns or ended_ns or observation.started_ns
+        failed = observation.level == "ERROR"
+        message = str(attributes.get("langfuse.observation.status_message", "")) if failed else ""
+        parts = [
+            otlp.ids(observation.trace, observation.span, observation.parent),
+            otlp.field(otlp.NAME, name.encode()),
+            otlp.times(INTERNAL, observation.started_ns, end_ns),
+            otlp.status(otlp.ERROR, message) if failed else b"",
+        ]
+        return Row(
+            observation.id,
+            observation.trace_id,
+            observation.parent_id or "",
+            _column(attributes.get("session.id")),
+            _column(attributes.get("user.id")),
+            name,
+            _column(attributes.get("langfuse.observation.type")) or "span",
+            _column(attributes.get("langfuse.observation.level")) or "DEFAULT",
+            observation.started_ns,
+            end_ns,
+            self._body(_SCOPE, parts, attributes),
+        )
+
+    def readable(self, found: Any) -> Row:
+        """Return the row of a span of the OpenTelemetry SDK; it may be open, and be changed meanwhile."""
+        raw = self._fields.raw
+        told = (found.attributes or {}).copy()
+        self.written = attributes = {**self._constant, **{key: raw(key, value) for key, value in told.items()}}
+        scope, context, parent = found.instrumentation_scope, found.get_span_context(), found.parent
+        name, code = clean(found.name), found.status.status_code.value
+        started_ns = found.start_time or 0
+        ended_ns = found.end_time or started_ns
+        parts = [
+            otlp.ids(context.trace_id, context.span_id, parent.span_id if parent is not None else 0),
+            otlp.field(otlp.NAME, name.encode()),
+            otlp.times(found.kind.value + 1, started_ns, ended_ns),
+            otlp.status(code, self._fields.text(found.status.description) if found.status.description else ""),
+        ]
+        for event in found.events:
+            noted = {key: raw(key, value) for key, value in (event.attributes or {}).items()}
+            parts.append(otlp.event(event.timestamp, event.name, noted))
+        return Row(
+            f"{context.span_id:016x}",
+            f"{context.trace_id:032x}",
+            f"{parent.span_id:016x}" if parent is not None else "",
+            _column(attributes.get("session.id")),
+            _column(attributes.get("user.id")),
+            name,
+            _column(attributes.get("langfuse.observation.type")) or "span",
+            _column(attributes.get("langfuse.observation.level")) or ("ERROR" if code == otlp.ERROR else "DEFAULT"),
+            started_ns,
+            ended_ns,
+            self._body(otlp.scope_field(scope.name, scope.version or "") if scope else b"", parts, attributes),
+        )
+
+    def _body(self, scope: bytes, parts: list[bytes], attributes: dict[str, Any]) -> bytes:
+        size = sum(map(len, parts)) + otlp.put(parts, otlp.ATTRIBUTE, attributes)
+        return otlp.request(self._resource, scope, parts, size)
+
+
+def row_of(request: Any) -> Row:
+    """Return the row of an OTLP request with one span."""
+    span = request.resource_spans[0].scope_spans[0].spans[0]
+    get = {entry.key: entry.value.string_value for entry in span.attributes}.get
+    return Row(
+        span.span_id.hex(),
+        span.trace_id.hex(),
+        span.parent_span_id.hex(),
+        get("session.id"),
+        get("user.id"),
+        span.name,
+        get("langfuse.observation.type") or "span",
+        get("langfuse.observation.level") or ("ERROR" if span.status.code == otlp.ERROR else "DEFAULT"),
+        span.start_time_unix_nano,
+        span.end_time_unix_nano,
+        request.SerializeToString(),
+    )
+
+
+def _column(value: Any) -> str | None:
+    """Return an attribute as a column takes it: spans of others may set it to anything."""
+    if type(value) is str and value.isascii():
+        return value
+    return None if value is None else clean(str(value))
+
+
+def clean(text: str) -> str:
+    """Return *text* without lone surrogates, which no encoding has."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()

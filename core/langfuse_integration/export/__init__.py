@@ -1,0 +1,1 @@
+"""From the queue to Langfuse: the worker, its outlets, and the sender."""

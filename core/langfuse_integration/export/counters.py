@@ -1,0 +1,83 @@
+"""Counters of what this process recorded and what became of it, also as OpenTelemetry metrics."""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from ..internals.faults import shielded
+from ..recording.recorder import QueueRecorder
+
+METER = "langfuse-integration"
+_offered: weakref.WeakSet[QueueRecorder] = weakref.WeakSet()
+_OFFERING = shielded("offering metrics")
+_READING = shielded("reading metrics")
+
+
+class Stats(NamedTuple):
+    """Numbers of this process since it started (or was forked, or was configured anew).
+
+    Attributes:
+        recorded: observations that ended, and spans of others that were taken along.
+        delivered, pending, lost: what became of them; see `FlushResult`.
+        dropped: lost because too much was waiting in memory; part of `lost`.
+        reasons: how many were lost, by reason.
+    """
+
+    recorded: int
+    delivered: int
+    pending: int
+    lost: int
+    dropped: int
+    reasons: dict[str, int]
+
+
+def stats_of(recorder: QueueRecorder) -> Stats:
+    """Return the counters of *recorder*."""
+    delivered, pending, lost = recorder.result()
+    worker = recorder.worker
+    reasons = dict(worker.reasons()) if worker is not None else {}
+    if recorder.dropped:
+        reasons["queue full"] = recorder.dropped
+    return Stats(delivered + pending + lost, delivered, pending, lost, recorder.dropped, reasons)
+
+
+def offer_metrics(recorder: QueueRecorder) -> None:
+    """Offer the counters as OpenTelemetry's observable instruments, once the application uses metrics itself.
+
+    langfuse_integration.observations.delivered, .lost (by `reason`) and .pending, counted in {observation}. Without
+    `opentelemetry.metrics` being loaded by somebody else nobody could read them, and it is not loaded for them.
+    """
+    metrics: Any = sys.modules.get("opentelemetry.metrics")
+    if metrics is None or recorder in _offered or not hasattr(metrics, "get_meter"):
+        return
+    _offered.add(recorder)
+    with _OFFERING:
+        meter = metrics.get_meter(METER)
+        make = {"counter": meter.create_observable_counter, "gauge": meter.create_observable_gauge}
+        for kind, name, said in (
+            ("counter", "delivered", "observations that Langfuse has"),
+            ("counter", "lost", "observations that will never arrive"),
+            ("gauge", "pending", "observations on their way"),
+        ):
+            read = _reader(weakref.ref(recorder), name, metrics.Observation)
+            full_name = f"langfuse_integration.observations.{name}"
+            make[kind](full_name, callbacks=[read], unit="{observation}", description=said)
+
+
+def _reader(
+    held: weakref.ref[QueueRecorder], name: str, make: Callable[[int, dict[str, str]], Any]
+) -> Callable[[Any], list[Any]]:
+    def read(_options: Any) -> list[Any]:
+        recorder = held()
+        if recorder is None:
+            return []
+        with _READING:
+            if name == "lost":
+                return [make(count, {"reason": reason}) for reason, count in stats_of(recorder).reasons.items()]
+            return [make(getattr(recorder.result(), name), {})]
+        return []
+
+    return read

@@ -1,0 +1,97 @@
+"""The outlet that leads each batch to the journal, or to a Langfuse client that the application customised."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ..recording.observation import Score
+from ..settings import Settings
+from .journal_outlet import JournalOutlet
+from .outlet import Outlet
+
+FindClientOutlet = Callable[[], Outlet | None]
+"""Return the outlet of the customised client that is there now, the same one each time; None without one."""
+
+
+class RoutingOutlet(Outlet):
+    """Uses the customised client as soon as there is one, and the journal otherwise.
+
+    Args:
+        find_client_outlet: asked before each batch.
+    """
+
+    def __init__(self, settings: Settings, find_client_outlet: FindClientOutlet) -> None:
+        self._settings = settings
+        self._find_client_outlet = find_client_outlet
+        self._journal: JournalOutlet | None = None
+        self._client: Outlet | None = None
+        self._previous: list[Outlet] = []  # outlets of earlier clients, for their counts
+
+    def prepare(self) -> None:
+        """Load everything that will be needed."""
+        self._current()
+
+    def take(self, finished: Sequence[Any], opened: Sequence[Any], scores: Sequence[Score]) -> None:
+        """Take a batch where it has to go now."""
+        self._current().take(finished, opened, scores)
+
+    def idle(self) -> float | None:
+        """Tidy up; return in how many seconds to come again, if at all."""
+        return self._journal.idle() if self._journal is not None else None
+
+    def ending(self) -> None:
+        """End what is still open."""
+        if self._journal is not None:
+            self._journal.ending()
+
+    def flush(self, deadline: float) -> None:
+        """Deliver until *deadline* at most."""
+        for outlet in self._outlets():
+            outlet.flush(deadline)
+
+    def finish(self, deadline: float) -> None:
+        """Flush at the end of the process."""
+        for outlet in self._outlets():
+            outlet.finish(deadline)
+
+    def outcome(self) -> tuple[int, int, int]:
+        """Return (delivered, pending, lost) of all outlets."""
+        outcomes = [outlet.outcome() for outlet in self._outlets()]
+        delivered, pending, lost = (sum(counts) for counts in zip((0, 0, 0), *outcomes, strict=True))
+        return delivered, pending, lost
+
+    def reasons(self) -> Mapping[str, int]:
+        """Return how many were lost, by reason."""
+        counts: Counter[str] = Counter()
+        for outlet in self._outlets():
+            counts.update(outlet.reasons())
+        return counts
+
+    def stop(self) -> None:
+        """Release everything."""
+        for outlet in self._outlets():
+            outlet.stop()
+
+    def forked(self) -> None:
+        """Let go of what belongs to the parent process."""
+        for outlet in self._outlets():
+            outlet.forked()
+
+    def _outlets(self) -> list[Outlet]:
+        return [outlet for outlet in (self._journal, self._client, *self._previous) if outlet is not None]
+
+    def _current(self) -> Outlet:
+        client = self._find_client_outlet()
+        if client is not self._client:
+            if self._client is not None:
+                self._previous.append(self._client)
+            if client in self._previous:
+                self._previous.remove(client)
+            self._client = client
+        if client is not None:
+            return client
+        if self._journal is None:
+            self._journal = JournalOutlet.from_settings(self._settings)
+        return self._journal

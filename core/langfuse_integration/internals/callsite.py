@@ -1,0 +1,55 @@
+"""The line of the application that called us, for messages that tell where to put a cure."""
+
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+from pathlib import Path
+from types import FrameType
+
+_MAX_DEPTH = 200
+_OURS = tuple(
+    str(Path(__file__).parent.parent) if package == "langfuse_integration" else f"{os.sep}{package}{os.sep}"
+    for package in (
+        "langfuse_integration",
+        "langfuse_integration_langchain",
+        "langfuse_integration_llamaindex",
+        "langfuse_integration_mcp",
+    )
+)
+_LIBRARIES = tuple(
+    {sysconfig.get_paths()[name] + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    | {f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}"}
+)
+
+
+def callsite() -> str | None:
+    """Return the innermost line around this one that is the application's own, `path:line`, or None without one.
+
+    What is ours, Python's or an installed package's is passed over, and so is what has no file. Costs microseconds:
+    for what happens once.
+    """
+    frame: FrameType | None = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
+    for _ in range(_MAX_DEPTH):
+        if frame is None:
+            return None
+        name = frame.f_code.co_filename
+        if not _foreign(name):
+            return f"{_shown(name)}:{frame.f_lineno}"
+        frame = frame.f_back
+    return None
+
+
+def _foreign(name: str) -> bool:
+    if name.startswith("<"):
+        return True
+    return name.startswith(_OURS[0]) or any(part in name for part in (*_OURS[1:], *_LIBRARIES))
+
+
+def _shown(name: str) -> str:
+    """Return a path as people say it: from where they are, if it is below."""
+    try:
+        return str(Path(name).relative_to(Path.cwd()))
+    except (ValueError, OSError):
+        return name

@@ -1,0 +1,79 @@
+"""Keep our own faults away from the application: logged once per kind, never raised."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from . import forks
+
+if TYPE_CHECKING:
+    from logging import Logger
+
+_SEEN_LIMIT = 256
+_seen: set[tuple[str, str]] = set()
+_lock = forks.Lock()
+strict = False
+"""True makes our own faults raise; our tests switch it on."""
+
+
+class shielded:
+    """A block of our own work that must never fail the application.
+
+    Stateless, so that one instance serves all threads and nests. `BaseException`s that are no `Exception` pass.
+    """
+
+    __slots__ = ("_doing",)
+
+    def __init__(self, doing: str) -> None:
+        self._doing = doing
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if error is None or not isinstance(error, Exception):
+            return False
+        report(self._doing, error)
+        return not strict
+
+
+def fault(doing: str, error: Exception) -> None:
+    """Treat a fault of ours as a `shielded` block does: for the hottest paths, where a `try` costs nothing."""
+    report(doing, error)
+    if strict:
+        raise error
+
+
+def report(doing: str, error: BaseException) -> None:
+    """Log a fault of ours, once per kind of work and kind of error."""
+    key = (doing, type(error).__name__)
+    with _lock:
+        if key in _seen or len(_seen) >= _SEEN_LIMIT:
+            return
+        _seen.add(key)
+    logger().warning("langfuse-integration failed while %s; tracing only is affected", doing, exc_info=error)
+
+
+def warn_once(key: str, message: str, *values: object) -> None:
+    """Log *message* as a warning the first time that *key* is met in this process."""
+    with _lock:
+        if ("warning", key) in _seen or len(_seen) >= _SEEN_LIMIT:
+            return
+        _seen.add(("warning", key))
+    logger().warning(message, *values)
+
+
+def forget() -> None:
+    """Log everything anew; for tests."""
+    with _lock:
+        _seen.clear()
+
+
+def logger() -> Logger:
+    """Return the package's logger; `logging` is loaded only when there is something to say."""
+    import logging
+
+    return logging.getLogger("langfuse_integration")

@@ -1,0 +1,1 @@
+"""The journal: a SQLite file that holds observations until they are delivered."""

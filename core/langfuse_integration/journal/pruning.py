@@ -1,0 +1,136 @@
+"""Taking things out of the journal that nobody wants to keep."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+from ..errors import JournalUnreadable
+from .journal import DELIVERED, PENDING, Journal
+
+CHUNK = 256
+"""Rows that go in one transaction, so that applications can write in between."""
+_OWED = f"(state = {PENDING} AND writer IN (SELECT id FROM writers WHERE destination != ''))"
+
+
+class Selection(NamedTuple):
+    """What is meant; several conditions have to hold together.
+
+    Attributes:
+        ended_before_ns: what ended before this time, in ns since 1970.
+        session_ids: what is in one of these sessions; empty for all.
+        delivered_only: what Langfuse has acknowledged.
+        owed: also what was recorded for Langfuse and is not there yet.
+    """
+
+    ended_before_ns: int | None = None
+    session_ids: Sequence[str] = ()
+    delivered_only: bool = False
+    owed: bool = False
+
+
+class Amount(NamedTuple):
+    """How much a selection is."""
+
+    observations: int
+    sessions: int
+
+
+class Pruning:
+    """A journal, open for taking things out.
+
+    Raises:
+        JournalTooNew: the file was written by a newer release.
+        JournalUnreadable: it is no journal, or may not be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with self._told():
+            self._journal = Journal(path)
+
+    def amount(self, selection: Selection) -> Amount:
+        """Return how much would go."""
+        where, values = _where(selection)
+        counts = f"SELECT count(*), count(DISTINCT session_id) FROM spans WHERE {where}"
+        with self._told(), self._journal.transaction() as db:
+            return Amount(*db.execute(counts, values).fetchone())
+
+    def remove(self, selection: Selection) -> Amount:
+        """Take it out with what belongs to it, give the room back, and return how much it was."""
+        found = self.amount(selection)
+        where, values = _where(selection)
+        with self._told():
+            removed = 0
+            while chunk := self._remove_some(where, values):
+                removed += chunk
+            self._journal.give_back()
+        return Amount(removed, found.sessions)
+
+    def _remove_some(self, where: str, values: dict[str, Any]) -> int:
+        with self._journal.transaction() as db:
+            rows = db.execute(f"SELECT id, trace_id FROM spans WHERE {where} LIMIT {CHUNK}", values).fetchall()
+            ids = {"ids": json.dumps([row[0] for row in rows])}
+            chosen = "id IN (SELECT value FROM json_each(:ids))"
+            # A process that still runs tells its application that these are lost.
+            owed = f"SELECT writer, count(*) FROM spans WHERE {_OWED} AND {chosen} GROUP BY writer"
+            for writer, count in db.execute(owed, ids).fetchall():
+                db.execute("UPDATE writers SET evicted = evicted + ? WHERE id = ?", (count, writer))
+            db.execute(f"DELETE FROM spans WHERE {chosen}", ids)
+            _remove_extras(db, {row[1] for row in rows})
+        return len(rows)
+
+    @contextmanager
+    def _told(self) -> Generator[None, None, None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            raise JournalUnreadable(str(self._path), str(error)) from error
+
+    def __enter__(self) -> Pruning:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._journal.close()
+
+
+def _remove_extras(db: sqlite3.Connection, trace_ids: set[str]) -> None:
+    """Take out scores and media of those traces of which nothing is left, unless they are owed."""
+    traces = {"traces": json.dumps(sorted(trace_ids))}
+    for table in ("scores", "media_uses"):
+        db.execute(
+            f"DELETE FROM {table} WHERE NOT {_OWED} AND trace_id IN (SELECT value FROM json_each(:traces)) "
+            "AND NOT EXISTS (SELECT 1 FROM spans WHERE spans.trace_id = " + table + ".trace_id)",
+            traces,
+        )
+    db.execute("DELETE FROM media WHERE id NOT IN (SELECT media_id FROM media_uses)")
+
+
+def before(age_s: float) -> int:
+    """Return the time that was *age_s* seconds ago, in ns since 1970."""
+    return int((time.time() - age_s) * 1e9)
+
+
+def _where(selection: Selection) -> tuple[str, dict[str, Any]]:
+    conditions = ["1"]
+    values: dict[str, Any] = {}
+    if selection.ended_before_ns is not None:
+        conditions.append("ended_ns < :before")
+        values["before"] = selection.ended_before_ns
+    if selection.session_ids:
+        names = {f"session{place}": session for place, session in enumerate(selection.session_ids)}
+        conditions.append(f"session_id IN ({', '.join(':' + name for name in names)})")
+        values.update(names)
+    if selection.delivered_only:
+        conditions.append(f"state = {DELIVERED}")
+    if not selection.owed:
+        conditions.append(f"NOT {_OWED}")
+    return " AND ".join(conditions), values

@@ -1,0 +1,157 @@
+"""A journal that is damaged: set aside under another name, and what can be read of it is kept."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import sys
+import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from ..encoding.row import Row
+from ..recording.ids import new_bits
+from .fork_guard import fork_guard
+from .journal import Journal
+from .schema import NoJournal
+from .writers import NOBODY, NOWHERE
+
+if sys.platform != "win32":  # where a file that others have open cannot be renamed
+    import fcntl
+
+_DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_CHUNK = 64
+_GAP_LIMIT = 100_000
+
+
+def is_damage(error: BaseException) -> bool:
+    """Return whether *error* says that the file itself is unusable, and not just its disk, or the moment."""
+    if isinstance(error, NoJournal):
+        return True
+    code = getattr(error, "sqlite_errorcode", None)
+    return isinstance(error, sqlite3.DatabaseError) and code is not None and code & 0xFF in _DAMAGE
+
+
+def set_aside(path: Path, inode: int) -> Path | None:
+    """Give the damaged file (that of *inode*) and its log another name, and return it.
+
+    None when another process has done it already. Raises OSError.
+    """
+    with _alone(path):
+        if not path.exists() or path.stat().st_ino != inode:
+            return None
+        aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}-{new_bits(16):04x}")
+        for ending in ("-wal", "-shm", ""):  # the log first: it would be taken for that of the next file
+            with suppress(FileNotFoundError):
+                Path(f"{path}{ending}").rename(f"{aside}{ending}")
+        return aside
+
+
+def rescue(aside: Path, into: Journal) -> int:
+    """Copy what can be read of the file *aside* into a journal; return how many observations that were."""
+    with fork_guard.opening:
+        try:
+            old = sqlite3.connect(aside, isolation_level=None)
+            old.text_factory = lambda text: text.decode("utf-8", "replace")
+        except sqlite3.Error:
+            return 0
+        try:
+            for table in ("writers", "open_spans", "scores", "media", "media_uses"):
+                _copy(old, into, table)
+            return _copy_spans(old, into)
+        finally:
+            old.close()
+
+
+@contextmanager
+def _alone(path: Path) -> Generator[None]:
+    """Let only one process at a time rename the file."""
+    descriptor = os.open(path.with_name(path.name + "-rescue"), os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        if sys.platform != "win32":
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _copy(old: sqlite3.Connection, into: Journal, table: str) -> None:
+    names = _shared(old, into, table)
+    if not names:
+        return
+    statement = f"INSERT OR IGNORE INTO {table} ({', '.join(names)}) VALUES ({','.join('?' * len(names))})"
+    with suppress(sqlite3.Error):
+        found = old.execute(f"SELECT {', '.join(names)} FROM {table}")
+        while rows := found.fetchmany(_CHUNK):
+            with into.transaction() as db:
+                db.executemany(statement, rows)
+
+
+def _copy_spans(old: sqlite3.Connection, into: Journal) -> int:
+    names = _shared(old, into, "spans")
+    if not {*Row._fields, "id"} <= set(names):
+        return 0
+    names.remove("id")
+    listed = ", ".join(names)
+    statement = f"INSERT OR IGNORE INTO spans ({listed}) VALUES ({','.join('?' * len(names))})"
+    body = names.index("body") + 1
+    count = 0
+    for rows in _readable(old, f"SELECT id, {listed} FROM spans"):
+        with into.transaction() as db:
+            count += db.executemany(statement, [row[1:] for row in rows if _is_whole(row[body])]).rowcount
+    unknown = new_bits(63)
+    with into.transaction() as db:  # whose project a row is for is not to be guessed: `push` decides
+        values = (unknown,)
+        if db.execute("UPDATE spans SET writer = ? WHERE writer NOT IN (SELECT id FROM writers)", values).rowcount:
+            row = (unknown, NOBODY, NOWHERE, 0, time.time_ns())
+            db.execute("INSERT INTO writers (id, owner, destination, pid, since_ns) VALUES (?,?,?,?,?)", row)
+    return count
+
+
+def _is_whole(body: object) -> bool:
+    """Return whether a row's body is what it was: one span that can be read."""
+    try:
+        request = ExportTraceServiceRequest.FromString(body)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        return len(request.resource_spans[0].scope_spans[0].spans) == 1
+    except (DecodeError, TypeError, IndexError):
+        return False
+
+
+def _shared(old: sqlite3.Connection, into: Journal, table: str) -> list[str]:
+    """Return the columns of *table* that both files have."""
+    question = f"SELECT name FROM pragma_table_info('{table}')"
+    try:
+        known = {row[0] for row in old.execute(question)}
+    except sqlite3.Error:
+        return []
+    return [row[0] for row in into.query(question) if row[0] in known]
+
+
+def _readable(old: sqlite3.Connection, select: str) -> Iterator[list[tuple[Any, ...]]]:
+    """Yield what can be read: from the front, from the back, and one by one what lies between."""
+    front = back = 0
+    with suppress(sqlite3.Error):
+        while rows := old.execute(f"{select} WHERE id > ? ORDER BY id LIMIT {_CHUNK}", (front,)).fetchall():
+            yield rows
+            front = rows[-1][0]
+        return
+    held: list[tuple[Any, ...]] = []
+    with suppress(sqlite3.Error):
+        back = 2**63 - 1
+        statement = f"{select} WHERE id > ? AND id < ? ORDER BY id DESC LIMIT {_CHUNK}"
+        while rows := old.execute(statement, (front, back)).fetchall():
+            held += rows
+            back = rows[-1][0]
+    if not held:
+        back = front + 2 * _CHUNK
+    for number in range(front + 1, min(back, front + _GAP_LIMIT)):
+        with suppress(sqlite3.Error):
+            if rows := old.execute(f"{select} WHERE id = ?", (number,)).fetchall():
+                yield rows
+    if held:
+        yield held[::-1]

@@ -1,0 +1,133 @@
+"""What goes to Langfuse beside observations, and waits in the same journal: scores, and media."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from ..encoding.media import Media
+from ..encoding.row import clean
+from ..recording.observation import Score
+from .journal import Journal
+
+
+class WaitingScore(NamedTuple):
+    """A score that Langfuse is still to get; *value* and *data_type* as its API wants them."""
+
+    id: str
+    trace_id: str
+    span_id: str
+    name: str
+    value: float | str
+    data_type: str
+    comment: str | None
+    at_ns: int
+
+
+class WaitingUse(NamedTuple):
+    """A medium that an observation holds in a field, and that Langfuse is still to be told of."""
+
+    number: int
+    media_id: str
+    trace_id: str
+    span_id: str
+    field: str
+    content_type: str
+    sha256: str
+    size_bytes: int
+
+
+class Extras:
+    """Scores and media in one journal."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+
+    def add(self, writer: int, scores: Sequence[Score], media: Sequence[Media]) -> None:
+        """Write scores and media."""
+        with self._journal.transaction() as db:
+            db.executemany(
+                "INSERT OR REPLACE INTO scores (id, trace_id, span_id, name, value, data_type, comment, at_ns, writer) "
+                "VALUES (?,?,?,?,?,?,?,?,?)",
+                [(*_plain(score), writer) for score in scores],
+            )
+            for found in media:
+                row = (found.id, found.content_type, found.sha256, found.body)
+                db.execute("INSERT OR IGNORE INTO media (id, content_type, sha256, body) VALUES (?,?,?,?)", row)
+                db.execute(
+                    "INSERT INTO media_uses (media_id, trace_id, span_id, field, writer, at_ns) VALUES (?,?,?,?,?,?)",
+                    (found.id, found.trace_id, found.span_id, found.field, writer, time.time_ns()),
+                )
+
+    def scores(self, writer: int, most: int) -> list[WaitingScore]:
+        """Return scores of *writer* that wait."""
+        names = ", ".join(WaitingScore._fields)
+        wanted = f"SELECT {names} FROM scores WHERE writer = ? AND state = 0 ORDER BY at_ns LIMIT ?"
+        return [WaitingScore(*row) for row in self._journal.query(wanted, (writer, most))]
+
+    def uses(self, writer: int, most: int) -> list[WaitingUse]:
+        """Return media of *writer* that wait, without what they hold."""
+        wanted = (
+            "SELECT u.id, u.media_id, u.trace_id, u.span_id, u.field, m.content_type, m.sha256, length(m.body) "
+            "FROM media_uses u JOIN media m ON m.id = u.media_id "
+            "WHERE u.writer = ? AND u.state = 0 ORDER BY u.id LIMIT ?"
+        )
+        return [WaitingUse(*row) for row in self._journal.query(wanted, (writer, most))]
+
+    def body(self, media_id: str) -> bytes:
+        """Return what a medium holds; empty when the caps took it away."""
+        found = self._journal.query("SELECT body FROM media WHERE id = ?", (media_id,))
+        return bytes(found[0][0]) if found else b""
+
+    def settle_scores(self, ids: Iterable[str], keep: bool, refused: str | None = None) -> None:
+        """Note that Langfuse has these scores, or with *refused* why it will not take them."""
+        with self._journal.transaction() as db:
+            if refused is not None:
+                db.executemany(
+                    "UPDATE scores SET state = 2, reason = ? WHERE id = ?", [(refused, each) for each in ids]
+                )
+            elif keep:
+                db.executemany("UPDATE scores SET state = 1 WHERE id = ?", [(each,) for each in ids])
+            else:
+                db.executemany("DELETE FROM scores WHERE id = ?", [(each,) for each in ids])
+
+    def settle_use(self, use: WaitingUse, keep: bool, refused: str | None = None) -> None:
+        """Note the same of a medium; what no observation waits for any more goes."""
+        with self._journal.transaction() as db:
+            if refused is not None:
+                db.execute("UPDATE media_uses SET state = 2, reason = ? WHERE id = ?", (refused, use.number))
+            elif keep:
+                db.execute("UPDATE media_uses SET state = 1 WHERE id = ?", (use.number,))
+            else:
+                db.execute("DELETE FROM media_uses WHERE id = ?", (use.number,))
+                left = "SELECT 1 FROM media_uses WHERE media_id = ?1"
+                db.execute(f"DELETE FROM media WHERE id = ?1 AND NOT EXISTS ({left})", (use.media_id,))
+
+    def waiting(self, writer: int) -> int:
+        """Return how many scores and media of *writer* wait."""
+        counts = "SELECT (SELECT count(*) FROM scores WHERE writer = ?1 AND state = 0)"
+        counts += " + (SELECT count(*) FROM media_uses WHERE writer = ?1 AND state = 0)"
+        return int(self._journal.query(counts, (writer,))[0][0])
+
+
+def sendable(score: Score) -> bool:
+    """Return whether a score has a value that JSON can carry: not a NaN or an infinity."""
+    return not isinstance(score.value, float) or math.isfinite(score.value)
+
+
+def _plain(score: Score) -> WaitingScore:
+    value = score.value
+    plain: float | str = float(value) if isinstance(value, (int, float)) else clean(str(value))
+    data_type = "BOOLEAN" if isinstance(value, bool) else "NUMERIC" if isinstance(plain, float) else "CATEGORICAL"
+    return WaitingScore(
+        id=score.id,
+        trace_id=f"{score.trace:032x}",
+        span_id=f"{score.span:016x}" if score.span else "",
+        name=clean(str(score.name)),
+        value=plain,
+        data_type=data_type,
+        comment=clean(str(score.comment)) if score.comment is not None else None,
+        at_ns=time.time_ns(),
+    )

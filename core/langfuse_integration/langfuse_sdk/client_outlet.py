@@ -1,0 +1,101 @@
+"""The outlet for an application that made its own Langfuse client: our rows go through it, as it is."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import SpanKind
+from opentelemetry.trace.status import Status, StatusCode
+
+from ..encoding.row import SCOPE, Encoder
+from ..export.outlet import Outlet
+from ..internals.faults import shielded
+from ..recording.observation import Observation, Score
+from ..recording.otel_api import span_context
+
+_SCOPE = InstrumentationScope(SCOPE)
+_HANDING = shielded("handing an observation to the Langfuse client")
+_FLUSHING = shielded("flushing the Langfuse client")
+PASS = "gen_ai.provider.name"
+"""A client's default filter lets spans of unknown scopes pass only with an attribute of this family."""
+
+
+class ClientOutlet(Outlet):
+    """Gives finished observations to a `LangfuseSpanProcessor`; masking, filter and export are the client's."""
+
+    def __init__(self, processor: Any, encoder: Encoder) -> None:
+        self._processor = processor
+        self._encoder = encoder
+        self._resource = Resource.create({})
+        self._given = 0
+        self._lost: Counter[str] = Counter()
+
+    def take(self, finished: Sequence[Any], opened: Sequence[Any], scores: Sequence[Score]) -> None:
+        """Hand a batch over."""
+        for found in finished:
+            with _HANDING:
+                self._processor.on_end(self._span(found) if isinstance(found, Observation) else found)
+                self._given += 1
+                continue
+            self._lost["not handed over"] += 1
+        for score in scores:
+            with _HANDING:
+                self._client().create_score(
+                    name=score.name,
+                    value=score.value,
+                    trace_id=f"{score.trace:032x}",
+                    observation_id=f"{score.span:016x}",
+                    score_id=score.id,
+                    comment=score.comment,
+                )
+
+    def flush(self, deadline: float) -> None:
+        """Let the client export until *deadline*; its own flush may take no notice of the time it is given."""
+        left_s = deadline - time.monotonic()
+        if left_s > 0:
+            flushing = threading.Thread(
+                target=self._flush, args=(left_s,), name="langfuse-integration-flush", daemon=True
+            )
+            flushing.start()
+            flushing.join(left_s)
+
+    def _flush(self, left_s: float) -> None:
+        with _FLUSHING:
+            self._processor.force_flush(int(left_s * 1000))
+
+    def outcome(self) -> tuple[int, int, int]:
+        """Return (delivered, pending, lost): what a client does with a span it does not tell."""
+        return self._given, 0, sum(self._lost.values())
+
+    def reasons(self) -> Mapping[str, int]:
+        """Return how many were lost, by reason."""
+        return self._lost
+
+    def _client(self) -> Any:
+        from langfuse import get_client
+
+        return get_client(public_key=self._processor.public_key)
+
+    def _span(self, observation: Observation) -> ReadableSpan:
+        attributes = self._encoder.attributes(observation)
+        attributes.setdefault(PASS, SCOPE)
+        failed = observation.level == "ERROR"
+        return ReadableSpan(
+            name=str(observation.name),
+            context=span_context(observation.trace, observation.span),
+            parent=span_context(observation.trace, observation.parent) if observation.parent else None,
+            resource=self._resource,
+            attributes=attributes,
+            kind=SpanKind.INTERNAL,
+            instrumentation_scope=_SCOPE,
+            status=Status(StatusCode.ERROR, observation.status_message) if failed else Status(),
+            start_time=observation.started_ns,
+            end_time=observation.ended_ns,
+        )

@@ -1,0 +1,147 @@
+"""The processor of spans that are not ours: stamps the session on them, notes them as parents, takes them along."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from opentelemetry import context as context_api
+from opentelemetry import trace as trace_api
+from opentelemetry.context.context import Context
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, SynchronousMultiSpanProcessor, TracerProvider
+
+from ..encoding.attributes import IS_APP_ROOT
+from ..internals.faults import shielded
+from ..recording import tracing
+from ..recording.observation import Parent
+from ..recording.otel_spans import Capture, captures, parent_of
+from ..settings import settings
+from . import sdk_clients
+
+LANGFUSE_SCOPE = "langfuse-sdk"
+
+_STAMPING = shielded("stamping a span of another library")
+_TAKING = shielded("taking a span of another library along")
+
+
+def sdk_provider(ours: object) -> TracerProvider:
+    """Return an SDK provider whose last processor is ours.
+
+    Args:
+        ours: our own tracer provider, which it stands behind.
+    """
+    return TracerProvider(active_span_processor=_StampLast(ours), shutdown_on_exit=False)
+
+
+class Stamp(SpanProcessor):
+    """Stamps spans at their start, and takes them along at their end.
+
+    Args:
+        provider: where it is added: when a Langfuse client exports from there, taking along is left to that client.
+        ours: our own tracer provider.
+    """
+
+    def __init__(self, provider: object, ours: object) -> None:
+        self._provider = provider
+        self._ours = ours
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        """Give the span what it does not carry yet: keep what is there, else the parent's, else look it up."""
+        with _STAMPING:
+            above = trace_api.get_current_span(parent_context or context_api.get_current())
+            parent = None if span.parent is None else parent_of(above)
+            if parent is not None and span.parent is not None and parent.span != span.parent.span_id:
+                parent = None  # a parent that only the span's maker knows
+            if self._stamp(span, parent) and _sampled(span) and not sdk_clients.exports(self._provider, self._ours):
+                tracing.recorder.opened(span)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Take it along, if Langfuse wants such spans."""
+        with _TAKING:
+            if _sampled(span) and wanted(span) and not sdk_clients.exports(self._provider, self._ours):
+                tracing.recorder.record(span)
+
+    def shutdown(self) -> None:
+        """Nothing to do: the recorder has an end of its own."""
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Deliver within the time given; True when nothing is pending."""
+        return tracing.recorder.flush(timeout_millis / 1000).pending == 0
+
+    @staticmethod
+    def _stamp(span: Span, parent: Parent | None) -> bool:
+        """Stamp it, and return whether it will be exported."""
+        attributes = span.attributes or {}
+        session, origin = tracing.store.resolve(parent)
+        stamp: dict[str, Any] = {}
+        if session is not None and "session.id" not in attributes and "user.id" not in attributes:
+            if session.session_id is not None:
+                stamp["session.id"] = session.session_id
+            if session.user_id is not None:
+                stamp["user.id"] = session.user_id
+        exported = wanted(span)
+        if span.parent is not None and exported:
+            stamp[IS_APP_ROOT] = parent is None or not parent.exported
+            if not stamp[IS_APP_ROOT] and IS_APP_ROOT not in attributes:
+                del stamp[IS_APP_ROOT]
+        span.set_attributes(stamp)
+        captures[span] = Capture(span.get_span_context(), span.start_time or 0, session, origin, exported)
+        return exported
+
+
+class SuppressedClientProcessor(SpanProcessor):
+    """A Langfuse client's own processor, kept from exporting when our delivery does it."""
+
+    def __init__(self, inner: Any, ours: object) -> None:
+        self.inner = inner
+        self._ours = ours
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        """Let it stamp what it propagates."""
+        self.inner.on_start(span, parent_context)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Let it export, when its client is customised."""
+        instance = sdk_clients.instances().get(self.inner.public_key)
+        if instance is not None and not sdk_clients.is_plain(instance, settings(), self._ours):
+            self.inner.on_end(span)
+
+    def shutdown(self) -> None:
+        """Shut it down."""
+        self.inner.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Flush it."""
+        return bool(self.inner.force_flush(timeout_millis))
+
+
+class _StampLast(SynchronousMultiSpanProcessor):
+    """Runs our processor after all others: a Langfuse client's own takes our observations for spans of strangers."""
+
+    def __init__(self, ours: object) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # the SDK does not type it
+        self._stamp = Stamp(ours, ours)
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        super().on_start(span, parent_context)
+        self._stamp.on_start(span, parent_context)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        super().on_end(span)
+        self._stamp.on_end(span)
+
+
+def wanted(span: ReadableSpan) -> bool:
+    """Return whether Langfuse takes such a span: by the SDK's rule once it is loaded, else by the part known here."""
+    scope = span.instrumentation_scope
+    if scope is not None and scope.name == LANGFUSE_SCOPE:
+        return True
+    if any(key.startswith("gen_ai.") for key in span.attributes or {}):
+        return True
+    rules = sys.modules.get("langfuse.span_filter")
+    return bool(rules.is_default_export_span(span)) if rules is not None else False
+
+
+def _sampled(span: ReadableSpan) -> bool:
+    context = span.get_span_context()
+    return context is not None and bool(context.trace_flags.sampled)

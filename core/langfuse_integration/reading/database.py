@@ -1,0 +1,107 @@
+"""The journal's file, open for reading."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from ..errors import JournalTooNew, JournalUnreadable
+from ..journal.journal import SCHEMA
+from .replay import Observed
+from .search import holds
+
+
+class JournalFile:
+    """A file that may not be there yet, be replaced, or be written to by others meanwhile. Nothing here writes.
+
+    In its queries `holds(body, text)` tells whether a text occurs in an observation.
+
+    Attributes:
+        path: the file, or None when the journal is switched off.
+        identity: device and number of the file, or None when there is none.
+
+    Raises:
+        JournalTooNew: the file was written by a newer release.
+        JournalUnreadable: it is no journal, or may not be read.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self.identity = _identity(path)
+        self._db = _opened(path)
+
+    @property
+    def version(self) -> int:
+        """Changes with every write of another connection."""
+        rows = self.query("PRAGMA data_version")
+        return int(rows[0][0]) if rows else -1
+
+    def query(self, sql: str, values: dict[str, Any] | None = None) -> list[Any]:
+        """Return what a reading query finds; nothing where there is no file."""
+        return list(self.stream(sql, values))
+
+    def stream(self, sql: str, values: dict[str, Any] | None = None) -> Iterator[Any]:
+        """Yield what a reading query finds, one row at a time."""
+        if self._db is None:
+            return
+        try:
+            yield from self._db.execute(sql, values or {})
+        except sqlite3.Error as error:
+            raise JournalUnreadable(str(self.path), str(error)) from error
+
+    def refresh(self) -> None:
+        """Take up the file anew if it has come or was replaced since."""
+        now = _identity(self.path)
+        if now is not None and (self._db is None or now != self.identity):
+            self.close()
+            self.identity, self._db = now, _opened(self.path)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._db is not None:
+            self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _identity(path: Path | None) -> tuple[int, int] | None:
+    try:
+        found = path.stat() if path is not None else None
+    except OSError:
+        return None
+    return (found.st_dev, found.st_ino) if found is not None else None
+
+
+def _opened(path: Path | None) -> sqlite3.Connection | None:
+    if path is None or not path.exists():
+        return None
+    db: sqlite3.Connection | None = None
+    try:
+        db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5.0, isolation_level=None)
+        version = int(db.execute("PRAGMA user_version").fetchone()[0])
+        known = {row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    except sqlite3.Error as error:
+        if db is not None:
+            db.close()
+        raise JournalUnreadable(str(path), str(error)) from error
+    if version > SCHEMA:
+        db.close()
+        raise JournalTooNew(str(path), version, SCHEMA)
+    if "spans" not in known:
+        db.close()
+        return None
+    db.create_function("holds", 2, _body_holds, deterministic=True)
+    return db
+
+
+def _body_holds(body: bytes, text: str) -> bool:
+    return any(holds(found, text) for found in Observed.decoded(body))

@@ -1,0 +1,75 @@
+"""Which observation is current here: what frameworks know, then OpenTelemetry's current span; the innermost wins.
+
+Nothing is ever attached for this: a framework registers how to tell its own run, and is asked when something starts.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextvars import ContextVar, Token
+
+from ..internals.faults import shielded
+from .observation import Parent
+
+Source = Callable[[], Parent | None]
+_ASKING = shielded("asking a framework for its current run")
+
+_sources: tuple[Source, ...] = ()
+_override: ContextVar[tuple[Parent | None, int] | None] = ContextVar("langfuse_integration_ground", default=None)
+
+
+def register(source: Source) -> None:
+    """Ask *source* from now on; registered twice it is asked once."""
+    global _sources
+    if source not in _sources:
+        _sources = (*_sources, source)
+
+
+def unregister(source: Source) -> None:
+    """Do not ask *source* any more."""
+    global _sources
+    _sources = tuple(known for known in _sources if known != source)
+
+
+def current() -> Parent | None:
+    """Return the innermost observation or span around this line, or None.
+
+    The innermost is the one that started last. A span that is no longer open counts too: work that outlives it
+    belongs below it all the same.
+    """
+    innermost = _current_span()
+    for source in _sources:
+        with _ASKING:
+            found = source()
+            if found is not None and (innermost is None or found.started_ns >= innermost.started_ns):
+                innermost = found
+    ground = _override.get()
+    if ground is not None and (innermost is None or innermost.started_ns < ground[1]):
+        return ground[0]
+    return innermost
+
+
+def override_current(parent: Parent | None) -> Token[tuple[Parent | None, int] | None]:
+    """Let *parent* stand in this context for everything that started before now; see placement.py."""
+    return _override.set((parent, time.time_ns()))
+
+
+def leave(token: Token[tuple[Parent | None, int] | None]) -> None:
+    """Undo `override_current`; in another context than its own there is nothing to undo."""
+    try:
+        _override.reset(token)
+    except ValueError:
+        pass
+
+
+def _load() -> Parent | None:
+    """Load OpenTelemetry at the first look-up, and stand aside from then on."""
+    global _current_span
+    from .otel_spans import current_span
+
+    _current_span = current_span
+    return current_span()
+
+
+_current_span: Source = _load

@@ -1,0 +1,21 @@
+"""Trace and span ids: random, and a trace's begins with its time."""
+
+from __future__ import annotations
+
+from random import Random
+
+from ..internals import forks
+
+# A generator of our own: an application that calls `random.seed(42)` would repeat the ids of its last process, and
+# Langfuse replaces the whole row when a span id comes twice.
+_random = Random()
+new_bits = _random.getrandbits
+
+forks.in_child(_random.seed)
+
+RANDOM_BITS = 80
+"""A trace's id begins with 48 bits of milliseconds since 1970, as a UUIDv7 does, and ends with so many random ones.
+
+An index over ids that come in the order of time grows at its end; one over random ids is rewritten all over. Who
+samples by ids takes their last 56 or 64 bits (W3C Trace Context), which are random.
+"""

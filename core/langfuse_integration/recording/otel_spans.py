@@ -1,0 +1,125 @@
+"""Spans as parents: OpenTelemetry's current span, ours or somebody else's, and the session that it carries."""
+
+from __future__ import annotations
+
+import weakref
+from contextvars import Token
+from typing import Any
+
+from opentelemetry import baggage
+from opentelemetry import trace as trace_api
+from opentelemetry.context.context import Context
+
+from ..sessions.session import Session
+from .observation import Observation, Parent
+from .otel_api import SPAN_KEY, get_context, set_context, span_context
+
+trace_api.Span.register(Observation)
+
+
+def place(parent: Parent | None) -> Token[Context]:
+    """Make any *parent* the current span in this context, or have none, for a `with` block only."""
+    span: trace_api.Span
+    if parent is None:
+        span = trace_api.INVALID_SPAN
+    elif isinstance(parent, Observation):
+        span = parent
+    else:
+        span = trace_api.NonRecordingSpan(span_context(parent.trace, parent.span))
+    return set_context(trace_api.set_span_in_context(span))
+
+
+class Capture:
+    """A span that is not ours, as a parent: its ids, and the session found when it started."""
+
+    __slots__ = ("__weakref__", "exported", "origin", "session", "span", "started_ns", "trace")
+
+    def __init__(
+        self,
+        context: trace_api.SpanContext,
+        started_ns: int,
+        session: Session | None,
+        origin: Session | None,
+        exported: bool,
+    ) -> None:
+        self.trace = context.trace_id
+        self.span = context.span_id
+        self.started_ns = started_ns
+        self.session = session
+        self.origin = origin
+        self.exported = exported
+
+
+captures: weakref.WeakKeyDictionary[trace_api.Span, Capture] = weakref.WeakKeyDictionary()
+"""What our span processor noted of spans that are not ours; they leave with their spans."""
+
+
+duplicate_scopes: set[str] = set()
+"""Scopes whose spans stand for what an adapter records as well: the adapter's run wins over them."""
+
+
+def current_span() -> Parent | None:
+    """Return OpenTelemetry's current span as a parent, or None."""
+    span: Any = get_context().get(SPAN_KEY)
+    if span is None or type(span) is Observation:
+        return span
+    if not isinstance(span, trace_api.Span):
+        return None
+    parent = parent_of(span)
+    if parent is not None and duplicate_scopes and _scope_of(span) in duplicate_scopes:
+        return Capture(span.get_span_context(), 0, parent.session, parent.origin, parent.exported)
+    return parent
+
+
+def _scope_of(span: Any) -> str | None:
+    return getattr(getattr(span, "instrumentation_scope", None), "name", None)
+
+
+def parent_of(span: trace_api.Span) -> Parent | None:
+    """Return any span as a parent, or None when it has no valid ids."""
+    if isinstance(span, Observation):
+        return span
+    known = captures.get(span)
+    if known is not None:
+        return known
+    context = span.get_span_context()
+    if not context.is_valid:
+        return None
+    attributes: Any = getattr(span, "attributes", None) or {}
+    session = _stamped(attributes)
+    started_ns = getattr(span, "start_time", None) or 0
+    return Capture(context, started_ns, session, session, exported=_claimed_upstream(context))
+
+
+def _claimed_upstream(context: trace_api.SpanContext) -> bool:
+    """Return whether an upstream service exports this trace to Langfuse itself.
+
+    It says so by the baggage entry `langfuse_trace_id` (Langfuse SDK 5): then nothing here is the trace's root.
+    """
+    claimed = baggage.get_baggage("langfuse_trace_id")
+    return claimed is not None and str(claimed).lower() == f"{context.trace_id:032x}"
+
+
+PROPAGATED = "langfuse.propagated."
+"""Where `langfuse.propagate_attributes` keeps its values in a context (Langfuse SDK 4.7 to 5.0)."""
+
+
+def propagated() -> Session | None:
+    """Return the session that Langfuse's own `propagate_attributes` carries here, or None."""
+    context: Any = get_context()
+    if not context:
+        return None
+    return _session_of(context.get(PROPAGATED + "session_id"), context.get(PROPAGATED + "user_id"))
+
+
+def _stamped(attributes: Any) -> Session | None:
+    return _session_of(attributes.get("session.id"), attributes.get("user.id"))
+
+
+def _session_of(session_id: Any, user_id: Any) -> Session | None:
+    if not session_id and not user_id:
+        return None
+    try:
+        return Session(session_id or None, user_id or None)
+    except (TypeError, ValueError):
+        return None

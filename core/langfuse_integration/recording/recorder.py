@@ -1,0 +1,318 @@
+"""The hand-over from the application's threads to the worker: one append, and no waiting."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol
+
+from ..internals import forks
+from ..internals.faults import shielded, warn_once
+from .observation import Observation, Score
+
+QUEUE_LIMIT = 100_000
+"""Records that may wait for the worker. From half of it on, payloads give way first; at the limit, records do."""
+PRESSURE = 10_000
+"""Waiting records from which on whoever records more has to sleep now and then, so that the worker can keep up: that is
+recording at more than 20,000 a second, for long enough that memory would fill up otherwise."""
+EVERY = 16
+YIELD_S = 0.00032
+"""The sleep of every sixteenth record; the longer, the more are waiting. A sleep for each would cost more in changes
+from thread to thread than what the worker does meanwhile."""
+WRITE_S = 10.0
+"""What the end of a process may wait longer for the journal than for Langfuse: only what is not in it would be lost."""
+OPENINGS_LIMIT = 10_000
+PAYLOAD_MARKER = "[dropped: too much was waiting to be written]"
+
+_STARTING = shielded("starting the delivery worker")
+_RELIEVING = shielded("making room in the queue")
+
+
+class FlushResult(NamedTuple):
+    """What became of everything that this process has recorded so far; the three add up to it.
+
+    Attributes:
+        delivered: acknowledged by Langfuse; in mode `local`, written to the journal.
+        pending: still on its way, or waiting in the journal for Langfuse to come back.
+        lost: will never arrive.
+    """
+
+    delivered: int
+    pending: int
+    lost: int
+
+
+class Worker(Protocol):
+    """Takes what a recorder has noted, on a thread of its own; see export/worker.py."""
+
+    def run(self) -> None:
+        """Work until `stop`."""
+        ...
+
+    def drain_here(self) -> None:
+        """Take what waits, on the calling thread."""
+        ...
+
+    def flush(self, deadline: float, written_by: float | None = None, ending: bool = False) -> None:
+        """Deliver what was noted before, until *deadline* at most."""
+        ...
+
+    def outcome(self) -> tuple[int, int, int]:
+        """Return (delivered, pending, lost)."""
+        ...
+
+    def reasons(self) -> Mapping[str, int]:
+        """Return how many were lost, by reason."""
+        ...
+
+    def stop(self) -> None:
+        """End `run` after one more round."""
+        ...
+
+    def forked(self) -> None:
+        """Let go of what belongs to the parent process."""
+        ...
+
+
+WorkerFactory = Callable[["QueueRecorder"], Worker]
+
+
+class QueueRecorder:
+    """Notes what starts and ends, for a worker thread that is started with the first of them.
+
+    Args:
+        worker: makes the worker, on its own thread: nothing heavy is loaded on the application's.
+    """
+
+    def __init__(self, worker: WorkerFactory, limit: int = QUEUE_LIMIT) -> None:
+        self._make_worker = worker
+        self.limit = limit
+        self._half = limit >> 1
+        self._full = min(self._half, PRESSURE)
+        self.enabled = True
+        self.exit_timeout_s = 2.0
+        self.born_ns = self.parent_pid = 0
+        self._pid = os.getpid()
+        self._exited = False
+        self.sweeps: tuple[Callable[[], None], ...] = ()
+        """Called on the worker's thread before each round: adapters end there what nobody will end."""
+        self._begin()
+        forks.register(self)
+        _recorders.add(self)
+
+    def _begin(self) -> None:
+        self._starting = forks.Lock()
+        self._ready = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.worker: Worker | None = None
+        self.queue: deque[Any] = deque()
+        self.openings: deque[Any] = deque(maxlen=OPENINGS_LIMIT)
+        self.scores: deque[Score] = deque(maxlen=QUEUE_LIMIT)
+        self.wake = threading.Event()
+        self.asleep = False
+        self.hurry = 0
+        self.dropped = 0
+
+    # -- the hot path
+
+    def opened(self, observation: Any) -> None:
+        """Note that a root or agent run, or a span of others, began: should the process die in it, it is known."""
+        if self.enabled:
+            self.openings.append(observation)
+            if self.asleep or self._thread is None:
+                self.start()
+
+    def record(self, observation: Any) -> None:
+        """Take in an observation (or an OpenTelemetry span of somebody else's) that has ended."""
+        if not self.enabled:
+            return
+        queue = self.queue
+        if len(queue) >= self._full and not self._relieve():
+            return
+        queue.append(observation)
+        if self.asleep or self._thread is None:
+            self.start()
+
+    def score(self, score: Score) -> None:
+        """Take in a score."""
+        if self.enabled:
+            self.scores.append(score)
+            self.start()
+
+    def start(self) -> None:
+        """Start the worker thread, or wake it."""
+        if self._thread is None:
+            with _STARTING, self._starting:
+                self._start()
+        else:
+            self.asleep = False  # the next one need not wake it again
+            self.wake.set()
+
+    def _start(self) -> None:
+        if self._thread is not None:
+            return
+        if not threading.main_thread().is_alive():  # exit handlers run: what they register now is not run any more
+            self._exited = True
+        forks.watch()
+        if not self._exited:
+            thread = threading.Thread(target=self._work, name="langfuse-integration", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # the interpreter is on its way out
+                self._exited = True
+            else:
+                self._thread = thread
+                _run_at_exit()
+                return
+        self._write_here()
+
+    def _relieve(self) -> bool:
+        """Make room: first the worker gets its turn, then old payloads go; False when the new record goes too."""
+        waiting = len(self.queue)
+        if waiting < self._half:
+            if not waiting % EVERY:
+                time.sleep(YIELD_S * waiting / self._full)
+            return True
+        if waiting >= self.limit:
+            with self._starting:
+                self.dropped += 1
+            warn_once("queue", "%d observations wait for the worker: new ones are dropped, and counted", self.limit)
+            return False
+        self.wake.set()
+        with _RELIEVING:
+            oldest = self.queue[len(self.queue) - self._half]
+            if isinstance(oldest, Observation):
+                oldest.input = oldest.output = PAYLOAD_MARKER
+        return True
+
+    # -- the worker's thread
+
+    def queues(self) -> tuple[deque[Any], deque[Any], deque[Score]]:
+        """Return what waits: observations that ended, some that began, and scores."""
+        return self.queue, self.openings, self.scores
+
+    def _work(self) -> None:
+        ready = self._ready
+        try:
+            with _STARTING:
+                worker = self._make_worker(self)
+                if self._ready is ready:  # it was not closed meanwhile
+                    self.worker = worker
+                ready.set()
+                worker.run()
+        finally:
+            ready.set()
+            if self._thread is threading.current_thread():  # a fault of ours: the next record starts another
+                self._thread = None
+
+    def _write_here(self) -> None:
+        if self.worker is None:
+            self.worker = self._make_worker(self)
+        self.worker.drain_here()
+
+    # -- flush and the ends of a process
+
+    def flush(self, timeout_s: float) -> FlushResult:
+        """Deliver what there is within *timeout_s* seconds, and say how far it came. Never raises or waits longer."""
+        self._flush(time.monotonic() + timeout_s, ending=False)
+        return self.result()
+
+    def _flush(self, deadline: float, *, ending: bool) -> None:
+        if self._thread is None and not any(self.queues()):
+            return
+        self.start()
+        written_by = deadline + (WRITE_S if ending else 0.0)
+        self._ready.wait(max(written_by - time.monotonic(), 0))
+        if self.worker is not None:
+            self.worker.flush(deadline, written_by, ending)
+
+    def result(self) -> FlushResult:
+        """Return the counts as they are now."""
+        if not self.enabled:
+            return FlushResult(0, 0, 0)
+        worker = self.worker
+        delivered, pending, lost = worker.outcome() if worker is not None else (0, len(self.queue), 0)
+        return FlushResult(delivered, pending, lost + self.dropped)
+
+    def divert(self, worker: WorkerFactory) -> WorkerFactory:
+        """Let another worker take over from here on; return how the one of before was made."""
+        self.close(5.0)
+        before, self._make_worker = self._make_worker, worker
+        self.enabled = True
+        return before
+
+    def close(self, timeout_s: float, *, ending: bool = False) -> None:
+        """Flush, stop the worker and release what it holds; recording goes on with a new worker if needed.
+
+        Args:
+            timeout_s: for all of it; a worker that hangs is left to itself.
+            ending: the process ends: what is still open is ended.
+        """
+        deadline = time.monotonic() + timeout_s
+        self._flush(deadline, ending=ending)
+        worker, thread, wake = self.worker, self._thread, self.wake
+        with self._starting:
+            self.worker = self._thread = None
+            self._ready = threading.Event()
+        if worker is not None:
+            worker.stop()
+            wake.set()
+            if thread is not None and thread is not threading.current_thread():
+                thread.join(max(deadline - time.monotonic(), 0.1))
+
+    def exit(self) -> None:
+        """Deliver at the end of the process, within `exit_timeout_s`; what is recorded later is written at once.
+
+        What is noted is written into the journal even if that takes longer, on a machine that is slow to load modules.
+        """
+        began = time.monotonic()
+        if self._thread is not None:
+            self._ready.wait(WRITE_S)  # what the settings say is known by then
+        self.close(max(began + self.exit_timeout_s - time.monotonic(), 0), ending=True)
+        self._exited = True
+
+    def before_fork(self, deadline: float) -> None:
+        """Let the worker's thread finish its imports, until *deadline* at most."""
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._ready.wait(max(deadline - time.monotonic(), 0.0))
+
+    def after_fork_in_parent(self) -> None:
+        """Nothing was stopped."""
+
+    def after_fork_in_child(self) -> None:
+        """Begin anew: what waits belongs to the parent, which goes on with it."""
+        if self.worker is not None:
+            self.worker.forked()
+        # Not os.getppid(): a parent that forks to go into the background may have ended already.
+        self.born_ns, self.parent_pid, self._pid = time.time_ns(), self._pid, os.getpid()
+        self._begin()
+
+
+_recorders: weakref.WeakSet[QueueRecorder] = weakref.WeakSet()
+_exits_with: set[int] = set()
+
+
+def _run_at_exit() -> None:
+    """Have `_exit` run at the end of this process."""
+    if os.getpid() in _exits_with:
+        return
+    if not _exits_with:
+        atexit.register(_exit)
+    _exits_with.add(os.getpid())
+    process = sys.modules.get("multiprocessing.process")
+    if process is not None and process.parent_process() is not None:
+        # A child of multiprocessing ends by `os._exit`, after what is registered there.
+        from multiprocessing.util import Finalize
+
+        Finalize(None, _exit, exitpriority=-10)
+
+
+def _exit() -> None:
+    for recorder in list(_recorders):
+        recorder.exit()

@@ -1,0 +1,201 @@
+"""Open runs of every framework in this process, by run id.
+
+The same run may be announced several times (a handler listed twice, two handlers): the first start counts, the first
+end ends it. What a framework never ends is bounded: the oldest run gives way, and is recorded with a warning.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable, Iterator
+from typing import Any
+
+from ..internals import forks
+from ..sessions.session import Session
+from .observation import Observation, Parent
+
+OPEN_LIMIT = 50_000
+ENDED_LIMIT = 2_000
+
+
+class Run:
+    """One run of a framework.
+
+    Attributes:
+        key: the framework's id of it.
+        observation: what is recorded of it.
+        anchor: what its children stand under: its own observation, or when it is folded, the anchor above it.
+        folded: plumbing, which makes no row of its own unless it fails.
+        parent: the run above, or None.
+        state: whatever the adapter keeps for it.
+    """
+
+    __slots__ = ("anchor", "children", "folded", "key", "observation", "parent", "state")
+
+    def __init__(
+        self,
+        key: Hashable,
+        observation: Observation,
+        parent: Run | None,
+        *,
+        folded: bool = False,
+        anchor: Parent | None = None,
+        state: Any = None,
+    ) -> None:
+        self.key = key
+        self.observation = observation
+        self.parent = parent
+        self.folded = folded
+        self.anchor: Parent = anchor if anchor is not None else observation
+        self.state = state
+        self.children: dict[Hashable, Run] | None = None
+
+    @property
+    def root(self) -> Run:
+        """The run at the top."""
+        run = self
+        while run.parent is not None:
+            run = run.parent
+        return run
+
+    def lineage(self) -> Iterator[Run]:
+        """Yield this run, then those above it."""
+        run: Run | None = self
+        while run is not None:
+            yield run
+            run = run.parent
+
+    def open_below(self) -> Iterator[Run]:
+        """Yield the open runs below this one, the deepest first."""
+        for child in list((self.children or {}).values()):
+            yield from child.open_below()
+            yield child
+
+
+class FoldedRun(Run):
+    """Plumbing whose observation is made only if it is asked for: mostly it never is.
+
+    Args:
+        make: makes the observation; its start is then set back to when the run started.
+    """
+
+    __slots__ = ("_clock_ns", "_make", "_started_ns")
+
+    observation: Observation
+
+    def __init__(
+        self, key: Hashable, parent: Run, anchor: Parent, make: Callable[[FoldedRun], Observation], state: Any
+    ) -> None:
+        self.key = key
+        self.parent = parent
+        self.anchor = anchor
+        self.folded = True
+        self.state = state
+        self.children = None
+        self._make = make
+        self._started_ns = time.time_ns()
+        self._clock_ns = time.perf_counter_ns()
+
+    def __getattr__(self, name: str) -> Any:
+        if name != "observation":
+            raise AttributeError(name)
+        self.observation = made = self._make(self)
+        made.set_back(self._started_ns, self._clock_ns)
+        return made
+
+
+class Footprint:
+    """What is remembered of a run that ended: enough for children that start late."""
+
+    __slots__ = ("exported", "origin", "session", "span", "started_ns", "trace")
+
+    def __init__(self, anchor: Parent) -> None:
+        self.trace: int = anchor.trace
+        self.span: int = anchor.span
+        self.session: Session | None = anchor.session
+        self.origin: Session | None = anchor.origin
+        self.started_ns: int = anchor.started_ns
+        self.exported: bool = anchor.exported
+
+
+class RunRegistry:
+    """The open runs, at most *open_limit*, and the footprints of the last that ended, at most *ended_limit*."""
+
+    def __init__(self, open_limit: int = OPEN_LIMIT, ended_limit: int = ENDED_LIMIT) -> None:
+        self._open_limit = open_limit
+        self._ended_limit = ended_limit
+        self._runs: dict[Hashable, Run] = {}
+        self._ended: dict[Hashable, Footprint] = {}
+        self._ended_before: dict[Hashable, Footprint] = {}
+        self._evicting = forks.Lock(reentrant=True)
+        self.get: Callable[[Hashable], Run | None] = self._runs.get
+        """Return the open run of a key, or None."""
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._runs
+
+    def footprint(self, key: Hashable) -> Footprint | None:
+        """Return where a run stood that ended a short while ago, or None."""
+        return self._ended.get(key) or self._ended_before.get(key)
+
+    def open(self, run: Run) -> bool:
+        """Take in *run*; False when its key is open already, and then nothing has changed."""
+        runs = self._runs
+        if runs.setdefault(run.key, run) is not run:
+            return False
+        parent = run.parent
+        if parent is not None:
+            if parent.children is None:
+                parent.children = {}
+            parent.children[run.key] = run
+        if len(runs) > self._open_limit:
+            self._evict()
+        return True
+
+    def close(self, key: Hashable) -> Run | None:
+        """Give out the open run of *key* for its end; None when it is not open (any more)."""
+        run = self._runs.pop(key, None)
+        if run is None:
+            return None
+        if run.parent is not None and run.parent.children is not None:
+            run.parent.children.pop(key, None)
+        ended = self._ended
+        if len(ended) >= self._ended_limit >> 1:  # two halves: the older one goes at once, at no cost for each
+            self._ended_before = ended
+            self._ended = ended = {}
+        ended[key] = Footprint(run.anchor)
+        return run
+
+    def open_runs(self) -> list[Run]:
+        """Return the open runs, the oldest first."""
+        return list(self._runs.values())
+
+    def clear(self) -> None:
+        """Forget everything without recording it: for tests and forked children."""
+        self._runs.clear()
+        self._ended.clear()
+        self._ended_before.clear()
+
+    def _evict(self) -> None:
+        with self._evicting:
+            while len(self._runs) > self._open_limit:
+                run = self.close(_oldest(self._runs))
+                if run is not None and not run.folded:
+                    run.observation.level = "WARNING"
+                    run.observation.status_message = "still open when too many runs were open"
+                    run.observation.finish()
+
+
+def _oldest(entries: dict[Hashable, Any]) -> Hashable:
+    while True:
+        try:
+            return next(iter(entries), None)
+        except RuntimeError:  # another thread added one between the two steps
+            continue
+
+
+registry = RunRegistry()
+"""The one of this process."""

@@ -1,0 +1,124 @@
+"""The composition root: puts the parts together that do not know each other.
+
+Importing it plugs factories and hooks into recording; nothing is loaded or started before the first use.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from .internals import faults, forks
+from .internals.faults import shielded
+from .recording import observation, tracing
+from .recording.recorder import QueueRecorder
+from .sessions import ownership
+from .sessions.store import Host, SessionStore
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .export.worker import Worker
+
+_PREPARING = shielded("making tracing ready")
+
+
+class Readiness:
+    """Whether this process is ready to nest the spans of other libraries.
+
+    Attributes:
+        registered: our provider is in place.
+        langfuse_seen: the application has loaded langfuse, and its client was looked after.
+    """
+
+    def __init__(self) -> None:
+        self.lock = forks.Lock()
+        self.registered = False
+        self.langfuse_seen = False
+
+
+_readiness = Readiness()
+
+
+def ready() -> None:
+    """Register our provider once, and once the application has loaded langfuse, look after its client."""
+    if _readiness.registered and (_readiness.langfuse_seen or "langfuse" not in sys.modules):
+        return
+    with _PREPARING:
+        _prepare()
+
+
+def look_again() -> None:
+    """Look after the application's Langfuse client again at the next use: the settings have changed."""
+    _readiness.langfuse_seen = False
+
+
+def make_worker(recorder: QueueRecorder) -> Worker:
+    """Return the worker that the settings ask for, with its outlet loaded."""
+    from .export.outlet import Outlet
+    from .export.routing import RoutingOutlet
+    from .export.worker import Worker
+    from .langfuse_sdk.customised_client import CustomisedClient
+    from .settings import settings
+
+    active = settings()
+    recorder.exit_timeout_s = active.exit_timeout_s
+    outlet = Outlet()
+    if active.mode == "off":
+        recorder.enabled = False
+    else:
+        outlet = RoutingOutlet(active, CustomisedClient(active).outlet)
+    outlet.prepare()
+    return Worker(recorder, outlet, active.write_interval_s, active.sample_rate)
+
+
+def reset() -> None:
+    """Forget everything that this process knows, and log everything anew: for tests."""
+    from . import settings
+
+    tracing.recorder.close(5.0)
+    tracing.recorder.enabled = True
+    tracing.registry.clear()
+    tracing.misuse.forget()
+    tracing.store.declare_default(None)
+    ownership.forget()
+    settings.forget()
+    faults.forget()
+    look_again()
+
+
+def _prepare() -> None:
+    if os.environ.get("LANGFUSE_TRACING_ENABLED", "").strip().lower() in ("false", "0"):
+        return
+    with _readiness.lock:
+        if not _readiness.registered:
+            _readiness.registered = True
+            from .langfuse_sdk.provider import register
+            from .recording import otel_spans
+
+            tracing.store.propagated_session = otel_spans.propagated
+            register()
+        if not _readiness.langfuse_seen and hasattr(sys.modules.get("langfuse"), "Langfuse"):
+            _readiness.langfuse_seen = True
+            from .langfuse_sdk.provider import record_locally
+
+            record_locally()
+
+
+def _streamlit_host(store: SessionStore) -> Host:
+    from .hosts.streamlit import host
+
+    return host(store)
+
+
+def _read_attributes(of: observation.Observation) -> Mapping[str, Any]:
+    from .encoding.attributes import attributes_of
+
+    return attributes_of(of)
+
+
+tracing.hooks.make_worker = make_worker
+tracing.hooks.ready = ready
+tracing.store.load_host_with("streamlit", _streamlit_host)
+observation.read_attributes = _read_attributes

@@ -1,0 +1,255 @@
+"""Which session is active here.
+
+One ContextVar points to a cell. A cell that a host owns (a Streamlit tab, an ASGI request) is shared by everything of
+that host's user and changes in place; any other `set` installs a new cell, so that sibling tasks cannot mix. A cell
+without a session is a tombstone: the look-up ends there. What no cell, no host and no declared default can tell is
+untagged, never guessed.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextvars import ContextVar
+from types import TracebackType
+from typing import Protocol
+
+from ..internals import forks
+from ..internals.faults import shielded
+from .session import Session
+
+
+class Use:
+    """Whether anybody asked for the session of a cell."""
+
+    __slots__ = ("used",)
+
+    def __init__(self) -> None:
+        self.used = False
+
+
+class Cell:
+    """A place that holds the active session.
+
+    Attributes:
+        session: the session, or None.
+        known: False in a host's cell that nobody has set yet: the look-up goes on. Otherwise None is a tombstone.
+        owner: the host's cell under which this one was made (a host's cell owns itself), or None outside of hosts.
+        changed: in a host's cell, what the host wants to be called with when the application sets another session.
+        use: set by who wants to know whether it was of use.
+    """
+
+    __slots__ = ("__weakref__", "changed", "known", "owner", "session", "use")
+
+    def __init__(self, session: Session | None, owner: Cell | None = None) -> None:
+        self.session = session
+        self.known = True
+        self.owner = owner
+        self.changed: Callable[[Session | None], None] | None = None
+        self.use: Use | None = None
+
+    @classmethod
+    def hosted(cls) -> Cell:
+        """Return an empty cell that owns itself: for a host to keep, one per user's visit."""
+        cell = cls(None)
+        cell.known = False
+        cell.owner = cell
+        return cell
+
+
+class Host(Protocol):
+    """An environment that knows whose work is running, such as a Streamlit server."""
+
+    def cell(self) -> Cell | None:
+        """Return the cell of the visit that is visible from here, or None when there is none.
+
+        Asked in a context that holds no cell of a visit; a host may place it there for the next time.
+        """
+        ...
+
+
+class Captured(Protocol):
+    """A parent, as far as sessions go: an observation, or a span of somebody else."""
+
+    @property
+    def session(self) -> Session | None: ...
+    @property
+    def origin(self) -> Session | None: ...
+
+
+HostLoader = Callable[["SessionStore"], Host]
+"""Makes a host, once the application has imported what it is for."""
+
+_LOADING = shielded("loading what knows the application's environment")
+
+_modules = sys.modules
+_cell: ContextVar[Cell | None] = ContextVar("langfuse_integration_cell", default=None)
+
+
+class SessionStore:
+    """Looks up, sets and clears the active session; one per process."""
+
+    def __init__(self) -> None:
+        self._hosts: tuple[Host, ...] = ()
+        self._unseen: tuple[str, ...] = ()
+        self._loaders: dict[str, HostLoader] = {}
+        self._loading = forks.Lock(reentrant=True)
+        self._busy: set[str] = set()
+        self._default: Session | None = None
+        self.propagated_session: Callable[[], Session | None] = lambda: None
+        """Asked when no cell is there: a value that another library propagates (Langfuse's own)."""
+        self.thread_cell: Callable[[], Cell | None] | None = None
+        """Asked for the cell that a bare thread was started with, where threads are instrumented."""
+
+    # -- looking up
+
+    def cell(self) -> Cell | None:
+        """Return the cell that is active here.
+
+        A cell of a visit holds wherever its context was copied to, since a context follows the work, while what a host
+        sees may follow the thread: a loop or a pool that one user's visit started works for others too. Without such
+        a cell the hosts are asked.
+        """
+        cell = _cell.get()
+        if cell is not None and cell.owner is not None:
+            return cell
+        if cell is None and self.thread_cell is not None:
+            cell = self.thread_cell()
+            if cell is not None:
+                return cell
+        for name in self._unseen:
+            if name in _modules:
+                self._load_host(name)
+        for host in self._hosts:
+            visit = host.cell()
+            if visit is not None:
+                return visit
+        return cell
+
+    def current(self) -> Session | None:
+        """Return the session that is active here, or None."""
+        cell = _cell.get()
+        if cell is None or cell.owner is None:  # as in `cell`, without a call where there is no host
+            for name in self._unseen:
+                if name in _modules:
+                    self._load_host(name)
+            if self._hosts or self.thread_cell is not None:
+                cell = self.cell()
+            if cell is not None and cell.use is not None:
+                cell.use.used = True
+        if cell is not None and cell.known:
+            return cell.session
+        return self.propagated_session() or self._default
+
+    def resolve(self, parent: Captured | None) -> tuple[Session | None, Session | None]:
+        """Return (session, origin) for something that starts here below *parent*, which was found in this context.
+
+        The parent's session holds, unless the active session was changed since the parent started: then somebody
+        called `set_session` in between, and that is the truth from there on. *origin* is what was active here.
+        """
+        now = self.current()
+        if parent is None or (now is not parent.origin and now != parent.origin):
+            return now, now
+        return parent.session or now, now
+
+    # -- changing
+
+    def set(self, session: Session | None) -> None:
+        """Make *session* active from here on; None leaves a tombstone."""
+        cell = self.cell()
+        if cell is not None and cell.owner is cell:
+            cell.session = session
+            cell.known = True
+            if cell.changed is not None:
+                cell.changed(session)
+        else:
+            _cell.set(Cell(session, cell.owner if cell is not None else None))
+
+    def scoped(self, session: Session | None) -> Scope:
+        """Return a block in which *session* is active; what was before is restored at its end."""
+        return Scope(self, session)
+
+    def unset(self) -> Scope:
+        """Return a block that begins as a fresh process does: nothing set and nothing cleared. For tests."""
+        return Scope(self, None, known=False)
+
+    def visiting(self, cell: Cell) -> Scope:
+        """Return a block in which a host's *cell* is the active one."""
+        return Scope(self, None, visit=cell)
+
+    def place(self, cell: Cell) -> None:
+        """Make a host's *cell* the active one in this context: for hosts."""
+        _cell.set(cell)
+
+    def declare_default(self, session: Session | None) -> None:
+        """Use *session* wherever no other is known: right only in a process with a single user."""
+        self._default = session
+
+    def load_host_with(self, module: str, loader: HostLoader) -> None:
+        """Add the host that *loader* makes as soon as the application has imported *module*."""
+        self._loaders[module] = loader
+        self._unseen = (*self._unseen, module)
+
+    @property
+    def automatic_hosts(self) -> tuple[str, ...]:
+        """The modules whose hosts load by themselves."""
+        return tuple(self._loaders)
+
+    def add_host(self, host: Host) -> None:
+        """Ask *host* first from now on."""
+        if host not in self._hosts:
+            self._hosts = (host, *self._hosts)
+
+    def remove_host(self, host: Host) -> None:
+        """Do not ask *host* any more."""
+        self._hosts = tuple(known for known in self._hosts if known is not host)
+
+    def _load_host(self, name: str) -> None:
+        if getattr(_modules[name].__spec__, "_initializing", False):
+            return  # still being imported
+        with self._loading:  # others wait here: what they set before the host is there would be nobody's
+            if name in self._unseen and name not in self._busy:
+                self._busy.add(name)
+                with _LOADING:
+                    self.add_host(self._loaders[name](self))
+                self._unseen = tuple(unseen for unseen in self._unseen if unseen != name)
+
+
+class Scope:
+    """A `with` or `async with` block in which a session is active. Each use is a new one."""
+
+    __slots__ = ("_known", "_session", "_store", "_token", "_visit")
+
+    def __init__(
+        self, store: SessionStore, session: Session | None, *, known: bool = True, visit: Cell | None = None
+    ) -> None:
+        self._store = store
+        self._session = session
+        self._known = known
+        self._visit = visit
+
+    def __enter__(self) -> Session | None:
+        cell = self._visit
+        if cell is None:
+            before = self._store.cell()
+            cell = Cell(self._session, before.owner if before is not None else None)
+            cell.known = self._known
+        self._token = _cell.set(cell)
+        return self._session
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            _cell.reset(self._token)
+        except ValueError:
+            # Opened in another context, as by a generator that is closed elsewhere: what is active here is not ours.
+            pass
+
+    async def __aenter__(self) -> Session | None:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, trace)

@@ -1,0 +1,205 @@
+"""Processes that are killed, share a journal and are started again, in whatever order: nothing is lost or doubled."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from killable import Killable
+from peers.misbehaviour import dropped, poison, status
+from peers.otlp import Receiver
+from peers.spans import wire_spans
+from peers.waiting import until
+
+KILLS = 200
+BEFORE_S = 0.2
+"""What had ended so long before a kill is delivered."""
+BUSY_S = 0.3
+"""Further time for a machine that has other things to do than to run our thread; see what the test prints."""
+
+
+def received(receiver: Receiver) -> set[str]:
+    """The ids of everything that came whole: with name, input and output that belong together, each time it came.
+
+    What was open when its process was killed came with less, and never whole before or after.
+    """
+    found: set[str] = set()
+    crashed: set[str] = set()
+    for exchange in receiver.requests:
+        if exchange.stored:
+            for span in wire_spans(exchange.message):
+                number = span.name.removeprefix("span ")
+                kept = {entry.key: entry.value.string_value for entry in span.attributes}
+                assert kept["langfuse.observation.input"] == f"question {number}"
+                if kept.get("langfuse.observation.status_message") == "the process ended":
+                    crashed.add(span.span_id.hex())
+                else:
+                    assert kept["langfuse.observation.output"] == f"answer {number}"
+                    found.add(span.span_id.hex())
+    assert crashed & found == set()
+    return found
+
+
+def deliver(journal: Path, receiver: Receiver) -> set[str]:
+    """Let a further process deliver what is in the journal; return its own ids."""
+    further = Killable(journal, {**receiver.environment(), "LANGFUSE_INTEGRATION_EXIT_TIMEOUT_S": "60"})
+    further.record(1)
+    further.end()
+    return set(further.ids)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_two_hundred_kills_lose_nothing_that_had_ended(receiver: Receiver, journal: Path) -> None:
+    """kill -9 at random moments under load, three processes at a time: all that ended 0.2 s before is delivered."""
+    chance = random.Random(4)
+    ages: list[tuple[str, float]] = []
+    guard = threading.Lock()
+
+    def kill_some(count: int, seed: int) -> None:
+        own = random.Random(seed)
+        for _ in range(count):
+            one = Killable(journal, receiver.environment())
+            one.record_on()
+            listening = threading.Thread(target=one.listen)
+            listening.start()
+            until(lambda: bool(one.ids), 30)  # noqa: B023
+            time.sleep(own.uniform(0.0, 1.5))
+            killed_s = one.kill()
+            listening.join()
+            with guard:
+                ages.extend((identity, killed_s - ended_s) for identity, ended_s in one.ids.items())
+
+    threads = [threading.Thread(target=kill_some, args=(found, chance.random())) for found in (67, 67, 66)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    wanted = {identity for identity, age_s in ages if age_s >= BEFORE_S + BUSY_S}
+    deliver(journal, receiver)
+    came = received(receiver)
+    lost_s = sorted(age_s for identity, age_s in ages if identity not in came)
+    late = sum(age_s >= BEFORE_S for age_s in lost_s)
+    print(
+        f"\n{KILLS} kills, {len(ages)} observations, {len(lost_s)} lost; the oldest of them had "
+        f"ended {lost_s[-1:]} s before, {late} more than {BEFORE_S} s; {len(receiver.doubled())} were sent again whole"
+    )
+    assert len(wanted) > 5_000
+    assert wanted - came == set()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_four_processes_share_a_journal(receiver: Receiver, journal: Path) -> None:
+    """Four at once, through an outage: 20,000 observations, nothing lost and nothing doubled."""
+    some = [Killable(journal, receiver.environment()) for _ in range(4)]
+    for one in some:
+        one.record(1_000)
+    receiver.refuse()
+    threads = [threading.Thread(target=one.record, args=(3_000,)) for one in some]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    receiver.listen()
+    for one in some:
+        one.record(1_000)
+    assert [one.flush(60) for one in some] == [(5_000, 0, 0)] * 4
+    for one in some:
+        one.end()
+    assert received(receiver) == {identity for one in some for identity in one.ids}
+    assert receiver.doubled() == {}
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("record"), st.integers(0, 1), st.integers(1, 30)),
+        st.tuples(st.just("flush"), st.integers(0, 1), st.just(0)),
+        st.tuples(
+            st.sampled_from(["refuse", "listen", "503", "413", "401", "dropped", "poison", "well"]),
+            st.just(0),
+            st.just(0),
+        ),
+        st.tuples(st.sampled_from(["end", "kill"]), st.integers(0, 1), st.just(0)),
+    ),
+    min_size=3,
+    max_size=14,
+)
+BEHAVIOURS = {
+    "503": status(503),
+    "413": status(413),
+    "401": status(401),
+    "dropped": dropped(),
+    "poison": poison("span 7"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@settings(max_examples=40, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@given(steps=STEPS)
+def test_any_order_of_failures_restarts_and_kills(steps: list[tuple[str, int, int]]) -> None:
+    """Two processes on one journal; whatever happens in between, everything that was flushed arrives, whole."""
+    with TemporaryDirectory() as folder, Receiver() as receiver:
+        journal = Path(folder) / "journal.sqlite3"
+        environment = {**receiver.environment(), "LANGFUSE_TIMEOUT": "1", "LANGFUSE_INTEGRATION_EXIT_TIMEOUT_S": "0.3"}
+        living: dict[int, Killable] = {}
+        ended: list[Killable] = []
+        surely: set[str] = set()
+        killed = False
+        for what, who, count in steps:
+            if what == "refuse":
+                receiver.refuse()
+            elif what == "listen":
+                receiver.listen()
+            elif what in BEHAVIOURS or what == "well":
+                receiver.always(BEHAVIOURS.get(what))
+            elif what in ("end", "kill"):
+                one = living.pop(who, None)
+                if one is None:
+                    continue
+                ended.append(one)
+                if what == "end":
+                    one.end()
+                    surely |= set(one.ids)
+                else:
+                    killed = True
+                    one.kill()
+            else:
+                one = living.get(who) or living.setdefault(who, Killable(journal, environment))
+                if what == "record":
+                    one.record(count)
+                elif one.ids:
+                    delivered, pending, lost = one.flush(0.3)
+                    assert delivered + pending + lost == len(one.ids)
+                    surely |= set(one.ids)
+        for one in living.values():
+            one.end()
+            surely |= set(one.ids)
+        receiver.listen()
+        receiver.always(None)
+        own = deliver(journal, receiver)
+        came = received(receiver)
+        refused = {row for row in surely - came if row in _set_aside(journal)}
+        assert surely - came == refused
+        assert came <= {identity for one in (*ended, *living.values()) for identity in one.ids} | own
+        if not killed and not any(what in ("refuse", "dropped") for what, _, _ in steps):
+            assert receiver.doubled() == {}
+
+
+def _set_aside(journal: Path) -> Iterator[str]:
+    from langfuse_integration.journal.journal import Journal
+
+    opened = Journal(journal)
+    try:
+        return iter([row[0] for row in opened.query("SELECT span_id FROM spans WHERE state = 2 AND name = 'span 7'")])
+    finally:
+        opened.close()

@@ -1,0 +1,188 @@
+"""Advice: what goes wrong with sessions is said once per line, with the line and the cure, and nothing else is said."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import gc
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+from fastapi import Depends, FastAPI
+
+from hosts.serving import serving
+from langfuse_integration import langfuse_manager
+from langfuse_integration.hosts.asgi import SessionMiddleware
+from langfuse_integration.recording import tracing
+from langfuse_integration.sessions.store import Cell
+from langfuse_integration.testing import RecordedSessions
+
+Messages = Callable[[], list[str]]
+
+
+@pytest.fixture
+def messages(caplog: pytest.LogCaptureFixture, sessions: RecordedSessions) -> Iterator[Messages]:
+    """Return what has been said so far, in a process that had seen nothing before."""
+    tracing.misuse.forget()
+    with caplog.at_level(logging.WARNING, "langfuse_integration"):
+        yield lambda: list(caplog.messages)
+    tracing.misuse.forget()
+
+
+def record(name: str = "work") -> None:
+    """Record something, in whatever session there is."""
+    with langfuse_manager.trace_span(name):
+        pass
+
+
+def in_thread(work: Callable[..., object], *arguments: object) -> None:
+    """Run *work* in a bare thread, and wait for it."""
+    thread = threading.Thread(target=work, args=arguments, name="bare")
+    thread.start()
+    thread.join(10)
+
+
+def set_it() -> None:
+    """Set a session, and end: as a thread of its own, or as a sync dependency, which runs in a copied context."""
+    langfuse_manager.set_session("lost", user_id="u")
+
+
+def test_what_is_recorded_too_early_is_named(messages: Messages) -> None:
+    """An observation before the first set_session is told of once that comes, with both lines."""
+    for _ in range(3):
+        record("warm-up")
+    with langfuse_manager.trace_span("other"):
+        pass
+    assert messages() == []
+    for _ in range(2):
+        langfuse_manager.set_session("s")
+        record()
+    [early, other] = messages()
+    assert early.startswith("'warm-up' (tests/hosts/test_misuse.py:")
+    assert other.startswith("'other' (tests/hosts/test_misuse.py:")
+    assert "was recorded before the session was set (tests/hosts/test_misuse.py:" in early
+    assert early.endswith("so it is in no session: set the session first")
+
+
+def test_a_visit_that_sets_its_session_late_is_named_once(messages: Messages) -> None:
+    """In a request or tab the order counts for itself, also when others have set theirs long ago."""
+    langfuse_manager.set_session("long ago")
+    for number in range(3):
+        with tracing.store.visiting(Cell.hosted()):
+            record("too early")
+            langfuse_manager.set_session(f"visit-{number}")
+            record("in time")
+        with tracing.store.visiting(Cell.hosted()):
+            record("of nobody")
+    [message] = messages()
+    assert message.startswith("'too early' (tests/hosts/test_misuse.py:")
+
+
+def test_a_bare_thread_is_named_with_its_cure(messages: Messages) -> None:
+    """Work in a plain thread that sees no session gets the line and how to start the thread instead."""
+    langfuse_manager.set_session("s")
+    for _ in range(3):
+        in_thread(record)
+    in_thread(langfuse_manager.bind(record))
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(langfuse_manager.bind(record)).result(10)
+        pool.submit(contextvars.copy_context().run, record).result(10)
+    [message] = messages()
+    assert message.startswith("'work' (tests/hosts/test_misuse.py:")
+    assert "is recorded without a session in thread 'bare'" in message
+    assert "langfuse_manager.bind(function)" in message
+    assert "instrument_threads()" in message
+
+
+def test_a_session_that_was_set_in_vain_is_named(messages: Messages) -> None:
+    """A thread that only sets a session and ends leaves what follows untagged: the line that set it is named."""
+    in_thread(set_it)
+    gc.collect()
+    for _ in range(2):
+        record()
+    message = next(message for message in messages() if "'lost'" in message)
+    assert message.startswith("session 'lost', set at ")
+    assert "has ended with nothing recorded in it, and now 'work' (tests/hosts/test_misuse.py:" in message
+    assert sum("'lost'" in message for message in messages()) == 1
+
+
+def endpoint(app: FastAPI) -> FastAPI:
+    """Add an endpoint that records, after a sync dependency that sets the session."""
+
+    @app.get("/work", dependencies=[Depends(set_it)])
+    async def work() -> None:
+        gc.collect()
+        record("endpoint")
+
+    return app
+
+
+def test_a_sync_dependency_without_the_middleware_is_named(messages: Messages) -> None:
+    """What a sync dependency sets is gone in the endpoint: the warning names its line, and the middleware."""
+    with serving(endpoint(FastAPI())) as url:
+        for _ in range(3):
+            assert httpx.get(f"{url}/work").status_code == 200
+    [message] = [message for message in messages() if "'lost'" in message]
+    assert "tests/hosts/test_misuse.py:" in message
+    assert "SessionMiddleware" in message
+
+
+def test_with_the_middleware_nothing_is_said(messages: Messages) -> None:
+    """The same application with the middleware is right, and gets no advice."""
+    app = endpoint(FastAPI())
+    app.add_middleware(SessionMiddleware)
+    with serving(app) as url:
+        for _ in range(3):
+            assert httpx.get(f"{url}/work").status_code == 200
+    assert messages() == []
+
+
+def test_what_is_meant_gets_no_advice(messages: Messages) -> None:
+    """Cleared, detached, bound and tasks' own sessions, and a process that never sets any, are left alone."""
+    langfuse_manager.set_session("s")
+    record()
+
+    async def own(name: str) -> None:
+        langfuse_manager.set_session(name)
+        await asyncio.sleep(0)
+        record()
+
+    async def tasks() -> None:
+        await asyncio.gather(*(own(f"s-{number}") for number in range(3)))
+        await asyncio.to_thread(record)
+
+    asyncio.run(tasks())
+    in_thread(lambda: (langfuse_manager.set_session("thread's own"), record()))
+    gc.collect()
+
+    def nobodys() -> None:
+        with langfuse_manager.detached():
+            record()
+
+    in_thread(nobodys)
+    langfuse_manager.clear_session()
+    record()
+    assert messages() == []
+
+
+def test_a_process_without_sessions_hears_nothing(messages: Messages) -> None:
+    """Who never sets a session is not told to."""
+    record()
+    in_thread(record)
+    asyncio.run(asyncio.to_thread(record))
+    assert messages() == []
+
+
+def test_looking_has_an_end(messages: Messages, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process looks for so many lines and no more, and remembers so many."""
+    monkeypatch.setattr(tracing.misuse, "_looks", 5)
+    for number in range(20):
+        exec(compile(f"record('n{number}')", f"/srv/app{number}.py", "exec"), {"record": record})
+    assert tracing.misuse._looks == 0
+    assert len(tracing.misuse._early) <= 5
+    langfuse_manager.set_session("s")
+    assert messages() == []

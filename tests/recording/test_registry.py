@@ -1,0 +1,163 @@
+"""RunRegistry: one per process, bounded, told by everybody, ended once."""
+
+from __future__ import annotations
+
+import threading
+from uuid import uuid4
+
+from langfuse_integration import langfuse_manager
+from langfuse_integration.recording import tracing
+from langfuse_integration.recording.observation import Observation
+from langfuse_integration.recording.registry import Run, RunRegistry
+from langfuse_integration.testing import RecordedSessions
+
+
+def observation(name: str = "run") -> Observation:
+    return Observation(name, "chain", tracing.recorder, None, None)
+
+
+def test_a_run_is_opened_once_however_often_it_is_announced(sessions: RecordedSessions) -> None:
+    """Two handlers announce the same run: one row, in one trace."""
+    key = uuid4()
+    first = tracing.open_run(key, None, "chain", "chain")
+    assert first is not None
+    assert tracing.open_run(key, None, "chain", "chain") is None
+    run = tracing.registry.close(key)
+    assert run is first
+    run.observation.finish("done")
+    assert tracing.registry.close(key) is None
+    assert sessions.trace().tree() == ["chain chain"]
+
+
+def test_children_inherit_from_their_run_and_not_from_where_they_are_told() -> None:
+    """A callback that arrives in another user's context changes nothing: parent and session come by run id."""
+    root, child, grandchild = uuid4(), uuid4(), uuid4()
+    with langfuse_manager.session("a", "alice"):
+        top = tracing.open_run(root, None, "root", "chain")
+    langfuse_manager.set_session("b", "bob")
+    folded = tracing.open_run(child, root, "plumbing", "chain", folded=True)
+    leaf = tracing.open_run(grandchild, child, "leaf", "tool")
+    assert top is not None
+    assert folded is not None
+    assert leaf is not None
+    assert leaf.observation.session is top.observation.session
+    assert (leaf.observation.trace, leaf.observation.parent) == (top.observation.trace, top.observation.span)
+    assert list(leaf.lineage()) == [leaf, folded, top]
+    assert leaf.root is top
+    assert list(top.open_below()) == [leaf, folded]
+    langfuse_manager.clear_session()
+    late = tracing.registry.close(root)
+    assert late is top
+    straggler = tracing.open_run(uuid4(), root, "late", "tool")
+    assert straggler is not None
+    assert straggler.observation.parent == top.observation.span
+    assert straggler.observation.session is top.observation.session
+
+
+def test_an_untagged_run_stays_untagged_below(sessions: RecordedSessions) -> None:
+    """A child of a run without a session is not given that of whoever consumes it."""
+    root = uuid4()
+    tracing.open_run(root, None, "root", "chain")
+    with langfuse_manager.session("b"):
+        child = tracing.open_run(uuid4(), root, "child", "tool")
+    assert child is not None
+    assert child.observation.session is None
+
+
+def test_a_bound_session_goes_before_everything_and_a_suggested_one_before_the_active_one() -> None:
+    """The look-up order of a run: bound, parent, suggested, active."""
+    from langfuse_integration import Session
+
+    bound, suggested = Session("bound"), Session("suggested")
+    langfuse_manager.set_session("active")
+
+    def session_of(**options: Session) -> str | None:
+        run = tracing.open_run(uuid4(), None, "run", "chain", **options)  # type: ignore[arg-type]
+        assert run is not None
+        assert run.observation.session is not None
+        return run.observation.session.session_id
+
+    assert session_of() == "active"
+    assert session_of(suggested=suggested) == "suggested"
+    assert session_of(suggested=suggested, session=bound) == "bound"
+    with langfuse_manager.trace_span("around"):
+        assert session_of(suggested=suggested) == "active"
+        assert session_of(session=bound) == "bound"
+
+
+def test_the_registry_is_bounded_and_says_what_gave_way(sessions: RecordedSessions) -> None:
+    """The oldest run is recorded with a warning when too many are open."""
+    registry = RunRegistry(open_limit=3, ended_limit=2)
+    for index in range(5):
+        assert registry.open(Run(index, observation(f"run-{index}"), None))
+    assert [run.key for run in registry.open_runs()] == [2, 3, 4]
+    assert {(found.name, found.level) for found in sessions.observations} == {
+        ("run-0", "WARNING"),
+        ("run-1", "WARNING"),
+    }
+    for index in (2, 3, 4):
+        registry.close(index)
+    assert len(registry) == 0
+    assert registry.footprint(2) is None
+    assert registry.footprint(4) is not None
+
+
+def test_threads_that_open_and_close_leave_nothing(sessions: RecordedSessions) -> None:
+    """Eight threads with a limit that evicts all the time: no exception, nothing left."""
+    registry = RunRegistry(open_limit=20, ended_limit=20)
+    failures: list[BaseException] = []
+
+    def work(number: int) -> None:
+        try:
+            for index in range(500):
+                registry.open(Run((number, index), observation(), None))
+                if index >= 5:
+                    registry.close((number, index - 5))
+        except BaseException as error:  # noqa: BLE001  shown below
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    assert len(registry) <= 20
+    for run in registry.open_runs():
+        registry.close(run.key)
+    assert len(registry) == 0
+
+
+def test_a_span_that_is_open_inside_a_run_goes_before_the_run(sessions: RecordedSessions) -> None:
+    """Code inside a run opens a span and starts another run in it: that one stands below the span, in its session."""
+    root, child = uuid4(), uuid4()
+    with langfuse_manager.session("a"):
+        tool = tracing.open_run(root, None, "tool", "tool")
+    assert tool is not None
+    with tracing.start_below(tool.anchor, "step", "span") as step:
+        inner = tracing.open_run(child, root, "chain", "chain", above=step)
+    assert inner is not None
+    assert inner.parent is tool
+    for key in (child, root):
+        run = tracing.registry.close(key)
+        assert run is not None
+        run.observation.finish("done")
+    assert sessions.trace().tree() == [{"tool tool": [{"span step": ["chain chain"]}]}]
+    assert {found.session_id for found in sessions.observations} == {"a"}
+
+
+def test_a_sweep_ends_what_nobody_will_end(sessions: RecordedSessions) -> None:
+    """An adapter's sweep is called before each round of the worker, so that a flush records what it ends."""
+    run = tracing.open_run(uuid4(), None, "forgotten", "generation")
+    assert run is not None
+
+    def sweep() -> None:
+        if tracing.registry.close(run.key) is not None:
+            run.observation.cancel()
+            run.observation.finish()
+
+    tracing.recorder.sweeps += (sweep,)
+    try:
+        assert [found.status_message for found in sessions.observations] == ["cancelled"]
+    finally:
+        tracing.recorder.sweeps = tuple(known for known in tracing.recorder.sweeps if known is not sweep)
