@@ -141,7 +141,8 @@ def encoding() -> tuple[float, float]:
     taken = Taken()
     session = Session("session-1", "ada", tags=["benchmark"])
     for number in range(ROWS):
-        one = Observation("look_up", "tool", taken, None, session, None, {"part": number, "limit": 3}, {"step": number})
+        one = Observation("look_up", "tool", taken, None, (session, None), {"part": number, "limit": 3})
+        one.metadata = {"step": number}
         one.finish({"found": 3})
     ours = Encoder.from_settings(settings())
     tracer = TracerProvider().get_tracer("benchmark")

@@ -31,28 +31,11 @@ HANDLER = SessionHandler()
 RECORDED: Any = {"callbacks": [HANDLER]}
 
 
-class Nowhere:
-    """An outlet that keeps nothing."""
-
-    def take(self, finished: Any, opened: Any, scores: Any) -> None: ...
-
-    def flush(self, deadline: float) -> None: ...
-
-    def outcome(self) -> tuple[int, int, int]:
-        return 0, 0, 0
-
-    def reasons(self) -> dict[str, int]:
-        return {}
-
-    def stop(self) -> None: ...
-
-    def forked(self) -> None: ...
-
-
 def worker(recorder: QueueRecorder) -> Any:
+    from langfuse_integration.export.outlet import Outlet
     from langfuse_integration.export.worker import Worker
 
-    return Worker(recorder, Nowhere(), interval_s=0.001)
+    return Worker(recorder, Outlet(), interval_s=0.001)
 
 
 @pytest.fixture(autouse=True)

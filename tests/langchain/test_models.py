@@ -88,7 +88,7 @@ def test_buckets_add_up_to_the_totals(read: int, written: int, fresh: int, heard
 
 def reading(result: LLMResult) -> Observation:
     """Return an observation after all readers have seen *result*."""
-    observation = Observation("model", "generation", tracing.recorder, None, None)
+    observation = Observation("model", "generation", tracing.recorder, None)
     models.read(observation, models.Answer(result))
     return observation
 
@@ -131,7 +131,7 @@ def test_calls_that_could_not_be_read_are_asked_for_too() -> None:
 def test_parameters_are_those_that_are_set() -> None:
     """What is None, and what is shown elsewhere, is left out; the model's name may stand among them."""
     given_ = {"model": "gpt-5", "temperature": 0.0, "stop": None, "tools": [1], "tool_choice": "any", "_type": "chat"}
-    observation = Observation("model", "generation", tracing.recorder, None, None)
+    observation = Observation("model", "generation", tracing.recorder, None)
     models.Call({}, None, None, given_)(observation)
     assert observation.model_parameters == {"temperature": 0.0, "tool_choice": "any"}
     assert observation.model == "gpt-5"

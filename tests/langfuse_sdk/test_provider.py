@@ -8,7 +8,8 @@ from opentelemetry import trace as trace_api
 from fresh import run_fresh
 from langfuse_integration import langfuse_manager
 from langfuse_integration.recording import ambient, otel_spans, tracing
-from langfuse_integration.recording.observation import Observation, Parent
+from langfuse_integration.recording.anchor import Parent
+from langfuse_integration.recording.observation import Observation
 from langfuse_integration.testing import RecordedSessions
 from peers.otlp import Receiver, Span
 

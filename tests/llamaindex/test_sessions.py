@@ -157,8 +157,8 @@ async def test_a_thousand_agent_runs_leave_nothing_behind(settled: RecordedSessi
     half = ours()
     await run(500)
     grown = {kind: count - half[kind] for kind, count in ours().items() if count > half[kind] + 50}
-    # Footprints of runs that ended are kept for late children, a bounded number of them.
-    grown.pop("Footprint", None)
+    # Anchors of runs that ended are kept for late children, a bounded number of them.
+    grown.pop("Anchor", None)
     assert grown == {}
     assert settled.still_open == []
     assert [len(folds), len(announced), len(open_streams), len(known_streams)] == [0, 0, 0, 0]

@@ -10,7 +10,8 @@ from opentelemetry import trace
 
 from langfuse_integration import Session, langfuse_manager
 from langfuse_integration.recording import ambient, tracing
-from langfuse_integration.recording.observation import Observation, Parent
+from langfuse_integration.recording.anchor import Parent
+from langfuse_integration.recording.observation import Observation
 from langfuse_integration.recording.placement import Placed
 from langfuse_integration.testing import RecordedSessions
 

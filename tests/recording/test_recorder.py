@@ -23,7 +23,7 @@ def stuck() -> Iterator[list[QueueRecorder]]:
 
 def recorded(recorder: QueueRecorder, count: int) -> list[Observation]:
     """So many observations that have ended."""
-    made = [Observation(f"step {number}", "span", recorder, None, None, input=number) for number in range(count)]
+    made = [Observation(f"step {number}", "span", recorder, None, input=number) for number in range(count)]
     for observation in made:
         observation.finish(f"done {observation.name}")
     return made

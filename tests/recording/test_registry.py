@@ -3,25 +3,40 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Hashable
+from typing import Any
 from uuid import uuid4
 
 from langfuse_integration import langfuse_manager
 from langfuse_integration.recording import tracing
 from langfuse_integration.recording.observation import Observation
-from langfuse_integration.recording.registry import Run, RunRegistry
+from langfuse_integration.recording.registry import Run, RunRegistry, RunStart
 from langfuse_integration.testing import RecordedSessions
 
 
 def observation(name: str = "run") -> Observation:
-    return Observation(name, "chain", tracing.recorder, None, None)
+    return Observation(name, "chain", tracing.recorder, None)
+
+
+def starting(key: Hashable, parent_key: Hashable | None, name: str, kind: Any, **options: Any) -> RunStart:
+    start = RunStart()
+    start.key, start.parent_key, start.name, start.type = key, parent_key, name, kind
+    for option, value in options.items():
+        setattr(start, option, value)
+    return start
+
+
+def open_run(key: Hashable, parent_key: Hashable | None, name: str, kind: Any, **options: Any) -> Run | None:
+    parent = tracing.registry.get(parent_key) if parent_key is not None else None
+    return tracing.open_run(starting(key, parent_key, name, kind, **options), None, parent)
 
 
 def test_a_run_is_opened_once_however_often_it_is_announced(sessions: RecordedSessions) -> None:
     """Two handlers announce the same run: one row, in one trace."""
     key = uuid4()
-    first = tracing.open_run(key, None, "chain", "chain")
+    first = open_run(key, None, "chain", "chain")
     assert first is not None
-    assert tracing.open_run(key, None, "chain", "chain") is None
+    assert open_run(key, None, "chain", "chain") is None
     run = tracing.registry.close(key)
     assert run is first
     run.observation.finish("done")
@@ -33,11 +48,11 @@ def test_children_inherit_from_their_run_and_not_from_where_they_are_told() -> N
     """A callback that arrives in another user's context changes nothing: parent and session come by run id."""
     root, child, grandchild = uuid4(), uuid4(), uuid4()
     with langfuse_manager.session("a", "alice"):
-        top = tracing.open_run(root, None, "root", "chain")
-    langfuse_manager.set_session("b", "bob")
-    folded = tracing.open_run(child, root, "plumbing", "chain", folded=True)
-    leaf = tracing.open_run(grandchild, child, "leaf", "tool")
+        top = open_run(root, None, "root", "chain")
     assert top is not None
+    langfuse_manager.set_session("b", "bob")
+    folded = tracing.fold_run(starting(child, root, "plumbing", "chain"), top, lambda run: observation())
+    leaf = open_run(grandchild, child, "leaf", "tool")
     assert folded is not None
     assert leaf is not None
     assert leaf.observation.session is top.observation.session
@@ -48,7 +63,7 @@ def test_children_inherit_from_their_run_and_not_from_where_they_are_told() -> N
     langfuse_manager.clear_session()
     late = tracing.registry.close(root)
     assert late is top
-    straggler = tracing.open_run(uuid4(), root, "late", "tool")
+    straggler = open_run(uuid4(), root, "late", "tool")
     assert straggler is not None
     assert straggler.observation.parent == top.observation.span
     assert straggler.observation.session is top.observation.session
@@ -57,9 +72,9 @@ def test_children_inherit_from_their_run_and_not_from_where_they_are_told() -> N
 def test_an_untagged_run_stays_untagged_below(sessions: RecordedSessions) -> None:
     """A child of a run without a session is not given that of whoever consumes it."""
     root = uuid4()
-    tracing.open_run(root, None, "root", "chain")
+    open_run(root, None, "root", "chain")
     with langfuse_manager.session("b"):
-        child = tracing.open_run(uuid4(), root, "child", "tool")
+        child = open_run(uuid4(), root, "child", "tool")
     assert child is not None
     assert child.observation.session is None
 
@@ -72,7 +87,7 @@ def test_a_bound_session_goes_before_everything_and_a_suggested_one_before_the_a
     langfuse_manager.set_session("active")
 
     def session_of(**options: Session) -> str | None:
-        run = tracing.open_run(uuid4(), None, "run", "chain", **options)  # type: ignore[arg-type]
+        run = open_run(uuid4(), None, "run", "chain", **options)  # type: ignore[arg-type]
         assert run is not None
         assert run.observation.session is not None
         return run.observation.session.session_id
@@ -132,10 +147,10 @@ def test_a_span_that_is_open_inside_a_run_goes_before_the_run(sessions: Recorded
     """Code inside a run opens a span and starts another run in it: that one stands below the span, in its session."""
     root, child = uuid4(), uuid4()
     with langfuse_manager.session("a"):
-        tool = tracing.open_run(root, None, "tool", "tool")
+        tool = open_run(root, None, "tool", "tool")
     assert tool is not None
     with tracing.start_below(tool.anchor, "step", "span") as step:
-        inner = tracing.open_run(child, root, "chain", "chain", above=step)
+        inner = open_run(child, root, "chain", "chain", above=step)
     assert inner is not None
     assert inner.parent is tool
     for key in (child, root):
@@ -148,7 +163,7 @@ def test_a_span_that_is_open_inside_a_run_goes_before_the_run(sessions: Recorded
 
 def test_a_sweep_ends_what_nobody_will_end(sessions: RecordedSessions) -> None:
     """An adapter's sweep is called before each round of the worker, so that a flush records what it ends."""
-    run = tracing.open_run(uuid4(), None, "forgotten", "generation")
+    run = open_run(uuid4(), None, "forgotten", "generation")
     assert run is not None
 
     def sweep() -> None:

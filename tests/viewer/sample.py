@@ -51,7 +51,7 @@ class Book:
         **fields: Any,
     ) -> Observation:
         """Add an observation; with end_ms None it is still open, begun by this process."""
-        made = Observation(name, kind, Nobody(), parent, session, None)
+        made = Observation(name, kind, Nobody(), parent, (session, None))
         made.started_ns = START_NS + int(begin_ms * MS)
         for field, value in fields.items():
             setattr(made, field, value)

@@ -7,7 +7,7 @@ ones and in threads that LangChain starts, with nothing attached to any context.
 from __future__ import annotations
 
 from langfuse_integration.recording import otel_spans, tracing
-from langfuse_integration.recording.observation import Parent
+from langfuse_integration.recording.anchor import Parent
 from langfuse_integration.recording.registry import Run
 
 from . import private

@@ -13,7 +13,7 @@ from typing import Any
 
 from langfuse_integration.internals.faults import shielded
 from langfuse_integration.recording import ambient
-from langfuse_integration.recording.observation import Parent
+from langfuse_integration.recording.anchor import Parent
 from langfuse_integration.recording.registry import Run
 from langfuse_integration.recording.steps import AgentSteps
 from langfuse_integration.sessions.session import Session

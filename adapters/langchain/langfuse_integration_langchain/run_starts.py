@@ -7,7 +7,8 @@ from uuid import UUID
 
 from langfuse_integration.encoding.history import History
 from langfuse_integration.recording import tracing
-from langfuse_integration.recording.observation import Observation, ObservationType, Parent
+from langfuse_integration.recording.anchor import Parent
+from langfuse_integration.recording.observation import Observation, ObservationType
 from langfuse_integration.recording.registry import FoldedRun, Run
 from langfuse_integration.recording.snapshot import snapshot
 
@@ -162,7 +163,8 @@ def _open(
             session = binding.over(parent.anchor.session)
             state.bound = True
         above = span_inside(parent)
-        run = tracing.open_below(run_id.int, parent, name, type, inputs, state, session, above)
+        state.key, state.name, state.type, state.session, state.above = run_id.int, name, type, session, above
+        run = tracing.open_run(state, inputs, parent)
         folding.use(parent)
     if run is None and not binding.empty:
         binding.rebind(registry.get(run_id.int))
@@ -188,27 +190,21 @@ def _open_root(
         if not binding.empty:
             session = binding.over(named or active)
             state.bound = True
-    return tracing.open_run(
-        run_id.int,
-        None if parent_run_id is None else parent_run_id.int,
-        name,
-        type,
-        input=inputs,
-        session=session,
-        suggested=named,
-        above=above,
-        state=state,
-    )
+    state.key, state.name, state.type = run_id.int, name, type
+    state.parent_key = None if parent_run_id is None else parent_run_id.int
+    state.session, state.suggested, state.above = session, named, above
+    return tracing.open_run(state, inputs)
 
 
 def _fold(binding: Binding, run_id: UUID, parent: Run, state: ChainState) -> None:
     def make(run: FoldedRun) -> Observation:
         session = run.anchor.session if binding.empty else binding.over(run.anchor.session)
-        observation = Observation(state.name, "chain", tracing.recorder, run.anchor, session, run.anchor.origin)
+        observation = Observation(state.name, "chain", tracing.recorder, run.anchor, (session, run.anchor.origin))
         observation.late = Notes(state.metadata, state.tags, parent)
         return observation
 
-    tracing.fold_below(run_id.int, parent, state, span_inside(parent), make)
+    state.key, state.above = run_id.int, span_inside(parent)
+    tracing.fold_run(state, parent, make)
 
 
 def _prompt(metadata: dict[str, Any], parent: Run | None) -> tuple[str, int | None] | None:

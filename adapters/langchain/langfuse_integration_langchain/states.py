@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from langfuse_integration.recording.registry import Run
+from langfuse_integration.recording.registry import Run, RunStart
 from langfuse_integration.recording.steps import AgentSteps
 
 NOTHING: dict[str, Any] = {}
@@ -22,7 +22,7 @@ class Failure(NamedTuple):
     ended_ns: int
 
 
-class ChainState:
+class ChainState(RunStart):
     """Of a chain, graph, node or agent.
 
     Attributes:
@@ -65,7 +65,7 @@ class ChainState:
         self.tags = tags
 
 
-class LeafState:
+class LeafState(RunStart):
     """Of a model call, tool call or retrieval.
 
     Attributes:
@@ -77,8 +77,6 @@ class LeafState:
         parts: of a model call: what was streamed so far.
         call: of a model call: what is noted of it for its row.
     """
-
-    __slots__ = ("bound", "call", "done", "metadata", "parts", "steps", "tags", "task", "thinker", "watch")
 
     def __init__(self, metadata: dict[str, Any] | None, tags: list[str] | None) -> None:
         self.metadata = metadata or NOTHING
@@ -95,5 +93,3 @@ class LeafState:
 
 class ToolState(LeafState):
     """Of a tool call: agents above it do not decide below it."""
-
-    __slots__ = ()

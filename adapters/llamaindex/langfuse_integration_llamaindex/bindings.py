@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from langfuse_integration.recording import ambient, tracing
-from langfuse_integration.recording.observation import Parent
+from langfuse_integration.recording.anchor import Parent
 from langfuse_integration.sessions.session import Session
 
 from .private import own_callback_manager

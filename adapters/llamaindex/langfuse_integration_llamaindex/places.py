@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any
 
-from langfuse_integration.recording.observation import Parent
+from langfuse_integration.recording.anchor import Parent
 from langfuse_integration.recording.registry import Run
 from langfuse_integration.recording.tracing import registry
 

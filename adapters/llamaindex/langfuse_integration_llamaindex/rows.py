@@ -6,8 +6,8 @@ from collections.abc import Hashable
 from inspect import BoundArguments
 from typing import Any
 
-from langfuse_integration.recording.observation import Parent
-from langfuse_integration.recording.registry import Run
+from langfuse_integration.recording.anchor import Parent
+from langfuse_integration.recording.registry import Run, RunStart
 from langfuse_integration.recording.tracing import open_run, registry
 
 from . import bindings, foreign
@@ -15,15 +15,13 @@ from .folding import Role
 from .places import Place
 
 
-class Row:
+class Row(RunStart):
     """The state of an open row; subclasses know what is special about theirs.
 
     Attributes:
         role: how it is recorded.
         instance: the object whose method it is, or None.
     """
-
-    __slots__ = ("instance", "role")
 
     def __init__(self, role: Role, instance: Any) -> None:
         self.role = role
@@ -65,17 +63,13 @@ def open_row(
     if place.run is None:
         carried = bindings.carried()
         foreign.look()
-    return open_run(
-        id_,
-        place.key,
-        name,
-        role.type,
-        input=role.read(bound),
-        session=bindings.bound(state.instance) if place.run is None else None,
-        suggested=carried.session if carried is not None else None,
-        above=above or (carried.above() if carried is not None else None),
-        state=state,
-    )
+    state.key, state.parent_key = id_, place.key
+    state.name, state.type = name, role.type
+    state.session = bindings.bound(state.instance) if place.run is None else None
+    state.suggested = carried.session if carried is not None else None
+    state.above = above or (carried.above() if carried is not None else None)
+    parent = registry.get(place.key) if place.key is not None else None
+    return open_run(state, role.read(bound), parent)
 
 
 def finish(key: Hashable, output: Any = None) -> Run | None:

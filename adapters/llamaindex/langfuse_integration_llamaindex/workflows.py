@@ -89,16 +89,16 @@ class Step(rows.Row):
     """The state of a step of a workflow, the acts of agents among them.
 
     Attributes:
-        name: the step's.
+        step: its name.
         event: what it works on.
         error: what the tool inside of it raised.
     """
 
-    __slots__ = ("error", "event", "name")
+    __slots__ = ("error", "event", "step")
 
     def __init__(self, role: Role, instance: Any, name: str, event: Any) -> None:
         super().__init__(role, instance)
-        self.name = name
+        self.step = name
         self.event = event
         self.error: BaseException | None = None
 
@@ -111,7 +111,7 @@ class Step(rows.Row):
     def drop(self, run: Run, error: BaseException) -> None:
         """End the step with its error; to wait for an event is none."""
         if _is_waiting(error) and run.parent is not None and isinstance(run.parent.state, WorkflowRun):
-            run.parent.state.wait(self.name, self.event, run)
+            run.parent.state.wait(self.step, self.event, run)
             return
         super().drop(run, error)
 
@@ -121,7 +121,7 @@ class Step(rows.Row):
         if not isinstance(above, WorkflowRun) or not (_is_waiting(self.error) or waits()):
             return False
         self.error = None
-        above.wait(self.name, self.event, run)
+        above.wait(self.step, self.event, run)
         return True
 
 

@@ -11,7 +11,8 @@ from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any
 
 from langfuse_integration.recording import ambient, otel_api, tracing
-from langfuse_integration.recording.observation import Observation, Parent, describe
+from langfuse_integration.recording.anchor import Parent
+from langfuse_integration.recording.observation import Observation, describe
 from langfuse_integration.runtime import ready
 
 from . import metric, propagation, readable
@@ -106,7 +107,8 @@ class Call:
         if shown is Shown.NEVER:
             return None
         name, session = self._name(), self.session
-        row = Observation(name, self.method.type, tracing.recorder, above, session, origin, payload, self.facts())
+        row = Observation(name, self.method.type, tracing.recorder, above, (session, origin), payload)
+        row.metadata = self.facts()
         if shown is Shown.FAILED or (shown is Shown.BELOW and above is None):
             self.spare = row
             if shown is Shown.FAILED:

@@ -95,7 +95,8 @@ class _Block:
             facts = {**connection.facts, "mcp_method": label}
             asked = positional[1] if len(positional) > 1 else None
             name, session = f"{connection.server}.{label}", cause.session
-            row = Observation(name, "span", tracing.recorder, parent, session, session, asked, facts)
+            row = Observation(name, "span", tracing.recorder, parent, (session, session), asked)
+            row.metadata = facts
             if row.app_root:
                 tracing.recorder.opened(row)
             self._row = parent = row

@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from langfuse_integration.recording.observation import Parent
+from langfuse_integration.recording.anchor import Parent
 from langfuse_integration.sessions.session import Session
 
 from . import private

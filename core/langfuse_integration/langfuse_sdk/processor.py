@@ -13,8 +13,8 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, Synchrono
 from ..encoding.attributes import IS_APP_ROOT
 from ..internals.faults import shielded
 from ..recording import tracing
-from ..recording.observation import Parent
-from ..recording.otel_spans import Capture, captures, parent_of
+from ..recording.anchor import Anchor, Parent
+from ..recording.otel_spans import captures, parent_of
 from ..settings import settings
 from . import sdk_clients
 
@@ -85,7 +85,8 @@ class Stamp(SpanProcessor):
             if not stamp[IS_APP_ROOT] and IS_APP_ROOT not in attributes:
                 del stamp[IS_APP_ROOT]
         span.set_attributes(stamp)
-        captures[span] = Capture(span.get_span_context(), span.start_time or 0, session, origin, exported)
+        context = span.get_span_context()
+        captures[span] = Anchor(context.trace_id, context.span_id, (session, origin), span.start_time or 0, exported)
         return exported
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextvars import ContextVar, Token
 
 from ..internals.faults import shielded
-from .observation import Parent
+from .anchor import Parent
 
 Source = Callable[[], Parent | None]
 _ASKING = shielded("asking a framework for its current run")

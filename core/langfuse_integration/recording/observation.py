@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from ..internals import faults
 from ..sessions.session import Session
+from .anchor import Parent
 from .ids import RANDOM_BITS, new_bits
 from .snapshot import snapshot
 
@@ -38,23 +39,6 @@ def _raw_attributes(observation: Observation) -> Mapping[str, Any]:
 
 read_attributes: Callable[[Observation], Mapping[str, Any]] = _raw_attributes
 """What `Observation.attributes` shows; the composition root puts the encoder's attributes here."""
-
-
-class Parent(Protocol):
-    """What an observation needs to know of the one above it."""
-
-    @property
-    def trace(self) -> int: ...
-    @property
-    def span(self) -> int: ...
-    @property
-    def session(self) -> Session | None: ...
-    @property
-    def origin(self) -> Session | None: ...
-    @property
-    def started_ns(self) -> int: ...
-    @property
-    def exported(self) -> bool: ...
 
 
 class Recorder(Protocol):
@@ -131,20 +115,17 @@ class Observation(_Span):
         type: ObservationType,  # noqa: A002  Langfuse's word
         recorder: Recorder,
         parent: Parent | None,
-        session: Session | None,
-        origin: Session | None = None,
+        captured: tuple[Session | None, Session | None] = (None, None),
         input: Any = None,  # noqa: A002  Langfuse's word
-        metadata: dict[str, Any] | None = None,
     ) -> None:
         self.started_ns = _now()
         self._clock_ns = _clock()
         self.name = name
         self.type = type
         self._recorder = recorder
-        self.session = session
-        self.origin = origin
+        self.session, self.origin = captured
         self.input = snapshot(input) if input is not None else None
-        self.metadata = metadata
+        self.metadata = None
         self.span = new_bits(64) or 1
         if parent is None:
             self.trace = self.started_ns // 1_000_000 << RANDOM_BITS | new_bits(RANDOM_BITS)

@@ -11,7 +11,8 @@ from opentelemetry import trace as trace_api
 from opentelemetry.context.context import Context
 
 from ..sessions.session import Session
-from .observation import Observation, Parent
+from .anchor import Anchor, Parent
+from .observation import Observation
 from .otel_api import SPAN_KEY, get_context, set_context, span_context
 
 trace_api.Span.register(Observation)
@@ -29,28 +30,7 @@ def place(parent: Parent | None) -> Token[Context]:
     return set_context(trace_api.set_span_in_context(span))
 
 
-class Capture:
-    """A span that is not ours, as a parent: its ids, and the session found when it started."""
-
-    __slots__ = ("__weakref__", "exported", "origin", "session", "span", "started_ns", "trace")
-
-    def __init__(
-        self,
-        context: trace_api.SpanContext,
-        started_ns: int,
-        session: Session | None,
-        origin: Session | None,
-        exported: bool,
-    ) -> None:
-        self.trace = context.trace_id
-        self.span = context.span_id
-        self.started_ns = started_ns
-        self.session = session
-        self.origin = origin
-        self.exported = exported
-
-
-captures: weakref.WeakKeyDictionary[trace_api.Span, Capture] = weakref.WeakKeyDictionary()
+captures: weakref.WeakKeyDictionary[trace_api.Span, Anchor] = weakref.WeakKeyDictionary()
 """What our span processor noted of spans that are not ours; they leave with their spans."""
 
 
@@ -67,7 +47,7 @@ def current_span() -> Parent | None:
         return None
     parent = parent_of(span)
     if parent is not None and duplicate_scopes and _scope_of(span) in duplicate_scopes:
-        return Capture(span.get_span_context(), 0, parent.session, parent.origin, parent.exported)
+        return Anchor(parent.trace, parent.span, (parent.session, parent.origin), 0, parent.exported)
     return parent
 
 
@@ -88,7 +68,7 @@ def parent_of(span: trace_api.Span) -> Parent | None:
     attributes: Any = getattr(span, "attributes", None) or {}
     session = _stamped(attributes)
     started_ns = getattr(span, "start_time", None) or 0
-    return Capture(context, started_ns, session, session, exported=_claimed_upstream(context))
+    return Anchor(context.trace_id, context.span_id, (session, session), started_ns, _claimed_upstream(context))
 
 
 def _claimed_upstream(context: trace_api.SpanContext) -> bool:

@@ -10,7 +10,8 @@ from types import TracebackType
 
 from ..sessions.session import Session
 from . import ambient, otel_api, otel_spans, tracing
-from .observation import Observation, Parent
+from .anchor import Parent
+from .observation import Observation
 
 
 class Placed:

@@ -12,10 +12,32 @@ from typing import Any
 
 from ..internals import forks
 from ..sessions.session import Session
-from .observation import Observation, Parent
+from .anchor import Anchor, Parent
+from .observation import Observation, ObservationType
 
 OPEN_LIMIT = 50_000
 ENDED_LIMIT = 2_000
+
+
+class RunStart:
+    """What an adapter tells of a run that starts; adapters derive their states from it, which stay as `Run.state`.
+
+    Attributes:
+        key: the framework's id of the run.
+        parent_key: the key of the run above, or None; asked where that run is not open (any more).
+        name, type: of the observation.
+        session: what a handler was bound to; it takes precedence over everything.
+        suggested: what a root run's own metadata says; it takes precedence over what is active here.
+        above: the parent to take instead: a span that is open inside of the parent run, or a remembered trace.
+    """
+
+    key: Hashable
+    name: str
+    parent_key: Hashable | None = None
+    type: ObservationType = "span"
+    session: Session | None = None
+    suggested: Session | None = None
+    above: Parent | None = None
 
 
 class Run:
@@ -104,20 +126,6 @@ class FoldedRun(Run):
         return made
 
 
-class Footprint:
-    """What is remembered of a run that ended: enough for children that start late."""
-
-    __slots__ = ("exported", "origin", "session", "span", "started_ns", "trace")
-
-    def __init__(self, anchor: Parent) -> None:
-        self.trace: int = anchor.trace
-        self.span: int = anchor.span
-        self.session: Session | None = anchor.session
-        self.origin: Session | None = anchor.origin
-        self.started_ns: int = anchor.started_ns
-        self.exported: bool = anchor.exported
-
-
 class RunRegistry:
     """The open runs, at most *open_limit*, and the footprints of the last that ended, at most *ended_limit*."""
 
@@ -125,8 +133,8 @@ class RunRegistry:
         self._open_limit = open_limit
         self._ended_limit = ended_limit
         self._runs: dict[Hashable, Run] = {}
-        self._ended: dict[Hashable, Footprint] = {}
-        self._ended_before: dict[Hashable, Footprint] = {}
+        self._ended: dict[Hashable, Anchor] = {}
+        self._ended_before: dict[Hashable, Anchor] = {}
         self._evicting = forks.Lock(reentrant=True)
         self.get: Callable[[Hashable], Run | None] = self._runs.get
         """Return the open run of a key, or None."""
@@ -137,7 +145,7 @@ class RunRegistry:
     def __contains__(self, key: Hashable) -> bool:
         return key in self._runs
 
-    def footprint(self, key: Hashable) -> Footprint | None:
+    def footprint(self, key: Hashable) -> Anchor | None:
         """Return where a run stood that ended a short while ago, or None."""
         return self._ended.get(key) or self._ended_before.get(key)
 
@@ -166,7 +174,7 @@ class RunRegistry:
         if len(ended) >= self._ended_limit >> 1:  # two halves: the older one goes at once, at no cost for each
             self._ended_before = ended
             self._ended = ended = {}
-        ended[key] = Footprint(run.anchor)
+        ended[key] = Anchor.of(run.anchor)
         return run
 
     def open_runs(self) -> list[Run]:

@@ -32,7 +32,7 @@ class SpanScope:
             self._token = otel_api.attach(observation)
         except Exception as error:  # noqa: BLE001  our own fault
             faults.fault("starting a span", error)
-            observation = self._observation = Observation(str(self._name), "span", _Nowhere(), None, None)
+            observation = self._observation = Observation(str(self._name), "span", _Nowhere(), None)
         return observation
 
     def __exit__(

@@ -5,16 +5,16 @@ Adapters start their runs and observations here; users have the manager.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from typing import Any
 
-from ..sessions.session import Session
 from ..sessions.store import SessionStore
 from . import ambient
+from .anchor import Parent
 from .misuse import Advice
-from .observation import Observation, ObservationType, Parent
+from .observation import Observation, ObservationType
 from .recorder import QueueRecorder, Worker, WorkerFactory
-from .registry import FoldedRun, Run, registry
+from .registry import FoldedRun, Run, RunStart, registry
 
 store = SessionStore()
 misuse = Advice(store)
@@ -43,10 +43,9 @@ hooks = Hooks()
 recorder = QueueRecorder(lambda recorder: hooks.make_worker(recorder))
 
 __all__ = [
-    "fold_below",
+    "fold_run",
     "hooks",
     "misuse",
-    "open_below",
     "open_run",
     "recorder",
     "registry",
@@ -66,104 +65,70 @@ def start(
     """Start an observation under what is current here, in the session that is active here."""
     hooks.ready()
     parent = ambient.current()
-    session, origin = store.resolve(parent)
-    return _started(Observation(name, type, recorder, parent, session, origin, input, metadata), parent)
+    observation = Observation(name, type, recorder, parent, store.resolve(parent), input)
+    observation.metadata = metadata
+    return _started(observation, parent)
 
 
-def start_below(
-    parent: Parent,
-    name: str,
-    type: ObservationType,  # noqa: A002  Langfuse's word
-    *,
-    input: Any = None,  # noqa: A002  Langfuse's word
-    metadata: dict[str, Any] | None = None,
-) -> Observation:
+def start_below(parent: Parent, name: str, type: ObservationType, *, input: Any = None) -> Observation:  # noqa: A002
     """Start an observation under *parent*, in its session; what is active here is not asked."""
-    return Observation(name, type, recorder, parent, parent.session, parent.origin, input, metadata)
+    return Observation(name, type, recorder, parent, (parent.session, parent.origin), input)
 
 
-def open_run(
-    key: Hashable,
-    parent_key: Hashable | None,
-    name: str,
-    type: ObservationType,  # noqa: A002  Langfuse's word
-    *,
-    input: Any = None,  # noqa: A002  Langfuse's word
-    metadata: dict[str, Any] | None = None,
-    session: Session | None = None,
-    suggested: Session | None = None,
-    above: Parent | None = None,
-    folded: bool = False,
-    state: Any = None,
-) -> Run | None:
+def open_run(start: RunStart, input: Any = None, parent: Run | None = None) -> Run | None:  # noqa: A002
     """Open a run of a framework, or return None when it is open already.
 
-    A run with a parent run takes over that run's session and nothing else counts, since callbacks may arrive in
-    anybody's context. A root run stands under what is current here, and captures the session once.
+    A run with a parent takes over the parent's session and nothing else counts, since callbacks may arrive in anybody's
+    context. A root run stands under what is current here, and captures the session once.
 
     Args:
-        key: the framework's id of the run.
-        parent_key: the same of the run above, or None.
-        session: what a handler was bound to; it goes before everything.
-        suggested: what the root run's own metadata says; it goes before what is active here.
-        above: the parent to take instead: a span that is open inside of the parent run, or a remembered trace when no
-            run is known by *parent_key*.
-        folded: plumbing: its children stand under the run above, and it makes no row unless it is the root.
-        state: whatever the adapter keeps for the run.
+        start: what the adapter tells of it; it stays as `Run.state`.
+        input: of the observation.
+        parent: the run above, if it is open.
     """
-    if key in registry:
-        return None
-    hooks.ready()
-    parent_run = registry.get(parent_key) if parent_key is not None else None
-    parent: Parent | None = (above or parent_run.anchor) if parent_run is not None else None
-    if parent is None and parent_key is not None:
-        parent = registry.footprint(parent_key)
-    if parent is not None:
-        captured, origin = parent.session, store.current()
-    else:
-        parent = above or ambient.current()
-        captured, origin = store.resolve(parent)
-        if captured is None and above is not None:
-            captured = above.session
-        if suggested is not None and (parent is None or parent.session is None):
-            captured = suggested
-    observation = Observation(name, type, recorder, parent, session or captured, origin, input, metadata)
-    folded = folded and parent is not None
-    run = Run(key, observation, parent_run, folded=folded, anchor=parent if folded else None, state=state)
+    if parent is None:
+        return _open_root(start, input)
+    anchor = start.above or parent.anchor
+    captured = (start.session or anchor.session, store.current())
+    observation = Observation(start.name, start.type, recorder, anchor, captured, input)
+    run = Run(start.key, observation, parent, state=start)
     if not registry.open(run):
         return None
-    if not folded:
-        _started(observation, parent)
-    return run
-
-
-def open_below(
-    key: Hashable,
-    parent_run: Run,
-    name: str,
-    type: ObservationType,  # noqa: A002  Langfuse's word
-    input: Any,  # noqa: A002  Langfuse's word
-    state: Any,
-    session: Session | None,
-    above: Parent | None,
-) -> Run | None:
-    """Do what `open_run` does for a row below a run that is open, at half the cost."""
-    parent = above or parent_run.anchor
-    observation = Observation(name, type, recorder, parent, session or parent.session, store.current(), input)
-    run = Run(key, observation, parent_run, state=state)
-    if not registry.open(run):
-        return None
-    if observation.app_root or type == "agent":
+    if observation.app_root or start.type == "agent":
         recorder.opened(observation)
     return run
 
 
-def fold_below(
-    key: Hashable, parent_run: Run, state: Any, above: Parent | None, make: Callable[[FoldedRun], Observation]
-) -> Run | None:
-    """Do the same for plumbing: nothing is recorded of it unless it turns out to be more."""
-    run = FoldedRun(key, parent_run, above or parent_run.anchor, make, state)
+def fold_run(start: RunStart, parent: Run, make: Callable[[FoldedRun], Observation]) -> Run | None:
+    """Open a run of plumbing below *parent*: nothing is recorded of it unless it turns out to be more.
+
+    Args:
+        make: makes the observation, if it is asked for.
+    """
+    run = FoldedRun(start.key, parent, start.above or parent.anchor, make, start)
     return run if registry.open(run) else None
+
+
+def _open_root(start: RunStart, input: Any) -> Run | None:  # noqa: A002
+    if start.key in registry:
+        return None
+    hooks.ready()
+    parent: Parent | None = registry.footprint(start.parent_key) if start.parent_key is not None else None
+    if parent is not None:
+        session, origin = parent.session, store.current()
+    else:
+        parent = start.above or ambient.current()
+        session, origin = store.resolve(parent)
+        if session is None and start.above is not None:
+            session = start.above.session
+        if start.suggested is not None and (parent is None or parent.session is None):
+            session = start.suggested
+    observation = Observation(start.name, start.type, recorder, parent, (start.session or session, origin), input)
+    run = Run(start.key, observation, None, state=start)
+    if not registry.open(run):
+        return None
+    _started(observation, parent)
+    return run
 
 
 def _started(observation: Observation, parent: Parent | None) -> Observation:

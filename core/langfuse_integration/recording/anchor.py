@@ -1,0 +1,58 @@
+"""An anchor: where a child attaches, and whose it is."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ..sessions.session import Session
+
+
+class Parent(Protocol):
+    """What an observation needs to know of the one above it: an observation, or the anchor of a span.
+
+    Attributes:
+        trace, span: ids as integers; a span of 0 is none: the child is a root of that trace.
+        session: of the parent, or None.
+        origin: the session that was active where the parent started.
+        started_ns: wall time in ns since 1970, or 0 when it is not known.
+        exported: the parent reaches Langfuse.
+    """
+
+    @property
+    def trace(self) -> int: ...
+    @property
+    def span(self) -> int: ...
+    @property
+    def session(self) -> Session | None: ...
+    @property
+    def origin(self) -> Session | None: ...
+    @property
+    def started_ns(self) -> int: ...
+    @property
+    def exported(self) -> bool: ...
+
+
+class Anchor:
+    """The ids and the session of a parent, without its payload; attributes as in `Parent`."""
+
+    __slots__ = ("exported", "origin", "session", "span", "started_ns", "trace")
+
+    def __init__(
+        self,
+        trace: int,
+        span: int,
+        captured: tuple[Session | None, Session | None] = (None, None),
+        started_ns: int = 0,
+        exported: bool = True,
+    ) -> None:
+        self.trace = trace
+        self.span = span
+        self.session, self.origin = captured
+        self.started_ns = started_ns
+        self.exported = exported
+
+    @classmethod
+    def of(cls, parent: Parent) -> Anchor:
+        """Return the anchor of *parent*, which keeps nothing else of it alive."""
+        captured = (parent.session, parent.origin)
+        return cls(parent.trace, parent.span, captured, parent.started_ns, parent.exported)
