@@ -1,4 +1,4 @@
-"""The tests at the oldest and newest releases that we support, each set in an environment of its own."""
+"""Run the tests at the oldest and newest supported releases, each set in its own environment."""
 
 from __future__ import annotations
 
@@ -13,24 +13,27 @@ nox.options.sessions = ["newest", "lowest", "mcp1", "langfuse4"]
 
 PROJECT = nox.project.load_toml("pyproject.toml")["project"]
 
+CORE = ("sessions", "recording", "encoding", "reading", "test_settings.py")
+"""The tests of core that need no framework."""
+
 # They allow no mcp 1.
 MCP_2_ONLY = {"fastmcp", "llama-index-tools-mcp"}
-# Of no use with the oldest llama-index-core; that ours and theirs go together is tested at the newest.
+# They do not work with the oldest llama-index-core; using both together is tested at the newest releases.
 OTHER_INSTRUMENTATION = {"openinference-instrumentation-langchain", "openinference-instrumentation-llama-index"}
 
 
 def requirements(*extras: str, without: Iterable[str] = ()) -> list[str]:
-    """Return what the extras require, and what the extras that they name require, without some packages."""
-    found: list[str] = []
+    """Return the requirements of the extras, and of the extras that they name, except those in *without*."""
+    lines: list[str] = []
     for extra in extras:
         for line in PROJECT["optional-dependencies"][extra]:
             named = re.fullmatch(r"langfuse-integration\[(.+)\]", line)
-            found += requirements(*named[1].split(",")) if named else [line]
-    return sorted({line for line in found if re.split(r"[^\w.-]", line)[0] not in without})
+            lines += requirements(*named[1].split(",")) if named else [line]
+    return sorted({line for line in lines if re.split(r"[^\w.-]", line)[0] not in without})
 
 
 def run_tests(session: nox.Session, *folders: str, warnings: str = "error") -> None:
-    """Run the tests of *folders*, or files (default: all), but the slow ones; or what stands after `--`."""
+    """Run the tests of *folders* or files (default: all) except the slow ones; or what follows `--`."""
     chosen = session.posargs or ["-m", "not slow", *(f"tests/{folder}" for folder in folders)]
     session.run(
         "python", "-m", "pytest", "-n", "2", "--dist", "loadfile", "-o", f"filterwarnings={warnings}", *chosen,
@@ -39,32 +42,32 @@ def run_tests(session: nox.Session, *folders: str, warnings: str = "error") -> N
 
 @nox.session
 def newest(session: nox.Session) -> None:
-    """The newest release of everything, whatever constraints.txt says."""
+    """Use the newest release of everything, regardless of constraints.txt."""
     session.install("--upgrade", "--editable", ".[test]")
     run_tests(session)
 
 
 @nox.session
 def lowest(session: nox.Session) -> None:
-    """The oldest release of everything that the bounds in pyproject.toml allow, with mcp 1."""
+    """Use the oldest release of everything that pyproject.toml allows, with mcp 1."""
     session.install(
         "--resolution=lowest-direct",
         "--editable=.",
         *PROJECT["dependencies"],
         *requirements("test", without=MCP_2_ONLY | OTHER_INSTRUMENTATION),
-        # langfuse sets its lower bound, and it pulls the rest of OpenTelemetry up to its own release.
+        # langfuse sets its lower bound; it raises the rest of OpenTelemetry to its own release.
         "opentelemetry-exporter-otlp-proto-http>=1.33.1",
-        # langgraph 1.0.1 allows later ones, which cannot be imported with it.
+        # langgraph 1.0.1 allows later releases, which cannot be imported with it.
         "langgraph-prebuilt>=1.0.1,<1.0.2",
     )
-    # What depends on other people's releases; what is ours alone was tested already.
+    # Only what depends on releases of others: the rest was tested already.
     hosts = (f"hosts/test_{name}.py" for name in ("asgi", "shared", "streamlit", "threads"))
-    run_tests(session, "core", "langchain", "llamaindex", "mcp_client", "end_to_end", *hosts, warnings="default")
+    run_tests(session, *CORE, "langchain", "llamaindex", "mcp_client", "end_to_end", *hosts, warnings="default")
 
 
 @nox.session
 def mcp1(session: nox.Session) -> None:
-    """The newest of everything that goes with the last mcp 1, langchain-mcp-adapters among it."""
+    """Use the last mcp 1 and the newest releases that work with it, langchain-mcp-adapters included."""
     session.install(
         "--editable=.",
         *requirements("test", without=MCP_2_ONLY),
@@ -77,8 +80,8 @@ def mcp1(session: nox.Session) -> None:
 
 @nox.session
 def langfuse4(session: nox.Session) -> None:
-    """The last langfuse 4, with the newest of everything else."""
+    """Use the last langfuse 4 and the newest release of everything else."""
     session.install("--editable=.[test]", "langfuse<5")
-    # Whatever has Langfuse's own client in it.
+    # Tests in which Langfuse's own client takes part.
     files = ("langchain/test_current.py", "langchain/test_models.py", "peers/test_otlp.py")
-    run_tests(session, "core", "doctor", "end_to_end", *files)
+    run_tests(session, *CORE, "langfuse_sdk", "diagnosis", "end_to_end", *files)
