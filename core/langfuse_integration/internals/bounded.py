@@ -9,7 +9,7 @@ V = TypeVar("V")
 
 
 class BoundedDict(dict[K, V]):
-    """A dict of at most *limit* entries, for several threads; only `[]=` and `setdefault` may add to it.
+    """A dict of at most *limit* entries, for several threads; only `[]=` may add to it.
 
     Setting a key again keeps its place in the order.
     """
@@ -24,13 +24,6 @@ class BoundedDict(dict[K, V]):
         super().__setitem__(key, value)
         if len(self) > self.limit:
             self._evict()
-
-    def setdefault(self, key: K, default: V) -> V:
-        """Return the value of *key*, which is *default* if there was none."""
-        value = super().setdefault(key, default)
-        if len(self) > self.limit:
-            self._evict()
-        return value
 
     def renew(self, key: K, value: V) -> None:
         """Set *key* as the youngest entry."""
