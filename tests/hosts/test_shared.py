@@ -334,7 +334,8 @@ def test_a_forked_worker_speaks_for_itself(redis_server: RedisServer) -> None:
 def test_what_is_put_last_is_written_at_exit(redis_server: RedisServer) -> None:
     """A process that ends right after remembering something has told the others."""
     _python(
-        "from langfuse_integration.sessions.shared_state import traces, SharedTrace\ntraces.remember('t', SharedTrace(1, 2))",
+        "from langfuse_integration.sessions.shared_state import traces, SharedTrace\n"
+        "traces.remember('t', SharedTrace(1, 2))",
         redis_server.url,
     )
     configure(store=redis_server.url)
