@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from inspect import BoundArguments
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from langfuse_integration.recording.registry import Run
 from langfuse_integration.recording.tracing import registry
@@ -19,10 +19,7 @@ from .arguments import first, options
 from .folding import Kind, Role, is_a
 from .messages import Answer, Prompt, Template
 from .model_streams import Watch, being_read, is_stream
-from .places import Fold, Place, folds
-
-if TYPE_CHECKING:
-    from .agents import Think
+from .places import Fold, Place, Thinking, folds
 
 ANNOUNCED_LIMIT = 50_000
 
@@ -55,7 +52,7 @@ class Call(rows.Row):
         "watch",
     )
 
-    def __init__(self, role: Role, instance: Any, think: Think | None, bound: BoundArguments) -> None:
+    def __init__(self, role: Role, instance: Any, think: Thinking | None, bound: BoundArguments) -> None:
         super().__init__(role, instance)
         self.think = think
         self.announced: str | None = None

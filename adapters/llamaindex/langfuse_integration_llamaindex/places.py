@@ -7,19 +7,33 @@ remembered as a fold, so that what starts inside of it finds the row that it bel
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from langfuse_integration.recording.anchor import Parent
+from langfuse_integration.recording.observation import Observation
 from langfuse_integration.recording.registry import Run
 from langfuse_integration.recording.tracing import registry
 
 from .private import RUN_STAYS_ACTIVE, active_span_id
 
-if TYPE_CHECKING:
-    from .agents import Think
-
 OPEN_LIMIT = 50_000
 ENDED_LIMIT = 5_000
+
+
+class Thinking(Protocol):
+    """An agent's step in which it decides, as model calls and runs see it."""
+
+    def decides(self, observation: Observation) -> None:
+        """Mark a model call as a think of the agent."""
+        ...
+
+    def hold(self, observation: Observation) -> None:
+        """Keep the row of a model call that has answered until the step ends."""
+        ...
+
+    def release(self) -> None:
+        """End the row that is held."""
+        ...
 
 
 class Fold:
@@ -35,7 +49,7 @@ class Fold:
     __slots__ = ("in_model", "key", "run", "think")
 
     def __init__(
-        self, run: Run | None, key: Hashable | None, think: Think | None = None, *, in_model: bool = False
+        self, run: Run | None, key: Hashable | None, think: Thinking | None = None, *, in_model: bool = False
     ) -> None:
         self.run = run
         self.key = key

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from inspect import BoundArguments
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from langfuse_integration.recording.registry import Run
 from langfuse_integration.recording.steps import AgentSteps, Decision
@@ -11,12 +11,9 @@ from langfuse_integration.recording.tracing import registry
 
 from . import rows
 from .folding import Role
-from .places import Fold
+from .places import Fold, Thinking
 from .private import waiting_events, waits
 from .workflow_events import Given
-
-if TYPE_CHECKING:
-    from .agents import Think
 
 WAITING = "waiting for an event"
 WAITING_LIMIT = 1_000
@@ -37,7 +34,7 @@ class WorkflowRun(rows.Row):
     def __init__(self, role: Role, instance: Any, steps: AgentSteps | None) -> None:
         super().__init__(role, instance)
         self.steps = steps
-        self.thinking: list[Think] = []
+        self.thinking: list[Thinking] = []
         self.waiting: list[tuple[str, Any, Run]] = []
         self.cancelled = False
 
