@@ -29,14 +29,14 @@ SEPARATORS = "_.-/:"
 """What frameworks put between a server's name and a tool's."""
 OPEN_LIMIT = 10_000
 
-current: ContextVar[Call | None] = ContextVar("langfuse_integration_mcp_call", default=None)
+current: ContextVar[McpCall | None] = ContextVar("langfuse_integration_mcp_call", default=None)
 """The call within which this code runs."""
 
-open_rows: dict[int, Call] = {}
+open_rows: dict[int, McpCall] = {}
 """Calls that await an answer, by the id of their row, so that a server in this very process finds its caller."""
 
 
-class Call:
+class McpCall:
     """One call.
 
     Attributes:
@@ -91,7 +91,7 @@ class Call:
             if len(open_rows) < OPEN_LIMIT:
                 open_rows[self.row.span] = self
             self._context = propagation.attach(self.row)
-        self._token: Token[Call | None] = current.set(self)
+        self._token: Token[McpCall | None] = current.set(self)
 
     def _joined(self, run: Observation) -> Observation:
         self.merged = True
@@ -201,7 +201,10 @@ class Call:
             current.reset(self._token)
         except ValueError:
             pass  # ended in another context, as a coroutine that is closed elsewhere
-        metric.record(self, time.perf_counter() - self._started, error_type)
+        method, connection = self.method, self.connection
+        tool = self.subject if method is CALL_TOOL else None
+        duration_s = time.perf_counter() - self._started
+        metric.record(method.wire, tool, duration_s, error_type, connection.version, connection.transport)
 
 
 def _run_of(above: Parent | None, server: str, tool: str | None, arguments: Any, again: bool) -> Observation | None:

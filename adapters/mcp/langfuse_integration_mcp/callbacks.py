@@ -20,8 +20,9 @@ from langfuse_integration.recording.placement import Placed
 from langfuse_integration.runtime import ready
 
 from . import private
-from .call import Call, current
-from .connection import Cause, Connection
+from .attribution import Cause, cause
+from .call import McpCall, current
+from .connection import Connection
 
 Callback = Callable[..., Awaitable[Any]]
 
@@ -58,7 +59,7 @@ def _placed(original: Callback, connection: Connection, label: str | None) -> Ca
             return await original(*positional, **named)
         block = _Block()
         with _PLACING:
-            block.open(_cause(connection, positional), connection, label, positional)
+            block.open(_cause_of(connection, positional), connection, label, positional)
         try:
             result = await original(*positional, **named)
         except BaseException as error:
@@ -73,10 +74,10 @@ def _placed(original: Callback, connection: Connection, label: str | None) -> Ca
     return callback
 
 
-def _cause(connection: Connection, positional: tuple[Any, ...]) -> Cause:
+def _cause_of(connection: Connection, positional: tuple[Any, ...]) -> Cause:
     meta = private.plain_meta(getattr(positional[0], "meta", None)) if positional else None
     traceparent = meta.get("traceparent") if meta else None
-    return connection.cause(current.get(), traceparent if isinstance(traceparent, str) else None)
+    return cause(connection, current.get(), traceparent if isinstance(traceparent, str) else None)
 
 
 class _Block:
@@ -122,7 +123,7 @@ class _Block:
 
 
 def with_progress(
-    call: Call, positional: tuple[Any, ...], named: dict[str, Any]
+    call: McpCall, positional: tuple[Any, ...], named: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Return the arguments of `send_request` (after the request) with the progress callback on the call's account."""
     if named.get("progress_callback") is not None:
@@ -132,7 +133,7 @@ def with_progress(
     return positional, named
 
 
-def _progress(call: Call, original: Callback) -> Callback:
+def _progress(call: McpCall, original: Callback) -> Callback:
     @functools.wraps(original)
     async def callback(*positional: Any, **named: Any) -> Any:
         block = _Block()

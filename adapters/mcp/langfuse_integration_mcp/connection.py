@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, Protocol
 
 from langfuse_integration.recording.anchor import Parent
+from langfuse_integration.recording.observation import Observation
 from langfuse_integration.sessions.session import Session
 
 from . import private
-
-if TYPE_CHECKING:
-    from .call import Call
 
 UNNAMED = "mcp"
 """A server that has not said its name: mcp 1.x forgets it once a session is initialized."""
@@ -20,19 +18,21 @@ LOOKS = 5
 """How often what is not known of a connection is looked for again."""
 
 
-class Cause(NamedTuple):
-    """On whose account a server asks something.
+class InFlight(Protocol):
+    """A call that awaits its answer.
 
     Attributes:
-        session: the session of the call that made the server ask, or None: untagged.
-        parent: what that call stands under or is, or None when no single call is certain.
+        row: its row, or None while it shows in no row.
+        session: on whose account it is made.
     """
 
+    row: Observation | None
     session: Session | None
-    parent: Parent | None
 
-
-NOBODY = Cause(None, None)
+    @property
+    def place(self) -> Parent | None:
+        """What is made on account of the call stands under this."""
+        ...
 
 
 class Policy:
@@ -90,7 +90,7 @@ class Connection:
         self.transport: str | None = None
         self._looks = 0
         self.hollow = hollow
-        self.in_flight: dict[object, Call] = {}
+        self.in_flight: dict[object, InFlight] = {}
         self.on = True
         self.version: str | None = None
         self._learned()
@@ -142,33 +142,3 @@ class Connection:
             self._base = facts
             self.known = True
         return facts
-
-    # -- on whose account the server asks
-
-    def cause(self, call: Call | None, traceparent: str | None) -> Cause:
-        """Return on whose account the server asks something now.
-
-        Certain is: the call in whose context the question arrives; a call whose ids the server sends back; and, when
-        all calls in flight belong to one session, that session. Anything else is nobody's: never guessed.
-
-        Args:
-            call: the call that is open in the context of the callback, or None.
-            traceparent: what the server has sent along, or None.
-        """
-        if call is not None and call.open and (call.connection is self or call.connection.hollow):
-            return Cause(call.session, call.place)
-        calls = list(dict.fromkeys(self.in_flight.values()))
-        if traceparent is not None:
-            calls = _echoed(calls, traceparent) or calls
-        if not calls or any(found.session != calls[0].session for found in calls):
-            return NOBODY
-        return Cause(calls[0].session, calls[0].place if len(calls) == 1 else None)
-
-
-def _echoed(calls: list[Call], traceparent: str) -> list[Call]:
-    """Return the calls that *traceparent* can mean: those of that very row, else those of that trace."""
-    _, _, rest = traceparent.partition("-")
-    trace, _, rest = rest.partition("-")
-    span = rest[:16]
-    of_trace = [call for call in calls if call.row is not None and call.row.trace_id == trace]
-    return [call for call in of_trace if call.row is not None and call.row.id == span] or of_trace

@@ -5,10 +5,7 @@ Recorded through the metrics API: nothing happens until the application has set 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from .call import Call
+from typing import Any
 
 NAME = "mcp.client.operation.duration"
 BUCKETS_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300)
@@ -18,15 +15,24 @@ TRANSPORTS = {"stdio": "pipe", "http": "tcp", "sse": "tcp", "websocket": "tcp"}
 _histogram: Any = None
 
 
-def record(call: Call, duration_s: float, error_type: str | None) -> None:
-    """Note how long a call took."""
-    attributes: dict[str, Any] = {"mcp.method.name": call.method.wire}
-    if call.method.wire == "tools/call":
+def record(
+    wire: str, tool: str | None, duration_s: float, error_type: str | None, version: str | None, transport: str | None
+) -> None:
+    """Record the duration of one request.
+
+    Args:
+        wire: the method's name in the protocol.
+        tool: the name of the tool that is called, or None: another request.
+        error_type: the kind of its error, or None: it succeeded.
+        version: the negotiated protocol version, or None.
+        transport: how the server is reached, or None.
+    """
+    attributes: dict[str, Any] = {"mcp.method.name": wire}
+    if tool is not None:
         attributes["gen_ai.operation.name"] = "execute_tool"
-        attributes["gen_ai.tool.name"] = call.subject
+        attributes["gen_ai.tool.name"] = tool
     if error_type is not None:
         attributes["error.type"] = error_type
-    version, transport = call.connection.version, call.connection.transport
     if version is not None:
         attributes["mcp.protocol.version"] = version
     if transport in TRANSPORTS:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextvars import Token
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from opentelemetry import baggage
 from opentelemetry import context as context_api
@@ -23,9 +23,6 @@ from langfuse_integration.recording.observation import Observation
 from langfuse_integration.sessions.session import Session
 
 from . import private
-
-if TYPE_CHECKING:
-    from .connection import Connection
 
 IDENTITY = ("session.id", "user.id")
 IDENTITY_OF_OTHERS = ("langfuse_session_id", "langfuse_user_id")
@@ -54,13 +51,17 @@ def attach(row: Observation) -> Token[Context]:
     return otel_api.set_context(Context(entries))
 
 
-def outgoing(row: Observation, connection: Connection) -> dict[str, str]:
-    """Return the entries for the `_meta` of a request to that server; *row* has to be attached."""
+def outgoing(row: Observation, identified: bool) -> dict[str, str]:
+    """Return the entries for the `_meta` of a request; *row* has to be attached.
+
+    Args:
+        identified: the server gets the session's and the user's id.
+    """
     carrier = {
         "traceparent": f"00-{row.trace:032x}-{row.span:016x}-01",
         "tracestate": IS_IN_LANGFUSE,
     }
-    session = row.session if connection.identified else None
+    session = row.session if identified else None
     context = otel_api.get_context()
     if session is not None:
         for key, value in zip(IDENTITY, (session.session_id, session.user_id), strict=True):

@@ -7,7 +7,7 @@ from typing import Any, get_args
 from langfuse_integration.recording.observation import Observation
 
 from . import private, propagation, readable
-from .call import Call
+from .call import McpCall
 from .connection import Connection
 from .methods import INITIALIZE, Shown
 
@@ -17,7 +17,7 @@ def needs_meta(session: Any) -> bool:
     return private.is_direct(session) or not private.merges_spans()
 
 
-def with_meta(call: Call, row: Observation, request: Any) -> Any:
+def with_meta(call: McpCall, row: Observation, request: Any) -> Any:
     """Return *request* with the ids of *row* in its `_meta`; a request that somebody else may hold is copied."""
     inner = getattr(request, "root", request)
     params = getattr(inner, "params", None)
@@ -32,8 +32,8 @@ def with_meta(call: Call, row: Observation, request: Any) -> Any:
     return changed if inner is request else type(request)(changed)
 
 
-def _meta(held: Any, row: Observation, call: Call) -> Any:
-    ours = propagation.outgoing(row, call.connection)
+def _meta(held: Any, row: Observation, call: McpCall) -> Any:
+    ours = propagation.outgoing(row, call.connection.identified)
     model = private.meta_model()
     if model is None:
         return {**(held or {}), **ours}

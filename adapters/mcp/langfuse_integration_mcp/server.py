@@ -23,7 +23,7 @@ from langfuse_integration.recording.placement import Placed
 from langfuse_integration.sessions.session import Session
 
 from . import private, propagation
-from .call import Call, current
+from .call import McpCall, current
 from .serving import caller_of, hold, serving
 
 S = TypeVar("S")
@@ -115,7 +115,7 @@ class _Place:
         self._placed = Placed(session, parent if parent is not None else otel_spans.current_span())
         self._placed.__enter__()
         self._serving = serving.set(True)
-        self._within: Token[Call | None] = current.set(None)
+        self._within: Token[McpCall | None] = current.set(None)
 
     def leave(self) -> None:
         try:

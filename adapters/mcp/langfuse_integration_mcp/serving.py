@@ -13,7 +13,7 @@ from langfuse_integration.recording import otel_spans
 from langfuse_integration.recording.placement import Placed
 
 from . import private, propagation
-from .call import Call, current, open_rows
+from .call import McpCall, current, open_rows
 
 _PLACING = "placing an MCP request of this process"
 _LEAVING = shielded("leaving an MCP request of this process")
@@ -28,7 +28,7 @@ class InProcess:
 
     __slots__ = ("_call", "_placed", "_token")
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: McpCall) -> None:
         self._call = call
         self._placed: Placed | None = None
 
@@ -68,7 +68,7 @@ class _NoSpan:
 _NO_SPAN = _NoSpan()
 
 
-def caller_of(meta: Any) -> Call | None:
+def caller_of(meta: Any) -> McpCall | None:
     """Return the call of this process that a request with this `_meta` is, while it awaits its answer."""
     traceparent = meta.get("traceparent") if meta else None
     if not isinstance(traceparent, str) or not open_rows:
@@ -90,7 +90,7 @@ def _inject(meta: dict[str, Any]) -> bool:
     if call is None or not call.open or call.row is None:
         return False
     try:
-        meta.update(propagation.outgoing(call.row, call.connection))
+        meta.update(propagation.outgoing(call.row, call.connection.identified))
     except Exception as error:  # noqa: BLE001  our own fault
         fault(_SENDING, error)
         return False
@@ -98,7 +98,7 @@ def _inject(meta: dict[str, Any]) -> bool:
 
 
 def _server(context: Any) -> Any:
-    if type(context) is Call:
+    if type(context) is McpCall:
         return InProcess(context)
     return _NO_SPAN if serving.get() else None
 

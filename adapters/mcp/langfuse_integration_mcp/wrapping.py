@@ -20,7 +20,7 @@ from langfuse_integration.internals.faults import fault, shielded
 from langfuse_integration.recording.tracing import recorder
 
 from . import callbacks, private, readable, requests, serving
-from .call import Call, current
+from .call import McpCall, current
 from .connection import Connection, Policy
 from .methods import ROUNDS, TYPED, Method, of_request
 
@@ -212,7 +212,9 @@ def _sending(target: Any, connection: Connection, name: str, original: Bound) ->
     return send_request
 
 
-def _opened(connection: Connection, method: Method, positional: tuple[Any, ...], named: dict[str, Any]) -> Call | None:
+def _opened(
+    connection: Connection, method: Method, positional: tuple[Any, ...], named: dict[str, Any]
+) -> McpCall | None:
     """Begin a call; None when it is part of the one around it, or when we fail."""
     around = current.get()
     if around is not None and around.covers(connection):
@@ -226,31 +228,31 @@ def _opened(connection: Connection, method: Method, positional: tuple[Any, ...],
         again = "input_responses" in named or "request_state" in named
         if again:
             again = named.get("input_responses") is not None or named.get("request_state") is not None
-        return Call(connection, method, subject, payload, typed=True, again=again)
+        return McpCall(connection, method, subject, payload, typed=True, again=again)
     except Exception as error:  # noqa: BLE001  our own fault
         fault(_STARTING, error)
         return None
 
 
-def _raw(connection: Connection, request: Any) -> Call | None:
+def _raw(connection: Connection, request: Any) -> McpCall | None:
     if not recorder.enabled:
         return None
     try:
         method, (subject, payload) = of_request(request)
-        return Call(connection, method, subject, payload, typed=False, again=False)
+        return McpCall(connection, method, subject, payload, typed=False, again=False)
     except Exception as error:  # noqa: BLE001  our own fault
         fault(_STARTING, error)
         return None
 
 
-def _answered(call: Call, result: Any) -> None:
+def _answered(call: McpCall, result: Any) -> None:
     try:
         call.answered(result)
     except Exception as error:  # noqa: BLE001  our own fault
         fault(_ENDING, error)
 
 
-def _failed(call: Call, error: BaseException) -> None:
+def _failed(call: McpCall, error: BaseException) -> None:
     try:
         call.failed(error)
     except Exception as ours:  # noqa: BLE001  our own fault
