@@ -57,8 +57,8 @@ class SessionView:
     def _nothing(self) -> str:
         from .settings import settings
 
-        found = settings()
-        if found.mode == "langfuse" and not found.keep_delivered:
+        current = settings()
+        if current.mode == "langfuse" and not current.keep_delivered:
             return "Langfuse has what was recorded: LANGFUSE_INTEGRATION_KEEP_DELIVERED=1 keeps a copy to show here."
         return (
             f"Nothing is recorded of the session {self.session_id}." if self.session_id else "There is no session yet."

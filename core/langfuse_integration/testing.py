@@ -47,7 +47,7 @@ class RecordedSessions:
         self._settle()
         if self._counted:
             return DeterministicIds(self._outlet.observed).observed()
-        return sorted(self._outlet.observed, key=lambda found: found.started_ns)
+        return sorted(self._outlet.observed, key=lambda observation: observation.started_ns)
 
     @property
     def all(self) -> list[SessionReplay]:
@@ -79,10 +79,10 @@ class RecordedSessions:
             AssertionError: there is none, or there are several.
         """
         __tracebackhide__ = True  # pytest then points at the test's own line
-        found = self.all
-        if len(found) != 1:
-            raise AssertionError(f"one session was expected, found {[replay.session_id for replay in found]}")
-        return found[0]
+        replays = self.all
+        if len(replays) != 1:
+            raise AssertionError(f"one session was expected, found {[replay.session_id for replay in replays]}")
+        return replays[0]
 
     def trace(self) -> Trace:
         """Return the only trace.
@@ -91,14 +91,16 @@ class RecordedSessions:
             AssertionError: there is none, or there are several.
         """
         __tracebackhide__ = True
-        found = self.traces
-        if len(found) != 1:
-            raise AssertionError(f"one trace was expected, found {[trace.tree() for trace in found]}")
-        return found[0]
+        traces = self.traces
+        if len(traces) != 1:
+            raise AssertionError(f"one trace was expected, found {[trace.tree() for trace in traces]}")
+        return traces[0]
 
     def of(self, session_id: str | None) -> SessionReplay:
         """Return the session of that id, empty if nothing was recorded in it; None for what is untagged."""
-        return SessionReplay(session_id, [found for found in self.observations if found.session_id == session_id])
+        return SessionReplay(
+            session_id, [observation for observation in self.observations if observation.session_id == session_id]
+        )
 
     def clear(self) -> None:
         """Forget what was recorded so far."""
@@ -118,13 +120,13 @@ class RecordedSessions:
 @contextmanager
 def recorded_sessions() -> Generator[RecordedSessions]:
     """Record in memory within the block, whatever the settings say, and start from no session."""
-    found = RecordedSessions()
-    before = tracing.recorder.divert(found.worker)
+    recorded = RecordedSessions()
+    previous = tracing.recorder.divert(recorded.worker)
     try:
         with tracing.store.unset():
-            yield found
+            yield recorded
     finally:
-        tracing.recorder.divert(before)
+        tracing.recorder.divert(previous)
 
 
 class _Memory(Outlet):
@@ -143,9 +145,9 @@ class _Memory(Outlet):
         return Worker(recorder, self, interval_s=0.001)
 
     def take(self, finished: Sequence[Any], opened: Sequence[Any], scores: Sequence[Score]) -> None:
-        for found in finished:
+        for record in finished:
             self._taken += 1
-            row = self._encoder.row(found) if isinstance(found, Observation) else self._encoder.readable(found)
+            row = self._encoder.row(record) if isinstance(record, Observation) else self._encoder.readable(record)
             self.observed.extend(Observed.decoded(row.body))
         self.scores.extend(scores)
 

@@ -38,7 +38,7 @@ def sessions(
         from ..reading.archive import Archive
 
         with Archive.of_settings() as archive:
-            found = archive.sessions(
+            summaries = archive.sessions(
                 user=user, since_ns=since, text=text, errors=errors, limit=limit + 1, offset=offset
             )
             untagged = archive.session(None)
@@ -47,16 +47,16 @@ def sessions(
                 from .plain import summary_of
                 from .text import to_json
 
-                screen.raw(to_json([summary_of(summary) for summary in found[:limit]]) + "\n")
+                screen.raw(to_json([summary_of(summary) for summary in summaries[:limit]]) + "\n")
                 return
             filtered = user is not None or since is not None or bool(text) or errors or offset > 0
-            if not found:
+            if not summaries:
                 note("No session matches." if filtered else nothing_in(archive))
                 return
             from .table import table
 
-            screen.lines(table(found[:limit], screen.width))
-            if len(found) > limit:
+            screen.lines(table(summaries[:limit], screen.width))
+            if len(summaries) > limit:
                 note(f"There are more: --offset {offset + limit} shows the next ones.")
             if untagged is not None and not filtered:
                 from .text import counted
@@ -86,14 +86,14 @@ def show(
         from ..reading.archive import Archive
 
         with Archive.of_settings() as archive:
-            wanted = None if no_session else chosen(archive, session)
+            session_id = None if no_session else chosen(archive, session)
             screen = Screen()
             if as_json:
                 from .plain import session_of
                 from .text import to_json
 
-                screen.raw(to_json(session_of(archive, wanted)) + "\n")
+                screen.raw(to_json(session_of(archive, session_id)) + "\n")
                 return
             from .tree import replayed
 
-            screen.lines(replayed(archive, wanted, screen, everything=full))
+            screen.lines(replayed(archive, session_id, screen, everything=full))

@@ -144,23 +144,23 @@ def _where_next(archive: Archive, sessions: list[str], commands: list[str]) -> I
     from ..settings import settings
     from .text import counted
 
-    found = settings()
+    current = settings()
     yield "Where to look next"
-    if found.mode == "langfuse":
+    if current.mode == "langfuse":
         waiting = archive.states(sessions)
         if waiting["pending"] or waiting["set aside"]:
             missing = waiting["pending"] + waiting["set aside"]
-            yield f"  {counted(missing, 'observation')} did not reach Langfuse at {found.base_url} yet:"
+            yield f"  {counted(missing, 'observation')} did not reach Langfuse at {current.base_url} yet:"
             yield "  what is pending waits in the journal."
         for session in sessions:
             yield f"  in Langfuse     {session_url(session)}"
-    if found.journal_path is not None:
+    if current.journal_path is not None:
         me = _myself()
         yield f"  in full         {me} show {sessions[0]} --full"
         yield f"  all sessions    {me} sessions"
         if "view" in commands:
             yield f"  in a browser    {me} view"
-    if found.mode == "local":
+    if current.mode == "local":
         yield "  in Langfuse     with LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY set"
 
 
@@ -172,8 +172,8 @@ def _names(context: typer.Context) -> list[str]:
 def _myself() -> str:
     """Return what to type to run this command: its name, or where it lies when the shell does not find it."""
     called = Path(sys.argv[0])
-    found = which(called.name)
-    if found is not None and called.exists() and Path(found).samefile(called):
+    path = which(called.name)
+    if path is not None and called.exists() and Path(path).samefile(called):
         return called.name
     here = Path.cwd()
     return str(called.relative_to(here) if called.is_relative_to(here) else called)

@@ -25,19 +25,19 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="For programs: o
         from ..diagnosis import examine
 
         logging.getLogger("langfuse_integration").setLevel(logging.ERROR)  # what it would warn of is found anyway
-        found = examine()
-        wrong = sum(finding.wrong for finding in found)
+        findings = examine()
+        wrong = sum(finding.wrong for finding in findings)
         screen = Screen()
         if as_json:
             from .text import to_json
 
             listed = [
                 {"about": finding.about, "wrong": finding.wrong, "said": finding.said, "cure": finding.cure}
-                for finding in found
+                for finding in findings
             ]
             screen.raw(to_json({"healthy": not wrong, "findings": listed}) + "\n")
         else:
-            screen.lines(_lines(found, screen))
+            screen.lines(_lines(findings, screen))
             from .text import counted
 
             screen.line()
@@ -46,13 +46,13 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="For programs: o
         raise typer.Exit(1)
 
 
-def _lines(found: list[Finding], screen: Screen) -> Iterator[Text]:
+def _lines(findings: list[Finding], screen: Screen) -> Iterator[Text]:
     from rich.text import Text
 
     from .text import in_one_line, wrapped
 
     before = ""
-    for finding in found:
+    for finding in findings:
         about = finding.about if finding.about != before else ""
         before = finding.about
         mark, style = ("wrong", "bold red") if finding.wrong else ("ok", "green")

@@ -40,9 +40,9 @@ def export(
         from .text import counted, printable_json
 
         with Archive.of_settings() as archive:
-            wanted = chosen(archive, session)
-            found = [body for body in archive.bodies(wanted) if request_of(body) is not None]
-        text = printable_json(_json(found)) + "\n"
+            session_id = chosen(archive, session)
+            bodies = [body for body in archive.bodies(session_id) if request_of(body) is not None]
+        text = printable_json(_json(bodies)) + "\n"
         if output is None:
             Screen().raw(text)
             return
@@ -50,7 +50,7 @@ def export(
             output.write_text(text, encoding="utf-8")
         except OSError as error:
             raise stop(f"{output} cannot be written: {error.strerror}.") from None
-        note(f"{counted(len(found), 'observation')} written to {output}.")
+        note(f"{counted(len(bodies), 'observation')} written to {output}.")
 
 
 def _page(session: str, target: Path) -> None:
@@ -62,14 +62,14 @@ def _page(session: str, target: Path) -> None:
     except ImportError as error:
         raise MissingExtra((error.name or "jinja2").partition(".")[0], "viewer") from None
     with Archive.of_settings() as archive:
-        wanted = chosen(archive, session)
+        session_id = chosen(archive, session)
         try:
             with target.open("w", encoding="utf-8", errors="backslashreplace") as file:
-                file.writelines(document(archive, wanted))
+                file.writelines(document(archive, session_id))
         except OSError as error:
             raise stop(f"{target} cannot be written: {error.strerror}.") from None
         size = target.stat().st_size
-    note(f"{in_one_line(wanted)} written to {target} ({size / 1e6:,.1f} MB).")
+    note(f"{in_one_line(session_id)} written to {target} ({size / 1e6:,.1f} MB).")
 
 
 def _json(bodies: list[bytes]) -> str:

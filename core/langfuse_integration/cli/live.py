@@ -23,36 +23,36 @@ class Log:
         self._as_json = as_json
         self._whose: tuple[str | None, str | None] | None = None
 
-    def write(self, found: Observed) -> None:
+    def write(self, observation: Observed) -> None:
         """Write one observation."""
         if self._as_json:
             from .plain import observation_of
             from .text import to_json
 
-            self._screen.raw(to_json(observation_of(found), indent=None) + "\n")
+            self._screen.raw(to_json(observation_of(observation), indent=None) + "\n")
             return
-        whose = found.session_id, found.user_id
+        whose = observation.session_id, observation.user_id
         if whose != self._whose:
             self._whose = whose
-            self._screen.line(_heading(found, self._screen.width))
-        for line in _lines(found, self._screen.width):
+            self._screen.line(_heading(observation, self._screen.width))
+        for line in _lines(observation, self._screen.width):
             self._screen.line(line)
 
 
-def _heading(found: Observed, width: int) -> Text:
-    session = in_one_line(found.session_id) if found.session_id else "no session"
-    user = f"  user {in_one_line(found.user_id)}" if found.user_id else ""
+def _heading(observation: Observed, width: int) -> Text:
+    session = in_one_line(observation.session_id) if observation.session_id else "no session"
+    user = f"  user {in_one_line(observation.user_id)}" if observation.user_id else ""
     return Text(fitted(session + user, width), "bold")
 
 
-def _lines(found: Observed, width: int) -> list[Text]:
-    time = duration(found.started_ns, found.ended_ns).rjust(TIME_COLUMNS)
-    start = Text(clock(found.ended_ns) + "  ", "dim")
-    name = label(found)
+def _lines(observation: Observed, width: int) -> list[Text]:
+    time = duration(observation.started_ns, observation.ended_ns).rjust(TIME_COLUMNS)
+    start = Text(clock(observation.ended_ns) + "  ", "dim")
+    name = label(observation)
     room = width - cell_len(start.plain) - len(time)
     name.truncate(room, overflow="ellipsis")
     lines = [Text.assemble(start, name, " " * (room - cell_len(name.plain)), (time, "dim"))]
-    for detail in brief(found):
+    for detail in brief(observation):
         text = fitted(f"{detail.word.ljust(6)} {detail.text}", width - MARGIN_COLUMNS)
         lines.append(Text(" " * MARGIN_COLUMNS + text, detail.style or "dim"))
     return lines

@@ -28,10 +28,10 @@ def age_s(value: str) -> float:
     Raises:
         typer.BadParameter: it is none.
     """
-    found = _SPAN.fullmatch(value.strip())
-    if found is None:
+    match = _SPAN.fullmatch(value.strip())
+    if match is None:
         raise typer.BadParameter(f"{value!r} is no age: write 90s, 15m, 2h, 7d or 3w.")
-    return float(found[1]) * _UNIT_S[found[2].lower()]
+    return float(match[1]) * _UNIT_S[match[2].lower()]
 
 
 def since_ns(value: str) -> int:
@@ -62,24 +62,24 @@ def complete_session(incomplete: str) -> Iterator[str]:
         return
 
 
-def chosen(archive: Archive, wanted: str | None) -> str:
+def chosen(archive: Archive, prefix: str | None) -> str:
     """Return the session that is meant by an id or its beginning, or the newest one without any.
 
     Raises:
         typer.Exit: there is none, or several; a sentence was written.
     """
-    if wanted is None:
+    if prefix is None:
         newest = archive.matching("", limit=1)
         if not newest:
             raise stop(nothing_in(archive))
         return newest[0]
-    found = archive.matching(wanted)
-    if len(found) == 1:
-        return found[0]
-    if found:
-        listed = "".join(f"\n  {in_one_line(session)}" for session in found[:10])
-        raise stop(f"Several sessions begin with {in_one_line(wanted)}: say which one.{listed}")
-    unknown = f"No session {in_one_line(wanted)} is in the journal {archive.path}"
+    session_ids = archive.matching(prefix)
+    if len(session_ids) == 1:
+        return session_ids[0]
+    if session_ids:
+        listed = "".join(f"\n  {in_one_line(session)}" for session in session_ids[:10])
+        raise stop(f"Several sessions begin with {in_one_line(prefix)}: say which one.{listed}")
+    unknown = f"No session {in_one_line(prefix)} is in the journal {archive.path}"
     raise stop(f"{unknown}: `langfuse-integration sessions` lists them.")
 
 
@@ -87,14 +87,14 @@ def nothing_in(archive: Archive) -> str:
     """Return why there is no session to show, and what to do."""
     from ..settings import settings
 
-    found = settings()
-    if found.mode == "off":
+    current = settings()
+    if current.mode == "off":
         return "Tracing is switched off by LANGFUSE_TRACING_ENABLED, and the journal holds no sessions."
     if archive.path is None:
         return "The journal is switched off by LANGFUSE_INTEGRATION_JOURNAL, so there is nothing to show."
-    if found.mode == "langfuse" and not found.keep_delivered:
+    if current.mode == "langfuse" and not current.keep_delivered:
         return (
-            f"The journal {archive.path} holds no sessions: Langfuse at {found.base_url} has what was recorded. "
+            f"The journal {archive.path} holds no sessions: Langfuse at {current.base_url} has what was recorded. "
             "LANGFUSE_INTEGRATION_KEEP_DELIVERED=1 keeps a copy here."
         )
     return f"The journal {archive.path} holds no sessions yet: `langfuse-integration demo` makes two."

@@ -35,12 +35,12 @@ def trace_of(trace: Trace) -> dict[str, Any]:
 
     Not nested: traces may be deeper than readers of JSON go.
     """
-    found = [(root, 0) for root in reversed(trace.roots)]
+    waiting = [(root, 0) for root in reversed(trace.roots)]
     listed: list[dict[str, Any]] = []
-    while found:
-        one, depth = found.pop()
-        listed.append({**observation_of(one), "depth": depth})
-        found.extend((child, depth + 1) for child in reversed(one.children))
+    while waiting:
+        observation, depth = waiting.pop()
+        listed.append({**observation_of(observation), "depth": depth})
+        waiting.extend((child, depth + 1) for child in reversed(observation.children))
     return {
         "id": trace.id,
         "name": trace.name,
@@ -50,28 +50,28 @@ def trace_of(trace: Trace) -> dict[str, Any]:
     }
 
 
-def observation_of(found: Observed) -> dict[str, Any]:
+def observation_of(observation: Observed) -> dict[str, Any]:
     """Return one observation, without those below it."""
     return {
-        "id": found.id,
-        "trace_id": found.trace_id,
-        "parent_id": found.parent_id,
-        "type": found.type,
-        "name": found.name,
-        "session_id": found.session_id,
-        "user_id": found.user_id,
-        "level": found.level,
-        "status_message": found.status_message,
-        "finished": found.finished,
-        **_times(found.started_ns, found.ended_ns),
-        "input": found.input,
-        "output": found.output,
-        "metadata": found.metadata,
-        "model": found.model,
-        "model_parameters": found.model_parameters,
-        "usage": found.usage,
-        "cost": found.cost,
-        "first_token": found.first_token,
+        "id": observation.id,
+        "trace_id": observation.trace_id,
+        "parent_id": observation.parent_id,
+        "type": observation.type,
+        "name": observation.name,
+        "session_id": observation.session_id,
+        "user_id": observation.user_id,
+        "level": observation.level,
+        "status_message": observation.status_message,
+        "finished": observation.finished,
+        **_times(observation.started_ns, observation.ended_ns),
+        "input": observation.input,
+        "output": observation.output,
+        "metadata": observation.metadata,
+        "model": observation.model,
+        "model_parameters": observation.model_parameters,
+        "usage": observation.usage,
+        "cost": observation.cost,
+        "first_token": observation.first_token,
     }
 
 

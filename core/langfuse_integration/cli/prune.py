@@ -45,25 +45,25 @@ def prune(
 
         with Archive.of_settings() as archive:
             path = archive.path
-            wanted = [chosen(archive, one) for one in session or []]
+            session_ids = [chosen(archive, one) for one in session or []]
         if path is None or not path.exists():
             note("There is no journal, so there is nothing to remove.")
             return
         selection = Selection(
             ended_before_ns=before(older_than) if older_than is not None else None,
-            session_ids=wanted,
+            session_ids=session_ids,
             delivered_only=delivered,
             owed=undelivered,
         )
         with Pruning(path) as pruning:
-            found = pruning.amount(selection)
-            kept = pruning.amount(selection._replace(owed=True)).observations - found.observations
+            to_remove = pruning.amount(selection)
+            kept = pruning.amount(selection._replace(owed=True)).observations - to_remove.observations
             if kept and not delivered:
                 waiting = f"{counted(kept, 'observation')} not yet in Langfuse"
                 note(f"{waiting} will stay: --undelivered removes that, too.")
-            amount = f"{counted(found.observations, 'observation')} of {counted(found.sessions, 'session')}"
-            if dry_run or not found.observations:
-                Screen().line(f"{amount} would be removed." if found.observations else "Nothing is to be removed.")
+            amount = f"{counted(to_remove.observations, 'observation')} of {counted(to_remove.sessions, 'session')}"
+            if dry_run or not to_remove.observations:
+                Screen().line(f"{amount} would be removed." if to_remove.observations else "Nothing is to be removed.")
                 return
             if not yes:
                 if not sys.stdin.isatty():

@@ -31,18 +31,18 @@ def push(
         from ..reading.archive import Archive
         from .text import counted, in_one_line
 
-        wanted = session
+        session_id = session
         if session is not None:
             with Archive.of_settings() as archive:
-                wanted = chosen(archive, session)
+                session_id = chosen(archive, session)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Bar(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as bar:
             task = bar.add_task("pushing", total=None)
 
-            def tell(found: Progress) -> None:
-                bar.update(task, completed=found.delivered + found.refused, total=found.total)
+            def tell(state: Progress) -> None:
+                bar.update(task, completed=state.delivered + state.refused, total=state.total)
 
-            result = deliver(session_id=wanted, everything=everything, progress=tell)
+            result = deliver(session_id=session_id, everything=everything, progress=tell)
         Screen().line(f"{counted(result.delivered, 'observation')} delivered.")
         if result.refused:
             note(f"{counted(result.refused, 'observation')} refused by Langfuse, and set aside: doctor says why.")

@@ -32,33 +32,33 @@ class Detail(NamedTuple):
     style: str = ""
 
 
-def label(found: Observed) -> Text:
+def label(observation: Observed) -> Text:
     """Return what an observation is and how it is called: `act 1    MCP llama-mcp.search`."""
-    kind = kind_of(found)
+    kind = kind_of(observation)
     text = Text()
     text.append(kind.ljust(KIND_COLUMNS) + " ", STYLES.get(kind.split(" ")[0], ""))
-    server = found.metadata.get("mcp_server")
+    server = observation.metadata.get("mcp_server")
     if server:
         text.append("MCP ", "magenta")
-        text.append(in_one_line(_of_server(str(server), str(found.metadata.get("mcp_tool") or found.name))))
+        text.append(in_one_line(_of_server(str(server), str(observation.metadata.get("mcp_tool") or observation.name))))
     else:
-        text.append(in_one_line(found.model if found.is_think and found.model else found.name))
-    if found.level == "ERROR":
+        text.append(in_one_line(observation.model if observation.is_think and observation.model else observation.name))
+    if observation.level == "ERROR":
         text.stylize("red")
         text.append("  ERROR", "bold red")
-    elif found.level == "WARNING":
+    elif observation.level == "WARNING":
         text.append("  WARNING", "yellow")
-    if not found.finished:
-        text.append("  running" if getattr(found, "alive", False) else "  never ended", "yellow")
+    if not observation.finished:
+        text.append("  running" if getattr(observation, "alive", False) else "  never ended", "yellow")
     return text
 
 
-def kind_of(found: Observed) -> str:
+def kind_of(observation: Observed) -> str:
     """Return think or act with the number of the step, else the type."""
-    step = "think" if found.is_think else "act" if found.is_act else None
+    step = "think" if observation.is_think else "act" if observation.is_act else None
     if step is None:
-        return found.type
-    index = found.metadata.get("step_index")
+        return observation.type
+    index = observation.metadata.get("step_index")
     return f"{step} {index}" if isinstance(index, int) else step
 
 
@@ -66,57 +66,57 @@ def _of_server(server: str, name: str) -> str:
     return name if name == server or name.startswith(f"{server}.") else f"{server}.{name}"
 
 
-def brief(found: Observed) -> Iterator[Detail]:
+def brief(observation: Observed) -> Iterator[Detail]:
     """Yield what one has to know of an observation, a line each."""
-    yield from _trouble(found)
-    if found.children and not (found.is_think or found.is_act):
+    yield from _trouble(observation)
+    if observation.children and not (observation.is_think or observation.is_act):
         return
-    said = messages_in(found.output)
-    if found.type == "generation" and said:
-        yield from _decision(said)
+    messages = messages_in(observation.output)
+    if observation.type == "generation" and messages:
+        yield from _decision(messages)
         return
-    if found.input is not None:
-        yield Detail("in", in_one_line(_said(found.input)))
-    if found.output is not None:
-        yield Detail("out", in_one_line(_said(found.output)))
+    if observation.input is not None:
+        yield Detail("in", in_one_line(_said(observation.input)))
+    if observation.output is not None:
+        yield Detail("out", in_one_line(_said(observation.output)))
 
 
-def full(found: Observed) -> Iterator[Detail]:
+def full(observation: Observed) -> Iterator[Detail]:
     """Yield everything that is known of an observation."""
-    yield from _trouble(found)
-    yield Detail("id", found.id, "dim")
-    if found.model:
-        yield Detail("model", in_one_line(found.model))
-    if found.model_parameters:
-        yield Detail("with", in_one_line(compact(found.model_parameters)))
-    if found.first_token:
-        yield Detail("first", f"token at {in_one_line(found.first_token)}")
-    if found.usage:
-        yield Detail("tokens", in_one_line(compact(found.usage)))
-    if found.cost:
-        yield Detail("cost", in_one_line(compact(found.cost)))
-    for key, value in found.metadata.items():
+    yield from _trouble(observation)
+    yield Detail("id", observation.id, "dim")
+    if observation.model:
+        yield Detail("model", in_one_line(observation.model))
+    if observation.model_parameters:
+        yield Detail("with", in_one_line(compact(observation.model_parameters)))
+    if observation.first_token:
+        yield Detail("first", f"token at {in_one_line(observation.first_token)}")
+    if observation.usage:
+        yield Detail("tokens", in_one_line(compact(observation.usage)))
+    if observation.cost:
+        yield Detail("cost", in_one_line(compact(observation.cost)))
+    for key, value in observation.metadata.items():
         yield Detail("meta", in_one_line(f"{key}={value if isinstance(value, str) else compact(value)}"), "dim")
-    if found.input is not None:
-        yield from _whole("in", found.input)
-    if found.output is not None:
-        yield from _whole("out", found.output)
+    if observation.input is not None:
+        yield from _whole("in", observation.input)
+    if observation.output is not None:
+        yield from _whole("out", observation.output)
 
 
-def _trouble(found: Observed) -> Iterator[Detail]:
-    if found.status_message:
-        word = found.level.lower() if found.level in ("ERROR", "WARNING") else "ended"
+def _trouble(observation: Observed) -> Iterator[Detail]:
+    if observation.status_message:
+        word = observation.level.lower() if observation.level in ("ERROR", "WARNING") else "ended"
         style = {"error": "red", "warning": "yellow"}.get(word, "dim")
-        yield Detail(word, in_one_line(found.status_message), style)
-    left = found.metadata.get("unanswered_tool_calls")
+        yield Detail(word, in_one_line(observation.status_message), style)
+    left = observation.metadata.get("unanswered_tool_calls")
     if isinstance(left, list):
         calls: list[Any] = left
         named = ", ".join(str(call["name"]) for call in calls if isinstance(call, dict) and "name" in call)
         yield Detail("left", f"{counted(len(calls), 'tool call')} never made: {in_one_line(named)}", "yellow")
 
 
-def _decision(said: list[Message]) -> Iterator[Detail]:
-    for message in said:
+def _decision(messages: list[Message]) -> Iterator[Detail]:
+    for message in messages:
         if message.text.strip():
             yield Detail("says", in_one_line(message.text))
         for call in message.calls:
@@ -132,17 +132,17 @@ def written(call: Call) -> str:
 
 def _said(value: Any) -> str:
     """Return a value in one line: of a conversation what was said last."""
-    said = [message.text for message in messages_in(value) if message.text]
-    return said[-1] if said else compact(value)
+    texts = [message.text for message in messages_in(value) if message.text]
+    return texts[-1] if texts else compact(value)
 
 
 def _whole(word: str, value: Any) -> Iterator[Detail]:
-    said = messages_in(value)
-    if not said:
+    messages = messages_in(value)
+    if not messages:
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2, default=str)
         yield Detail(word, visible(text))
         return
-    for message in said:
+    for message in messages:
         calls = "".join(f"\n-> {written(call)}" for call in message.calls)
         yield Detail(word, f"{in_one_line(message.role)}: {visible(message.text)}{calls}")
 

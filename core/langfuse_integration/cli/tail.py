@@ -37,11 +37,11 @@ def tail(
         from ..settings import settings
         from .live import Log
 
-        def wanted(found: Observed) -> bool:
+        def matches(observation: Observed) -> bool:
             return (
-                (session is None or (found.session_id or "").startswith(session))
-                and (user is None or found.user_id == user)
-                and (not errors or found.level == "ERROR")
+                (session is None or (observation.session_id or "").startswith(session))
+                and (user is None or observation.user_id == user)
+                and (not errors or observation.level == "ERROR")
             )
 
         log = Log(Screen(), as_json=as_json)
@@ -51,22 +51,22 @@ def tail(
             if settings().mode == "langfuse" and not settings().keep_delivered:
                 note("What Langfuse has leaves the journal: LANGFUSE_INTEGRATION_KEEP_DELIVERED=1 keeps it here.")
             number = archive.last_number
-            for found in _last(archive, number, lines, wanted):
-                log.write(found)
+            for observation in _last(archive, number, lines, matches):
+                log.write(observation)
             try:
-                _follow(archive, number, wanted, log.write)
+                _follow(archive, number, matches, log.write)
             except KeyboardInterrupt:
                 raise typer.Exit(130) from None
 
 
-def _last(archive: Archive, number: int, most: int, wanted: Callable[[Observed], bool]) -> list[Observed]:
-    seen = archive.after(max(number - LOOKED_BACK, 0), LOOKED_BACK) if most else []
-    found = [entry.observed for entry in seen if entry.number <= number and wanted(entry.observed)]
-    return found[-most:] if most else []
+def _last(archive: Archive, number: int, most: int, matches: Callable[[Observed], bool]) -> list[Observed]:
+    entries = archive.after(max(number - LOOKED_BACK, 0), LOOKED_BACK) if most else []
+    observations = [entry.observed for entry in entries if entry.number <= number and matches(entry.observed)]
+    return observations[-most:] if most else []
 
 
 def _follow(
-    archive: Archive, number: int, wanted: Callable[[Observed], bool], write: Callable[[Observed], None]
+    archive: Archive, number: int, matches: Callable[[Observed], bool], write: Callable[[Observed], None]
 ) -> None:
     """Write what comes after the observation of that number, for ever."""
     version = None
@@ -79,5 +79,5 @@ def _follow(
         while entries := archive.after(number):
             for entry in entries:
                 number = entry.number
-                if wanted(entry.observed):
+                if matches(entry.observed):
                     write(entry.observed)

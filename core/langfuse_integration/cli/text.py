@@ -27,8 +27,8 @@ def in_one_line(text: object) -> str:
     return visible(_SPACES.sub(" ", str(text)).strip(" "))
 
 
-def _written(found: re.Match[str]) -> str:
-    code = ord(found[0])
+def _written(match: re.Match[str]) -> str:
+    code = ord(match[0])
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
@@ -101,9 +101,9 @@ def day(at_ns: int) -> str:
 
 def when(at_ns: int) -> str:
     """Return the time of day, local, with the day before it unless that is today."""
-    found = _local(at_ns)
-    same = found.date() == datetime.fromtimestamp(time.time()).date()
-    return found.strftime("%H:%M:%S" if same else "%Y-%m-%d %H:%M")
+    moment = _local(at_ns)
+    same = moment.date() == datetime.fromtimestamp(time.time()).date()
+    return moment.strftime("%H:%M:%S" if same else "%Y-%m-%d %H:%M")
 
 
 def _local(at_ns: int) -> datetime:
@@ -122,7 +122,7 @@ def dollars(cost_usd: float) -> str:
 
 def printable_json(text: str) -> str:
     """Return JSON text in which nothing is left that a terminal would obey."""
-    return _DANGEROUS.sub(lambda found: _json_escape(found[0]), text)
+    return _DANGEROUS.sub(lambda match: _json_escape(match[0]), text)
 
 
 def _json_escape(character: str) -> str:

@@ -80,12 +80,12 @@ class Replay:
         guides = self._guides
         waiting: list[tuple[Observed, str, str]] = [(root, "", "")]
         while waiting:
-            found, before, below = waiting.pop()
-            yield self._row(found, before)
-            bar = guides.pass_by[:2] if found.children else ""
-            for detail in full(found) if self._everything else brief(found):
+            observation, before, below = waiting.pop()
+            yield self._row(observation, before)
+            bar = guides.pass_by[:2] if observation.children else ""
+            for detail in full(observation) if self._everything else brief(observation):
                 yield from self._detail(below, bar, detail)
-            for place, child in enumerate(reversed(found.children)):
+            for place, child in enumerate(reversed(observation.children)):
                 joint, rest = (guides.last, "   ") if place == 0 else (guides.branch, guides.pass_by)
                 waiting.append((child, below + joint, below + rest))
 
@@ -101,7 +101,7 @@ class Replay:
 
     def _said(self, trace: Trace) -> Iterator[Text]:
         exchange = exchange_of(trace)
-        user = next((found.user_id for found in trace.observations if found.user_id), None)
+        user = next((observation.user_id for observation in trace.observations if observation.user_id), None)
         if exchange.question:
             yield from self._line_of(user or "user", exchange.question, "yellow")
         if exchange.answer:
@@ -109,18 +109,20 @@ class Replay:
         if exchange.question or exchange.answer:
             yield Text()
 
-    def _line_of(self, speaker: str, said: str, style: str) -> Iterator[Text]:
+    def _line_of(self, speaker: str, text: str, style: str) -> Iterator[Text]:
         name = fitted(in_one_line(speaker), SPEAKER_COLUMNS)
-        lines = wrapped(visible(said), self._width - SPEAKER_COLUMNS - 2, None if self._everything else SAID_LINES)
+        lines = wrapped(visible(text), self._width - SPEAKER_COLUMNS - 2, None if self._everything else SAID_LINES)
         for index, line in enumerate(lines):
             start = name + " " * (SPEAKER_COLUMNS - cell_len(name)) if index == 0 else " " * SPEAKER_COLUMNS
             yield Text.assemble((start, style), "  ", line)
 
-    def _row(self, found: Observed, before: str) -> Text:
+    def _row(self, observation: Observed, before: str) -> Text:
         before = self._squeezed(before)
-        ended_ns = found.ended_ns if found.finished else found.started_ns
-        columns = self._columns(duration(found.started_ns, ended_ns) if found.finished else "", own(found))
-        name = label(found)
+        ended_ns = observation.ended_ns if observation.finished else observation.started_ns
+        columns = self._columns(
+            duration(observation.started_ns, ended_ns) if observation.finished else "", own(observation)
+        )
+        name = label(observation)
         room = self._width - cell_len(before) - cell_len(columns.plain) - 1
         name.truncate(max(room, 8), overflow="ellipsis")
         gap = self._width - cell_len(before) - cell_len(name.plain) - cell_len(columns.plain)

@@ -36,10 +36,10 @@ def view(
         with Archive.of_settings() as archive:
             journal = archive.path
             if session is not None:
-                wanted = chosen(archive, session)
+                session_id = chosen(archive, session)
                 from ..viewer.paths import session_path
 
-                begin = session_path(wanted)
+                begin = session_path(session_id)
 
         def ready(address: str) -> None:
             Screen().line(f"{address}{begin}")

@@ -49,15 +49,15 @@ CHECKS: tuple[Check, ...] = (
 
 def examine(installation: Installation | None = None) -> list[Finding]:
     """Return what all checks find, in their order."""
-    looked_at = installation or Installation()
-    found: list[Finding] = []
-    with looked_at:
+    examined = installation or Installation()
+    findings: list[Finding] = []
+    with examined:
         for check in CHECKS:
             try:
-                found += check(looked_at)
+                findings += check(examined)
             except Exception as error:  # noqa: BLE001  the others still have something to say
                 name = f"{check.__module__.rpartition('.')[2]}.{check.__name__}"
-                found.append(
+                findings.append(
                     Finding("doctor", f"The check {name} failed: {type(error).__name__}: {error}", "Please report it.")
                 )
-    return found
+    return findings

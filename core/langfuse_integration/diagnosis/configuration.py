@@ -40,40 +40,40 @@ def names(installation: Installation) -> Iterator[Finding]:
 def _meant(name: str) -> str | None:
     """Return the variable whose name is closest to *name*; what they all begin with does not count."""
     start = PREFIX if name.startswith(PREFIX) else "LANGFUSE_"
-    ends = [known.removeprefix(start) for known in KNOWN if known.startswith(start)]
-    found = get_close_matches(name.removeprefix(start), ends, 1, 0.75)
-    return start + found[0] if found else None
+    ends = [variable.removeprefix(start) for variable in KNOWN if variable.startswith(start)]
+    closest = get_close_matches(name.removeprefix(start), ends, 1, 0.75)
+    return start + closest[0] if closest else None
 
 
 def switch(installation: Installation) -> Iterator[Finding]:
     """Say where observations go, and whether they do."""
-    found = installation.settings
-    if found.mode == "off":
+    current = installation.settings
+    if current.mode == "off":
         yield Finding(
             "settings",
             "Tracing is switched off by LANGFUSE_TRACING_ENABLED: nothing is recorded.",
             "Unset LANGFUSE_TRACING_ENABLED.",
         )
         return
-    if found.sample_rate == 0:
+    if current.sample_rate == 0:
         yield Finding("settings", "LANGFUSE_SAMPLE_RATE is 0: nothing is recorded.", "Unset LANGFUSE_SAMPLE_RATE.")
-    elif found.sample_rate < 1:
-        yield Finding("settings", f"LANGFUSE_SAMPLE_RATE keeps {found.sample_rate:.0%} of the traces")
-    if found.mode == "local" and found.journal_path is None:
+    elif current.sample_rate < 1:
+        yield Finding("settings", f"LANGFUSE_SAMPLE_RATE keeps {current.sample_rate:.0%} of the traces")
+    if current.mode == "local" and current.journal_path is None:
         yield Finding(
             "settings",
             "There are no keys and the journal is off: what is recorded goes nowhere.",
             "Set LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY, or remove LANGFUSE_INTEGRATION_JOURNAL=off.",
         )
         return
-    where = f"Langfuse at {found.base_url}" if found.mode == "langfuse" else "the local journal only (no keys)"
+    where = f"Langfuse at {current.base_url}" if current.mode == "langfuse" else "the local journal only (no keys)"
     yield Finding("settings", f"Observations go to {where}")
 
 
 def keys(installation: Installation) -> Iterator[Finding]:
     """Say which keys are set, so that one can tell them apart and nobody can use them."""
-    found = installation.settings
-    public, secret = found.public_key, found.secret_key.get_secret_value() if found.secret_key else None
+    current = installation.settings
+    public, secret = current.public_key, current.secret_key.get_secret_value() if current.secret_key else None
     if public and public.startswith("sk-"):
         yield Finding(
             "keys", "LANGFUSE_PUBLIC_KEY holds a secret key (sk-...).", "Put the key that begins with pk- there."

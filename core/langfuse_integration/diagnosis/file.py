@@ -27,8 +27,8 @@ def readable(installation: Installation) -> Iterator[Finding]:
     try:
         rows = installation.journal.query("SELECT count(*) FROM spans")
     except LangfuseIntegrationError as error:
-        said, _, cure = str(error).rpartition(": ")
-        yield Finding("journal", f"{said}.", cure[:1].upper() + cure[1:])
+        problem, _, cure = str(error).rpartition(": ")
+        yield Finding("journal", f"{problem}.", cure[:1].upper() + cure[1:])
         return
     place = path if path.exists() else _nearest(path)
     if not os.access(place, os.W_OK):
@@ -83,11 +83,11 @@ def waiting(installation: Installation) -> Iterator[Finding]:
     if oldest_ns is None:
         return
     age_s = time.time() - oldest_ns / 1e9
-    said = f"{count:,} observations wait for Langfuse, the oldest for {_lasting(age_s)}"
+    summary = f"{count:,} observations wait for Langfuse, the oldest for {_lasting(age_s)}"
     if age_s < WAITS_LONG_S:
-        yield Finding("journal", said)
+        yield Finding("journal", summary)
     else:
-        yield Finding("journal", f"{said}.", "langfuse-integration push delivers them, or says why it cannot.")
+        yield Finding("journal", f"{summary}.", "langfuse-integration push delivers them, or says why it cannot.")
 
 
 def set_aside(installation: Installation) -> Iterator[Finding]:

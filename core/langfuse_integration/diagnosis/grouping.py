@@ -96,9 +96,9 @@ def a_session_each_time(installation: Installation) -> Iterator[Finding]:
         "ORDER BY user_id, min(started_ns) LIMIT :most",
         {"most": TRACES_LIMIT},
     )
-    for user, held in groupby(rows, key=lambda row: row[0]):
+    for user, of_user in groupby(rows, key=lambda row: row[0]):
         starts: list[int] = []
-        for _, _, at_ns, traces in held:
+        for _, _, at_ns, traces in of_user:
             starts = [*starts, at_ns] if traces == 1 else []
             if len(starts) >= RUSH_SESSIONS and at_ns - starts[-RUSH_SESSIONS] <= RUSH_NS:
                 yield Finding(

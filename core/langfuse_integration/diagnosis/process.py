@@ -26,9 +26,9 @@ OTHERS = {
 
 def hosts(installation: Installation) -> Iterator[Finding]:
     """Say which environments give every visit a session of its own here."""
-    found = sorted(name for name in tracing.store.automatic_hosts if _there(name))
-    if found:
-        yield Finding("hosts", f"Sessions are kept apart by {', '.join(found)}")
+    names = sorted(name for name in tracing.store.automatic_hosts if _there(name))
+    if names:
+        yield Finding("hosts", f"Sessions are kept apart by {', '.join(names)}")
 
 
 def adapters(installation: Installation) -> Iterator[Finding]:
@@ -60,17 +60,17 @@ def two_tracers(installation: Installation) -> Iterator[Finding]:
 
 def _instrumented(ending: str) -> bool:
     """Ask the adapter, if this process has it: one that is not loaded instruments nothing."""
-    asked = getattr(sys.modules.get(f"langfuse_integration_{ending}"), "instrumented", None)
-    return bool(asked()) if callable(asked) else False
+    instrumented = getattr(sys.modules.get(f"langfuse_integration_{ending}"), "instrumented", None)
+    return bool(instrumented()) if callable(instrumented) else False
 
 
 def _there(module: str) -> bool:
     """Return whether *module* could be imported; `find_spec` of a dotted name would import what is above it."""
     top, _, below = module.partition(".")
     try:
-        found = find_spec(top)
+        spec = find_spec(top)
     except (ImportError, ValueError):
         return False
-    if found is None or not below:
-        return found is not None
-    return PathFinder.find_spec(module, found.submodule_search_locations) is not None
+    if spec is None or not below:
+        return spec is not None
+    return PathFinder.find_spec(module, spec.submodule_search_locations) is not None

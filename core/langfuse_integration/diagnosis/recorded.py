@@ -29,8 +29,8 @@ class Written(NamedTuple):
 
 def contents(installation: Installation) -> Iterator[Finding]:
     """Say how many sessions and traces there are."""
-    found = installation.settings
-    if found.mode == "langfuse" and not found.keep_delivered:
+    current = installation.settings
+    if current.mode == "langfuse" and not current.keep_delivered:
         yield Finding(
             "recorded", "What Langfuse has is not looked at here: LANGFUSE_INTEGRATION_KEEP_DELIVERED=1 keeps a copy"
         )
@@ -48,8 +48,8 @@ def two_tracers(installation: Installation) -> Iterator[Finding]:
             traces[written.observed.trace_id].append(written)
     doubled: Counter[str] = Counter()
     example: dict[str, str] = {}
-    for trace_id, held in traces.items():
-        for scope in _twice(held):
+    for trace_id, rows_of_trace in traces.items():
+        for scope in _twice(rows_of_trace):
             doubled[scope] += 1
             example.setdefault(scope, trace_id)
     for scope, count in doubled.most_common():
@@ -62,17 +62,21 @@ def two_tracers(installation: Installation) -> Iterator[Finding]:
         )
 
 
-def _twice(held: Iterable[Written]) -> list[str]:
+def _twice(written_rows: Iterable[Written]) -> list[str]:
     """Return the tracers that wrote, in one trace, what ours wrote as well."""
-    ours = [written.observed for written in held if written.scope == SCOPE and written.observed.type in CALLBACK_TYPES]
+    ours = [
+        written.observed
+        for written in written_rows
+        if written.scope == SCOPE and written.observed.type in CALLBACK_TYPES
+    ]
     if not ours:
         return []
-    found: dict[str, None] = {}
-    for scope, observed in held:
+    scopes: dict[str, None] = {}
+    for scope, observed in written_rows:
         foreign = scope.startswith(OTHER_TRACERS) and any(name in scope for name in FRAMEWORKS)
-        if foreign or (scope == LANGFUSE and any(_same(observed, one) for one in ours)):
-            found[scope] = None
-    return list(found)
+        if foreign or (scope == LANGFUSE and any(_same(observed, observation) for observation in ours)):
+            scopes[scope] = None
+    return list(scopes)
 
 
 def _same(one: Observed, other: Observed) -> bool:

@@ -15,31 +15,31 @@ CLOUDS = ("https://cloud.langfuse.com", "https://us.cloud.langfuse.com")
 
 def reachable(installation: Installation) -> Iterator[Finding]:
     """Ask Langfuse for the project of the keys."""
-    found, asked = installation.settings, installation.asked
-    if asked is None:
+    current, reply = installation.settings, installation.asked
+    if reply is None:
         return
-    if asked.answer is None:
+    if reply.answer is None:
         yield Finding(
             "langfuse",
-            f"Langfuse at {found.base_url} cannot be reached: {asked.problem}.",
+            f"Langfuse at {current.base_url} cannot be reached: {reply.problem}.",
             "Check the address (LANGFUSE_BASE_URL), the network and the proxy; what is recorded waits in the journal.",
         )
         return
-    status = asked.answer.status
+    status = reply.answer.status
     if status in (401, 403):
-        other = next((cloud for cloud in CLOUDS if cloud != found.base_url), "") if found.base_url in CLOUDS else ""
+        other = next((cloud for cloud in CLOUDS if cloud != current.base_url), "") if current.base_url in CLOUDS else ""
         elsewhere = f" They may be of {other}: then set LANGFUSE_BASE_URL to it." if other else ""
         yield Finding(
             "langfuse",
-            f"Langfuse at {found.base_url} does not take the keys (HTTP {status}).",
+            f"Langfuse at {current.base_url} does not take the keys (HTTP {status}).",
             f"Copy both keys anew from the settings of the project in Langfuse.{elsewhere}",
         )
         return
-    project = _project(asked.answer.body) if status == 200 else None
+    project = _project(reply.answer.body) if status == 200 else None
     if project is None:
         yield Finding(
             "langfuse",
-            f"What answers at {found.base_url} is no Langfuse, or is not well (HTTP {status}).",
+            f"What answers at {current.base_url} is no Langfuse, or is not well (HTTP {status}).",
             "Check LANGFUSE_BASE_URL: it is the address of the web page, without a path.",
         )
         return
@@ -48,15 +48,15 @@ def reachable(installation: Installation) -> Iterator[Finding]:
 
 def clock(installation: Installation) -> Iterator[Finding]:
     """Compare this machine's clock with the one of Langfuse."""
-    asked = installation.asked
-    date = asked.answer.headers.get("date") if asked is not None and asked.answer is not None else None
-    if asked is None or date is None:
+    reply = installation.asked
+    date = reply.answer.headers.get("date") if reply is not None and reply.answer is not None else None
+    if reply is None or date is None:
         return
     try:
         theirs = parsedate_to_datetime(date).timestamp()
     except (TypeError, ValueError):
         return
-    off_s = asked.at_s - theirs
+    off_s = reply.at_s - theirs
     if abs(off_s) > SKEW_S:
         way = "fast" if off_s > 0 else "slow"
         yield Finding(

@@ -32,17 +32,17 @@ class Requirement(NamedTuple):
 
 def python(installation: Installation) -> Iterator[Finding]:
     """Say which Python runs."""
-    said = f"Python {sys.version.split()[0]}"
+    running = f"Python {sys.version.split()[0]}"
     if sys.version_info < OLDEST_PYTHON:
         oldest = ".".join(map(str, OLDEST_PYTHON))
-        yield Finding("versions", f"{said} is not supported.", f"Use Python {oldest} or newer.")
+        yield Finding("versions", f"{running} is not supported.", f"Use Python {oldest} or newer.")
     else:
-        yield Finding("versions", f"{said}, {OURSELVES} {_version(OURSELVES) or 'unpacked'}")
+        yield Finding("versions", f"{running}, {OURSELVES} {_version(OURSELVES) or 'unpacked'}")
 
 
 def packages(installation: Installation) -> Iterator[Finding]:
     """Say what is installed, and what of it is outside of the bounds that are tested."""
-    stated = {found.name: found for found in requirements(OURSELVES)}
+    stated = {requirement.name: requirement for requirement in requirements(OURSELVES)}
     there: list[str] = []
     for name in dict.fromkeys((*stated, *SHOWN)):
         version = _version(name)
@@ -72,11 +72,11 @@ def quarrels(installation: Installation) -> Iterator[Finding]:
             version = _version(needed.name)
             if needed.extra or needed.name not in SHOWN or version is None or within(version, needed.bounds):
                 continue
-            wanted = f"{needed.name}{needed.bounds}"
+            requirement = f"{needed.name}{needed.bounds}"
             yield Finding(
                 "versions",
-                f"{name} {_version(name)} needs {wanted}, but {needed.name} {version} is installed.",
-                f"pip install --upgrade '{name}' '{wanted}'",
+                f"{name} {_version(name)} needs {requirement}, but {needed.name} {version} is installed.",
+                f"pip install --upgrade '{name}' '{requirement}'",
             )
 
 
@@ -86,7 +86,7 @@ def requirements(name: str) -> list[Requirement]:
         lines = metadata.requires(name) or []
     except metadata.PackageNotFoundError:
         return []
-    found: list[Requirement] = []
+    needed: list[Requirement] = []
     for line in lines:
         stated = _STATED.fullmatch(line.strip())
         if stated is None:
@@ -95,10 +95,10 @@ def requirements(name: str) -> list[Requirement]:
         extra = re.fullmatch(r"extra\s*==\s*['\"]([\w.-]+)['\"]", condition)
         if condition and extra is None:
             continue
-        found.append(
+        needed.append(
             Requirement(re.sub(r"[-_.]+", "-", stated[1]).lower(), stated[2].strip(), extra[1] if extra else "")
         )
-    return found
+    return needed
 
 
 def within(version: str, bounds: str) -> bool:
@@ -109,19 +109,19 @@ def within(version: str, bounds: str) -> bool:
         wide = max(len(have), len(want))
         left, right = (tuple(side + (0,) * (wide - len(side))) for side in (have, want))
         start = have[: len(want)] == want if limit.endswith(".*") else left == right
-        held = {
+        holds = {
             "<": left < right, "<=": left <= right, ">": left > right, ">=": left >= right, "==": start,
             "!=": not start, "~=": left >= right and have[: max(len(want) - 1, 1)] == want[: max(len(want) - 1, 1)],
         }  # fmt: skip
-        if not held[relation]:
+        if not holds[relation]:
             return False
     return True
 
 
 def _numbers(version: str) -> tuple[int, ...]:
     """Return the release's numbers; what comes after them (rc1, .dev0, +local) does not count."""
-    found = re.match(r"(?:\d+!)?(\d+(?:\.\d+)*)", version)
-    return tuple(int(part) for part in found[1].split(".")) if found else ()
+    match = re.match(r"(?:\d+!)?(\d+(?:\.\d+)*)", version)
+    return tuple(int(part) for part in match[1].split(".")) if match else ()
 
 
 def _version(name: str) -> str | None:

@@ -108,8 +108,10 @@ class Archive(JournalFile):
             errors: only those with an observation of level ERROR.
             limit, offset: how many at most, and how many to leave out first.
         """
-        wanted = self._session_ids(user, since_ns, text, errors)
-        return [self._summary(found) for found in wanted[offset : None if limit is None else offset + limit]]
+        session_ids = self._session_ids(user, since_ns, text, errors)
+        return [
+            self._summary(session_id) for session_id in session_ids[offset : None if limit is None else offset + limit]
+        ]
 
     def session(self, session_id: str | None) -> SessionSummary | None:
         """Return one session, or with None what belongs to no session; None if there is nothing of it."""
@@ -118,8 +120,8 @@ class Archive(JournalFile):
 
     def matching(self, beginning: str, limit: int = 20) -> list[str]:
         """Return the session ids that begin like that, the newest first; an id that is exactly that alone."""
-        found = [known for known in self._session_ids() if known.startswith(beginning)]
-        return [beginning] if beginning in found else found[:limit]
+        session_ids = [session_id for session_id in self._session_ids() if session_id.startswith(beginning)]
+        return [beginning] if beginning in session_ids else session_ids[:limit]
 
     def _session_ids(
         self, user: str | None = None, since_ns: int | None = None, text: str | None = None, errors: bool = False
@@ -138,12 +140,16 @@ class Archive(JournalFile):
             {"user": user, "since": since_ns, "text": text},
         )
         last: dict[str, int] = dict(rows)
-        for found in [] if errors else self._open:
-            named = found.session_id
-            if named is None or (user is not None and found.user_id != user) or (text and not holds(found, text)):
+        for observation in [] if errors else self._open:
+            session_id = observation.session_id
+            if (
+                session_id is None
+                or (user is not None and observation.user_id != user)
+                or (text and not holds(observation, text))
+            ):
                 continue
-            last[named] = max(found.started_ns, last.get(named, 0))
-        return sorted(last, key=lambda named: (-last[named], named))
+            last[session_id] = max(observation.started_ns, last.get(session_id, 0))
+        return sorted(last, key=lambda session_id: (-last[session_id], session_id))
 
     def _summary(self, session_id: str | None) -> SessionSummary:
         where, values = _where(session_id)
@@ -164,10 +170,10 @@ class Archive(JournalFile):
         )
         still_open = self._open_in(session_id)
         if still_open:
-            known = {row[0] for row in self.query(f"SELECT DISTINCT trace_id FROM spans WHERE {where}", values)}
-            traces += len({found.trace_id for found in still_open} - known)
-            users += [found.user_id for found in still_open if found.user_id]
-        starts = [found.started_ns for found in still_open] + ([first] if first is not None else [])
+            trace_ids = {row[0] for row in self.query(f"SELECT DISTINCT trace_id FROM spans WHERE {where}", values)}
+            traces += len({observation.trace_id for observation in still_open} - trace_ids)
+            users += [observation.user_id for observation in still_open if observation.user_id]
+        starts = [observation.started_ns for observation in still_open] + ([first] if first is not None else [])
         return SessionSummary(
             session_id=session_id,
             users=tuple(dict.fromkeys(users)),
@@ -194,9 +200,11 @@ class Archive(JournalFile):
         starts: dict[str, int] = dict(
             self.query(f"SELECT trace_id, min(started_ns) FROM spans WHERE {where} GROUP BY trace_id", values)
         )
-        for found in self._open_in(session_id):
-            starts[found.trace_id] = min(found.started_ns, starts.get(found.trace_id, found.started_ns))
-        return sorted(starts, key=lambda known: (starts[known], known))
+        for observation in self._open_in(session_id):
+            starts[observation.trace_id] = min(
+                observation.started_ns, starts.get(observation.trace_id, observation.started_ns)
+            )
+        return sorted(starts, key=lambda trace_id: (starts[trace_id], trace_id))
 
     def columns(self, trace_id: str, session_id: str | None = None) -> list[Columns]:
         """Return a trace's observations undecoded, by their starts; with *session_id* without those of another one."""
@@ -204,10 +212,13 @@ class Archive(JournalFile):
             f"SELECT span_id, parent_id, started_ns, ended_ns, level FROM spans WHERE {_of_trace(session_id)}",
             {"trace": trace_id, "session": session_id},
         )
-        held = {row[0]: Columns(*row) for row in rows}
-        for found in self._open_of(trace_id, session_id):
-            held.setdefault(found.id, Columns(found.id, found.parent_id or "", found.started_ns, 0, found.level))
-        return sorted(held.values(), key=lambda row: (row.started_ns, row.ended_ns, row.span_id))
+        by_id = {row[0]: Columns(*row) for row in rows}
+        for observation in self._open_of(trace_id, session_id):
+            by_id.setdefault(
+                observation.id,
+                Columns(observation.id, observation.parent_id or "", observation.started_ns, 0, observation.level),
+            )
+        return sorted(by_id.values(), key=lambda row: (row.started_ns, row.ended_ns, row.span_id))
 
     def find(self, session_id: str | None, text: str, *, errors: bool = False, limit: int = 100) -> list[Observed]:
         """Return the first observations of a session in which *text* occurs, by their starts; finished ones only.
@@ -217,17 +228,19 @@ class Archive(JournalFile):
         """
         where, values = _where(session_id)
         conditions = [where, *(["holds(body, :text)"] if text else []), *(["level = 'ERROR'"] if errors else [])]
-        found = self.query(
+        numbers = self.query(
             f"SELECT id FROM spans WHERE {' AND '.join(conditions)} ORDER BY started_ns, id LIMIT :limit",
             {**values, "text": text, "limit": limit},
         )
-        return [one for (number,) in found for one in self._observed("id = :id", {"id": number})]
+        return [observation for (number,) in numbers for observation in self._observed("id = :id", {"id": number})]
 
     def owners(self, trace_id: str) -> list[str | None]:
         """Return the sessions that a trace belongs to, None last; empty if it is unknown."""
         rows = self.query("SELECT DISTINCT session_id FROM spans WHERE trace_id = :trace", {"trace": trace_id})
-        held = {row[0] for row in rows} | {found.session_id for found in self._open_of(trace_id, None)}
-        return sorted(held, key=lambda named: (named is None, named or ""))
+        session_ids = {row[0] for row in rows} | {
+            observation.session_id for observation in self._open_of(trace_id, None)
+        }
+        return sorted(session_ids, key=lambda session_id: (session_id is None, session_id or ""))
 
     def totals(self, trace_id: str, session_id: str | None = None) -> Totals:
         """Return what a trace's finished observations used up; its errors are not counted."""
@@ -242,29 +255,35 @@ class Archive(JournalFile):
 
     def observed(self, trace_id: str, span_ids: Sequence[str]) -> list[Observed]:
         """Return some observations of a trace, in no order; those that are unknown are left out."""
-        held: dict[str, Observed] = {}
+        by_id: dict[str, Observed] = {}
         for start in range(0, len(span_ids), VALUES_LIMIT):
             names = {f"id{place}": span_id for place, span_id in enumerate(span_ids[start : start + VALUES_LIMIT])}
             listed = ", ".join(":" + name for name in names)
-            for found in self._observed(f"trace_id = :trace AND span_id IN ({listed})", {"trace": trace_id, **names}):
-                held[found.id] = found
-        wanted = set(span_ids)
-        for found in self._open_of(trace_id, None):
-            if found.id in wanted:
-                held.setdefault(found.id, found)
-        return list(held.values())
+            for observation in self._observed(
+                f"trace_id = :trace AND span_id IN ({listed})", {"trace": trace_id, **names}
+            ):
+                by_id[observation.id] = observation
+        asked_ids = set(span_ids)
+        for observation in self._open_of(trace_id, None):
+            if observation.id in asked_ids:
+                by_id.setdefault(observation.id, observation)
+        return list(by_id.values())
 
     def trace(self, trace_id: str, session_id: str | None = None) -> Trace | None:
         """Return a trace, or None if it is unknown; with *session_id* without what is of another session."""
         values = {"trace": trace_id, "session": session_id}
-        held: dict[str, Observed] = {found.id: found for found in self._observed(_of_trace(session_id), values)}
-        for found in self._open_of(trace_id, session_id):
-            held.setdefault(found.id, found)
-        return Trace(held.values()) if held else None
+        by_id: dict[str, Observed] = {
+            observation.id: observation for observation in self._observed(_of_trace(session_id), values)
+        }
+        for observation in self._open_of(trace_id, session_id):
+            by_id.setdefault(observation.id, observation)
+        return Trace(by_id.values()) if by_id else None
 
     def replay(self, session_id: str | None) -> SessionReplay:
         """Return a whole session at once, empty if there is nothing of it."""
-        return SessionReplay(session_id, [found for trace in self.traces(session_id) for found in trace.observations])
+        return SessionReplay(
+            session_id, [observation for trace in self.traces(session_id) for observation in trace.observations]
+        )
 
     def bodies(self, session_id: str | None) -> Iterator[bytes]:
         """Yield the finished observations of a session, by their starts, each as an OTLP request of one span."""
@@ -286,7 +305,7 @@ class Archive(JournalFile):
         rows = self.query(
             "SELECT id, body FROM spans WHERE id > :id ORDER BY id LIMIT :limit", {"id": number, "limit": limit}
         )
-        return [Found(found, one) for found, body in rows for one in Observed.decoded(body)]
+        return [Found(number_, observation) for number_, body in rows for observation in Observed.decoded(body)]
 
     def refresh(self) -> None:
         """Forget what was open, and take up the file anew if it has come or was replaced since."""
@@ -304,31 +323,39 @@ class Archive(JournalFile):
 
     def running(self) -> list[Observed]:
         """Return the observations that have begun and not ended, of processes that live."""
-        return [found for found in self._open if found.alive]
+        return [observation for observation in self._open if observation.alive]
 
     def _open_in(self, session_id: str | None) -> list[OpenObserved]:
-        return [found for found in self._open if found.session_id == session_id]
+        return [observation for observation in self._open if observation.session_id == session_id]
 
     def _open_of(self, trace_id: str, session_id: str | None) -> list[OpenObserved]:
-        return [found for found in self._open if found.trace_id == trace_id and session_id in (None, found.session_id)]
+        return [
+            observation
+            for observation in self._open
+            if observation.trace_id == trace_id and session_id in (None, observation.session_id)
+        ]
 
     @cached_property
     def _open(self) -> list[OpenObserved]:
         rows = self.query("SELECT pid, body FROM open_spans LIMIT :limit", {"limit": OPEN_LIMIT})
-        noted = [found for pid, body in rows for found in OpenObserved.of(pid, body)]
+        noted = [observation for pid, body in rows for observation in OpenObserved.of(pid, body)]
         ended = "SELECT 1 FROM spans WHERE trace_id = :trace AND span_id = :span LIMIT 1"
-        return [one for one in noted if not self.query(ended, {"trace": one.trace_id, "span": one.id})]
+        return [
+            observation
+            for observation in noted
+            if not self.query(ended, {"trace": observation.trace_id, "span": observation.id})
+        ]
 
     # -- decoding
 
     def _observed(self, where: str, values: dict[str, Any]) -> list[Observed]:
         rows = self.query(f"SELECT body FROM spans WHERE {where} ORDER BY id", values)
-        return [found for (body,) in rows for found in Observed.decoded(body)]
+        return [observation for (body,) in rows for observation in Observed.decoded(body)]
 
     def _bodies(self, where: str, values: dict[str, Any]) -> Iterator[bytes]:
         """Yield what may tell tokens or a cost."""
-        said = "instr(body, CAST('_details' AS BLOB))"
-        return (body for (body,) in self.stream(f"SELECT body FROM spans WHERE {where} AND {said}", values))
+        has_sums = "instr(body, CAST('_details' AS BLOB))"
+        return (body for (body,) in self.stream(f"SELECT body FROM spans WHERE {where} AND {has_sums}", values))
 
 
 def _where(session_id: str | None) -> tuple[str, dict[str, Any]]:

@@ -48,15 +48,15 @@ class Exchange(NamedTuple):
 
 def exchange_of(trace: Trace) -> Exchange:
     """Return what was said in a trace: by its root, or by the first observation below that tells."""
-    found: tuple[str, Observed] | None = None
+    first: tuple[str, Observed] | None = None
     for observation in _from_the_top(trace.roots):
         question = asked(observation.input) if observation.type in SPEAKERS else None
         if question:
-            found = question, observation
+            first = question, observation
             break
-    if found is None:
+    if first is None:
         return Exchange(None, None, None)
-    question, observation = found
+    question, observation = first
     return Exchange(question, answered(observation.output), _speaker(observation))
 
 
@@ -85,9 +85,9 @@ def messages_in(value: Any, depth: int = 0) -> list[Message]:
     if message is not None:
         return [message]
     for key in ("messages", "chat_history", "message", "generations", "choices"):
-        found = messages_in(entry.get(key), depth + 1)
-        if found:
-            return found
+        messages_below = messages_in(entry.get(key), depth + 1)
+        if messages_below:
+            return messages_below
     return []
 
 
@@ -123,15 +123,15 @@ def _message(entry: Mapping[str, Any]) -> Message | None:
     role = entry.get("role", entry.get("type"))
     if not isinstance(role, str):
         return None
-    known = ROLES.get(role.lower())
-    if known is None and "role" not in entry:
+    standard_role = ROLES.get(role.lower())
+    if standard_role is None and "role" not in entry:
         return None
     content = inner.get("content", inner.get("blocks"))
     text = text_of(content)
     calls = tuple(_calls(inner))
     if text is None and not calls:
         return None
-    return Message(known or role, text or "", calls)
+    return Message(standard_role or role, text or "", calls)
 
 
 def _calls(entry: Mapping[str, Any]) -> Iterator[Call]:
@@ -164,9 +164,9 @@ def _call(entry: Mapping[str, Any]) -> Call | None:
 def _last(value: Any, role: str, keys: Iterable[str]) -> str | None:
     if isinstance(value, str):
         return value.strip() or None
-    said = [message.text for message in messages_in(value) if message.role == role and message.text.strip()]
-    if said:
-        return said[-1].strip()
+    texts = [message.text for message in messages_in(value) if message.role == role and message.text.strip()]
+    if texts:
+        return texts[-1].strip()
     if isinstance(value, Mapping):
         entry = cast("Mapping[str, Any]", value)
         for key in keys:
@@ -186,7 +186,7 @@ def _from_the_top(roots: list[Observed]) -> Iterator[Observed]:
     level = roots
     while level:
         yield from level
-        level = [child for found in level for child in found.children]
+        level = [child for observation in level for child in observation.children]
 
 
 def compact(value: Any) -> str:

@@ -75,10 +75,10 @@ class JournalFile:
 
 def _identity(path: Path | None) -> tuple[int, int] | None:
     try:
-        found = path.stat() if path is not None else None
+        status = path.stat() if path is not None else None
     except OSError:
         return None
-    return (found.st_dev, found.st_ino) if found is not None else None
+    return (status.st_dev, status.st_ino) if status is not None else None
 
 
 def _opened(path: Path | None) -> sqlite3.Connection | None:
@@ -88,7 +88,7 @@ def _opened(path: Path | None) -> sqlite3.Connection | None:
     try:
         db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5.0, isolation_level=None)
         version = int(db.execute("PRAGMA user_version").fetchone()[0])
-        known = {row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        tables = {row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     except sqlite3.Error as error:
         if db is not None:
             db.close()
@@ -96,7 +96,7 @@ def _opened(path: Path | None) -> sqlite3.Connection | None:
     if version > SCHEMA:
         db.close()
         raise JournalTooNew(str(path), version, SCHEMA)
-    if "spans" not in known:
+    if "spans" not in tables:
         db.close()
         return None
     db.create_function("holds", 2, _body_holds, deterministic=True)
@@ -104,4 +104,4 @@ def _opened(path: Path | None) -> sqlite3.Connection | None:
 
 
 def _body_holds(body: bytes, text: str) -> bool:
-    return any(holds(found, text) for found in Observed.decoded(body))
+    return any(holds(observation, text) for observation in Observed.decoded(body))

@@ -20,10 +20,10 @@ class OpenObserved(Observed):
     @classmethod
     def of(cls, pid: int, body: bytes) -> list[Self]:
         """Return the observations in an OTLP request, as begun by process *pid*."""
-        opened = cls.decoded(body, finished=False)
-        for found in opened:
-            found.pid = pid
-        return opened
+        observations = cls.decoded(body, finished=False)
+        for observation in observations:
+            observation.pid = pid
+        return observations
 
     @property
     def alive(self) -> bool:

@@ -168,31 +168,33 @@ class _Steps:
     @property
     def thinks(self) -> list[Observed]:
         """Where agents decided."""
-        return [found for found in self.observations if found.is_think]
+        return [observation for observation in self.observations if observation.is_think]
 
     @property
     def acts(self) -> list[Observed]:
         """Where agents acted."""
-        return [found for found in self.observations if found.is_act]
+        return [observation for observation in self.observations if observation.is_act]
 
     @property
     def tools_called(self) -> list[str]:
         """The names of the tool observations, in order."""
-        return [found.name for found in self.observations if found.type == "tool"]
+        return [observation.name for observation in self.observations if observation.type == "tool"]
 
 
 class Trace(_Steps):
     """The observations of one trace, as trees under their roots."""
 
     def __init__(self, observations: Iterable[Observed]) -> None:
-        self.observations = sorted(observations, key=lambda found: (found.started_ns, found.ended_ns, found.id))
-        known = {found.id: found for found in self.observations}
+        self.observations = sorted(
+            observations, key=lambda observation: (observation.started_ns, observation.ended_ns, observation.id)
+        )
+        by_id = {observation.id: observation for observation in self.observations}
         self.roots: list[Observed] = []
-        for found in self.observations:
-            found.children = []
-        for found in self.observations:
-            above = known.get(found.parent_id or "")
-            (above.children if above is not None and above is not found else self.roots).append(found)
+        for observation in self.observations:
+            observation.children = []
+        for observation in self.observations:
+            above = by_id.get(observation.parent_id or "")
+            (above.children if above is not None and above is not observation else self.roots).append(observation)
 
     @property
     def id(self) -> str:
@@ -212,7 +214,7 @@ class Trace(_Steps):
     @property
     def ended_ns(self) -> int:
         """When its last observation ended."""
-        return max(found.ended_ns for found in self.observations)
+        return max(observation.ended_ns for observation in self.observations)
 
     def tree(self) -> list[Tree]:
         """Return the trees under its roots, for plain comparison."""
@@ -220,12 +222,12 @@ class Trace(_Steps):
 
     def named(self, name: str) -> list[Observed]:
         """Return its observations of that name, in order."""
-        return [found for found in self.observations if found.name == name]
+        return [observation for observation in self.observations if observation.name == name]
 
     def one(self, name: str) -> Observed:
         """Return its only observation of that name."""
-        (found,) = self.named(name)
-        return found
+        (observation,) = self.named(name)
+        return observation
 
     def __repr__(self) -> str:
         return f"<Trace {self.name} of {len(self.observations)} observations>"
@@ -237,12 +239,12 @@ class SessionReplay(_Steps):
     def __init__(self, session_id: str | None, observations: Iterable[Observed]) -> None:
         self.session_id = session_id
         self.traces = traces_of(observations)
-        self.observations = [found for trace in self.traces for found in trace.observations]
+        self.observations = [observation for trace in self.traces for observation in trace.observations]
 
     @property
     def users(self) -> list[str]:
         """The users met in it, in order of appearance; more than one is a mix-up."""
-        return list(dict.fromkeys(found.user_id for found in self.observations if found.user_id))
+        return list(dict.fromkeys(observation.user_id for observation in self.observations if observation.user_id))
 
     def __repr__(self) -> str:
         return f"<SessionReplay {self.session_id} of {len(self.traces)} traces>"
@@ -251,17 +253,17 @@ class SessionReplay(_Steps):
 def traces_of(observations: Iterable[Observed]) -> list[Trace]:
     """Return the traces that *observations* make, in the order in which they started."""
     by_trace: dict[str, list[Observed]] = {}
-    for found in observations:
-        by_trace.setdefault(found.trace_id, []).append(found)
+    for observation in observations:
+        by_trace.setdefault(observation.trace_id, []).append(observation)
     return sorted(map(Trace, by_trace.values()), key=lambda trace: trace.started_ns)
 
 
 def sessions_of(observations: Iterable[Observed]) -> list[SessionReplay]:
     """Return the sessions that *observations* belong to, in the order in which they started; untagged ones last."""
     by_session: dict[str | None, list[Observed]] = {}
-    for found in observations:
-        by_session.setdefault(found.session_id, []).append(found)
-    replays = [SessionReplay(session_id, held) for session_id, held in by_session.items()]
+    for observation in observations:
+        by_session.setdefault(observation.session_id, []).append(observation)
+    replays = [SessionReplay(session_id, of_session) for session_id, of_session in by_session.items()]
     return sorted(replays, key=lambda replay: (replay.session_id is None, replay.traces[0].started_ns))
 
 
@@ -289,8 +291,8 @@ def _text(value: Any) -> str | None:
 
 
 def _mapping(value: Any) -> dict[str, Any]:
-    found = parsed(value)
-    return found if isinstance(found, dict) else {}
+    mapping = parsed(value)
+    return mapping if isinstance(mapping, dict) else {}
 
 
 def _value(value: Any) -> Any:

@@ -13,15 +13,15 @@ _NOT_SEARCHED = frozenset(
 )
 
 
-def holds(found: Observed, text: str) -> bool:
+def holds(observation: Observed, text: str) -> bool:
     """Return whether *text* occurs in what people see of an observation, in upper or lower case."""
-    wanted = text.casefold()
-    escaped = orjson.dumps(wanted)[1:-1].decode()
-    return any(wanted in part or escaped in part for part in (part.casefold() for part in _texts(found)))
+    folded = text.casefold()
+    escaped = orjson.dumps(folded)[1:-1].decode()
+    return any(folded in part or escaped in part for part in (part.casefold() for part in _texts(observation)))
 
 
-def _texts(found: Observed) -> Iterator[str]:
-    yield from (found.name, found.id, found.trace_id)
-    for key, value in found.attributes.items():
+def _texts(observation: Observed) -> Iterator[str]:
+    yield from (observation.name, observation.id, observation.trace_id)
+    for key, value in observation.attributes.items():
         if isinstance(value, str) and key not in _NOT_SEARCHED:
             yield value

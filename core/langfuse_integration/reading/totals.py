@@ -39,33 +39,33 @@ class Totals(NamedTuple):
 def totals_of(observations: Iterable[Observed]) -> Totals:
     """Return what *observations* add up to."""
     total = Totals()
-    for found in observations:
-        total = total.plus(own(found))
+    for observation in observations:
+        total = total.plus(own(observation))
     return total
 
 
-def own(found: Observed) -> Totals:
+def own(observation: Observed) -> Totals:
     """Return what one observation says of itself, without those below it."""
-    return sums(found.usage, found.cost)._replace(errors=int(found.level == "ERROR"))
+    return sums(observation.usage, observation.cost)._replace(errors=int(observation.level == "ERROR"))
 
 
 def sums(usage_details: object, cost_details: object) -> Totals:
     """Return what an observation's two mappings of buckets add up to."""
-    said = _numbers(usage_details)
-    usage = {name: count for name, count in said.items() if name != "total"}
+    counts = _numbers(usage_details)
+    usage = {name: count for name, count in counts.items() if name != "total"}
     tokens_in = sum(count for name, count in usage.items() if name.startswith("input"))
     tokens_out = sum(count for name, count in usage.items() if name.startswith("output"))
-    tokens = sum(usage.values()) if usage else said.get("total", 0)
+    tokens = sum(usage.values()) if usage else counts.get("total", 0)
     costs = _numbers(cost_details)
     cost = costs.get("total", sum(costs.values())) if costs else None
     return Totals(int(tokens_in), int(tokens_out), int(tokens), cost)
 
 
-def _numbers(found: object) -> dict[str, float]:
-    if not isinstance(found, dict):
+def _numbers(buckets: object) -> dict[str, float]:
+    if not isinstance(buckets, dict):
         return {}
     return {
         str(name): value
-        for name, value in found.items()  # pyright: ignore[reportUnknownVariableType]
+        for name, value in buckets.items()  # pyright: ignore[reportUnknownVariableType]
         if isinstance(value, (int, float)) and not isinstance(value, bool)
     }

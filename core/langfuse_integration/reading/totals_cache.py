@@ -42,17 +42,17 @@ class Spending:
     def of(self, key: Hashable, rows: Rows, add_up: Callable[[], Totals]) -> Totals:
         """Return the sum over *rows* of what *key* names; *add_up* makes it when it is not known."""
         with self._guard:
-            known = self._known.get(key)
-            if known is not None and known[0] == rows:
+            entry = self._known.get(key)
+            if entry is not None and entry[0] == rows:
                 self._known.move_to_end(key)
-                return known[1]
-        found = add_up()
+                return entry[1]
+        totals = add_up()
         with self._guard:
-            self._known[key] = (rows, found)
+            self._known[key] = (rows, totals)
             self._known.move_to_end(key)
             while len(self._known) > self._limit:
                 self._known.popitem(last=False)
-        return found
+        return totals
 
 
 def spent(bodies: Iterable[bytes]) -> Totals:
@@ -64,10 +64,12 @@ def spent(bodies: Iterable[bytes]) -> Totals:
         for resource in request.resource_spans if request is not None else ():
             for scope in resource.scope_spans:
                 for span in scope.spans:
-                    said = {entry.key: entry.value.string_value for entry in span.attributes if entry.key in _BUCKETS}
-                    if not said:
+                    buckets = {
+                        entry.key: entry.value.string_value for entry in span.attributes if entry.key in _BUCKETS
+                    }
+                    if not buckets:
                         continue
-                    one = sums(_read(said.get(USAGE)), _read(said.get(COST)))
+                    one = sums(_read(buckets.get(USAGE)), _read(buckets.get(COST)))
                     tokens_in += one.tokens_in
                     tokens_out += one.tokens_out
                     tokens += one.tokens

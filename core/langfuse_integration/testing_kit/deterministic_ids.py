@@ -26,42 +26,42 @@ class DeterministicIds:
     """
 
     def __init__(self, observed: Iterable[Observed]) -> None:
-        self._observed = sorted(observed, key=lambda found: (found.started_ns, found.ended_ns))
-        traces = dict.fromkeys(found.trace_id for found in self._observed)
+        self._observed = sorted(observed, key=lambda observation: (observation.started_ns, observation.ended_ns))
+        traces = dict.fromkeys(observation.trace_id for observation in self._observed)
         self._ids = {trace_id: f"{number:032x}" for number, trace_id in enumerate(traces, 1)}
-        self._ids |= {found.id: f"{number:016x}" for number, found in enumerate(self._observed, 1)}
+        self._ids |= {observation.id: f"{number:016x}" for number, observation in enumerate(self._observed, 1)}
         instants = {0}
-        for found in self._observed:
-            instants |= {found.started_ns, found.ended_ns, _first_token(found)}
+        for observation in self._observed:
+            instants |= {observation.started_ns, observation.ended_ns, _first_token(observation)}
         ordered = sorted(instants - {0})
         self._times = {at_ns: BEGIN_NS + tick * TICK_NS for tick, at_ns in enumerate(ordered)}
 
     def observed(self) -> list[Observed]:
         """Return the observations anew, in the order of their starts."""
-        return [self._renumbered(found) for found in self._observed]
+        return [self._renumbered(observation) for observation in self._observed]
 
     def scores(self, scores: Iterable[Score]) -> list[Score]:
         """Return scores of these observations anew; their own ids count as well."""
-        found: list[Score] = []
+        renumbered: list[Score] = []
         for number, score in enumerate(scores, 1):
             made = copy.copy(score)
             made.id = f"{number:032x}"
             made.trace = int(self._ids.get(f"{score.trace:032x}", "0"), 16)
             made.span = int(self._ids.get(f"{score.span:016x}", "0"), 16)
-            found.append(made)
-        return found
+            renumbered.append(made)
+        return renumbered
 
-    def _renumbered(self, found: Observed) -> Observed:
-        made = copy.copy(found)
+    def _renumbered(self, observation: Observed) -> Observed:
+        made = copy.copy(observation)
         for name in _READ:
             made.__dict__.pop(name, None)
-        made.id, made.trace_id = self._ids[found.id], self._ids[found.trace_id]
-        if found.parent_id is not None:
-            made.parent_id = self._ids.get(found.parent_id, found.parent_id)
-        made.started_ns, made.ended_ns = self._times[found.started_ns], self._times[found.ended_ns]
+        made.id, made.trace_id = self._ids[observation.id], self._ids[observation.trace_id]
+        if observation.parent_id is not None:
+            made.parent_id = self._ids.get(observation.parent_id, observation.parent_id)
+        made.started_ns, made.ended_ns = self._times[observation.started_ns], self._times[observation.ended_ns]
         made.children = []
-        made.attributes = self._attributes(found.attributes)
-        first_token_ns = _first_token(found)
+        made.attributes = self._attributes(observation.attributes)
+        first_token_ns = _first_token(observation)
         if first_token_ns:
             made.attributes[_FIRST_TOKEN] = iso(self._times[first_token_ns])
         return made
@@ -73,8 +73,8 @@ class DeterministicIds:
         }
 
 
-def _first_token(found: Observed) -> int:
-    text = found.attributes.get(_FIRST_TOKEN)
+def _first_token(observation: Observed) -> int:
+    text = observation.attributes.get(_FIRST_TOKEN)
     if not isinstance(text, str):
         return 0
     try:

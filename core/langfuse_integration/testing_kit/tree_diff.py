@@ -21,14 +21,14 @@ def is_tree(value: object) -> TypeGuard[list[Tree]]:
 def differences(left: list[Tree], right: list[Tree]) -> list[str]:
     """Return both trees as one, with a mark before what stands on one side only: + left, - right."""
     before, after = list(_lines(right)), list(_lines(left))
-    found: list[str] = []
+    lines: list[str] = []
     for what, b_from, b_to, a_from, a_to in SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
         if what == "equal":
-            found += ["  " + line for line in before[b_from:b_to]]
+            lines += ["  " + line for line in before[b_from:b_to]]
             continue
-        found += ["- " + line for line in before[b_from:b_to]]
-        found += ["+ " + line for line in after[a_from:a_to]]
-    return found
+        lines += ["- " + line for line in before[b_from:b_to]]
+        lines += ["+ " + line for line in after[a_from:a_to]]
+    return lines
 
 
 def _is_node(value: object) -> bool:

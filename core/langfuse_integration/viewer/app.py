@@ -50,61 +50,63 @@ class _Viewer:
 
     def sessions(self, request: Request) -> Response:
         """List the sessions, the newest first."""
-        ask = request.query_params
-        page = _number(ask.get("page"))
+        query = request.query_params
+        page = _number(query.get("page"))
         with Archive(self._journal) as archive:
-            found = archive.sessions(
-                text=ask.get("q") or None,
-                user=ask.get("user") or None,
-                errors=bool(ask.get("errors")),
+            summaries = archive.sessions(
+                text=query.get("q") or None,
+                user=query.get("user") or None,
+                errors=bool(query.get("errors")),
                 limit=SESSIONS_PAGE + 1,
                 offset=page * SESSIONS_PAGE,
             )
             untagged = archive.session(None) if not page else None
-            running = {one.session_id for one in archive.running()}
+            running = {observation.session_id for observation in archive.running()}
         return _html(
             "sessions.html",
-            sessions=found[:SESSIONS_PAGE],
+            sessions=summaries[:SESSIONS_PAGE],
             running=running,
             untagged=untagged,
-            ask=ask,
+            ask=query,
             page=page,
             journal=self._journal,
-            earlier=_paged(ask, page + 1) if len(found) > SESSIONS_PAGE else None,
-            later=_paged(ask, page - 1) if page else None,
+            earlier=_paged(query, page + 1) if len(summaries) > SESSIONS_PAGE else None,
+            later=_paged(query, page - 1) if page else None,
         )
 
     def session(self, request: Request) -> Response:
         """Replay a session: a page of its turns, those that are asked for opened; or search in it."""
-        ask = request.query_params
-        session_id = request.path_params.get("session_id", ask.get("id"))
-        page, opened, at = _number(ask.get("page")), ask.get("open", ""), ask.get("at", "")
+        query = request.query_params
+        session_id = request.path_params.get("session_id", query.get("id"))
+        page, open_trace, at = _number(query.get("page")), query.get("open", ""), query.get("at", "")
         with Archive(self._journal) as archive:
             summary = archive.session(session_id)
             if summary is None:
                 return _html("missing.html", 404, what="no session " + session_id if session_id else "nothing untagged")
-            if ask.get("q") or ask.get("errors"):
-                found = archive.find(session_id, ask.get("q", ""), errors=bool(ask.get("errors")), limit=HITS_LIMIT + 1)
-                hits = [hit(one, ask.get("q", "")) for one in found[:HITS_LIMIT]]
-                more = len(found) > HITS_LIMIT
-                return _html("search.html", summary=summary, ask=ask, hits=hits, more=more, running=False)
+            if query.get("q") or query.get("errors"):
+                observations = archive.find(
+                    session_id, query.get("q", ""), errors=bool(query.get("errors")), limit=HITS_LIMIT + 1
+                )
+                hits = [hit(observation, query.get("q", "")) for observation in observations[:HITS_LIMIT]]
+                more = len(observations) > HITS_LIMIT
+                return _html("search.html", summary=summary, ask=query, hits=hits, more=more, running=False)
             ids = archive.trace_ids(session_id)
-            if opened in ids:
-                page = ids.index(opened) // TURNS_PAGE
-                tree = tree_of(archive, opened, session_id, _number(ask.get("rows")), at=at)
+            if open_trace in ids:
+                page = ids.index(open_trace) // TURNS_PAGE
+                tree = tree_of(archive, open_trace, session_id, _number(query.get("rows")), at=at)
             else:
-                opened, tree = "", None
+                open_trace, tree = "", None
             last = max(len(ids) - 1, 0) // TURNS_PAGE
             page = min(page, last)
-            turns = turns_of(archive, summary, ids, page, opened)
-            running = any(one.session_id == session_id for one in archive.running())
+            turns = turns_of(archive, summary, ids, page, open_trace)
+            running = any(observation.session_id == session_id for observation in archive.running())
         return _html(
             "session.html",
             summary=summary,
-            turns=[turn._replace(tree=tree) if turn.head.trace.id == opened else turn for turn in turns],
-            opened=opened,
+            turns=[turn._replace(tree=tree) if turn.head.trace.id == open_trace else turn for turn in turns],
+            opened=open_trace,
             running=running,
-            ask=ask,
+            ask=query,
             page=page,
             last=last,
             first=page * TURNS_PAGE + 1,
@@ -113,14 +115,14 @@ class _Viewer:
 
     def trace(self, request: Request) -> Response:
         """Show a page of a trace's tree as a part for the session's page, or lead to that page."""
-        trace_id, ask = request.path_params["trace_id"], request.query_params
+        trace_id, query = request.path_params["trace_id"], request.query_params
         with Archive(self._journal) as archive:
-            if "part" not in ask:
+            if "part" not in query:
                 owners = archive.owners(trace_id)
                 if not owners:
                     return _html("missing.html", 404, what=f"no trace {trace_id}")
                 return RedirectResponse(session_path(owners[0], f"t-{trace_id}", open=trace_id))
-            tree = tree_of(archive, trace_id, ask.get("session"), _number(ask.get("rows")))
+            tree = tree_of(archive, trace_id, query.get("session"), _number(query.get("rows")))
         if tree is None:
             return _html("missing.html", 404, what=f"no trace {trace_id}")
         return _html("tree.html", tree=tree)
@@ -128,13 +130,13 @@ class _Viewer:
     def observation(self, request: Request) -> Response:
         """Show everything that is known of one observation."""
         trace_id, span_id = request.path_params["trace_id"], request.path_params["span_id"]
-        ask = request.query_params
+        query = request.query_params
         with Archive(self._journal) as archive:
-            found = archive.observed(trace_id, [span_id])
-        if not found:
+            observations = archive.observed(trace_id, [span_id])
+        if not observations:
             return _html("missing.html", 404, what=f"no observation {span_id}")
-        name = "detail.html" if "part" in ask else "observation.html"
-        return _html(name, found=found[0], mark=mark(found[0]), whole=bool(ask.get("whole")))
+        name = "detail.html" if "part" in query else "observation.html"
+        return _html(name, found=observations[0], mark=mark(observations[0]), whole=bool(query.get("whole")))
 
     def trouble(self, request: Request, error: Exception) -> Response:
         """Say what is wrong with the journal."""
@@ -149,8 +151,8 @@ def _html(name: str, status: int = 200, **values: Any) -> Response:
     return HTMLResponse(rendered(name, **values), status)
 
 
-def _paged(ask: Mapping[str, str], page: int) -> str:
-    kept = {key: ask[key] for key in ("q", "user", "errors") if ask.get(key)}
+def _paged(query: Mapping[str, str], page: int) -> str:
+    kept = {key: query[key] for key in ("q", "user", "errors") if query.get(key)}
     return "/?" + urlencode({**kept, "page": page})
 
 

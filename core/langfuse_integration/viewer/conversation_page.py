@@ -51,7 +51,7 @@ class Turn(NamedTuple):
     tree: Tree | None
 
 
-def turns_of(archive: Archive, summary: SessionSummary, ids: list[str], page: int, opened: str) -> list[Turn]:
+def turns_of(archive: Archive, summary: SessionSummary, ids: list[str], page: int, open_trace: str) -> list[Turn]:
     """Return a page of a session's turns.
 
     Args:
@@ -64,31 +64,35 @@ def turns_of(archive: Archive, summary: SessionSummary, ids: list[str], page: in
     turns: list[Turn] = []
     room = AT_ONCE
     for number, trace_id in enumerate(ids[first : first + TURNS_PAGE], first + 1):
-        found = head(archive, trace_id, session_id, alone)
-        if found is None:
+        trace_head = head(archive, trace_id, session_id, alone)
+        if trace_head is None:
             continue
         tree = None
-        if found.whole and trace_id != opened and found.observations <= room:
-            room -= found.observations
+        if trace_head.whole and trace_id != open_trace and trace_head.observations <= room:
+            room -= trace_head.observations
             tree = tree_of(archive, trace_id, session_id)
-        turns.append(turn_of(number, found, tree))
+        turns.append(turn_of(number, trace_head, tree))
     return turns
 
 
-def turn_of(number: int, found: Head, tree: Tree | None) -> Turn:
+def turn_of(number: int, trace_head: Head, tree: Tree | None) -> Turn:
     """Return a turn from its head."""
-    observations = found.trace.observations
-    thinks = sum(one.is_think for one in observations)
-    acts = sum(one.is_act for one in observations)
-    steps = [counted(found.observations, "step")]
-    if found.whole:
+    observations = trace_head.trace.observations
+    thinks = sum(observation.is_think for observation in observations)
+    acts = sum(observation.is_act for observation in observations)
+    steps = [counted(trace_head.observations, "step")]
+    if trace_head.whole:
         steps += [counted(count, word) for count, word in ((thinks, "think"), (acts, "act")) if count]
-    servers = dict.fromkeys(str(one.metadata["mcp_server"]) for one in observations if one.metadata.get("mcp_server"))
+    servers = dict.fromkeys(
+        str(observation.metadata["mcp_server"])
+        for observation in observations
+        if observation.metadata.get("mcp_server")
+    )
     return Turn(
         number=number,
-        head=found,
-        exchange=exchange_of(found.trace),
-        user=next((one.user_id for one in observations if one.user_id), None),
+        head=trace_head,
+        exchange=exchange_of(trace_head.trace),
+        user=next((observation.user_id for observation in observations if observation.user_id), None),
         steps=steps,
         servers=list(servers),
         tree=tree,
@@ -113,25 +117,25 @@ def tree_of(
         details: with the observations themselves.
         whole: with long inputs and outputs in full.
     """
-    found = outline(archive, trace_id, session_id)
-    if found is None:
+    rows_outline = outline(archive, trace_id, session_id)
+    if rows_outline is None:
         return None
-    place = found.place(at) if at else None
+    place = rows_outline.place(at) if at else None
     if place is not None:
         page = place // size
-    lines = found.lines[page * size : (page + 1) * size]
+    lines = rows_outline.lines[page * size : (page + 1) * size]
     observed = decoded(archive, trace_id, lines)
-    asked: dict[str, object] = {"rows": page + 1, "part": 1}
+    query: dict[str, object] = {"rows": page + 1, "part": 1}
     if session_id is not None:
-        asked["session"] = session_id
+        query["session"] = session_id
     return Tree(
         id=trace_id,
         session_id=session_id,
-        rows=[row(line, observed[line.span_id], found) for line in lines if line.span_id in observed],
+        rows=[row(line, observed[line.span_id], rows_outline) for line in lines if line.span_id in observed],
         page=page,
         before=page * size,
-        left=max(len(found.lines) - (page + 1) * size, 0),
-        more=f"/traces/{trace_id}?{urlencode(asked)}",
+        left=max(len(rows_outline.lines) - (page + 1) * size, 0),
+        more=f"/traces/{trace_id}?{urlencode(query)}",
         details=observed if details else {},
         whole=whole,
     )

@@ -48,6 +48,8 @@ def document(
 
 def _turns(archive: Archive, session_id: str | None, most: int, steps: int, whole: bool) -> Iterator[Turn]:
     for number, trace_id in enumerate(archive.trace_ids(session_id)[:most], 1):
-        found = head(archive, trace_id, session_id)
-        if found is not None:
-            yield turn_of(number, found, tree_of(archive, trace_id, session_id, size=steps, details=True, whole=whole))
+        trace_head = head(archive, trace_id, session_id)
+        if trace_head is not None:
+            yield turn_of(
+                number, trace_head, tree_of(archive, trace_id, session_id, size=steps, details=True, whole=whole)
+            )

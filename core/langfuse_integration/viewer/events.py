@@ -57,11 +57,11 @@ def _look(journal: Path | None) -> tuple[tuple[int, int], ...]:
     """Return what is different after somebody has written: times and sizes of the file and of its log."""
     if journal is None:
         return ()
-    found: list[tuple[int, int]] = []
+    state: list[tuple[int, int]] = []
     for path in (journal, journal.with_name(journal.name + "-wal")):
         try:
             stat = path.stat()
-            found.append((stat.st_mtime_ns, stat.st_size))
+            state.append((stat.st_mtime_ns, stat.st_size))
         except OSError:
-            found.append((0, 0))
-    return tuple(found)
+            state.append((0, 0))
+    return tuple(state)

@@ -26,12 +26,12 @@ COLOURED_LIMIT = 20_000
 
 def shown(text: object) -> str:
     """Return *text* with control characters as their pictures, and marks that nobody sees written out."""
-    pictured = _CONTROL.sub(lambda found: "\u2421" if found[0] == "\x7f" else chr(0x2400 + ord(found[0])), str(text))
+    pictured = _CONTROL.sub(lambda match: "\u2421" if match[0] == "\x7f" else chr(0x2400 + ord(match[0])), str(text))
     return _LONE.sub(_written, _UNSEEN.sub(_written, pictured))
 
 
-def _written(found: re.Match[str]) -> str:
-    code = ord(found[0])
+def _written(match: re.Match[str]) -> str:
+    code = ord(match[0])
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
@@ -76,17 +76,17 @@ def counted(count: int, one: str, more: str | None = None) -> str:
     return f"{count:,} {one if count == 1 else more or one + 's'}"
 
 
-def brief(found: Observed) -> str:
+def brief(observation: Observed) -> str:
     """Return in one line what an observation came to."""
-    if found.level in ("ERROR", "WARNING") and found.status_message:
-        return _cut(found.status_message)
-    said = messages_in(found.output)
-    if said:
-        last = said[-1]
+    if observation.level in ("ERROR", "WARNING") and observation.status_message:
+        return _cut(observation.status_message)
+    messages = messages_in(observation.output)
+    if messages:
+        last = messages[-1]
         return _cut(", ".join(f"{call.name}({arguments(call.arguments)})" for call in last.calls) or last.text)
-    if found.output is None and (asked := messages_in(found.input)):
-        return _cut(asked[-1].text)
-    value = found.output if found.output is not None else found.input
+    if observation.output is None and (request := messages_in(observation.input)):
+        return _cut(request[-1].text)
+    value = observation.output if observation.output is not None else observation.input
     return "" if value is None else _cut(compact(value))
 
 
@@ -113,14 +113,14 @@ def coloured(value: Any, limit: int | None = None) -> Markup:
         return Markup(escape(shown(text) + cut))
     parts: list[Markup] = []
     done = 0
-    for found in _TOKENS.finditer(text):
-        parts += [escape(shown(text[done : found.start()])), _part(found)]
-        done = found.end()
+    for match in _TOKENS.finditer(text):
+        parts += [escape(shown(text[done : match.start()])), _part(match)]
+        done = match.end()
     return Markup("").join([*parts, escape(shown(text[done:]) + cut)])
 
 
-def _part(found: re.Match[str]) -> Markup:
-    string, colon, word, number = found.groups()
+def _part(match: re.Match[str]) -> Markup:
+    string, colon, word, number = match.groups()
     if string is None:
         return Markup('<i class="{}">{}</i>').format("j-word" if word else "j-number", word or number)
     kind = "j-key" if colon else "j-text"

@@ -76,8 +76,10 @@ def head(archive: Archive, trace_id: str, session_id: str | None, totals: Totals
     whole = len(columns) <= HEAD_OBSERVATIONS
     first = {row.span_id for row in columns[:HEAD_OBSERVATIONS]}
     failed = [row.span_id for row in columns if row.level == "ERROR"]
-    observed = {found.id: found for found in archive.observed(trace_id, [*first, *failed[:FAILED_SHOWN]])}
-    trace = Trace(found for found in observed.values() if found.id in first)
+    observed = {
+        observation.id: observation for observation in archive.observed(trace_id, [*first, *failed[:FAILED_SHOWN]])
+    }
+    trace = Trace(observation for observation in observed.values() if observation.id in first)
     if not trace.observations:
         return None  # damaged, all of it
     still_open = [row for row in columns if not row.ended_ns]
@@ -91,7 +93,7 @@ def head(archive: Archive, trace_id: str, session_id: str | None, totals: Totals
         errors=len(failed),
         totals=totals_of(trace.observations) if whole else totals or archive.totals(trace_id, session_id),
         failed=[observed[span_id] for span_id in failed[:FAILED_SHOWN] if span_id in observed],
-        running=any(getattr(found, "alive", False) for found in trace.observations),
+        running=any(getattr(observation, "alive", False) for observation in trace.observations),
         version=f"{len(columns)}-{len(still_open)}-{ended_ns}",
     )
 
@@ -101,10 +103,10 @@ def outline(archive: Archive, trace_id: str, session_id: str | None = None) -> O
     columns = archive.columns(trace_id, session_id)
     if not columns:
         return None
-    known = {row.span_id for row in columns}
+    span_ids = {row.span_id for row in columns}
     below: dict[str, list[Columns]] = {}
     for row in columns:
-        parent = row.parent_id if row.parent_id in known and row.parent_id != row.span_id else ""
+        parent = row.parent_id if row.parent_id in span_ids and row.parent_id != row.span_id else ""
         below.setdefault(parent, []).append(row)
     lines: list[Line] = []
     waiting = [(row, 0) for row in reversed(below.pop("", []))]
@@ -119,7 +121,7 @@ def outline(archive: Archive, trace_id: str, session_id: str | None = None) -> O
 
 def decoded(archive: Archive, trace_id: str, lines: list[Line]) -> dict[str, Observed]:
     """Return the observations of some rows, by id."""
-    return {found.id: found for found in archive.observed(trace_id, [line.span_id for line in lines])}
+    return {observation.id: observation for observation in archive.observed(trace_id, [line.span_id for line in lines])}
 
 
 def _ended(columns: list[Columns]) -> int:

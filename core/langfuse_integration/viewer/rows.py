@@ -33,11 +33,11 @@ class Mark(NamedTuple):
     tint: str
 
 
-def mark(found: Observed) -> Mark:
+def mark(observation: Observed) -> Mark:
     """Return what an observation is."""
-    kind = "think" if found.is_think else "act" if found.is_act else found.type
-    tint = "failed" if found.level == "ERROR" else kind if kind in COLOURED else "plain"
-    return Mark(kind, str(found.metadata.get("step_index") or ""), tint)
+    kind = "think" if observation.is_think else "act" if observation.is_act else observation.type
+    tint = "failed" if observation.level == "ERROR" else kind if kind in COLOURED else "plain"
+    return Mark(kind, str(observation.metadata.get("step_index") or ""), tint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,47 +73,47 @@ class Row:
     think_id: str
 
 
-def row(line: Line, found: Observed, within: Outline) -> Row:
+def row(line: Line, observation: Observed, within: Outline) -> Row:
     """Return the row of one observation."""
     whole = max(within.ended_ns - within.started_ns, 1)
-    ended = max(found.ended_ns, found.started_ns) if found.finished else within.ended_ns
-    left = min((found.started_ns - within.started_ns) * 100 / whole, 100 - NARROWEST)
-    width = min(max((ended - found.started_ns) * 100 / whole, NARROWEST), 100 - left)
-    metadata = found.metadata
-    seen = mark(found)
+    ended = max(observation.ended_ns, observation.started_ns) if observation.finished else within.ended_ns
+    left = min((observation.started_ns - within.started_ns) * 100 / whole, 100 - NARROWEST)
+    width = min(max((ended - observation.started_ns) * 100 / whole, NARROWEST), 100 - left)
+    metadata = observation.metadata
+    shown_mark = mark(observation)
     server = str(metadata.get("mcp_server") or "")
     return Row(
-        id=found.id,
-        trace_id=found.trace_id,
+        id=observation.id,
+        trace_id=observation.trace_id,
         depth=min(line.depth, DEEPEST),
-        kind=seen.kind,
-        step=seen.step,
-        tint=seen.tint,
-        name=_name(found, server, str(metadata.get("mcp_tool") or "")),
+        kind=shown_mark.kind,
+        step=shown_mark.step,
+        tint=shown_mark.tint,
+        name=_name(observation, server, str(metadata.get("mcp_tool") or "")),
         server=server,
-        brief=brief(found),
-        level=found.level,
-        state=_state(found),
-        lasting=lasting(ended - found.started_ns) if found.finished else "",
-        totals=own(found),
+        brief=brief(observation),
+        level=observation.level,
+        state=_state(observation),
+        lasting=lasting(ended - observation.started_ns) if observation.finished else "",
+        totals=own(observation),
         left=round(left, 3),
         width=round(width, 3),
         think_id=str(metadata.get("think_id") or ""),
     )
 
 
-def _name(found: Observed, server: str, tool: str) -> str:
-    if found.is_think and found.model:
-        return found.model
+def _name(observation: Observed, server: str, tool: str) -> str:
+    if observation.is_think and observation.model:
+        return observation.model
     if server:
-        return tool or found.name.removeprefix(f"{server}.")
-    return found.name
+        return tool or observation.name.removeprefix(f"{server}.")
+    return observation.name
 
 
-def _state(found: Observed) -> str:
-    if found.finished:
+def _state(observation: Observed) -> str:
+    if observation.finished:
         return ""
-    return "running" if getattr(found, "alive", False) else "never ended"
+    return "running" if getattr(observation, "alive", False) else "never ended"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,25 +131,31 @@ class Hit:
     after: str
 
 
-def hit(found: Observed, text: str) -> Hit:
+def hit(observation: Observed, text: str) -> Hit:
     """Return how a search for *text* shows what it found; without a text it is what it came to."""
-    seen = mark(found)
-    before, words, after = _around(found, text) if text else ("", "", brief(found))
+    shown_mark = mark(observation)
+    before, match, after = _around(observation, text) if text else ("", "", brief(observation))
     return Hit(
-        id=found.id,
-        trace_id=found.trace_id,
-        kind=seen.kind,
-        tint=seen.tint,
-        name=found.name,
-        started_ns=found.started_ns,
+        id=observation.id,
+        trace_id=observation.trace_id,
+        kind=shown_mark.kind,
+        tint=shown_mark.tint,
+        name=observation.name,
+        started_ns=observation.started_ns,
         before=before,
-        words=words,
+        words=match,
         after=after,
     )
 
 
-def _around(found: Observed, text: str) -> tuple[str, str, str]:
-    for value in (found.status_message, found.output, found.input, found.name, found.metadata):
+def _around(observation: Observed, text: str) -> tuple[str, str, str]:
+    for value in (
+        observation.status_message,
+        observation.output,
+        observation.input,
+        observation.name,
+        observation.metadata,
+    ):
         if value is None:
             continue
         line = pretty(value)
@@ -160,4 +166,4 @@ def _around(found: Observed, text: str) -> tuple[str, str, str]:
             before = ("…" if start else "") + line[start:place]
             after = line[end : end + AROUND] + ("…" if end + AROUND < len(line) else "")
             return before, line[place:end], after
-    return "", "", brief(found)
+    return "", "", brief(observation)
