@@ -20,9 +20,9 @@ class LangfuseIntegrationError(Exception):
 class InvalidSession(LangfuseIntegrationError, ValueError):
     """A session id, user id or tag outside of what Langfuse groups by."""
 
-    def __init__(self, what: str, value: str, problem: str) -> None:
+    def __init__(self, what: str, value: str, problem: str, allowed: str = "1 to 200 printable characters") -> None:
         shown = value if len(value) <= 40 else value[:37] + "..."
-        super().__init__(f"{what} {shown!r} {problem}. Allowed: 1 to 200 printable characters.")
+        super().__init__(f"{what} {shown!r} {problem}. Allowed: {allowed}.")
 
 
 class InvalidSessionType(LangfuseIntegrationError, TypeError):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, cast
 
 from .internals.faults import shielded
 from .recording import tracing
@@ -13,7 +13,7 @@ from .recording.observation import Observation, ObservationType
 from .recording.recorder import FlushResult
 from .runtime import ready
 from .sessions.ownership import claim
-from .sessions.session import Session, valid
+from .sessions.session import Session, TraceAttributes, valid
 from .sessions.store import Scope
 
 if TYPE_CHECKING:
@@ -40,9 +40,7 @@ class LangfuseManager:
         self,
         session_id: str,
         user_id: str | None = None,
-        *,
-        tags: Iterable[str] | None = (),
-        metadata: Mapping[str, Any] | None = None,
+        **attributes: Unpack[TraceAttributes],
     ) -> None:
         """Put everything from here on into a session.
 
@@ -51,14 +49,14 @@ class LangfuseManager:
         Args:
             session_id: 1 to 200 printable characters.
             user_id: the same, or None for no user.
-            tags: short texts that Langfuse shows on the session's traces.
-            metadata: values by text keys, shown on the session's traces.
+            attributes: what stands on every row beside the ids: `tags` (short texts), `metadata` (values by text keys),
+                `trace_name`, `version`, `environment`.
 
         Raises:
             ValueError: an id is blank, too long or not printable; the old session stays.
             TypeError: an id is no str; the old session stays.
         """
-        session = _session(session_id, user_id, tags, metadata)
+        session = _session(session_id, user_id, attributes)
         tracing.store.set(session)
         tracing.misuse.was_set(session)
         claim(session)
@@ -84,12 +82,13 @@ class LangfuseManager:
         self,
         session_id: str,
         user_id: str | None = None,
-        *,
-        tags: Iterable[str] | None = (),
-        metadata: Mapping[str, Any] | None = None,
+        **attributes: Unpack[TraceAttributes],
     ) -> Scope:
-        """Return a `with` or `async with` block in a session; what was before is restored at its end."""
-        session = _session(session_id, user_id, tags, metadata)
+        """Return a `with` or `async with` block in a session; the previous one is restored at its end.
+
+        Args: as of `set_session`.
+        """
+        session = _session(session_id, user_id, attributes)
         claim(session)
         ready()
         return tracing.store.scoped(session)
@@ -284,15 +283,13 @@ class LangfuseManager:
 
 
 _recent: dict[tuple[str, str | None], Session] = {}
-"""Sessions without tags and metadata that were asked for lately: a request handler asks for the same one again."""
+"""Sessions without further attributes that were asked for lately: a request handler asks for the same one again."""
 RECENT_LIMIT = 1_000
 
 
-def _session(
-    session_id: str, user_id: str | None, tags: Iterable[str] | None, metadata: Mapping[str, Any] | None
-) -> Session:
-    if tags or metadata or type(session_id) is not str:
-        return Session(valid("session_id", session_id), user_id, tags=tags, metadata=metadata)
+def _session(session_id: str, user_id: str | None, attributes: TraceAttributes) -> Session:
+    if attributes or type(session_id) is not str:
+        return Session(valid("session_id", session_id), user_id, **attributes)
     known = _recent.get((session_id, user_id))
     if known is None:
         known = Session(session_id, user_id)

@@ -95,9 +95,10 @@ def _prepare() -> None:
         if not _readiness.registered:
             _readiness.registered = True
             from .langfuse_sdk.provider import register
-            from .recording import otel_spans
+            from .recording import otel_api, otel_spans
 
             tracing.store.propagated_session = otel_spans.propagated
+            tracing.store.propagation_context = otel_api.get_context
             register()
         if not _readiness.langfuse_seen and hasattr(sys.modules.get("langfuse"), "Langfuse"):
             _readiness.langfuse_seen = True

@@ -1,20 +1,29 @@
-"""Whose runs a handler's are: what it was bound to, and what a run's own metadata suggests."""
+"""Whose runs a handler's are: what it was bound to, and what a run's own configuration names."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from langfuse_integration.internals.faults import warn_once
 from langfuse_integration.recording.registry import Run
-from langfuse_integration.sessions.session import Session
+from langfuse_integration.sessions.session import MAX_LENGTH, Session, usable
 
-SESSION_KEY, USER_KEY, TAGS_KEY = "langfuse_session_id", "langfuse_user_id", "langfuse_tags"
+from .private import PLUMBING_METADATA, PLUMBING_TAGS
+
+IDS = {"langfuse_session_id": "session_id", "langfuse_user_id": "user_id", "langfuse_trace_name": "trace_name"}
+TAGS_KEY = "langfuse_tags"
 """In the metadata of a root run, as the Langfuse SDK's own handler reads them (SDK 3 to 5)."""
+SIMPLE = (str, int, float, bool)
+"""Types of metadata that go onto the trace, at most 200 characters; the rest stays on the run's own row."""
+SOURCE = "the metadata of a LangChain run"
 
 
 class Binding:
     """What a handler was bound to; what it leaves open is taken from where it is used.
+
+    Attributes:
+        session: the ids, tags and metadata that the handler was given.
+        empty: the handler was given nothing.
 
     Raises:
         ValueError: an id is blank, too long or not printable.
@@ -28,21 +37,12 @@ class Binding:
         tags: Iterable[str] | None,
         metadata: Mapping[str, Any] | None,
     ) -> None:
-        self._bound = Session(session_id, user_id, tags=tags, metadata=metadata)
-        bound = self._bound
+        self.session = bound = Session(session_id, user_id, tags=tags, metadata=metadata)
         self.empty = bound.session_id is None and bound.user_id is None and not bound.tags and not bound.metadata
-        self._last: tuple[Session | None, Session] | None = None
 
     def over(self, active: Session | None) -> Session | None:
         """Return the session for a run where *active* is what would hold without the binding."""
-        if self.empty:
-            return active
-        last = self._last
-        if last is not None and (last[0] is active or last[1] is active):
-            return last[1]
-        merged = merge(active, self._bound)
-        self._last = (active, merged)
-        return merged
+        return active if self.empty else self.session.over(active)
 
     def rebind(self, run: Run | None) -> None:
         """Give an open run that another handler has announced this binding, unless that one was bound, too."""
@@ -51,28 +51,32 @@ class Binding:
             run.observation.session = self.over(run.observation.session)
 
 
-def suggested(metadata: Mapping[str, Any], active: Session | None) -> Session | None:
-    """Return the session that a root run's metadata names, or None when it names none that can be used."""
-    if not (SESSION_KEY in metadata or USER_KEY in metadata or TAGS_KEY in metadata):
-        return None
-    try:
-        named = Session(metadata.get(SESSION_KEY), metadata.get(USER_KEY), tags=metadata.get(TAGS_KEY))
-    except (TypeError, ValueError) as error:
-        warn_once(f"metadata {error}", "The metadata of a LangChain run cannot be used: %s", error)
-        return None
-    return merge(active, named)
+def _is_simple(value: Any) -> bool:
+    return type(value) in SIMPLE and (type(value) is not str or len(value) <= MAX_LENGTH)
 
 
-def merge(active: Session | None, named: Session) -> Session:
-    """Return *named*, with what it leaves open taken from *active*.
+def named(metadata: Mapping[str, Any], tags: list[str] | None) -> Session | None:
+    """Return what a root run's configuration names of the session and its trace, or None.
 
-    From another session nothing is taken over: its user is not this one's.
+    Tags and the application's own metadata go onto the trace, as the Langfuse SDK's handler does; what cannot be used
+    is left out with a warning.
     """
-    if active is None or named.session_id not in (None, active.session_id):
-        return named
-    return Session(
-        active.session_id,
-        named.user_id if named.user_id is not None else active.user_id,
-        tags=tuple(dict.fromkeys((*active.tags, *named.tags))),
-        metadata={**active.metadata, **named.metadata},
-    )
+    values: dict[str, Any] = {}
+    own: dict[str, Any] = {}
+    for key, value in metadata.items():
+        if key in IDS:
+            values[IDS[key]] = value
+        elif not key.startswith(PLUMBING_METADATA) and key != "thread_id" and _is_simple(value):
+            own[key] = value
+    kept = [tag for tag in tags if not tag.startswith(PLUMBING_TAGS)] if tags else []
+    given = metadata.get(TAGS_KEY)
+    if given is not None:
+        values["tags"] = [*given, *kept] if isinstance(given, (list, tuple)) else given
+        if kept and values["tags"] is given:
+            usable(SOURCE, {"tags": given})
+            values["tags"] = kept
+    elif kept:
+        values["tags"] = kept
+    if own:
+        values["metadata"] = own
+    return usable(SOURCE, values) if values else None

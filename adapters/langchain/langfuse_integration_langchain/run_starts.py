@@ -13,7 +13,7 @@ from langfuse_integration.recording.registry import FoldedRun, Run
 from langfuse_integration.recording.snapshot import snapshot
 
 from . import agents, folding, interrupts, messages, orphans, private
-from .binding import Binding, suggested
+from .binding import Binding, named
 from .current import span_inside
 from .messages import Asked, Given
 from .models import Call
@@ -158,12 +158,11 @@ def _open(
     if parent is None:
         run = _open_root(binding, run_id, parent_run_id, name, type, inputs, state)
     else:
-        session = None
         if not binding.empty:
-            session = binding.over(parent.anchor.session)
+            state.session = binding.session
             state.bound = True
         above = span_inside(parent)
-        state.key, state.name, state.type, state.session, state.above = run_id.int, name, type, session, above
+        state.key, state.name, state.type, state.above = run_id.int, name, type, above
         run = tracing.open_run(state, inputs, parent)
         folding.use(parent)
     if run is None and not binding.empty:
@@ -181,18 +180,16 @@ def _open_root(
     state: ChainState | LeafState,
 ) -> Run | None:
     above: Parent | None = None
-    session = named = None
     if isinstance(state, ChainState):
         above = interrupts.place_for(state.conversation)
-    if state.metadata or not binding.empty:
-        active = tracing.store.current()
-        named = suggested(state.metadata, active)
-        if not binding.empty:
-            session = binding.over(named or active)
-            state.bound = True
+    if state.metadata or state.tags:
+        state.named = named(state.metadata, state.tags)
+    if not binding.empty:
+        state.session = binding.session
+        state.bound = True
     state.key, state.name, state.type = run_id.int, name, type
     state.parent_key = None if parent_run_id is None else parent_run_id.int
-    state.session, state.suggested, state.above = session, named, above
+    state.above = above
     return tracing.open_run(state, inputs)
 
 

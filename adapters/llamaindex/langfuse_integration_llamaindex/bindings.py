@@ -49,13 +49,8 @@ class Carried:
     def __init__(self, values: Mapping[str, Any]) -> None:
         self.values = values
         session = None
-        if values.get("session_id") or values.get("user_id"):
-            session = Session(
-                values.get("session_id"),
-                values.get("user_id"),
-                tags=values.get("tags"),
-                metadata=values.get("metadata"),
-            )
+        if values.keys() - {"parent"}:
+            session = Session.from_values(values)
         self.session = self.origin = session
         trace, span, exported = values.get("parent") or ("0", "0", True)
         self.trace = int(trace, 16)
@@ -74,9 +69,7 @@ def capture() -> dict[str, Any]:
     session, _ = tracing.store.resolve(above)
     values: dict[str, Any] = {}
     if session is not None:
-        values = {"session_id": session.session_id, "user_id": session.user_id}
-        values["tags"] = list(session.tags)
-        values["metadata"] = dict(session.metadata)
+        values = session.to_values()
     if above is not None:
         values["parent"] = [f"{above.trace:032x}", f"{above.span:016x}", above.exported]
     if not values:

@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from ..recording.observation import Observation
 
 Value = str | bool | int | float | list[str]
-Told = dict[str, Value]
+Attributes = dict[str, Value]
 
 TYPE = "langfuse.observation.type"
 IS_APP_ROOT = "langfuse.internal.is_app_root"
 METADATA = "langfuse.observation.metadata."
 TRACE_METADATA = "langfuse.trace.metadata."
+TRACE_TAGS = "langfuse.trace.tags"
 MAX_METADATA_KEYS = 200
 
 
@@ -30,7 +31,7 @@ PLAIN = Fields()
 _COMPLETING = shielded("completing an observation")
 
 
-def attributes_of(observation: Observation, fields: Fields = PLAIN) -> Told:
+def attributes_of(observation: Observation, fields: Fields = PLAIN) -> Attributes:
     """Return everything that is sent of *observation*, by attribute name.
 
     Args:
@@ -39,82 +40,91 @@ def attributes_of(observation: Observation, fields: Fields = PLAIN) -> Told:
     if observation.late is not None:
         with _COMPLETING:
             observation.late(observation)
-    told: Told = {}
-    for tell in ASPECTS:
-        tell(observation, fields, told)
+    attributes: Attributes = {}
+    for read in ASPECTS:
+        read(observation, fields, attributes)
     raw = observation.raw_attributes
     if raw:
-        told.update({key: _plain(key, value, fields) for key, value in raw.items()})
-    return told
+        tags = attributes.get(TRACE_TAGS)
+        attributes.update({key: _plain(key, value, fields) for key, value in raw.items()})
+        if isinstance(tags, list) and TRACE_TAGS in raw:  # propagate_attributes inside of the block adds to them
+            attributes[TRACE_TAGS] = list(dict.fromkeys((*tags, *cast("list[str]", attributes[TRACE_TAGS]))))
+    return attributes
 
 
-def _session(observation: Observation, fields: Fields, told: Told) -> None:
+def _session(observation: Observation, fields: Fields, attributes: Attributes) -> None:
     session = observation.session
     if session is None:
         return
     if session.session_id is not None:
-        told["session.id"] = session.session_id
-        told["gen_ai.conversation.id"] = session.session_id
+        attributes["session.id"] = session.session_id
+        attributes["gen_ai.conversation.id"] = session.session_id
     if session.user_id is not None:
-        told["user.id"] = session.user_id
-    if observation.app_root or not observation.parent:
-        if session.tags:
-            told["langfuse.trace.tags"] = list(session.tags)
-        for key, value in session.metadata.items():
-            told[TRACE_METADATA + key] = fields.text(value)
+        attributes["user.id"] = session.user_id
+    if session.tags:
+        attributes[TRACE_TAGS] = list(session.tags)
+    for key, value in session.metadata.items():
+        attributes[TRACE_METADATA + key] = fields.text(value)
+    for key, name in (("langfuse.trace.name", session.trace_name), ("langfuse.version", session.version)):
+        if name is not None:
+            attributes[key] = name
+    if session.environment is not None:
+        attributes["langfuse.environment"] = session.environment
+    for key, value in session.extra.items():
+        attributes[key] = _plain(key, value, fields)
 
 
-def _kind(observation: Observation, fields: Fields, told: Told) -> None:
-    told[TYPE] = observation.type
+def _kind(observation: Observation, fields: Fields, attributes: Attributes) -> None:
+    attributes[TYPE] = observation.type
     if observation.app_root and observation.parent:
-        told[IS_APP_ROOT] = True
+        attributes[IS_APP_ROOT] = True
 
 
-def _payload(observation: Observation, fields: Fields, told: Told) -> None:
+def _payload(observation: Observation, fields: Fields, attributes: Attributes) -> None:
     if observation.input is not None:
-        told["langfuse.observation.input"] = fields.payload(observation.input)
+        attributes["langfuse.observation.input"] = fields.payload(observation.input)
     if observation.output is not None:
-        told["langfuse.observation.output"] = fields.payload(observation.output)
+        attributes["langfuse.observation.output"] = fields.payload(observation.output)
 
 
-def _outcome(observation: Observation, fields: Fields, told: Told) -> None:
+def _outcome(observation: Observation, fields: Fields, attributes: Attributes) -> None:
     if observation.level is not None:
-        told["langfuse.observation.level"] = observation.level
+        attributes["langfuse.observation.level"] = observation.level
     if observation.status_message:
-        told["langfuse.observation.status_message"] = fields.text(observation.status_message)
+        attributes["langfuse.observation.status_message"] = fields.text(observation.status_message)
     if observation.version:
-        told["langfuse.version"] = observation.version
+        attributes["langfuse.version"] = observation.version
 
 
-def _metadata(observation: Observation, fields: Fields, told: Told) -> None:
+def _metadata(observation: Observation, fields: Fields, attributes: Attributes) -> None:
     for index, (key, value) in enumerate((observation.metadata or {}).items()):
         if index >= MAX_METADATA_KEYS:
-            told[METADATA + "cut"] = f"{len(observation.metadata or {}) - index} more entries"
+            attributes[METADATA + "cut"] = f"{len(observation.metadata or {}) - index} more entries"
             return
-        told[METADATA + str(key)] = fields.text(value)
+        attributes[METADATA + str(key)] = fields.text(value)
 
 
-def _model(observation: Observation, fields: Fields, told: Told) -> None:
+def _model(observation: Observation, fields: Fields, attributes: Attributes) -> None:
     if observation.model:
-        told["langfuse.observation.model.name"] = observation.model
+        attributes["langfuse.observation.model.name"] = observation.model
     if observation.model_parameters:
-        told["langfuse.observation.model.parameters"] = fields.text(observation.model_parameters)
+        attributes["langfuse.observation.model.parameters"] = fields.text(observation.model_parameters)
     if observation.prompt is not None and observation.type == "generation":
         name, version = observation.prompt
-        told["langfuse.observation.prompt.name"] = name
+        attributes["langfuse.observation.prompt.name"] = name
         if version is not None:
-            told["langfuse.observation.prompt.version"] = version
+            attributes["langfuse.observation.prompt.version"] = version
     if observation.first_token_ns:
-        told["langfuse.observation.completion_start_time"] = iso(observation.first_token_ns)
+        attributes["langfuse.observation.completion_start_time"] = iso(observation.first_token_ns)
 
 
-def _usage(observation: Observation, fields: Fields, told: Told) -> None:
+def _usage(observation: Observation, fields: Fields, attributes: Attributes) -> None:
     if observation.usage_details:
         usage = whole_numbers(observation.usage_details)
         if usage:
-            told["langfuse.observation.usage_details"] = to_json(usage)
+            attributes["langfuse.observation.usage_details"] = to_json(usage)
     if observation.cost_details:
-        told["langfuse.observation.cost_details"] = to_json(dict(observation.cost_details))
+        attributes["langfuse.observation.cost_details"] = to_json(dict(observation.cost_details))
 
 
 ASPECTS = (_session, _kind, _payload, _outcome, _metadata, _model, _usage)

@@ -10,7 +10,7 @@ from opentelemetry import baggage
 from opentelemetry import trace as trace_api
 from opentelemetry.context.context import Context
 
-from ..sessions.session import Session
+from ..sessions.session import Session, usable
 from .anchor import Anchor, Parent
 from .observation import Observation
 from .otel_api import SPAN_KEY, get_context, set_context, span_context
@@ -82,14 +82,47 @@ def _claimed_upstream(context: trace_api.SpanContext) -> bool:
 
 PROPAGATED = "langfuse.propagated."
 """Where `langfuse.propagate_attributes` keeps its values in a context (Langfuse SDK 4.7 to 5.0)."""
+_ATTRIBUTES = ("session_id", "user_id", "tags", "metadata", "trace_name", "version", "environment")
+_EXTRA = {
+    "prompt_name": "langfuse.observation.prompt.name",
+    "prompt_version": "langfuse.observation.prompt.version",
+    "experiment_id": "langfuse.experiment.id",
+    "experiment_name": "langfuse.experiment.name",
+    "experiment_metadata": "langfuse.experiment.metadata",
+    "experiment_dataset_id": "langfuse.experiment.dataset.id",
+    "experiment_item_id": "langfuse.experiment.item.id",
+    "experiment_item_metadata": "langfuse.experiment.item.metadata",
+    "experiment_item_root_observation_id": "langfuse.experiment.item.root_observation_id",
+}
+_KEYS = tuple(PROPAGATED + name for name in (*_ATTRIBUTES, *_EXTRA))
+_NOTHING = (None,) * len(_KEYS)
+EXPERIMENT_ENVIRONMENT = "sdk-experiment"
+"""Where Langfuse's SDK puts everything that an experiment records."""
+_last: tuple[tuple[Any, ...], Session | None] = (_NOTHING, None)
 
 
 def propagated() -> Session | None:
-    """Return the session that Langfuse's own `propagate_attributes` carries here, or None."""
+    """Return what Langfuse's own `propagate_attributes` carries here, as a session; None without any."""
+    global _last
     context: Any = get_context()
     if not context:
         return None
-    return _session_of(context.get(PROPAGATED + "session_id"), context.get(PROPAGATED + "user_id"))
+    values = tuple(map(context.get, _KEYS))
+    last = _last
+    if values == last[0]:
+        return last[1]
+    session = _propagated(values)
+    _last = (values, session)
+    return session
+
+
+def _propagated(values: tuple[Any, ...]) -> Session | None:
+    named = dict(zip(_ATTRIBUTES, values, strict=False))
+    extra = zip(_EXTRA.values(), values[len(_ATTRIBUTES) :], strict=True)
+    named["extra"] = {key: value for key, value in extra if value is not None} or None
+    if named["extra"] and _EXTRA["experiment_item_root_observation_id"] in named["extra"]:
+        named["environment"] = EXPERIMENT_ENVIRONMENT
+    return usable("what propagate_attributes carries", named)
 
 
 def _stamped(attributes: Any) -> Session | None:

@@ -26,8 +26,9 @@ class RunStart:
         key: the framework's id of the run.
         parent_key: the key of the run above, or None; asked where that run is not open (any more).
         name, type: of the observation.
-        session: what a handler was bound to; it takes precedence over everything.
-        suggested: what a root run's own metadata says; it takes precedence over what is active here.
+        session: what a handler was bound to; it takes precedence over everything, what it leaves open stays.
+        named: what a root run's own configuration names; the same, below the handler.
+        suggested: the session for a root run whose parent has none: of the place that asked for the run.
         above: the parent to take instead: a span that is open inside of the parent run, or a remembered trace.
     """
 
@@ -36,6 +37,7 @@ class RunStart:
     parent_key: Hashable | None = None
     type: ObservationType = "span"
     session: Session | None = None
+    named: Session | None = None
     suggested: Session | None = None
     above: Parent | None = None
 

@@ -89,7 +89,8 @@ def open_run(start: RunStart, input: Any = None, parent: Run | None = None) -> R
     if parent is None:
         return _open_root(start, input)
     anchor = start.above or parent.anchor
-    captured = (start.session or anchor.session, store.current())
+    session = anchor.session if start.session is None else start.session.over(anchor.session)
+    captured = (session, store.current())
     observation = Observation(start.name, start.type, recorder, anchor, captured, input)
     run = Run(start.key, observation, parent, state=start)
     if not registry.open(run):
@@ -119,11 +120,15 @@ def _open_root(start: RunStart, input: Any) -> Run | None:  # noqa: A002
     else:
         parent = start.above or ambient.current()
         session, origin = store.resolve(parent)
-        if session is None and start.above is not None:
-            session = start.above.session
+        if start.above is not None and start.above.session is not None and (session is None or not session.session_id):
+            session = start.above.session if session is None else session.over(start.above.session)
         if start.suggested is not None and (parent is None or parent.session is None):
             session = start.suggested
-    observation = Observation(start.name, start.type, recorder, parent, (start.session or session, origin), input)
+        if start.named is not None:
+            session = start.named.over(session)
+    if start.session is not None:
+        session = start.session.over(session)
+    observation = Observation(start.name, start.type, recorder, parent, (session, origin), input)
     run = Run(start.key, observation, None, state=start)
     if not registry.open(run):
         return None

@@ -9,7 +9,7 @@ untagged, never guessed.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from types import TracebackType
 from typing import Protocol
@@ -77,6 +77,10 @@ class Captured(Protocol):
     def origin(self) -> Session | None: ...
 
 
+_PROPAGATED = ("session_id", "user_id", "tags", "metadata", "trace_name", "version", "environment", "prompt_name")
+PROPAGATED_KEYS = frozenset(f"langfuse.propagated.{name}" for name in (*_PROPAGATED, "experiment_id"))
+"""Where Langfuse's `propagate_attributes` keeps its values in OpenTelemetry's context (SDK 4.7 to 5.0)."""
+
 HostLoader = Callable[["SessionStore"], Host]
 """Makes a host, once the application has imported what it is for."""
 
@@ -97,7 +101,9 @@ class SessionStore:
         self._busy: set[str] = set()
         self._default: Session | None = None
         self.propagated_session: Callable[[], Session | None] = lambda: None
-        """Asked when no cell is there: a value that another library propagates (Langfuse's own)."""
+        """Returns what another library propagates here (Langfuse's own), which fills what our session leaves open."""
+        self.propagation_context: Callable[[], Iterable[str]] = tuple
+        """Returns the keys among which `PROPAGATED_KEYS` stand when that library propagates anything."""
         self.thread_cell: Callable[[], Cell | None] | None = None
         """Asked for the cell that a bare thread was started with, where threads are instrumented."""
 
@@ -138,7 +144,10 @@ class SessionStore:
             if cell is not None and cell.use is not None:
                 cell.use.used = True
         if cell is not None and cell.known:
-            return cell.session
+            session = cell.session
+            if session is None or PROPAGATED_KEYS.isdisjoint(self.propagation_context()):
+                return session
+            return session.over(self.propagated_session())
         return self.propagated_session() or self._default
 
     def resolve(self, parent: Captured | None) -> tuple[Session | None, Session | None]:
@@ -148,8 +157,12 @@ class SessionStore:
         called `set_session` in between, and that is the truth from there on. *origin* is what was active here.
         """
         now = self.current()
-        if parent is None or (now is not parent.origin and now != parent.origin):
+        if parent is None:
             return now, now
+        if now is not parent.origin and now != parent.origin:
+            if now is None or now.session_id is not None:
+                return now, now
+            return now.over(parent.session), now  # a user, tags or the like were set: the session stays
         return parent.session or now, now
 
     # -- changing

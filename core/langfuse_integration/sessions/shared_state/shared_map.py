@@ -147,11 +147,17 @@ class SharedTrace:
 def _session_out(session: Session | None) -> Any:
     if session is None:
         return None
-    return [session.session_id, session.user_id, list(session.tags), dict(session.metadata)]
+    values = session.to_values()
+    first = [values.pop("session_id", None), values.pop("user_id", None), values.pop("tags", [])]
+    return [*first, values.pop("metadata", {}), values]  # releases before 0.2 read the first four
 
 
 def _session_in(value: Any) -> Session | None:
-    return None if value is None else Session(value[0], value[1], tags=value[2], metadata=value[3])
+    if value is None:
+        return None
+    further = value[4] if len(value) > 4 else {}
+    first = dict(zip(("session_id", "user_id", "tags", "metadata"), value, strict=False))
+    return Session.from_values({**further, **first})
 
 
 def _trace_out(trace: SharedTrace) -> Any:
