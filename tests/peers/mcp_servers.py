@@ -24,6 +24,7 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.memory import create_client_server_memory_streams
 
 from peers.mcp_tools import VERSION, lowlevel, make_server
+from peers.preforked import command_of
 
 __all__ = [
     "VERSION",
@@ -96,7 +97,8 @@ def stdio_parameters(
 
     A PYTHONPATH in *env* is searched after `tests`, so that *setup* may be anywhere.
     """
-    return StdioServerParameters(command=sys.executable, args=_arguments(name, setup), env=_environment(env))
+    command, first = command_of(os.getpid())
+    return StdioServerParameters(command=command, args=[*first, *_options(name, setup)], env=_environment(env))
 
 
 @asynccontextmanager
@@ -123,7 +125,7 @@ def http_server(
     name: str = "tools", *, setup: str | None = None, env: dict[str, str] | None = None
 ) -> Generator[HttpServer, None, None]:
     """Run the server over streamable HTTP on a port of its own; ends it with the block."""
-    command = [sys.executable, *_arguments(name, setup), "--http"]
+    command = [sys.executable, "-m", "peers.mcp_tools", *_options(name, setup), "--http"]
     process = subprocess.Popen(command, env={**os.environ, **_environment(env)}, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:
@@ -177,8 +179,8 @@ async def _session(streams: Any, options: dict[str, Any]) -> AsyncGenerator[Clie
         yield session
 
 
-def _arguments(name: str, setup: str | None) -> list[str]:
-    return ["-m", "peers.mcp_tools", "--name", name, *(("--setup", setup) if setup else ())]
+def _options(name: str, setup: str | None) -> list[str]:
+    return ["--name", name, *(("--setup", setup) if setup else ())]
 
 
 def _environment(more: dict[str, str] | None) -> dict[str, str]:
