@@ -194,49 +194,52 @@ def many(journal: Path, count: int) -> None:
             output={"messages": [assistant("Done")]},
         )  # fmt: skip
         for number in range(count - 1):
-            failed = {"level": "ERROR", "status_message": f"gone {number}"} if number == 7_000 else {}
+            failed = {"level": "ERROR", "status_message": f"gone {number}"} if number == count * 7 // 10 else {}
             book.add(
                 "step", "tool", session, number * 10 + 1, number * 10 + 9, top, input=number, output="x" * 300, **failed
             )
 
 
-def test_ten_thousand_steps_in_one_trace_come_in_pages(viewer: str, journal: Path) -> None:
+@pytest.mark.parametrize("count", [1_000, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_many_steps_in_one_trace_come_in_pages(count: int, viewer: str, journal: Path) -> None:
     """The session's page brings none of them, its tree 200 at a time; each is reached, and errors are named."""
-    many(journal, 10_000)
+    many(journal, count)
     page = httpx.get(viewer + "/sessions/long").text
     (trace_id,) = turns(page)
     assert rows(page) == []
     assert len(page) < 10_000
-    assert "10,000 steps" in page
-    assert "gone 7000" in page
+    assert f"{count:,} steps" in page
+    assert f"gone {count * 7 // 10}" in page
     seen: list[str] = []
-    for number in range(50):
+    for number in range(count // 200):
         part = httpx.get(f"{viewer}/traces/{trace_id}", params={"part": 1, "rows": number, "session": "long"}).text
         assert len(rows(part)) == 200
         seen += rows(part)
-    assert len(set(seen)) == 10_000
+    assert len(set(seen)) == count
     (link,) = re.findall(r'<p class="trouble"><a href="([^"]+)"', page)
     at_error = httpx.get(viewer + link.replace("&amp;", "&")).text
     assert len(rows(at_error)) == 200
     assert re.search(r"#o-([0-9a-f]{16})", link)[1] in rows(at_error)  # type: ignore[index]
 
 
-def test_ten_thousand_steps_in_many_traces_come_in_pages(viewer: str, journal: Path) -> None:
+@pytest.mark.parametrize("count", [130, pytest.param(1_430, marks=pytest.mark.slow)])
+def test_many_traces_come_in_pages(count: int, viewer: str, journal: Path) -> None:
     """Twenty turns to a page, and no turn is missing or twice."""
     session = Session("long", "ada")
     with Book(journal) as book:
-        for number in range(1_430):
+        for number in range(count):
             guarding(book, session, number * 5_000)
     seen: list[str] = []
-    for number in range(72):
+    for number in range(-(-count // 20)):
         seen += turns(httpx.get(viewer + "/sessions/long", params={"page": number}).text)
-    assert len(seen) == len(set(seen)) == 1_430
+    assert len(seen) == len(set(seen)) == count
     assert turns(httpx.get(viewer + "/sessions/long", params={"page": 10**9}).text) == seen[-10:]
 
 
-def test_looking_again_and_again_keeps_nothing(viewer: str, journal: Path) -> None:
-    """After the first looks at a session of 10,000 steps, further ones leave less than a megabyte behind."""
-    many(journal, 10_000)
+@pytest.mark.parametrize("count", [1_000, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_looking_again_and_again_keeps_nothing(count: int, viewer: str, journal: Path) -> None:
+    """After the first looks at a session of many steps, further ones leave less than a megabyte behind."""
+    many(journal, count)
 
     def look() -> None:
         page = httpx.get(viewer + "/sessions/long").text
