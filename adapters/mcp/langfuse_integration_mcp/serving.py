@@ -8,6 +8,7 @@ from typing import Any
 
 from opentelemetry import trace as trace_api
 
+from langfuse_integration.internals.context_variables import reset_quietly
 from langfuse_integration.internals.faults import fault, shielded
 from langfuse_integration.recording import otel_spans
 from langfuse_integration.recording.placement import Placed
@@ -44,10 +45,7 @@ class InProcess:
         return trace_api.INVALID_SPAN
 
     def __exit__(self, *outcome: object) -> None:
-        try:
-            current.reset(self._token)
-        except ValueError:
-            pass  # closed in another context
+        reset_quietly(current, self._token)
         if self._placed is not None:
             with _LEAVING:
                 self._placed.__exit__(None, None, None)
