@@ -30,3 +30,29 @@ def test_no_module_grows_beyond_reading() -> None:
     """A module holds one noun, in fewer lines than one loses sight of; none is called utils."""
     assert [path.name for path in PRODUCT if len(path.read_text().splitlines()) > MOST_LINES] == []
     assert [path for path in PRODUCT if path.stem in ("utils", "util", "helpers", "common", "misc")] == []
+
+
+def test_every_lock_and_every_fork_hook_is_of_one_kind() -> None:
+    """Locks are made by internals/forks.py, which frees them in forked children and has the only hook around forks."""
+    ours = ROOT / "core" / "langfuse_integration" / "internals" / "forks.py"
+    outside = [
+        f"{path.relative_to(ROOT)}:{node.lineno} {node.attr}"
+        for path in PRODUCT
+        if path != ours
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute)
+        and (
+            node.attr == "register_at_fork"
+            or (node.attr in ("Lock", "RLock") and isinstance(node.value, ast.Name) and node.value.id == "threading")
+        )
+    ]
+    imported = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in PRODUCT
+        if path != ours
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom)
+        and node.module in ("threading", "os")
+        and {alias.name for alias in node.names} & {"Lock", "RLock", "register_at_fork"}
+    ]
+    assert outside + imported == []

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 from langchain_core.tracers.context import register_configure_hook
+
+from langfuse_integration.internals import forks
 
 from .handler import SessionHandler
 
@@ -23,7 +24,7 @@ class _Switch:
 
 
 _switch: Any = _Switch()
-_lock = threading.Lock()
+_lock = forks.Lock()
 
 
 def instrument() -> None:

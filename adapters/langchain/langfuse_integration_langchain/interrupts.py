@@ -7,10 +7,10 @@ which runs again is linked to the think that asked for it. Workers that share a 
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from typing import Any
 
+from langfuse_integration.internals import forks
 from langfuse_integration.internals.faults import shielded
 from langfuse_integration.recording import ambient
 from langfuse_integration.recording.anchor import Parent
@@ -69,7 +69,7 @@ class Threads:
 
     def __init__(self, limit: int = THREADS_LIMIT) -> None:
         self._limit = limit
-        self._lock = threading.Lock()
+        self._lock = forks.Lock()
         self._held: dict[tuple[str, str], Conversation] = {}
 
     def __len__(self) -> int:

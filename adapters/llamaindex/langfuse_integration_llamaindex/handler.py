@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ from llama_index.core.callbacks import CallbackManager, CBEventType
 from llama_index.core.callbacks.base_handler import BaseCallbackHandler
 
 from langfuse_integration import Session
+from langfuse_integration.internals import forks
 from langfuse_integration.internals.faults import shielded
 from langfuse_integration.recording import ambient
 
@@ -20,7 +20,7 @@ from .spans import SpanHandler
 
 _SWITCHING = shielded("attaching to LlamaIndex")
 _PROCESS = "process"
-_lock = threading.Lock()
+_lock = forks.Lock()
 _wanted: set[object] = set()
 _span_handler = SpanHandler()
 _event_handler = EventHandler()

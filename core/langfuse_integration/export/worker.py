@@ -11,7 +11,7 @@ from typing import Any
 from ..encoding import history
 from ..encoding.attributes import IS_APP_ROOT, TYPE
 from ..encoding.json_text import fragments
-from ..internals import faults
+from ..internals import faults, forks
 from ..internals.faults import report
 from ..recording.observation import Observation
 from ..recording.recorder import QueueRecorder
@@ -40,7 +40,7 @@ class Worker:
         self._bound = round(sample_rate * (1 << 64)) if sample_rate < 1 else None
         self._pace = Pace(recorder.limit // 2)
         self._stopped = self._ending = False
-        self._counted = threading.Lock()  # what is off the queue is counted, at every moment
+        self._counted = forks.Lock()  # what is off the queue is counted, at every moment
         self._taken = self._lost = 0
         self._popped = self._handled = 0  # the same with what is not kept, and with openings and scores
         self._progress = threading.Condition()

@@ -18,6 +18,7 @@ from typing import Any
 
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
+from ..internals import forks
 from ..internals.faults import shielded
 from ..sessions.store import Cell, SessionStore
 
@@ -45,7 +46,7 @@ class StreamlitHost:
     def __init__(self, store: SessionStore) -> None:
         self._store = store
         self._tabs: dict[tuple[str, int], tuple[Cell, object]] = {}
-        self._guard = threading.RLock()  # a tab may be collected while this very thread is making another
+        self._guard = forks.Lock(reentrant=True)  # a tab may be collected while this very thread is making another
         self._told: ContextVar[tuple[Cell, object] | None] = ContextVar("langfuse_integration_told", default=None)
         self._thread = _Thread()
         self.placed_at_start = False

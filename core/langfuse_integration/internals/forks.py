@@ -4,25 +4,30 @@
     forks.register(participant)   # told before the fork, and after it in the parent and in the child
     forks.in_child(function)      # called in every forked child
 
-Participants are told in the order in which they registered. Threads that load modules of this package finish first:
-a child would keep half a module, and its lock, for ever.
+Participants are told in the order in which they registered. Threads that load modules for this package finish first,
+and none begins to: a child would keep half a module, and its lock, for ever.
 """
 
 from __future__ import annotations
 
+import _imp
 import os
 import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import cache, partial
 from importlib import import_module
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any, Protocol
 
 TIMEOUT_S = 5.0
 """How long a fork waits at most for work that is under way."""
+
+_PACKAGES = ("langfuse_integration", "opentelemetry")
+_IMPORTLIB = "<frozen importlib._bootstrap>"
 
 
 class ForkAware(Protocol):
@@ -83,9 +88,15 @@ class Lock:
 
 
 _locks: set[weakref.ref[Lock]] = set()
-_early: list[weakref.ref[ForkAware]] = []
-_late: list[weakref.ref[ForkAware]] = []
+_early: dict[weakref.ref[ForkAware], None] = {}
+_late: dict[weakref.ref[ForkAware], None] = {}
 _in_child: list[Callable[[], object]] = []
+_pid = os.getpid()
+_one_at_a_time = Lock()
+"""Held from before a fork until after it in the parent: two threads may fork at the same time."""
+_told: list[ForkAware] = []
+"""Participants of the fork that is under way."""
+_imports_held = False
 
 
 def register(participant: ForkAware, *, after_imports: bool = False) -> None:
@@ -96,8 +107,7 @@ def register(participant: ForkAware, *, after_imports: bool = False) -> None:
             that keeps other threads waiting meanwhile.
     """
     participants = _late if after_imports else _early
-    participants[:] = [reference for reference in participants if reference() is not None]
-    participants.append(weakref.ref(participant))
+    participants[weakref.ref(participant, lambda reference: participants.pop(reference, None))] = None
 
 
 def in_child(function: Callable[[], object]) -> None:
@@ -107,58 +117,138 @@ def in_child(function: Callable[[], object]) -> None:
 
 @cache
 def watch() -> None:
-    """Have participants told of forks from now on.
+    """Have participants told before forks from now on; in a child they are told in any case.
 
     What is registered with Python last runs first: ahead of `logging`, which takes a lock that imports need.
     """
     if hasattr(os, "register_at_fork"):
         import_module("logging")
-        os.register_at_fork(before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child)
+        os.register_at_fork(before=_before, after_in_parent=_after_in_parent)
+
+
+def is_unannounced_child() -> bool:
+    """Return whether this process was forked by C code, which runs no hooks of Python (uWSGI's workers)."""
+    return os.getpid() != _pid
+
+
+def announce_child() -> None:
+    """Do in a child that C code forked what its parent's hook would have done, once."""
+    if is_unannounced_child():
+        _after_in_child()
 
 
 def _before() -> None:
+    global _imports_held
     deadline = time.monotonic() + TIMEOUT_S
-    for participant in _alive(_early):
-        participant.before_fork(deadline)
-    while _loading() and time.monotonic() < deadline:
-        time.sleep(0.001)
-    for participant in _alive(_late):
-        participant.before_fork(deadline)
+    _one_at_a_time.acquire(timeout=TIMEOUT_S)
+    try:
+        _all(
+            [
+                partial(_tell_before, _early, deadline),
+                partial(_wait_for_imports, deadline),
+                partial(_tell_before, _late, deadline),
+            ]
+        )
+    finally:
+        _imports_held = _hold_imports(deadline)
+
+
+def _tell_before(participants: dict[weakref.ref[ForkAware], None], deadline: float) -> None:
+    alive = _alive(participants)
+    _told.extend(alive)
+    _all([partial(participant.before_fork, deadline) for participant in alive])
 
 
 def _after_in_parent() -> None:
-    for participant in (*_alive(_late), *_alive(_early)):
-        participant.after_fork_in_parent()
+    try:
+        _release_imports()
+        _all([one.after_fork_in_parent for one in _told])
+    finally:
+        _told.clear()
+        with suppress(RuntimeError):  # the wait for another fork was given up
+            _one_at_a_time.release()
 
 
 def _after_in_child() -> None:
-    for participant in (*_alive(_late), *_alive(_early)):
-        participant.after_fork_in_child()
-
-
-def _alive(references: list[weakref.ref[ForkAware]]) -> list[ForkAware]:
-    return [participant for reference in references if (participant := reference()) is not None]
-
-
-def _loading() -> bool:
-    """Return whether a thread is loading a module of ours, or of what ours need at the first observation."""
-    return any(
-        getattr(getattr(module, "__spec__", None), "_initializing", False)
-        for name, module in list(sys.modules.items())
-        if name.startswith(("langfuse_integration", "opentelemetry"))
-    )
-
-
-def _renew_locks() -> None:
+    global _pid
+    _pid = os.getpid()
     for reference in list(_locks):
         lock = reference()
         if lock is not None:
             lock.renew()
-    for function in _in_child:
-        function()
+    _release_imports()
+    _told.clear()
+    _all([*_in_child, *(one.after_fork_in_child for one in _alive(_late, _early))])
+
+
+def _all(calls: Iterable[Callable[[], object]]) -> None:
+    """Make every call, then raise the first error: Python prints what hooks around a fork raise, and forks."""
+    errors: list[Exception] = []
+    for call in calls:
+        try:
+            call()
+        except Exception as error:  # noqa: BLE001  the others have to be told too
+            errors.append(error)
+    if errors:
+        raise errors[0]
+
+
+def _alive(*registered: dict[weakref.ref[ForkAware], None]) -> list[ForkAware]:
+    references = [reference for participants in registered for reference in list(participants)]
+    return [participant for reference in references if (participant := reference()) is not None]
+
+
+def _wait_for_imports(deadline: float) -> None:
+    while _imports_for_us() and time.monotonic() < deadline:
+        time.sleep(0.001)
+
+
+def _hold_imports(deadline: float) -> bool:
+    """Let no thread begin an import until the fork is over; return whether the interpreter's import lock is held.
+
+    A child has a copy of every module lock that another thread of the parent holds, and would wait for it for ever.
+    `_imp.acquire_lock` (3.11 to 3.14) is the lock that an import takes first; its holder may fork, and its child holds
+    it too.
+    """
+    if not hasattr(_imp, "acquire_lock"):
+        return False
+    while True:
+        _imp.acquire_lock()
+        if not _imports_for_us() or time.monotonic() > deadline:
+            return True
+        _imp.release_lock()
+        time.sleep(0.001)
+
+
+def _release_imports() -> None:
+    global _imports_held
+    if _imports_held:
+        _imports_held = False
+        with suppress(RuntimeError):
+            _imp.release_lock()
+
+
+def _imports_for_us() -> bool:
+    """Return whether another thread is importing a module of ours, of OpenTelemetry, or anything that these need."""
+    here = threading.get_ident()
+    frames = sys._current_frames()  # pyright: ignore[reportPrivateUsage]
+    return any(_imports_for(frame) for thread, frame in frames.items() if thread != here)
+
+
+def _imports_for(frame: FrameType | None) -> bool:
+    importing = False
+    while frame is not None:
+        if frame.f_code.co_filename == _IMPORTLIB and frame.f_code.co_name == "_find_and_load":
+            importing = True
+            if str(frame.f_locals.get("name")).startswith(_PACKAGES):
+                return True
+        elif importing and str(frame.f_globals.get("__name__")).startswith(_PACKAGES):
+            return True
+        frame = frame.f_back
+    return False
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_locks)
+    os.register_at_fork(after_in_child=_after_in_child)
 if "logging" in sys.modules:  # else with the first observation: importing this package loads nothing
     watch()

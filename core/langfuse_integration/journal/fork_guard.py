@@ -42,7 +42,7 @@ class ForkGuard:
         self.opening = forks.Lock(reentrant=True)
         self.tainted = False
         self._journals: weakref.WeakSet[Pausable] = weakref.WeakSet()
-        self._opening_held = False
+        self._opening_missed = False
         self._paused: list[Pausable] = []
         self._missed: list[Pausable] = []
         forks.register(self, after_imports=True)
@@ -53,7 +53,7 @@ class ForkGuard:
 
     def before_fork(self, deadline: float) -> None:
         """Let transactions end, and close the files."""
-        self._opening_held = self.opening.acquire(timeout=max(deadline - time.monotonic(), 0.0))
+        self._opening_missed = not self.opening.acquire(timeout=max(deadline - time.monotonic(), 0.0))
         for journal in list(self._journals):
             paused = journal.pause(max(deadline - time.monotonic(), 0.0))
             (self._paused if paused else self._missed).append(journal)
@@ -62,14 +62,14 @@ class ForkGuard:
         """Let the journals go on; each opens its file when it next needs it."""
         for journal in self._paused:
             journal.resume()
-        if self._opening_held:
-            self.opening.release()
         self._paused.clear()
         self._missed.clear()
+        if not self._opening_missed:
+            self.opening.release()
 
     def after_fork_in_child(self) -> None:
         """Leave the files to the parent."""
-        self.tainted = self.tainted or bool(self._missed) or not self._opening_held
+        self.tainted = self.tainted or bool(self._missed) or self._opening_missed
         for journal in (*self._paused, *self._missed):
             journal.inherited()
         self._paused.clear()
