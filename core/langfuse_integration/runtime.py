@@ -102,8 +102,9 @@ def _prepare() -> None:
             register()
         if not _readiness.langfuse_seen and hasattr(sys.modules.get("langfuse"), "Langfuse"):
             _readiness.langfuse_seen = True
-            from .langfuse_sdk.provider import record_locally
+            from .langfuse_sdk.provider import adopt_clients, record_locally
 
+            adopt_clients()
             record_locally()
 
 

@@ -57,6 +57,7 @@ class SessionHandler(BaseCallbackHandler):
     ) -> None:
         self._binding = Binding(session_id, user_id, tags, metadata)
         switch_on()
+        tracing.hooks.ready()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

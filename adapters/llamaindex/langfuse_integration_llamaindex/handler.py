@@ -11,7 +11,7 @@ from llama_index.core.callbacks.base_handler import BaseCallbackHandler
 from langfuse_integration import Session
 from langfuse_integration.internals import forks
 from langfuse_integration.internals.faults import shielded
-from langfuse_integration.recording import ambient
+from langfuse_integration.recording import ambient, tracing
 
 from . import bindings, foreign, messages, nodes, places, tools, workflow_events
 from .events import EventHandler
@@ -137,6 +137,7 @@ def _want(who: object) -> None:
             for part in (messages, nodes, tools, workflow_events):
                 part.register()
         foreign.look()
+    tracing.hooks.ready()
 
 
 def _release(who: object) -> None:

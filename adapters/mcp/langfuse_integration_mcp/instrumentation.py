@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import functools
+import threading
 import weakref
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from langfuse_integration.internals import forks
 from langfuse_integration.internals.faults import shielded
+from langfuse_integration.recording import tracing
 
 from . import serving
 from .connection import Policy
 from .wrapping import connection_of, unwrap, wrap
 
 _HOOKING = shielded("tracing an MCP session that was made")
-_lock = forks.Lock(reentrant=True)
+_lock = threading.RLock()
 _policy = Policy()
 _hooked: dict[type[Any], dict[str, Any]] = {}
 _ours: dict[int, weakref.ref[Any]] = {}
@@ -45,6 +46,7 @@ def instrument(*, send_identity: bool = False, servers: Collection[str] = ()) ->
                 for kind in (root, *_subclasses(root)):
                     _hook(kind)
                 _hook_later(root)
+    tracing.hooks.ready()
 
 
 def uninstrument() -> None:

@@ -8,7 +8,6 @@ from typing import Any
 
 from opentelemetry import trace as trace_api
 
-from langfuse_integration.internals.context_variables import reset_quietly
 from langfuse_integration.internals.faults import fault, shielded
 from langfuse_integration.recording import otel_spans
 from langfuse_integration.recording.placement import Placed
@@ -45,7 +44,10 @@ class InProcess:
         return trace_api.INVALID_SPAN
 
     def __exit__(self, *outcome: object) -> None:
-        reset_quietly(current, self._token)
+        try:
+            current.reset(self._token)
+        except ValueError:
+            pass  # closed in another context
         if self._placed is not None:
             with _LEAVING:
                 self._placed.__exit__(None, None, None)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
+from langfuse_integration.recording import tracing
+
 from .connection import Policy
 from .instrumentation import keep
 from .wrapping import unwrap, wrap
@@ -29,6 +31,7 @@ def wrap_session(session: T, *, server_name: str | None = None, send_identity: b
     """
     wrap(session, server_name, Policy(send_identity))
     keep(session)
+    tracing.hooks.ready()
     return session
 
 

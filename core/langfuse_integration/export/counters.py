@@ -22,6 +22,7 @@ class Stats(NamedTuple):
     Attributes:
         recorded: observations that ended, and spans of others that were taken along.
         delivered, pending, lost: what became of them; see `FlushResult`.
+        handed_over: given to a Langfuse client that the application customised, which does not say what became of them.
         dropped: lost because too much was waiting in memory; part of `lost`.
         reasons: how many were lost, by reason.
     """
@@ -32,6 +33,7 @@ class Stats(NamedTuple):
     lost: int
     dropped: int
     reasons: dict[str, int]
+    handed_over: int = 0
 
 
 def stats_of(recorder: QueueRecorder) -> Stats:
@@ -41,7 +43,9 @@ def stats_of(recorder: QueueRecorder) -> Stats:
     reasons = dict(worker.reasons()) if worker is not None else {}
     if recorder.dropped:
         reasons["queue full"] = recorder.dropped
-    return Stats(delivered + pending + lost, delivered, pending, lost, recorder.dropped, reasons)
+    handed_over = worker.handed_over() if worker is not None else 0
+    recorded = delivered + pending + lost + handed_over
+    return Stats(recorded, delivered, pending, lost, recorder.dropped, reasons, handed_over)
 
 
 def offer_metrics(recorder: QueueRecorder) -> None:

@@ -38,6 +38,10 @@ class Outlet:
         """Return (delivered, pending, lost) of what was taken so far; what is neither first nor last is pending."""
         return 0, 0, 0
 
+    def handed_over(self) -> int:
+        """Return how many were given to an exporter that is not ours, which does not say what became of them."""
+        return 0
+
     def reasons(self) -> Mapping[str, int]:
         """Return how many were lost, by reason."""
         return {}

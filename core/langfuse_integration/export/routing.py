@@ -62,6 +62,10 @@ class RoutingOutlet(Outlet):
         delivered, pending, lost = (sum(counts) for counts in zip((0, 0, 0), *outcomes, strict=True))
         return delivered, pending, lost
 
+    def handed_over(self) -> int:
+        """Return how many went to customised clients."""
+        return sum(outlet.handed_over() for outlet in self._outlets())
+
     def reasons(self) -> Mapping[str, int]:
         """Return how many were lost, by reason."""
         counts: Counter[str] = Counter()

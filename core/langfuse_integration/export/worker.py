@@ -196,7 +196,12 @@ class Worker:
             delivered, _, lost = self._outlet.outcome()
             taken = self._taken + len(self._recorder.queue)
             lost += self._lost
-            return delivered, max(taken - delivered - lost, 0), lost
+            pending = taken - delivered - lost - self._outlet.handed_over()
+            return delivered, max(pending, 0), lost
+
+    def handed_over(self) -> int:
+        """Return how many were given to an exporter that is not ours."""
+        return self._outlet.handed_over()
 
     def reasons(self) -> Mapping[str, int]:
         """Return how many were lost, by reason."""

@@ -28,12 +28,17 @@ PASS = "gen_ai.provider.name"
 
 
 class ClientOutlet(Outlet):
-    """Gives finished observations to a `LangfuseSpanProcessor`; masking, filter and export are the client's."""
+    """Gives finished observations to a `LangfuseSpanProcessor`; masking, filter and export are the client's.
 
-    def __init__(self, processor: Any, encoder: Encoder) -> None:
+    Args:
+        resource: that of the client's provider, for spans of ours.
+    """
+
+    def __init__(self, processor: Any, encoder: Encoder, resource: Any = None) -> None:
         self._processor = processor
         self._encoder = encoder
-        self._resource = Resource.create({})
+        # Resource.create starts threads, which is too late at the end of a process.
+        self._resource = resource if isinstance(resource, Resource) else Resource({})
         self._given = 0
         self._lost: Counter[str] = Counter()
 
@@ -71,8 +76,12 @@ class ClientOutlet(Outlet):
             self._processor.force_flush(int(left_s * 1000))
 
     def outcome(self) -> tuple[int, int, int]:
-        """Return (delivered, pending, lost): what a client does with a span it does not tell."""
-        return self._given, 0, sum(self._lost.values())
+        """Return (delivered, pending, lost): nothing is known to be delivered, see `handed_over`."""
+        return 0, 0, sum(self._lost.values())
+
+    def handed_over(self) -> int:
+        """Return how many the client has taken."""
+        return self._given
 
     def reasons(self) -> Mapping[str, int]:
         """Return how many were lost, by reason."""

@@ -42,4 +42,4 @@ class CustomisedClient:
             from .client_outlet import ClientOutlet
 
             encoder = Encoder.from_settings(self._settings, mask=getattr(client, "mask", None))
-            self._outlet = ClientOutlet(processor, encoder)
+            self._outlet = ClientOutlet(processor, encoder, getattr(client.tracer_provider, "resource", None))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+import threading
 from typing import Any
 
 from opentelemetry import context as context_api
 from opentelemetry import trace as trace_api
 from opentelemetry.context.context import Context
-from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, SynchronousMultiSpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
 
 from ..encoding.attributes import IS_APP_ROOT
 from ..internals.faults import shielded
@@ -24,13 +25,9 @@ _STAMPING = shielded("stamping a span of another library")
 _TAKING = shielded("taking a span of another library along")
 
 
-def sdk_provider(ours: object) -> TracerProvider:
-    """Return an SDK provider whose last processor is ours.
-
-    Args:
-        ours: our own tracer provider, which it stands behind.
-    """
-    return TracerProvider(active_span_processor=_StampLast(ours), shutdown_on_exit=False)
+def sdk_provider() -> TracerProvider:
+    """Return an SDK provider that is not shut down at exit: the recorder has an end of its own."""
+    return TracerProvider(shutdown_on_exit=False)
 
 
 class Stamp(SpanProcessor):
@@ -52,21 +49,31 @@ class Stamp(SpanProcessor):
             parent = None if span.parent is None else parent_of(above)
             if parent is not None and span.parent is not None and parent.span != span.parent.span_id:
                 parent = None  # a parent that only the span's maker knows
-            if self._stamp(span, parent) and _sampled(span) and not sdk_clients.exports(self._provider, self._ours):
+            if self._stamp(span, parent) and _sampled(span) and not self._left_to_a_client(span):
                 tracing.recorder.opened(span)
 
     def on_end(self, span: ReadableSpan) -> None:
         """Take it along, if Langfuse wants such spans."""
         with _TAKING:
-            if _sampled(span) and wanted(span) and not sdk_clients.exports(self._provider, self._ours):
+            if _sampled(span) and wanted(span) and not self._left_to_a_client(span):
                 tracing.recorder.record(span)
 
     def shutdown(self) -> None:
         """Nothing to do: the recorder has an end of its own."""
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Deliver within the time given; True when nothing is pending."""
-        return tracing.recorder.flush(timeout_millis / 1000).pending == 0
+        """Deliver within the time given; True when nothing is pending.
+
+        At the end of the process it waits no longer than the recorder's own end does.
+        """
+        if not threading.main_thread().is_alive():
+            tracing.recorder.exit()
+        else:
+            tracing.recorder.flush(timeout_millis / 1000)
+        return tracing.recorder.result().pending == 0
+
+    def _left_to_a_client(self, span: ReadableSpan) -> bool:
+        return sdk_clients.exports(span, self._provider, self._ours)
 
     @staticmethod
     def _stamp(span: Span, parent: Parent | None) -> bool:
@@ -114,22 +121,6 @@ class SuppressedClientProcessor(SpanProcessor):
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Flush it."""
         return bool(self.inner.force_flush(timeout_millis))
-
-
-class _StampLast(SynchronousMultiSpanProcessor):
-    """Runs our processor after all others: a Langfuse client's own takes our observations for spans of strangers."""
-
-    def __init__(self, ours: object) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # the SDK does not type it
-        self._stamp = Stamp(ours, ours)
-
-    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        super().on_start(span, parent_context)
-        self._stamp.on_start(span, parent_context)
-
-    def on_end(self, span: ReadableSpan) -> None:
-        super().on_end(span)
-        self._stamp.on_end(span)
 
 
 def wanted(span: ReadableSpan) -> bool:

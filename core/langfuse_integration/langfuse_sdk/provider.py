@@ -2,29 +2,42 @@
 
 Its tracers ask `ambient.current()` when a span starts without an explicit context, so that `@observe`,
 `langfuse.openai` and spans of other libraries nest under the framework's run around them, with nothing attached and
-nothing to detach. A processor stamps session and user on them. The SDK is loaded when the first span starts, not
-before.
+nothing to detach. A processor stamps session and user on them. The SDK behind it is built ahead where something is
+loaded that makes spans, else with the first span, but never in an event loop; a span that cannot wait for it records
+nothing, and its children stand under its parent.
 """
 
 from __future__ import annotations
 
+import sys
+import threading
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from opentelemetry import trace as trace_api
 from opentelemetry.context.context import Context
+from typing_extensions import override
 
 from ..internals import forks
 from ..internals.faults import shielded
 from ..recording import ambient
+from ..recording.anchor import Anchor
 from ..recording.observation import Observation
-from ..recording.otel_spans import current_span
+from ..recording.otel_api import span_context
+from ..recording.otel_spans import captures, current_span
 from ..settings import settings
-from . import sdk_clients
+from . import ambient_context, private, sdk_clients
+
+SPAN_MAKERS = ("langfuse", "mcp", "anthropic", "openinference.instrumentation", "opentelemetry.instrumentation")
+"""Modules whose presence says that spans are to be expected."""
+WANTED_SCOPES = ("langfuse-sdk", "openinference.", "opentelemetry.instrumentation.")
+"""Scopes whose spans Langfuse may want: they wait until the SDK is built, in an event loop too."""
 
 _PLACING = shielded("placing a span of another library")
 _MAKING = shielded("making a Langfuse client for the local journal")
+_BUILDING = shielded("building OpenTelemetry's SDK")
+_ADOPTING = shielded("adopting a tracer provider")
 
 
 class AmbientTracer(trace_api.Tracer):
@@ -35,15 +48,25 @@ class AmbientTracer(trace_api.Tracer):
         self._scope = scope
         self._options = options
         self._tracer: trace_api.Tracer | None = None
+        self._sdk: Any = None
 
     def start_span(self, name: str, context: Context | None = None, *positional: Any, **options: Any) -> trace_api.Span:
         """Start a span; without *context*, under what is current here."""
         tracer = self._tracer
-        if tracer is None:
-            tracer = self._tracer = self._provider.sdk().get_tracer(*self._scope, **self._options)
+        if tracer is None or self._sdk is not self._provider.behind:
+            self._sdk = sdk = self._provider.built(must_wait=self._is_wanted(options))
+            if sdk is None:
+                return unrecorded(context)
+            self._tracer = tracer = sdk.get_tracer(*self._scope, **self._options)
         return tracer.start_span(name, placed(context), *positional, **options)
 
+    def _is_wanted(self, options: dict[str, Any]) -> bool:
+        if self._scope[0].startswith(WANTED_SCOPES):
+            return True
+        return any(key.startswith("gen_ai.") for key in options.get("attributes") or {})
+
     @contextmanager
+    @override
     def start_as_current_span(  # type: ignore[override]  # the API's decorator has a type of its own
         self,
         name: str,
@@ -81,18 +104,34 @@ def placed(context: Context | None) -> Context | None:
             return None
         if isinstance(parent, Observation):
             return trace_api.set_span_in_context(parent)
-        from ..recording.otel_api import span_context
-
         return trace_api.set_span_in_context(trace_api.NonRecordingSpan(span_context(parent.trace, parent.span)))
     return None
 
 
+def unrecorded(context: Context | None) -> trace_api.Span:
+    """Return a span that records nothing and stands for its parent: what starts below it is the parent's."""
+    parent = ambient.current() if context is None else None
+    if parent is None:
+        above = trace_api.get_current_span(context)
+        return trace_api.NonRecordingSpan(above.get_span_context())
+    span = trace_api.NonRecordingSpan(span_context(parent.trace, parent.span))
+    captures[span] = Anchor.of(parent)
+    return span
+
+
 class AmbientProvider(trace_api.TracerProvider):
-    """A TracerProvider that is cheap to have: the SDK's stands behind it once a span is wanted."""
+    """A TracerProvider that is cheap to have: the SDK's stands behind it once a span is wanted.
+
+    Attributes:
+        behind: the SDK's provider that makes the spans, or None before it is built. When the application registers a
+            provider of its own, it is that one.
+    """
 
     def __init__(self) -> None:
         self._lock = forks.Lock(reentrant=True)
-        self._sdk: Any = None
+        self.behind: Any = None
+        self._failed = self._building = False
+        forks.in_child(self._forget_thread)
 
     def get_tracer(
         self,
@@ -106,32 +145,80 @@ class AmbientProvider(trace_api.TracerProvider):
         return AmbientTracer(self, scope, {"attributes": attributes} if attributes else {})
 
     def sdk(self) -> Any:
-        """Return the SDK's provider behind this one, made when first wanted."""
+        """Return the SDK's provider behind this one, built when first wanted."""
         with self._lock:
-            if self._sdk is None:
+            if self.behind is None:
+                from .adoption import adopt
                 from .processor import sdk_provider
 
-                self._sdk = sdk_provider(self)
-            return self._sdk
+                built = sdk_provider()
+                adopt(self, built, self)
+                self.behind = built
+            return self.behind
+
+    def built(self, *, must_wait: bool) -> Any:
+        """Return the SDK's provider; None if it cannot be built, or while it is being built beside an event loop.
+
+        Args:
+            must_wait: the span may not be missed, so that an event loop waits, too.
+        """
+        if self.behind is None and not self._failed:
+            if must_wait or not _in_event_loop():
+                self._build()
+            else:
+                self.build_soon()
+        return self.behind
+
+    def build_soon(self) -> None:
+        """Build the SDK's provider on a thread of its own."""
+        with self._lock:
+            if self._building or self._failed or self.behind is not None:
+                return
+            self._building = True
+        try:
+            threading.Thread(target=self._build, name="langfuse-integration-otel", daemon=True).start()
+        except RuntimeError:  # no thread to be had: the next span that may wait builds it
+            self._building = False
+
+    def _build(self) -> None:
+        with _BUILDING:
+            try:
+                self.sdk()
+            except BaseException:
+                self._failed = True
+                raise
+            finally:
+                self._building = False
+
+    def _forget_thread(self) -> None:
+        self._building = False
 
     def add_span_processor(self, span_processor: Any) -> None:
         """Add a processor, as to the SDK's provider; that of a plain Langfuse client is kept from exporting twice."""
-        if type(span_processor).__name__ == "LangfuseSpanProcessor":
-            from .processor import SuppressedClientProcessor
-
-            sdk_clients.give_way(span_processor.public_key)
-            span_processor = SuppressedClientProcessor(span_processor, self)
         self.sdk().add_span_processor(span_processor)
 
     def processor_of(self, client: Any) -> Any:
         """Return the span processor of a Langfuse client, which may export from another provider; or None."""
         exporting_from: Any = getattr(client, "tracer_provider", None)
-        active = getattr(self.sdk() if exporting_from is self else exporting_from, "_active_span_processor", None)
-        for processor in getattr(active, "_span_processors", ()):
+        for processor in private.processors_of(self.behind if exporting_from is self else exporting_from):
             inner = getattr(processor, "inner", processor)
-            if type(inner).__name__ == "LangfuseSpanProcessor" and inner.public_key == client.public_key:
+            if private.is_client_processor(inner) and inner.public_key == client.public_key:
                 return inner
         return None
+
+    def replaced(self) -> None:
+        """Adopt the provider that the application has just registered in place of this one, and make spans there."""
+        with _ADOPTING:
+            from .adoption import adopt
+
+            application: Any = trace_api.get_tracer_provider()
+            if not hasattr(application, "add_span_processor"):
+                return
+            adopt(application, application, self)
+            clients = [each for each in private.processors_of(self.behind) if hasattr(each, "inner")]
+            for processor in clients:
+                application.add_span_processor(processor)
+            self.behind = application
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -144,13 +231,52 @@ provider = AmbientProvider()
 
 def register() -> None:
     """Be the global provider if nobody is, as the Langfuse SDK would; else add our processor to the one there."""
+    from .adoption import adopt
+
     existing: Any = trace_api.get_tracer_provider()
     if isinstance(existing, trace_api.ProxyTracerProvider):
-        trace_api.set_tracer_provider(provider)
+        private.be_global(provider, provider.replaced)
+        if any(module in sys.modules for module in SPAN_MAKERS):
+            provider.build_soon()
     elif existing is not provider and hasattr(existing, "add_span_processor"):
-        from .processor import Stamp
+        adopt(existing, existing, provider)
+    ambient_context.install(_looks_for_runs)
 
-        existing.add_span_processor(Stamp(existing, provider))
+
+def adopt_client(client: Any) -> None:
+    """Adopt the provider that a Langfuse client exports from."""
+    with _ADOPTING:
+        from .adoption import adopt
+
+        sdk_clients.give_way(client.public_key)
+        exporting_from = getattr(client, "tracer_provider", None)
+        if exporting_from is not None and exporting_from is not provider:
+            adopt(exporting_from, exporting_from, provider)
+
+
+def adopt_clients() -> None:
+    """Adopt the providers of the Langfuse clients that there are, and of each that is made from now on."""
+    private.watch_clients(adopt_client)
+    for client in sdk_clients.instances().values():
+        adopt_client(client)
+
+
+def _looks_for_runs() -> bool:
+    """Return whether the current span is to be looked up here.
+
+    Where the application has tracing of its own, its spans stay where they are: then only Langfuse's SDK finds runs.
+    """
+    from .adoption import is_private
+
+    registered = trace_api.get_tracer_provider()
+    if registered is provider:
+        return True
+    return is_private(registered) or ambient_context.langfuse_asks()
+
+
+def _in_event_loop() -> bool:
+    asyncio = sys.modules.get("asyncio")
+    return asyncio is not None and asyncio._get_running_loop() is not None
 
 
 def record_locally() -> None:

@@ -1,13 +1,8 @@
 """The Langfuse clients of this process, and what they mean for our rows.
 
-Our provider is the global one, so that a client that the SDK makes (`get_client()`, `@observe`, `Langfuse()`) exports
-from it. A plain client, of the keys in our settings and with nothing customised, needs no exporter of its own: our
-journal delivers what it records. A client that the application customised (mask, exporter, filter, provider, other
-keys) is used as it is, and our rows go through it.
-
-All that we touch of the SDK's private parts is here, found out by looking (langfuse 4.7 to 5.0):
-`langfuse._client.resource_manager.LangfuseResourceManager._instances` by public key with the attributes read below,
-and `_active_span_processor._span_processors` of a provider.
+A plain client, of the keys in our settings and with nothing customised, needs no exporter of its own: our journal
+delivers what it records. A client that the application customised (mask, exporter, filter, provider, other keys) is
+used as it is, and our rows go through it.
 """
 
 from __future__ import annotations
@@ -15,7 +10,10 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from opentelemetry import trace as trace_api
+
 from ..settings import Settings, settings
+from . import private
 
 LOCAL_PUBLIC_KEY = "pk-lf-local"
 NO_ADDRESS = "http://127.0.0.1:9"
@@ -24,9 +22,7 @@ CUSTOMS = ("mask", "mask_otel_spans", "should_export_span", "span_exporter", "ad
 
 def instances() -> dict[str, Any]:
     """Return the resource managers of the clients in this process, by public key."""
-    module = sys.modules.get("langfuse._client.resource_manager")
-    manager = getattr(module, "LangfuseResourceManager", None)
-    return dict(getattr(manager, "_instances", {}))
+    return dict(private.client_instances() or {})
 
 
 def is_plain(instance: Any, active: Settings, ours: object) -> bool:
@@ -37,10 +33,11 @@ def is_plain(instance: Any, active: Settings, ours: object) -> bool:
     """
     if instance.public_key == LOCAL_PUBLIC_KEY:
         return True
+    provider = getattr(instance, "tracer_provider", None)
     return (
         instance.public_key == active.public_key
         and str(instance.base_url).rstrip("/") == active.base_url
-        and getattr(instance, "tracer_provider", None) is ours
+        and (provider is ours or provider is trace_api.get_tracer_provider())
         and not any(getattr(instance, custom, None) for custom in CUSTOMS)
     )
 
@@ -59,21 +56,37 @@ def customised(active: Settings, ours: object) -> Any:
     return None
 
 
-def exports(provider: object, ours: object) -> bool:
-    """Return whether a customised client exports from *provider*."""
+def exports(span: Any, provider: object, ours: object) -> bool:
+    """Return whether a customised client exports *span*, which ends in *provider*.
+
+    A span that a client made is that client's alone; one of another library is exported by every client there.
+    """
     if "langfuse" not in sys.modules:
         return False
     active = settings()
-    return any(
-        getattr(client, "tracer_provider", None) is provider and not is_plain(client, active, ours)
-        for client in instances().values()
-    )
+    here = _behind(provider, ours)
+    clients = {key: client for key, client in instances().items() if _behind(client.tracer_provider, ours) is here}
+    maker = _maker(span)
+    if maker is not None:
+        return maker in clients and not is_plain(clients[maker], active, ours)
+    return bool(clients) and not any(is_plain(client, active, ours) for client in clients.values())
 
 
 def give_way(public_key: str) -> None:
     """Drop our local client when the application makes one: with two the SDK would record for neither."""
-    module = sys.modules.get("langfuse._client.resource_manager")
-    manager = getattr(module, "LangfuseResourceManager", None)
-    held = getattr(manager, "_instances", None)
-    if public_key != LOCAL_PUBLIC_KEY and isinstance(held, dict):
-        held.pop(LOCAL_PUBLIC_KEY, None)
+    clients = private.client_instances()
+    if public_key != LOCAL_PUBLIC_KEY and clients is not None:
+        clients.pop(LOCAL_PUBLIC_KEY, None)
+
+
+def _behind(provider: object, ours: object) -> object:
+    """Return the SDK's provider that makes the spans of *provider*."""
+    behind: object = getattr(ours, "behind", None)
+    return behind or ours if provider is ours else provider
+
+
+def _maker(span: Any) -> str | None:
+    """Return the public key of the client that made *span*, or None when no client did."""
+    scope = getattr(span, "instrumentation_scope", None)
+    key = (getattr(scope, "attributes", None) or {}).get("public_key")
+    return key if scope is not None and scope.name == "langfuse-sdk" and isinstance(key, str) else None

@@ -35,7 +35,9 @@ _RELIEVING = shielded("making room in the queue")
 
 
 class FlushResult(NamedTuple):
-    """What became of everything that this process has recorded so far; the three add up to it.
+    """What became of everything that this process has recorded so far.
+
+    The three add up to it, except for what went through a customised Langfuse client: `stats.handed_over` counts that.
 
     Attributes:
         delivered: acknowledged by Langfuse; in mode `local`, written to the journal.
@@ -65,6 +67,10 @@ class Worker(Protocol):
 
     def outcome(self) -> tuple[int, int, int]:
         """Return (delivered, pending, lost)."""
+        ...
+
+    def handed_over(self) -> int:
+        """Return how many were given to an exporter that is not ours."""
         ...
 
     def reasons(self) -> Mapping[str, int]:

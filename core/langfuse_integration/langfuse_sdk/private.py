@@ -1,0 +1,122 @@
+"""Private parts of OpenTelemetry and of Langfuse's SDK, found out by looking: each accessor says what it falls back to.
+
+OpenTelemetry API and SDK 1.33 to 1.45:
+- `opentelemetry.context._RUNTIME_CONTEXT`, an object with `_current_context`, a ContextVar.
+- `opentelemetry.trace._TRACER_PROVIDER` and `_TRACER_PROVIDER_SET_ONCE`, an `opentelemetry.util._once.Once`.
+- `TracerProvider._active_span_processor._span_processors`, a tuple that is replaced as a whole.
+- `BatchSpanProcessor._batch_processor._queue`, a deque.
+
+langfuse 4.7 to 5.0:
+- `langfuse._client.resource_manager.LangfuseResourceManager._instances`, resource managers by public key.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any
+
+from opentelemetry import context as context_api
+from opentelemetry import trace as trace_api
+
+CLIENT_PROCESSOR = "LangfuseSpanProcessor"
+
+
+def context_variable() -> ContextVar[Any] | None:
+    """Return the ContextVar behind OpenTelemetry's runtime context; None when it is kept elsewhere."""
+    variable = getattr(getattr(context_api, "_RUNTIME_CONTEXT", None), "_current_context", None)
+    return variable if isinstance(variable, ContextVar) else None
+
+
+def runtime_context() -> Any:
+    """Return OpenTelemetry's runtime context, or None when it is not where it was."""
+    return getattr(context_api, "_RUNTIME_CONTEXT", None)
+
+
+def replace_runtime_context(runtime: Any) -> None:
+    """Have all functions of `opentelemetry.context` use *runtime*."""
+    context_api._RUNTIME_CONTEXT = runtime
+
+
+def be_global(provider: Any, replaced: Callable[[], None]) -> None:
+    """Make *provider* the global tracer provider, and let the application replace it once.
+
+    OpenTelemetry refuses a second `set_tracer_provider`: the application's own, set later, would be ignored. Where the
+    private parts are missing, *provider* is set for good.
+
+    Args:
+        replaced: called when the application has set its own.
+    """
+    once: Any = getattr(trace_api, "_TRACER_PROVIDER_SET_ONCE", None)
+    if not hasattr(trace_api, "_TRACER_PROVIDER") or not callable(getattr(once, "do_once", None)):
+        trace_api.set_tracer_provider(provider)
+        return
+
+    class Replaceable(type(once)):  # type: ignore[misc]  # a class that is found at run time
+        def do_once(self, func: Callable[[], None]) -> bool:
+            done = bool(super().do_once(func))
+            if done:
+                replaced()
+            return done
+
+    trace_api._TRACER_PROVIDER = provider
+    trace_api._TRACER_PROVIDER_SET_ONCE = Replaceable()
+
+
+def composite_of(provider: Any) -> Any:
+    """Return what holds the span processors of an SDK provider; None when they are not where they were."""
+    composite = getattr(provider, "_active_span_processor", None)
+    return composite if isinstance(getattr(composite, "_span_processors", None), tuple) else None
+
+
+def processors_of(provider: Any) -> tuple[Any, ...]:
+    """Return the span processors of an SDK provider, in the order in which they are called."""
+    composite = composite_of(provider)
+    return composite._span_processors if composite is not None else ()
+
+
+def is_client_processor(processor: Any) -> bool:
+    """Return whether *processor* is the one of a Langfuse client."""
+    return any(kind.__name__ == CLIENT_PROCESSOR for kind in type(processor).__mro__)
+
+
+def take_queued(processor: Any) -> list[Any]:
+    """Return the ended spans that wait in a batch processor for their export, and remove them from it."""
+    queue = getattr(getattr(processor, "_batch_processor", None), "_queue", None)
+    spans: list[Any] = []
+    while isinstance(queue, deque):
+        try:
+            spans.append(queue.pop())  # the newest are at its left
+        except IndexError:
+            break
+    return spans
+
+
+def client_instances() -> dict[str, Any] | None:
+    """Return the resource managers of the Langfuse clients by public key, or None before langfuse is loaded."""
+    module = sys.modules.get("langfuse._client.resource_manager")
+    instances = getattr(getattr(module, "LangfuseResourceManager", None), "_instances", None)
+    return instances if isinstance(instances, dict) else None
+
+
+def watch_clients(made: Callable[[Any], None]) -> None:
+    """Call *made* with the resource manager of each Langfuse client that is made from now on."""
+    instances = client_instances()
+    if instances is None or isinstance(instances, _Clients):
+        return
+    module: Any = sys.modules["langfuse._client.resource_manager"]
+    module.LangfuseResourceManager._instances = _Clients(instances, made)
+
+
+class _Clients(dict[str, Any]):
+    """The SDK's dictionary of its clients, which reports new ones."""
+
+    def __init__(self, instances: dict[str, Any], made: Callable[[Any], None]) -> None:
+        super().__init__(instances)
+        self._made = made
+
+    def __setitem__(self, public_key: str, instance: Any) -> None:
+        super().__setitem__(public_key, instance)
+        self._made(instance)
