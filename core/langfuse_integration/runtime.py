@@ -9,7 +9,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from .internals import faults, forks
+from .internals import faults, forks, resets
 from .internals.faults import shielded
 from .recording import observation, tracing
 from .recording.recorder import QueueRecorder
@@ -86,6 +86,7 @@ def reset() -> None:
     settings.forget()
     faults.forget()
     look_again()
+    resets.reset_all()
 
 
 def _prepare() -> None:

@@ -24,23 +24,15 @@ from langchain_core.tools import ToolException, tool
 from langgraph.errors import GraphRecursionError
 from pydantic import BaseModel
 
-from langfuse_integration import langfuse_manager
+from langchain_runs import HELLO, gathered, recorded, search
 from langfuse_integration.reading.replay import Observed
 from langfuse_integration.testing import RecordedSessions
-from langfuse_integration_langchain import SessionHandler
 from scripted_chat import BUCKETS, ScriptedChat, ScriptedStream, call, calls
 
-pytestmark = pytest.mark.langchain
+pytestmark = [pytest.mark.langchain, pytest.mark.usefixtures("in_alices_session")]
 
-HELLO: Any = {"messages": [("user", "Hello")]}
 NEWEST: Any = "v3" if hasattr(BaseCallbackHandler, "on_stream_event") else "v2"
 TREE = [{"agent assistant": ["generation ScriptedChat", "tool search", "generation ScriptedChat"]}]
-
-
-@tool
-def search(query: str) -> str:
-    """Search."""
-    return f"found {query}"
 
 
 @tool
@@ -56,28 +48,8 @@ def fail(query: str) -> str:
     raise ValueError(f"no {query}")
 
 
-@pytest.fixture(autouse=True)
-def in_a_session(sessions: RecordedSessions) -> Any:
-    """Every test here runs in alice's session, leaves no run open, and the caller's next span is a root of its own."""
-    with langfuse_manager.session("s-alice", "alice"):
-        yield
-        with langfuse_manager.trace_span("next"):
-            pass
-    assert sessions.still_open == []
-    assert sessions.traces[-1].tree() == ["span next"]
-    assert {(found.session_id, found.user_id) for found in sessions.observations} == {("s-alice", "alice")}
-
-
-def recorded(**more: Any) -> Any:
-    return {"callbacks": [SessionHandler()], **more}
-
-
 def assistant(*replies: Any, tools: Any = (search,), name: str | None = "assistant", **options: Any) -> Any:
     return create_agent(ScriptedChat(*replies), list(tools), name=name, **options)
-
-
-async def gathered(stream: Any) -> list[Any]:
-    return [part async for part in stream]
 
 
 def steps(observations: list[Observed]) -> list[tuple[str, str, int | None]]:

@@ -18,7 +18,7 @@ from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
 
-from langfuse_integration import langfuse_manager
+from langchain_runs import HELLO, recorded, search
 from langfuse_integration.recording import tracing
 from langfuse_integration.testing import RecordedSessions
 from langfuse_integration_langchain import SessionHandler
@@ -27,31 +27,13 @@ from scripted_chat import Hold, ScriptedChat, ScriptedStream, call
 
 pytestmark = pytest.mark.langchain
 
-HELLO: Any = {"messages": [("user", "Hello")]}
 PARTIAL = {"role": "assistant", "content": "Alpacas "}
 
 
 @pytest.fixture(autouse=True)
-def in_a_session(sessions: RecordedSessions) -> Any:
-    """Every test here runs in alice's session, ends all it began, and the caller's next span is a root of its own."""
-    with langfuse_manager.session("s-alice", "alice"):
-        yield
-        with langfuse_manager.trace_span("next"):
-            pass
-    assert sessions.traces[-1].tree() == ["span next"]
-    assert sessions.still_open == []
-    assert {(found.session_id, found.user_id) for found in sessions.observations} == {("s-alice", "alice")}
-    assert not [found for found in sessions.observations if found.level == "ERROR"]
-
-
-def recorded() -> Any:
-    return {"callbacks": [SessionHandler()]}
-
-
-@tool
-def search(query: str) -> str:
-    """Search."""
-    return f"found {query}"
+def no_errors(in_alices_session: None, sessions: RecordedSessions) -> Any:
+    yield
+    assert not [row for row in sessions.observations if row.level == "ERROR"]
 
 
 async def cancelled(work: Awaitable[Any], hold: Hold) -> None:

@@ -17,30 +17,13 @@ from langgraph.graph import START, StateGraph
 from opentelemetry import trace as trace_api
 from typing_extensions import TypedDict
 
+from langchain_runs import HELLO, recorded
 from langfuse_integration import langfuse_manager
 from langfuse_integration.testing import RecordedSessions
 from langfuse_integration_langchain import SessionHandler
 from scripted_chat import ScriptedChat, ScriptedStream, call, calls
 
-pytestmark = pytest.mark.langchain
-
-HELLO: Any = {"messages": [("user", "Hello")]}
-
-
-@pytest.fixture(autouse=True)
-def in_a_session(sessions: RecordedSessions) -> Any:
-    """Every test here runs in alice's session, leaves no run open, and the caller's next span is a root of its own."""
-    with langfuse_manager.session("s-alice", "alice"):
-        yield
-        with langfuse_manager.trace_span("next"):
-            pass
-    assert sessions.still_open == []
-    assert sessions.traces[-1].tree() == ["span next"]
-    assert {(found.session_id, found.user_id) for found in sessions.observations} == {("s-alice", "alice")}
-
-
-def recorded() -> Any:
-    return {"callbacks": [SessionHandler()]}
+pytestmark = [pytest.mark.langchain, pytest.mark.usefixtures("in_alices_session")]
 
 
 @observe

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import pytest
 from langchain_classic.agents import AgentExecutor, create_react_agent, create_tool_calling_agent
 from langchain_core.language_models import FakeListLLM
 from langchain_core.prompts import ChatPromptTemplate, PromptTemplate
-from langchain_core.tools import tool
 
+from langchain_runs import WAYS, every_way, recorded, search
 from langfuse_integration import langfuse_manager
 from langfuse_integration.testing import RecordedSessions
-from langfuse_integration_langchain import SessionHandler
 from scripted_chat import ScriptedChat, call, calls
 
 pytestmark = pytest.mark.langchain
-
-
-@tool
-def search(query: str) -> str:
-    """Search."""
-    return f"found {query}"
 
 
 def executor(*replies: Any, **options: Any) -> AgentExecutor:
@@ -31,28 +23,12 @@ def executor(*replies: Any, **options: Any) -> AgentExecutor:
     return AgentExecutor(agent=agent, tools=[search], **options)
 
 
-def recorded(**more: Any) -> Any:
-    return {"callbacks": [SessionHandler()], **more}
-
-
-async def gathered(stream: Any) -> list[Any]:
-    return [part async for part in stream]
-
-
-RUNS = {
-    "invoke": lambda agent: agent.invoke({"input": "Hello"}, recorded()),
-    "ainvoke": lambda agent: asyncio.run(agent.ainvoke({"input": "Hello"}, recorded())),
-    "stream": lambda agent: list(agent.stream({"input": "Hello"}, recorded())),
-    "astream": lambda agent: asyncio.run(gathered(agent.astream({"input": "Hello"}, recorded()))),
-}
-
-
-@pytest.mark.parametrize("way", RUNS)
+@every_way
 def test_an_executor_is_an_agent(no_open_runs: RecordedSessions, way: str) -> None:
     """Two calls at once, then the answer: two acts of the first think, and no sequence, prompt or parser as a row."""
     asked = calls(("search", {"query": "a"}, "c1"), ("search", {"query": "b"}, "c2"))
     with langfuse_manager.session("s-alice", "alice"):
-        RUNS[way](executor(asked, "Done."))
+        WAYS[way](executor(asked, "Done."), {"input": "Hello"})
     trace = no_open_runs.trace()
     assert trace.tree() == [
         {"agent AgentExecutor": ["generation ScriptedChat", "tool search", "tool search", "generation ScriptedChat"]}
@@ -72,7 +48,9 @@ def test_an_executor_is_an_agent(no_open_runs: RecordedSessions, way: str) -> No
 
 def test_equal_calls_are_matched_in_their_order(no_open_runs: RecordedSessions) -> None:
     """The same tool with the same arguments twice: each run gets one of the two ids."""
-    RUNS["invoke"](executor(calls(("search", {"query": "a"}, "c1"), ("search", {"query": "a"}, "c2")), "Done."))
+    executor(calls(("search", {"query": "a"}, "c1"), ("search", {"query": "a"}, "c2")), "Done.").invoke(
+        {"input": "Hello"}, recorded()
+    )
     acts = no_open_runs.trace().named("search")
     assert [act.metadata["tool_call_id"] for act in acts] == ["c1", "c2"]
 
@@ -101,7 +79,7 @@ def test_an_agent_that_writes_its_calls_as_text_acts_too(no_open_runs: RecordedS
 
 def test_a_tool_that_the_model_made_up_is_not_acted(no_open_runs: RecordedSessions) -> None:
     """The executor answers an invalid tool with one of its own: a row, and no act of the agent's tools."""
-    RUNS["invoke"](executor(call("made_up", {"query": "a"}), "Done."))
+    executor(call("made_up", {"query": "a"}), "Done.").invoke({"input": "Hello"}, recorded())
     trace = no_open_runs.trace()
     assert [found.label for found in trace.roots[0].children] == [
         "generation ScriptedChat",

@@ -17,14 +17,11 @@ from langgraph.prebuilt import ToolNode, create_react_agent, tools_condition
 from langgraph.types import Command, RetryPolicy, Send
 from pydantic import BaseModel
 
-from langfuse_integration import langfuse_manager
+from langchain_runs import HELLO, WAYS, every_way, recorded, search
 from langfuse_integration.testing import RecordedSessions
-from langfuse_integration_langchain import SessionHandler
 from scripted_chat import ScriptedChat, call, calls
 
-pytestmark = pytest.mark.langchain
-
-HELLO: Any = {"messages": [("user", "Hello")]}
+pytestmark = [pytest.mark.langchain, pytest.mark.usefixtures("in_alices_session")]
 
 
 class Words(TypedDict, total=False):
@@ -40,42 +37,6 @@ def says(word: str) -> Any:
         return {"words": [word]}
 
     return node
-
-
-@tool
-def search(query: str) -> str:
-    """Search."""
-    return f"found {query}"
-
-
-@pytest.fixture(autouse=True)
-def in_a_session(sessions: RecordedSessions) -> Any:
-    """Every test here runs in alice's session, leaves no run open, and the caller's next span is a root of its own."""
-    with langfuse_manager.session("s-alice", "alice"):
-        yield
-        with langfuse_manager.trace_span("next"):
-            pass
-    assert sessions.still_open == []
-    assert sessions.traces[-1].tree() == ["span next"]
-    assert {(found.session_id, found.user_id) for found in sessions.observations} == {("s-alice", "alice")}
-
-
-def recorded(**more: Any) -> Any:
-    return {"callbacks": [SessionHandler()], **more}
-
-
-async def gathered(stream: Any) -> list[Any]:
-    return [part async for part in stream]
-
-
-RUNS = {
-    "invoke": lambda graph, given: graph.invoke(given, recorded()),
-    "ainvoke": lambda graph, given: asyncio.run(graph.ainvoke(given, recorded())),
-    "stream": lambda graph, given: list(graph.stream(given, recorded())),
-    "astream": lambda graph, given: asyncio.run(gathered(graph.astream(given, recorded()))),
-    "astream_events": lambda graph, given: asyncio.run(gathered(graph.astream_events(given, recorded(), version="v2"))),
-}
-every_way = pytest.mark.parametrize("way", RUNS)
 
 
 def line(*nodes: tuple[str, Any], state: Any = Words) -> StateGraph[Any, Any, Any]:
@@ -96,7 +57,7 @@ def test_nodes_are_rows_and_routing_is_none(sessions: RecordedSessions, way: str
     graph = line(("first", says("a")))
     graph.add_node("second", says("b"))
     graph.add_conditional_edges("first", choose, ["second", END])
-    RUNS[way](graph.compile(), {"words": ["start"]})
+    WAYS[way](graph.compile(), {"words": ["start"]})
     trace = sessions.trace()
     assert trace.tree() == [{"chain LangGraph": ["chain first", "chain second"]}]
     root, first, second = trace.observations
@@ -114,7 +75,7 @@ def test_parallel_branches_stand_side_by_side(sessions: RecordedSessions, way: s
     for name in ("left", "right"):
         graph.add_edge(START, name)
     graph.add_edge(["left", "right"], "join")
-    RUNS[way](graph.compile(name="fork"), {"words": []})
+    WAYS[way](graph.compile(name="fork"), {"words": []})
     (root,) = sessions.trace().roots
     assert sorted(child.label for child in root.children) == ["chain join", "chain left", "chain right"]
     assert root.children[-1].label == "chain join"
@@ -127,7 +88,7 @@ def test_sent_work_is_a_row_each(sessions: RecordedSessions, way: str) -> None:
     graph = line(("plan", says("plan")))
     graph.add_node("work", lambda value: {"words": [value["word"]]})
     graph.add_conditional_edges("plan", lambda state: [Send("work", {"word": word}) for word in "abc"], ["work"])
-    RUNS[way](graph.compile(), {"words": []})
+    WAYS[way](graph.compile(), {"words": []})
     (root,) = sessions.trace().roots
     assert [child.label for child in root.children] == ["chain plan", "chain work", "chain work", "chain work"]
     assert sorted(child.input["word"] for child in root.children[1:]) == ["a", "b", "c"]
@@ -137,7 +98,7 @@ def test_sent_work_is_a_row_each(sessions: RecordedSessions, way: str) -> None:
 def test_a_graph_as_a_node_is_one_row(sessions: RecordedSessions, way: str) -> None:
     """LangGraph announces a compiled subgraph twice, as the node and as the graph: one row, with its nodes below."""
     inner = line(("inner", says("in"))).compile()
-    RUNS[way](line(("before", says("a")), ("sub", inner)).compile(), {"words": []})
+    WAYS[way](line(("before", says("a")), ("sub", inner)).compile(), {"words": []})
     assert sessions.trace().tree() == [{"chain LangGraph": ["chain before", {"chain sub": ["chain inner"]}]}]
 
 
@@ -180,7 +141,7 @@ def test_a_retried_node_shows_each_attempt(sessions: RecordedSessions, way: str)
     graph: StateGraph[Any, Any, Any] = StateGraph(Words)
     graph.add_node("flaky", flaky, retry_policy=RetryPolicy(initial_interval=0.001, jitter=False))
     graph.add_edge(START, "flaky")
-    RUNS[way](graph.compile(), {"words": []})
+    WAYS[way](graph.compile(), {"words": []})
     trace = sessions.trace()
     assert trace.tree() == [{"chain LangGraph": ["chain flaky", "chain flaky"]}]
     assert [(found.level, found.status_message) for found in trace.observations] == [
@@ -198,7 +159,7 @@ def test_a_node_that_raises_is_an_error_once_on_each_level(sessions: RecordedSes
         raise ValueError("broken")
 
     with pytest.raises(ValueError, match="broken"):
-        RUNS[way](line(("first", says("a")), ("broken", broken)).compile(), {"words": []})
+        WAYS[way](line(("first", says("a")), ("broken", broken)).compile(), {"words": []})
     trace = sessions.trace()
     assert trace.tree() == [{"chain LangGraph": ["chain first", "chain broken"]}]
     assert [found.level for found in trace.observations] == ["ERROR", "DEFAULT", "ERROR"]
@@ -281,7 +242,7 @@ def reasoner(*replies: Any, name: str | None = None, bound: bool = True) -> Any:
 def test_a_graph_with_a_model_that_has_tools_is_an_agent(sessions: RecordedSessions, way: str) -> None:
     """The nodes are the user's own and stay; thinks and acts are marked and linked as in LangChain's own agents."""
     asked = calls(("search", {"query": "a"}, "c1"), ("search", {"query": "b"}, "c2"))
-    RUNS[way](reasoner(asked, "Done.", name="thinker"), HELLO)
+    WAYS[way](reasoner(asked, "Done.", name="thinker"), HELLO)
     trace = sessions.trace()
     assert trace.tree() == [
         {
@@ -357,7 +318,7 @@ def test_agents_as_nodes_are_agents_and_one_row_each(sessions: RecordedSessions,
     """Two agents in a graph of the user: agents below a chain, not wrapped in their nodes."""
     first = create_agent(ScriptedChat(call("search", {"query": "a"}), "One."), [search], name="first")
     second = create_agent(ScriptedChat("Two."), [search], name="researcher")
-    RUNS[way](line(("first", first), ("second", second), state=MessagesState).compile(name="team"), HELLO)
+    WAYS[way](line(("first", first), ("second", second), state=MessagesState).compile(name="team"), HELLO)
     trace = sessions.trace()
     assert trace.tree() == [
         {
@@ -389,7 +350,7 @@ def test_a_handoff_is_no_error(sessions: RecordedSessions, way: str) -> None:
     graph.add_node("alice", alice, destinations=("bob",))
     graph.add_node("bob", bob)
     graph.add_edge(START, "alice")
-    RUNS[way](graph.compile(name="team"), HELLO)
+    WAYS[way](graph.compile(name="team"), HELLO)
     trace = sessions.trace()
     assert trace.tree() == [
         {

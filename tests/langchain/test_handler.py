@@ -13,9 +13,9 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableLambda
-from langchain_core.tools import tool
 
 from fresh import run_fresh
+from langchain_runs import search
 from langfuse_integration import langfuse_manager
 from langfuse_integration.internals import faults
 from langfuse_integration.testing import RecordedSessions
@@ -26,12 +26,6 @@ from scripted_chat import ScriptedChat, call
 pytestmark = pytest.mark.langchain
 
 TREE = [{"chain RunnableSequence": ["generation ScriptedChat"]}]
-
-
-@tool
-def search(query: str) -> str:
-    """Search."""
-    return f"found {query}"
 
 
 @pytest.fixture

@@ -14,15 +14,14 @@ from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode, tools_condition
 from langgraph.types import Command, interrupt
 
+from langchain_runs import HELLO, search
 from langfuse_integration import langfuse_manager
 from langfuse_integration.testing import RecordedSessions
 from langfuse_integration_langchain import SessionHandler
-from langfuse_integration_langchain.interrupts import Conversation, Threads, threads
+from langfuse_integration_langchain.conversations import Conversation, Threads, threads
 from scripted_chat import ScriptedChat, call, calls
 
 pytestmark = pytest.mark.langchain
-
-HELLO: Any = {"messages": [("user", "Hello")]}
 
 
 @pytest.fixture(autouse=True)
@@ -36,12 +35,6 @@ def forgotten() -> Any:
 def ask(question: str) -> str:
     """Ask the user."""
     return str(interrupt({"question": question}))
-
-
-@tool
-def search(query: str) -> str:
-    """Search."""
-    return f"found {query}"
 
 
 def recorded(thread: str = "t-1") -> Any:
@@ -245,12 +238,19 @@ def test_of_parallel_calls_only_the_one_that_asked_runs_again(no_open_runs: Reco
 
 def test_the_memory_of_threads_is_bounded(sessions: RecordedSessions) -> None:
     """Past the limit the threads that were unused for longest are forgotten."""
-    held = Threads(limit=2)
+    memory = Threads(limit=2)
     with langfuse_manager.trace_span("root") as root:
         for thread in ("t-1", "t-2", "t-1", "t-3"):
-            held.remember(thread, "graph", Conversation(root))
-    assert len(held) == 2
-    found = [held.resumed(None, {"thread_id": thread}, "graph") is not None for thread in ("t-1", "t-2", "t-3")]
-    assert found == [True, False, True]
-    assert held.resumed({"messages": []}, {"thread_id": "t-1"}, "graph") is None
-    assert held.resumed(None, {"thread_id": "t-1"}, "another graph") is None
+            memory.remember(thread, "graph", Conversation(root))
+    assert len(memory) == 2
+    assert [memory.recall(thread, "graph") is not None for thread in ("t-1", "t-2", "t-3")] == [True, False, True]
+    assert memory.recall("t-1", "another graph") is None
+
+
+def test_only_a_resume_continues_a_trace(sessions: RecordedSessions) -> None:
+    """A new input on the same thread begins a trace of its own; so does a Command that resumes nothing."""
+    agent = asking(call("ask", {"question": "Which farm?"}), "Done.", "Again.")
+    run(agent, HELLO)
+    run(agent, Command(resume="Old Mill"))
+    run(agent, HELLO)
+    assert [len(trace.roots) for trace in sessions.traces] == [2, 1]

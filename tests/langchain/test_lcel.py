@@ -26,12 +26,12 @@ from langchain_core.runnables import (
 from langchain_core.tools import tool
 from pydantic import BaseModel
 
-from langfuse_integration import langfuse_manager
+from langchain_runs import gathered, recorded
 from langfuse_integration.testing import RecordedSessions
 from langfuse_integration_langchain import SessionHandler
 from scripted_chat import BUCKETS, ScriptedChat, ScriptedStream, call
 
-pytestmark = pytest.mark.langchain
+pytestmark = [pytest.mark.langchain, pytest.mark.usefixtures("in_alices_session")]
 
 NEWEST: Any = "v3" if hasattr(BaseCallbackHandler, "on_stream_event") else "v2"
 QUESTION = {"question": "What do alpacas do?"}
@@ -40,29 +40,9 @@ TREE = [{"chain RunnableSequence": ["generation ScriptedStream"]}]
 TOOL_TREE = [{"chain RunnableSequence": ["generation ScriptedChat"]}]
 
 
-@pytest.fixture(autouse=True)
-def in_a_session(sessions: RecordedSessions) -> Any:
-    """Every test here runs in alice's session, leaves no run open, and the caller's next span is a root of its own."""
-    with langfuse_manager.session("s-alice", "alice"):
-        yield
-        with langfuse_manager.trace_span("next"):
-            pass
-    assert sessions.still_open == []
-    assert sessions.traces[-1].tree() == ["span next"]
-    assert {(found.session_id, found.user_id) for found in sessions.observations} == {("s-alice", "alice")}
-
-
-def recorded() -> Any:
-    return {"callbacks": [SessionHandler()]}
-
-
 def talk() -> Any:
     prompt = ChatPromptTemplate.from_messages([("human", "{question}")])
     return prompt | ScriptedStream("Alpacas hum softly.") | StrOutputParser()
-
-
-async def gathered(stream: Any) -> list[Any]:
-    return [part async for part in stream]
 
 
 RUNS = {

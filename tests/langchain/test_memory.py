@@ -18,7 +18,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 from langfuse_integration import langfuse_manager
 from langfuse_integration.recording import tracing
 from langfuse_integration.recording.recorder import QueueRecorder
-from langfuse_integration_langchain import SessionHandler, interrupts, orphans
+from langfuse_integration_langchain import SessionHandler, conversations, lost_runs
 from scripted_chat import Hold, ScriptedChat, ScriptedStream
 
 pytestmark = pytest.mark.langchain
@@ -111,7 +111,7 @@ async def rounds(count: int, start: int) -> int:
 def test_after_thousands_of_runs_nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     """Cancelled, timed out, abandoned, failed and fine: no open run, no watched id, and memory as before."""
     monkeypatch.setattr(tracing.registry, "_ended_limit", 100)
-    monkeypatch.setattr(interrupts.threads, "_limit", 100)
+    monkeypatch.setattr(conversations.threads._conversations, "limit", 100)
 
     async def main() -> int:
         await rounds(200, 0)
@@ -135,5 +135,5 @@ def test_after_thousands_of_runs_nothing_is_left(monkeypatch: pytest.MonkeyPatch
     langfuse_manager.flush(10)
     assert tracing.registry.open_runs() == []
     assert len(tracing.registry) == 0
-    assert not orphans.lost
-    assert len(interrupts.threads) <= 100
+    assert not lost_runs.lost
+    assert len(conversations.threads) <= 100

@@ -26,7 +26,7 @@ from langgraph.types import Command, Interrupt, Send
 from langfuse_integration.encoding.fields import Fields
 from langfuse_integration.encoding.json_text import fragments, to_json
 from langfuse_integration_langchain import SessionHandler, messages
-from langfuse_integration_langchain.messages import Asked, Given, Streamed
+from langfuse_integration_langchain.messages import ChatRequest, GraphInput, PartialAnswer
 
 pytestmark = pytest.mark.langchain
 
@@ -121,7 +121,7 @@ def test_a_conversation_with_tools_reads_as_a_request() -> None:
         return left + right
 
     described = {"type": "function", "function": {"name": "search"}}
-    found = read(Asked([HumanMessage("Hi")], [described, add]))
+    found = read(ChatRequest([HumanMessage("Hi")], [described, add]))
     assert found["messages"] == [{"role": "user", "content": "Hi"}]
     assert found["tools"][0] == described
     assert found["tools"][1]["function"]["name"] == "add"
@@ -142,21 +142,26 @@ def test_a_conversation_with_tools_reads_as_a_request() -> None:
 )
 def test_the_input_of_a_graph_reads_as_chat(given: Any) -> None:
     """LangGraph takes messages in many short forms: all read the same, and other keys stay."""
-    assert read(Given({"messages": given, "more": 1})) == {"messages": [{"role": "user", "content": "Hi"}], "more": 1}
+    assert read(GraphInput({"messages": given, "more": 1})) == {
+        "messages": [{"role": "user", "content": "Hi"}],
+        "more": 1,
+    }
 
 
 def test_parts_of_an_answer_add_up() -> None:
     """What was streamed is put together: text, tool calls, plain text models, v3 events, and chunks that do not fit."""
     chunks = [ChatGenerationChunk(message=AIMessageChunk(word)) for word in ("one ", "two ")]
-    assert read(Streamed(chunks)) == {"role": "assistant", "content": "one two "}
-    assert read(Streamed(chunks[:1])) == {"role": "assistant", "content": "one "}
+    assert read(PartialAnswer(chunks)) == {"role": "assistant", "content": "one two "}
+    assert read(PartialAnswer(chunks[:1])) == {"role": "assistant", "content": "one "}
     called = AIMessageChunk("", tool_call_chunks=[{"name": "a", "args": "{}", "id": "c1", "index": 0}])  # type: ignore[typeddict-item]
-    assert read(Streamed([*chunks, ChatGenerationChunk(message=called)]))["tool_calls"][0]["name"] == "a"
-    assert read(Streamed([GenerationChunk(text="one "), GenerationChunk(text="two")])) == "one two"
+    assert read(PartialAnswer([*chunks, ChatGenerationChunk(message=called)]))["tool_calls"][0]["name"] == "a"
+    assert read(PartialAnswer([GenerationChunk(text="one "), GenerationChunk(text="two")])) == "one two"
     events = [{"event": "content-block-delta", "delta": {"type": "text-delta", "text": word}} for word in ("a", "b")]
-    assert read(Streamed(events)) == {"role": "assistant", "content": "ab"}
+    assert read(PartialAnswer(events)) == {"role": "assistant", "content": "ab"}
     misfits = [AIMessageChunk("a", id="1"), ChatMessage("b", role="x")]
-    assert read(Streamed([ChatGenerationChunk.model_construct(message=each) for each in misfits]))["content"] == "ab"
+    assert (
+        read(PartialAnswer([ChatGenerationChunk.model_construct(message=each) for each in misfits]))["content"] == "ab"
+    )
 
 
 def test_a_mask_finds_what_messages_say() -> None:
@@ -173,10 +178,10 @@ def test_a_mask_finds_what_messages_say() -> None:
     for value in (
         [HumanMessage("a secret")],
         {"messages": [ToolMessage("a secret", tool_call_id="c1")]},
-        Asked([AIMessage("a secret")], []),
-        Given({"messages": [("user", "a secret")]}),
+        ChatRequest([AIMessage("a secret")], []),
+        GraphInput({"messages": [("user", "a secret")]}),
         [Document("a secret")],
-        Streamed([ChatGenerationChunk(message=AIMessageChunk("a secret"))]),
+        PartialAnswer([ChatGenerationChunk(message=AIMessageChunk("a secret"))]),
         Command(update={"note": "a secret"}),
     ):
         written = fields.payload(value)

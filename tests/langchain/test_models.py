@@ -89,7 +89,7 @@ def test_buckets_add_up_to_the_totals(read: int, written: int, fresh: int, heard
 def reading(result: LLMResult) -> Observation:
     """Return an observation after all readers have seen *result*."""
     observation = Observation("model", "generation", tracing.recorder, None)
-    models.read(observation, models.Answer(result))
+    models.read(observation, models.ModelAnswer(result))
     return observation
 
 
@@ -110,13 +110,13 @@ def test_an_empty_answer_tells_nothing() -> None:
     for result in (LLMResult(generations=[]), LLMResult(generations=[[]])):
         found = reading(result)
         assert (found.model, found.usage_details, found.metadata) == (None, None, None)
-        assert models.Answer(result).output is None
+        assert models.ModelAnswer(result).output is None
 
 
 def test_several_candidates_are_a_list() -> None:
     """n=2: both answers are the output, and the calls of both are asked for."""
     both = [ChatGeneration(message=AIMessage(text)) for text in ("a", "b")]
-    answer = models.Answer(LLMResult(generations=[both]))
+    answer = models.ModelAnswer(LLMResult(generations=[both]))
     assert [message.content for message in answer.output] == ["a", "b"]
 
 
@@ -124,7 +124,7 @@ def test_calls_that_could_not_be_read_are_asked_for_too() -> None:
     """A model writes broken arguments: the call is known by its name and id."""
     broken = {"name": "search", "args": "{", "id": "c1", "error": "broken", "type": "invalid_tool_call"}
     message = AIMessage("", invalid_tool_calls=[broken])  # type: ignore[list-item]
-    answer = models.Answer(LLMResult(generations=[[ChatGeneration(message=message)]]))
+    answer = models.ModelAnswer(LLMResult(generations=[[ChatGeneration(message=message)]]))
     assert [(call["name"], call["id"]) for call in answer.tool_calls] == [("search", "c1")]
 
 
@@ -132,7 +132,7 @@ def test_parameters_are_those_that_are_set() -> None:
     """What is None, and what is shown elsewhere, is left out; the model's name may stand among them."""
     given_ = {"model": "gpt-5", "temperature": 0.0, "stop": None, "tools": [1], "tool_choice": "any", "_type": "chat"}
     observation = Observation("model", "generation", tracing.recorder, None)
-    models.Call({}, None, None, given_)(observation)
+    models.ModelCall({}, None, None, given_)(observation)
     assert observation.model_parameters == {"temperature": 0.0, "tool_choice": "any"}
     assert observation.model == "gpt-5"
 

@@ -10,26 +10,17 @@ import pytest
 from langchain.agents import create_agent
 from langchain_anthropic import ChatAnthropic
 from langchain_core.language_models import BaseChatModel
-from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
-from langfuse_integration import langfuse_manager
+from langchain_runs import HELLO, recorded, search
 from langfuse_integration.testing import RecordedSessions
-from langfuse_integration_langchain import SessionHandler
 from peers.models import ModelServer, ToolCall, Usage, call, calls, fail, refuse, say
 
-pytestmark = pytest.mark.langchain
+pytestmark = [pytest.mark.langchain, pytest.mark.usefixtures("in_alices_session")]
 
 KEY = SecretStr("key")
 USAGE = Usage(input_tokens=100, output_tokens=30, cached_tokens=40, cache_write_tokens=7, reasoning_tokens=20)
-HELLO: Any = {"messages": [("user", "Hello")]}
-
-
-@tool
-def search(query: str) -> str:
-    """Search."""
-    return f"found {query}"
 
 
 def chat(server: ModelServer) -> BaseChatModel:
@@ -50,19 +41,6 @@ def messages(server: ModelServer) -> BaseChatModel:
 Client = Callable[[ModelServer], BaseChatModel]
 every_client = pytest.mark.parametrize("client", [chat, responses, messages])
 streamed_or_not = pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
-
-
-@pytest.fixture(autouse=True)
-def in_a_session(sessions: RecordedSessions) -> Any:
-    """Every test here runs in alice's session and leaves no run open."""
-    with langfuse_manager.session("s-alice", "alice"):
-        yield
-    assert sessions.still_open == []
-    assert {(found.session_id, found.user_id) for found in sessions.observations} == {("s-alice", "alice")}
-
-
-def recorded() -> Any:
-    return {"callbacks": [SessionHandler()]}
 
 
 def ask(model: Any, streamed: bool) -> None:

@@ -1,4 +1,4 @@
-"""Agents, what they think and how they act: who decides where, told apart by LangChain's metadata.
+"""Agents and their steps: which run is an agent, which model call decides for it, and which tool call carries that out.
 
 An agent is a graph that LangChain made as one, an AgentExecutor, or any graph in which a model was offered tools or
 asked for some. A think is a model call in it, an act a tool call that a think asked for; neither counts below a tool,
@@ -18,13 +18,13 @@ from langfuse_integration.recording.steps import AgentSteps
 from . import private
 from .folding import unfold
 from .interrupts import conversation_of, ended
-from .states import ChainState, LeafState, ToolState
+from .states import ChainState, ModelState, ToolState
 
 ACTIONS_LIMIT = 1_000
 
 
 def started(run: Run) -> None:
-    """Make an agent of a root run or executor that is one for certain."""
+    """Make an agent of a root run or executor that LangChain marks as one."""
     state: ChainState = run.state
     if state.name == private.EXECUTOR and not state.metadata.get("ls_integration"):
         _become_agent(run)
@@ -33,24 +33,24 @@ def started(run: Run) -> None:
         _become_agent(run)
 
 
-def node_started(graph: Run, node: str, inputs: Any) -> None:
-    """Note that *graph* is a graph, since a node of it has started."""
+def node_started(graph: Run, node: ChainState) -> None:
+    """Mark *graph* as a graph, now that a node of it has started."""
     state = graph.state
     if type(state) is not ChainState or state.graph:
         return
     state.graph = True
     if graph.folded and not state.double:
         unfold(graph)
-    if state.steps is None and private.is_agent(state.metadata, node, inputs):
+    if state.steps is None and private.is_agent(state.metadata, node.name, node.inputs):
         state.thinks_in = private.THINKING_NODE
         _become_agent(graph)
 
 
 def may_think(run: Run, has_tools: bool) -> None:
-    """Mark a model call as a think of the agent around it, or remember who would have thought."""
+    """Mark a model call as a think of the agent around it, or keep the agent in case the answer calls tools."""
     thinker = _thinker(run.parent)
-    state: LeafState = run.state
-    if thinker is None or any(key in state.metadata for key in private.INTERNAL_CALLS):
+    state: ModelState = run.state
+    if thinker is None or not private.INTERNAL_CALLS.isdisjoint(state.metadata):
         return
     agent: ChainState = thinker.state
     if agent.thinks_in is not None and state.metadata.get("langgraph_node") != agent.thinks_in:
@@ -61,8 +61,8 @@ def may_think(run: Run, has_tools: bool) -> None:
 
 
 def decided(run: Run, calls: list[Any]) -> None:
-    """Note the tool calls that a model asked for; who gets some was thinking."""
-    state: LeafState = run.state
+    """Record the tool calls in a model's answer; a call that has some is a think."""
+    state: ModelState = run.state
     if state.steps is None and state.thinker is not None:
         _think(run, state.thinker)
     if state.steps is not None:
@@ -75,10 +75,12 @@ def acted(run: Run, call_id: str | None, inputs: Any) -> None:
     if thinker is None:
         return
     agent: ChainState = thinker.state
-    told = agent.actions is not None  # by an executor, which knows no ids where models write their calls as text
+    announced = agent.actions is not None  # by an executor, which has no ids where models write calls as text
     if call_id is None:
-        call_id = _call_id(agent if told else run.parent.state, run.observation.name, inputs) if run.parent else None
-        if call_id is None and not told:
+        call_id = (
+            _call_id(agent if announced else run.parent.state, run.observation.name, inputs) if run.parent else None
+        )
+        if call_id is None and not announced:
             return
     steps = agent.steps
     if call_id is not None and (steps is None or call_id not in steps.decided):
@@ -87,8 +89,8 @@ def acted(run: Run, call_id: str | None, inputs: Any) -> None:
         steps.act(run.observation, call_id)
 
 
-def announced(run: Run, action: Any) -> None:
-    """Take up a tool call that an AgentExecutor is about to make: its tool run comes without the call's id."""
+def announce(run: Run, action: Any) -> None:
+    """Keep a tool call that an AgentExecutor is about to make: its tool run comes without the call's id."""
     state = run.state
     if type(state) is not ChainState:
         return
@@ -100,7 +102,7 @@ def announced(run: Run, action: Any) -> None:
 
 
 def closed(run: Run, outputs: Any) -> None:
-    """Note on an agent's row, when it ends, what it asked for and never got; remember what may be resumed."""
+    """Record on an agent's row the tool calls that were never made; remember what a later run may resume."""
     state: ChainState = run.state
     steps = state.steps
     if steps is not None:
@@ -115,7 +117,7 @@ def closed(run: Run, outputs: Any) -> None:
 
 
 def _answer(steps: AgentSteps, outputs: Any) -> None:
-    """Strike the calls that the agent answered itself, as for structured output: they asked for no tool."""
+    """Remove the calls that the agent answered itself, as for structured output: they call no tool."""
     for message in outputs.get("messages", ()) if isinstance(outputs, dict) else ():
         if isinstance(message, ToolMessage) and message.status != "error":
             steps.decided.pop(message.tool_call_id, None)
@@ -151,7 +153,7 @@ def _row(run: Run) -> Run:
 
 
 def _thinker(run: Run | None) -> Run | None:
-    """Return the nearest agent or graph above, before any tool."""
+    """Return the nearest agent or graph above *run* that no tool call separates from it."""
     while run is not None:
         state = run.state
         if isinstance(state, ToolState):
@@ -163,7 +165,7 @@ def _thinker(run: Run | None) -> Run | None:
 
 
 def _who_decided(run: Run, call_id: str) -> AgentSteps | None:
-    """Return the steps of another agent of this trace that asked for a call: a graph that hands on to another."""
+    """Return the steps of another agent of this trace that made the call: a graph may hand on to another."""
     root = run.root
     if type(root.state) is not ChainState or root.state.conversation is None:
         return None
@@ -171,12 +173,12 @@ def _who_decided(run: Run, call_id: str) -> AgentSteps | None:
 
 
 def _call_id(state: Any, tool: str, inputs: Any) -> str | None:
-    """Return the id of a call that was told beforehand: by an executor, or in the input of the node that makes it."""
+    """Return the id of a call that an executor announced, or that stands in the input of the node that makes it."""
     if type(state) is not ChainState:
         return None
     exactly = state.actions is None
     if state.actions is None:
-        state.actions = [(call.get("name"), call.get("args"), call.get("id")) for call in _asked_in(state.inputs)]
+        state.actions = [(call.get("name"), call.get("args"), call.get("id")) for call in _calls_in(state.inputs)]
     same = [action for action in state.actions if action[0] == tool]
     exact = [action for action in same if action[1] == inputs]
     for action in (exact or ([] if exactly or state.node else same))[:1]:
@@ -185,8 +187,8 @@ def _call_id(state: Any, tool: str, inputs: Any) -> str | None:
     return None
 
 
-def _asked_in(inputs: Any) -> list[Any]:
-    """Return the tool calls in the input of a node: the last message's, or those that LangGraph sent there."""
+def _calls_in(inputs: Any) -> list[Any]:
+    """Return the tool calls in the input of a node: those of the last message, or those that LangGraph sent there."""
     if isinstance(inputs, dict):
         sent = inputs.get("tool_call")
         if isinstance(sent, dict):

@@ -1,4 +1,4 @@
-"""Whose runs a handler's are: what it was bound to, and what a run's own configuration names."""
+"""The session of a handler's runs: the one that the handler is bound to, or one that a run's configuration names."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from .private import PLUMBING_METADATA, PLUMBING_TAGS
 
 IDS = {"langfuse_session_id": "session_id", "langfuse_user_id": "user_id", "langfuse_trace_name": "trace_name"}
 TAGS_KEY = "langfuse_tags"
-"""In the metadata of a root run, as the Langfuse SDK's own handler reads them (SDK 3 to 5)."""
+"""Keys in the metadata of a root run, as the Langfuse SDK's own handler reads them (SDK 3 to 5)."""
 SIMPLE = (str, int, float, bool)
-"""Types of metadata that go onto the trace, at most 200 characters; the rest stays on the run's own row."""
+"""Types of metadata that go onto the trace, texts of up to 200 characters; the rest stays on the run's own row."""
 SOURCE = "the metadata of a LangChain run"
 
 
 class Binding:
-    """What a handler was bound to; what it leaves open is taken from where it is used.
+    """The session that a handler is bound to; parts that it leaves open come from the active session.
 
     Attributes:
-        session: the ids, tags and metadata that the handler was given.
-        empty: the handler was given nothing.
+        session: the ids, tags and metadata of the handler.
+        empty: the handler is bound to nothing.
 
     Raises:
         ValueError: an id is blank, too long or not printable.
-        TypeError: an id is no text.
+        TypeError: an id is no `str`.
     """
 
     def __init__(
@@ -41,11 +41,11 @@ class Binding:
         self.empty = bound.session_id is None and bound.user_id is None and not bound.tags and not bound.metadata
 
     def over(self, active: Session | None) -> Session | None:
-        """Return the session for a run where *active* is what would hold without the binding."""
+        """Return the session of a run whose session without the binding is *active*."""
         return active if self.empty else self.session.over(active)
 
     def rebind(self, run: Run | None) -> None:
-        """Give an open run that another handler has announced this binding, unless that one was bound, too."""
+        """Bind an open run that another handler has announced, unless that handler is bound, too."""
         if run is not None and not self.empty and not run.state.bound:
             run.state.bound = True
             run.observation.session = self.over(run.observation.session)
@@ -56,9 +56,9 @@ def _is_simple(value: Any) -> bool:
 
 
 def named(metadata: Mapping[str, Any], tags: list[str] | None) -> Session | None:
-    """Return what a root run's configuration names of the session and its trace, or None.
+    """Return the session and trace attributes that a root run's configuration names, or None.
 
-    Tags and the application's own metadata go onto the trace, as the Langfuse SDK's handler does; what cannot be used
+    Tags and the application's own metadata go onto the trace, as with the Langfuse SDK's handler; an unusable value
     is left out with a warning.
     """
     values: dict[str, Any] = {}

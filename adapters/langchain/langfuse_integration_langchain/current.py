@@ -1,7 +1,7 @@
-"""The run whose code is running here: what LangChain keeps for its own children.
+"""The run whose code runs here, from the variable that LangChain keeps for the children of a run.
 
-With it `@observe`, `trace_span` and spans of other libraries inside of tools and nodes find their place, also in async
-ones and in threads that LangChain starts, with nothing attached to any context.
+`@observe`, `trace_span` and spans of other libraries stand below it inside of tools and nodes, sync or async and in
+threads that LangChain starts; nothing is attached to any context.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .folding import use
 
 
 def source() -> Parent | None:
-    """Return what to stand under here, for `ambient`."""
+    """Return the anchor for what starts here, for `ambient`."""
     key = private.current_run_key()
     if key is None:
         return None
@@ -29,8 +29,8 @@ def source() -> Parent | None:
 def span_inside(parent: Run) -> Parent | None:
     """Return the span that the code of *parent* has opened around this line, or None.
 
-    It has to be of the run's trace and younger than what the run stands for, and the code of that very run has to be
-    running: who consumes a stream may have spans open that are no part of it.
+    The span has to be in the run's trace and younger than the run's anchor, and the code of that very run has to be
+    running: a consumer of a stream may have spans open that are no part of the run.
     """
     span = otel_spans.current_span()
     if span is None or span.trace != parent.anchor.trace or span.started_ns < parent.anchor.started_ns:

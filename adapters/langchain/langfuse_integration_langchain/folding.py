@@ -1,7 +1,7 @@
-"""Which chain runs are plumbing: prompts, parsers, sequences, pass-throughs, and doubles of the run above.
+"""Chain runs that are plumbing: prompts, parsers, sequences, pass-throughs, and doubles of the run above.
 
-A folded run makes no row: what is below it stands under the run above. Decided when it starts, by what LangChain tells
-of it; put right when something below it shows that it was more than that.
+A folded run makes no row: the runs below it stand under the run above. The start decides, by what LangChain passes;
+a run below that shows more makes a row of it after all.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from langfuse_integration.recording.snapshot import snapshot
 from . import private
 from .states import ChainState
 
-NOT_TOLD: Any = object()
-"""Stands for an argument that LangChain did not pass."""
+NOT_PASSED: Any = object()
+"""In place of an argument that LangChain did not pass."""
 
 PLUMBING = frozenset(
     {
@@ -42,19 +42,20 @@ PLUMBING = frozenset(
         "RunnableWithMessageHistory",
     }
 )
-"""Names that LangChain and LangGraph give to what has no name of its own."""
+"""Names that LangChain and LangGraph give to runnables without a name of their own."""
 PLUMBING_KINDS = frozenset({"prompt", "parser"})
 PREBUILT_PROMPT = "Prompt"
-"""How LangGraph's prebuilt agent calls the step that puts its prompt before the messages."""
+"""The step of LangGraph's prebuilt agent that puts its prompt before the messages."""
 
 
-def folds(name: str, kind: Any, state: ChainState, parent: Run) -> bool:
-    """Return whether a chain run below *parent* is plumbing; notes in *state* when it is a double of *parent*.
+def folds(state: ChainState, kind: Any, parent: Run) -> bool:
+    """Return whether a chain run below *parent* is plumbing; marks *state* if the run is a double of *parent*.
 
     Args:
         kind: LangChain's `run_type`: "prompt" and "parser" for these, None for other runnables of LangChain itself, and
-            not told for sequences and for everything of LangGraph.
+            `NOT_PASSED` for sequences and for everything of LangGraph.
     """
+    name = state.name
     if kind in PLUMBING_KINDS or name in PLUMBING or name.partition("<")[0] in PLUMBING:
         return True
     above = parent.state
@@ -64,18 +65,18 @@ def folds(name: str, kind: Any, state: ChainState, parent: Run) -> bool:
         return above.thinks_in is not None and name in private.AGENT_NODES
     if state.inputs is above.inputs:
         state.double = name == above.name or (
-            above.node and kind is NOT_TOLD and private.FIRST_STEP_TAG in (state.tags or ())
+            above.node and kind is NOT_PASSED and private.FIRST_STEP_TAG in (state.tags or ())
         )
         if state.double:
             return True
-    if kind is not NOT_TOLD or not private.is_step(state.tags):
+    if kind is not NOT_PASSED or not private.is_step(state.tags):
         return False
-    # What LangGraph itself runs after a node: the functions that choose where to go next.
+    # LangGraph's own steps after a node: the functions that choose where to go next.
     return name == PREBUILT_PROMPT or (above.node and private.FIRST_STEP_TAG not in (state.tags or ()))
 
 
 def fold_wrapper(parent: Run, name: str) -> None:
-    """Fold a chain run that does nothing but call what has its name: a model with retries, for example."""
+    """Fold a chain run that only calls a model of its own name: a model with retries, for example."""
     state = parent.state
     if type(state) is not ChainState or state.used or parent.folded or parent.parent is None:
         return
@@ -85,7 +86,7 @@ def fold_wrapper(parent: Run, name: str) -> None:
 
 
 def use(run: Run | None) -> None:
-    """Note that something stands below the row of *run*, or below that of the run above for which it is folded."""
+    """Mark that a row stands below *run*, and below the runs above as far as *run* is folded."""
     while run is not None and run.state.__class__ is ChainState:
         run.state.used = True
         if not run.folded:

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
+from typing_extensions import override
 
 from langfuse_integration.internals import faults
 from langfuse_integration.internals.faults import shielded
@@ -14,10 +15,11 @@ from langfuse_integration.recording import ambient, tracing
 
 from . import agents, current, messages, orphans, run_ends, run_starts, streams
 from .binding import Binding
-from .folding import NOT_TOLD
+from .folding import NOT_PASSED
+from .states import ChainState, ModelState, RetrieverState, ToolState
 
 _STARTING = shielded("starting a LangChain run")
-_STREAMING = shielded("noting a LangChain token")
+_STREAMING = shielded("recording a LangChain token")
 _ENDING = shielded("ending a LangChain run")
 _run = tracing.registry.get
 
@@ -25,23 +27,23 @@ _run = tracing.registry.get
 class SessionHandler(BaseCallbackHandler):
     """Records LangChain and LangGraph runs under the right user session.
 
-    One instance serves all users, threads and tasks: it keeps nothing of a run. It may stand at a constructor, in a
+    One instance serves all users, threads and tasks: it keeps no state of a run. It may stand at a constructor, in a
     call's `config`, twice in one list, and beside `instrument()`: everything is recorded once.
 
     Args:
-        session_id: binds the runs to a session; by default each is in the one that is active where it starts.
-        user_id: the same for the user.
+        session_id: session of the runs; None is the session that is active where a run starts.
+        user_id: user of the runs; None is the active user.
         tags: short texts that Langfuse shows on the traces, besides the session's own.
-        metadata: the same for values by text keys.
+        metadata: values by text keys that Langfuse shows on the traces, besides the session's own.
 
     Raises:
         ValueError: an id or tag is blank, too long or not printable.
         TypeError: an id or tag is no `str`, or *metadata* no mapping.
     """
 
-    # In async runs LangChain calls other handlers on a thread each time: twice the cost, on a copied context.
+    # Otherwise LangChain moves each callback of an async run to a thread: twice the cost, in a copied context.
     run_inline = True
-    # Plain attributes: LangChain asks at every callback, and its own properties take a call each.
+    # Plain attributes: LangChain reads them at every callback, and its own properties take a call each.
     ignore_llm = ignore_chat_model = False  # pyright: ignore[reportAssignmentType, reportIncompatibleMethodOverride]
     ignore_chain = ignore_agent = False  # pyright: ignore[reportAssignmentType, reportIncompatibleMethodOverride]
     ignore_retriever = False  # pyright: ignore[reportAssignmentType, reportIncompatibleMethodOverride]
@@ -61,15 +63,16 @@ class SessionHandler(BaseCallbackHandler):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        switch_on()  # in another process, nobody has made one
+        switch_on()  # a handler that was pickled may be the first one in its process
 
     @property
     def raise_error(self) -> bool:  # type: ignore[override]
-        """LangChain swallows what a handler raises unless this is true: as it is in our own tests."""
+        """Whether LangChain lets our own faults raise instead of logging them: only in our own tests."""
         return faults.strict
 
     # -- chains, graphs, agents
 
+    @override
     def on_chain_start(
         self,
         serialized: dict[str, Any] | None,
@@ -80,33 +83,34 @@ class SessionHandler(BaseCallbackHandler):
         tags: list[str] | None = None,
         metadata: dict[str, Any] | None = None,
         name: str | None = None,
-        run_type: Any = NOT_TOLD,
+        run_type: Any = NOT_PASSED,
         **extra: Any,
     ) -> None:
         """Open a chain, graph, node or agent."""
         with _STARTING:
-            known = name or _name(serialized, "chain")
-            run_starts.chain(self._binding, inputs, run_id, parent_run_id, tags, metadata, known, run_type)
+            state = ChainState(run_id, parent_run_id, name or _name(serialized, "chain"), inputs, metadata, tags)
+            run_starts.chain(self._binding, state, run_type)
 
-    def on_chain_end(self, outputs: Any, *, run_id: UUID, inputs: Any = NOT_TOLD, **extra: Any) -> None:
-        """End it."""
+    def on_chain_end(self, outputs: Any, *, run_id: UUID, inputs: Any = NOT_PASSED, **extra: Any) -> None:
+        """End a chain with its output."""
         with _ENDING:
             run_ends.chain(run_id, outputs, inputs)
 
-    def on_chain_error(self, error: BaseException, *, run_id: UUID, inputs: Any = NOT_TOLD, **extra: Any) -> None:
-        """End it with an error, or in control flow."""
+    def on_chain_error(self, error: BaseException, *, run_id: UUID, inputs: Any = NOT_PASSED, **extra: Any) -> None:
+        """End a chain with an error, or in control flow."""
         with _ENDING:
             run_ends.failed_chain(run_id, error, inputs)
 
     def on_agent_action(self, action: Any, *, run_id: UUID, **extra: Any) -> None:
-        """Take up the tool call that an AgentExecutor announces."""
+        """Keep the tool call that an AgentExecutor announces."""
         with _STARTING:
             run = _run(run_id.int)
             if run is not None:
-                agents.announced(run, action)
+                agents.announce(run, action)
 
     # -- models
 
+    @override
     def on_chat_model_start(
         self,
         serialized: dict[str, Any],
@@ -123,55 +127,46 @@ class SessionHandler(BaseCallbackHandler):
     ) -> None:
         """Open a call of a chat model: LangChain announces one run for each prompt."""
         with _STARTING:
-            known = name or _name(serialized, "model")
-            structured = options is not None and "ls_structured_output_format" in options
-            run_starts.model(
-                self._binding,
-                messages[0],
-                run_id,
-                parent_run_id,
-                tags,
-                metadata,
-                known,
-                invocation_params or {},
-                structured,
-            )
+            state = ModelState(run_id, parent_run_id, name or _name(serialized, "model"), metadata, tags)
+            state.structured = options is not None and "ls_structured_output_format" in options
+            run_starts.model(self._binding, state, messages[0], invocation_params or {})
 
     def on_llm_start(self, serialized: dict[str, Any], prompts: list[str], *, run_id: UUID, **extra: Any) -> None:
         """Open a call of a model that takes text."""
         self.on_chat_model_start(serialized, prompts, run_id=run_id, **extra)  # type: ignore[arg-type]
 
     def on_llm_new_token(self, token: Any, *, run_id: UUID, chunk: Any = None, **extra: Any) -> None:
-        """Note when an answer begins, and keep its parts in case that it never ends."""
+        """Keep a part of a streamed answer, and the time of the first one."""
         run = _run(run_id.int)
         if run is None:
             return
         parts = run.state.parts
         if parts is not None and run.observation.first_token_ns and chunk is not None and parts[-1] is not chunk:
-            parts.append(chunk)  # what `streams.token` does in the end: of each of many tokens it is all
+            parts.append(chunk)  # what `streams.token` comes to for nearly every token
             return
         with _STREAMING:
             streams.token(run, token, chunk)
 
     def on_stream_event(self, event: Any, *, run_id: UUID, **extra: Any) -> None:
-        """The same where LangChain streams events instead of tokens."""
+        """Keep a part of an answer that LangChain streams as an event."""
         with _STREAMING:
             run = _run(run_id.int)
             if run is not None:
                 streams.event(run, event)
 
     def on_llm_end(self, response: Any, *, run_id: UUID, **extra: Any) -> None:
-        """End it with its answer."""
+        """End a model call with its answer."""
         with _ENDING:
             run_ends.model(run_id, response)
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, response: Any = None, **extra: Any) -> None:
-        """End it with an error, or given up half-way."""
+        """End a model call with an error, or as given up half-way."""
         with _ENDING:
             run_ends.failed_model(run_id, error, response)
 
     # -- tools and retrievers
 
+    @override
     def on_tool_start(
         self,
         serialized: dict[str, Any] | None,
@@ -188,20 +183,20 @@ class SessionHandler(BaseCallbackHandler):
     ) -> None:
         """Open a tool call."""
         with _STARTING:
-            given = input_str if inputs is None else inputs
-            known = name or _name(serialized, "tool")
-            run_starts.tool(self._binding, given, run_id, parent_run_id, tags, metadata, known, tool_call_id)
+            state = ToolState(run_id, parent_run_id, name or _name(serialized, "tool"), metadata, tags)
+            run_starts.tool(self._binding, state, input_str if inputs is None else inputs, tool_call_id)
 
     def on_tool_end(self, output: Any, *, run_id: UUID, **extra: Any) -> None:
-        """End it with what it returned."""
+        """End a tool call with its output."""
         with _ENDING:
             run_ends.tool(run_id, output)
 
     def on_tool_error(self, error: BaseException, *, run_id: UUID, **extra: Any) -> None:
-        """End it with an error, or in control flow."""
+        """End a tool call with an error, or in control flow."""
         with _ENDING:
             run_ends.failed_leaf(run_id, error)
 
+    @override
     def on_retriever_start(
         self,
         serialized: dict[str, Any] | None,
@@ -216,16 +211,16 @@ class SessionHandler(BaseCallbackHandler):
     ) -> None:
         """Open a retrieval."""
         with _STARTING:
-            known = name or _name(serialized, "retriever")
-            run_starts.retriever(self._binding, query, run_id, parent_run_id, tags, metadata, known)
+            state = RetrieverState(run_id, parent_run_id, name or _name(serialized, "retriever"), metadata, tags)
+            run_starts.retriever(self._binding, state, query)
 
     def on_retriever_end(self, documents: Any, *, run_id: UUID, **extra: Any) -> None:
-        """End it with what was found."""
+        """End a retrieval with its documents."""
         with _ENDING:
             run_ends.retriever(run_id, documents)
 
     def on_retriever_error(self, error: BaseException, *, run_id: UUID, **extra: Any) -> None:
-        """End it with an error."""
+        """End a retrieval with an error."""
         with _ENDING:
             run_ends.failed_leaf(run_id, error)
 
@@ -234,7 +229,7 @@ _switched_on = False
 
 
 def switch_on() -> None:
-    """Tell the core how LangChain's runs are found, read and ended, at the first handler and not at import."""
+    """Register LangChain with the core, at the first handler and not at import: its runs, types and lost runs."""
     global _switched_on
     if not _switched_on:
         _switched_on = True
@@ -244,7 +239,7 @@ def switch_on() -> None:
 
 
 def _name(serialized: dict[str, Any] | None, otherwise: str) -> str:
-    """Return the name of the class whose run it is."""
+    """Return the class name in *serialized*, which LangChain passes for a run without a name of its own."""
     if serialized:
         name = serialized.get("name")
         if name:

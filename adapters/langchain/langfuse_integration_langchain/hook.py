@@ -11,8 +11,8 @@ from langfuse_integration.internals import forks
 from .handler import SessionHandler
 
 
-class _Switch:
-    """Stands where LangChain takes a ContextVar, and gives the same answer in every context, task and thread."""
+class _ProcessWideHandler:
+    """The handler of `instrument()`, in place of the ContextVar that LangChain asks: the same in every context."""
 
     def __init__(self) -> None:
         self.handler: SessionHandler | None = None
@@ -23,29 +23,29 @@ class _Switch:
         return self.handler
 
 
-_switch: Any = _Switch()
+_process_wide: Any = _ProcessWideHandler()
 _lock = forks.Lock()
 
 
 def instrument() -> None:
     """Record every LangChain and LangGraph run of this process; called again it changes nothing.
 
-    Where a run has a `SessionHandler` of its own, that one serves.
+    A run that has a `SessionHandler` of its own is recorded by that one.
     """
     with _lock:
-        if not _switch.registered:
-            register_configure_hook(_switch, inheritable=True, handle_class=SessionHandler)
-            _switch.registered = True
-        if _switch.handler is None:
-            _switch.handler = SessionHandler()
+        if not _process_wide.registered:
+            register_configure_hook(_process_wide, inheritable=True, handle_class=SessionHandler)
+            _process_wide.registered = True
+        if _process_wide.handler is None:
+            _process_wide.handler = SessionHandler()
 
 
 def uninstrument() -> None:
-    """Undo `instrument()`: runs that start from here on are not recorded by it."""
+    """Undo `instrument()`: runs that start later are not recorded by it."""
     with _lock:
-        _switch.handler = None
+        _process_wide.handler = None
 
 
 def instrumented() -> bool:
     """Return whether `instrument()` is in force in this process; handlers that are attached do not count."""
-    return _switch.handler is not None
+    return _process_wide.handler is not None

@@ -20,12 +20,12 @@ from langchain_core.prompt_values import PromptValue
 from langfuse_integration.encoding import json_text
 
 ROLES = {"human": "user", "ai": "assistant", "system": "system", "tool": "tool", "function": "function"}
-SAID_ELSEWHERE = ("refusal", "reasoning_content")
-"""What providers put beside the content of an answer."""
+BESIDE_CONTENT = ("refusal", "reasoning_content")
+"""Entries of `additional_kwargs` that belong to an answer as much as its content."""
 
 
-class Asked:
-    """A conversation as it goes to a model, with the tools that the model may call."""
+class ChatRequest:
+    """The messages that go to a model, with the tools that the model may call."""
 
     __slots__ = ("messages", "tools")
 
@@ -34,12 +34,12 @@ class Asked:
         self.tools = tools
 
     def plain(self) -> dict[str, Any]:
-        """Return it as the body of a request."""
+        """Return messages and tools as the body of a request has them."""
         return {"messages": self.messages, "tools": [_tool(tool) for tool in self.tools]}
 
 
-class Given:
-    """The input of a graph, in which messages may be in any of the short forms that LangGraph takes."""
+class GraphInput:
+    """The input of a graph, whose messages may have any of the short forms that LangGraph takes."""
 
     __slots__ = ("values",)
 
@@ -47,14 +47,14 @@ class Given:
         self.values = values
 
     def plain(self) -> dict[str, Any]:
-        """Return it with the messages in one form."""
+        """Return the input with its messages in one form."""
         messages = self.values["messages"]
         listed = messages if isinstance(messages, list) else [messages]
         return {**self.values, "messages": [_message(message) for message in listed]}
 
 
-class Streamed:
-    """What had been streamed when a model call ended without a last word."""
+class PartialAnswer:
+    """The parts of an answer that were streamed before the model call was given up."""
 
     __slots__ = ("parts",)
 
@@ -75,44 +75,44 @@ class Streamed:
         return {"role": "assistant", "content": text}
 
 
-def message(found: BaseMessage) -> dict[str, Any]:
-    """Return a message as role, content and what else it carries."""
-    kind = found.type.removesuffix("MessageChunk").lower() if found.type.endswith("Chunk") else found.type
-    role = found.role if isinstance(found, ChatMessage) else ROLES.get(kind, kind)
-    plain: dict[str, Any] = {"role": role, "content": found.content}
-    if found.name:
-        plain["name"] = found.name
-    if isinstance(found, ToolMessage):
-        plain["tool_call_id"] = found.tool_call_id
-        if found.status == "error":
+def message_fields(message: BaseMessage) -> dict[str, Any]:
+    """Return a message as role, content and its further fields."""
+    kind = message.type.removesuffix("MessageChunk").lower() if message.type.endswith("Chunk") else message.type
+    role = message.role if isinstance(message, ChatMessage) else ROLES.get(kind, kind)
+    plain: dict[str, Any] = {"role": role, "content": message.content}
+    if message.name:
+        plain["name"] = message.name
+    if isinstance(message, ToolMessage):
+        plain["tool_call_id"] = message.tool_call_id
+        if message.status == "error":
             plain["status"] = "error"
-    elif not isinstance(found, FunctionMessage):
+    elif not isinstance(message, FunctionMessage):
         for key in ("tool_calls", "invalid_tool_calls"):
-            calls = getattr(found, key, None)
+            calls = getattr(message, key, None)
             if calls:
                 plain[key] = calls
-        for key in SAID_ELSEWHERE:
-            said = found.additional_kwargs.get(key)
-            if said:
-                plain[key] = said
+        for key in BESIDE_CONTENT:
+            value = message.additional_kwargs.get(key)
+            if value:
+                plain[key] = value
     return plain
 
 
-def document(found: Document) -> dict[str, Any]:
+def document_fields(document: Document) -> dict[str, Any]:
     """Return a document as its text and its metadata."""
-    plain: dict[str, Any] = {"page_content": found.page_content, "metadata": found.metadata}
-    if found.id is not None:
-        plain["id"] = found.id
+    plain: dict[str, Any] = {"page_content": document.page_content, "metadata": document.metadata}
+    if document.id is not None:
+        plain["id"] = document.id
     return plain
 
 
 def tool_output(output: Any) -> Any:
-    """Return what a tool answered: of a tool message its content."""
+    """Return a tool's output; of a tool message, its content."""
     return output.content if isinstance(output, ToolMessage) else output
 
 
-def failed(output: Any) -> str | None:
-    """Return what a tool said that caught its own error, else None."""
+def caught_error(output: Any) -> str | None:
+    """Return the message of an error that the tool caught itself, otherwise None."""
     if isinstance(output, ToolMessage) and output.status == "error":
         return str(output.content)
     return None
@@ -121,18 +121,19 @@ def failed(output: Any) -> str | None:
 def _sum(messages: list[Any]) -> Any:
     try:
         return messages[0] + messages[1:]
-    except Exception:  # noqa: BLE001  chunks of strangers that do not add up: their texts do
-        return {"role": "assistant", "content": "".join(str(found.text) for found in messages)}
+    except Exception:  # noqa: BLE001  chunks of a foreign class that do not add up: their texts do
+        return {"role": "assistant", "content": "".join(str(message.text) for message in messages)}
 
 
-def _message(given: Any) -> Any:
-    if isinstance(given, str):
-        return {"role": "user", "content": given}
-    if isinstance(given, (tuple, list)):
-        pair: list[Any] = list(given)
+def _message(short: Any) -> Any:
+    """Return a message that stands in one of LangGraph's short forms as role and content; others as they are."""
+    if isinstance(short, str):
+        return {"role": "user", "content": short}
+    if isinstance(short, (tuple, list)):
+        pair: list[Any] = list(short)
         if len(pair) == 2 and isinstance(pair[0], str):
             return {"role": ROLES.get(pair[0], pair[0]), "content": pair[1]}
-    return given
+    return short
 
 
 def _tool(tool: Any) -> Any:
@@ -145,8 +146,8 @@ def _tool(tool: Any) -> Any:
 
 def _command(command: Any) -> dict[str, Any]:
     fields = ("graph", "update", "resume", "goto")
-    found = {name: getattr(command, name, None) for name in fields}
-    return {name: value for name, value in found.items() if value is not None and value != ()}
+    values = {name: getattr(command, name, None) for name in fields}
+    return {name: value for name, value in values.items() if value is not None and value != ()}
 
 
 def _fields(names: Iterable[str]) -> json_text.Converter:
@@ -160,29 +161,29 @@ def _plain(value: Any) -> Any:
     return value.plain()
 
 
-_graph_types_known = False
+_graph_types_registered = False
 
 
 def register() -> None:
-    """Let LangChain's objects be written as above."""
-    json_text.register(BaseMessage, message, immutable=True)
-    json_text.register(Document, document, immutable=True)
+    """Register how LangChain's objects are written."""
+    json_text.register(BaseMessage, message_fields, immutable=True)
+    json_text.register(Document, document_fields, immutable=True)
     json_text.register(PromptValue, lambda value: value.to_messages())
     json_text.register(AgentAction, _fields(("tool", "tool_input", "log")))
     json_text.register(AgentFinish, _fields(("return_values", "log")))
-    for wrapper in (Asked, Given, Streamed):
+    for wrapper in (ChatRequest, GraphInput, PartialAnswer):
         json_text.register(wrapper, _plain)
 
 
 def register_graph_types() -> None:
-    """The same for LangGraph's, once the application has imported it."""
-    global _graph_types_known
-    if _graph_types_known:
+    """Register how LangGraph's objects are written, once the application has imported LangGraph."""
+    global _graph_types_registered
+    if _graph_types_registered:
         return
     types = sys.modules.get("langgraph.types")
     if types is None:
         return
-    _graph_types_known = True
+    _graph_types_registered = True
     for name, converter in (
         ("Command", _command),
         ("Send", _fields(("node", "arg"))),

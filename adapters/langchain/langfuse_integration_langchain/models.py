@@ -1,4 +1,4 @@
-"""What a model call tells about itself: one small reader per aspect.
+"""Model, parameters, usage and finish reason of a model call: one small reader per aspect.
 
 To record something new, write a reader and list it. Names of usage buckets are those that Langfuse has prices for
 (its default model prices of 2026); they are disjoint, since Langfuse adds them up.
@@ -15,10 +15,10 @@ from langchain_core.outputs import ChatGeneration, LLMResult
 from langfuse_integration.recording.observation import Observation
 from langfuse_integration.recording.registry import Run
 
-from .notes import Notes
+from .notes import RunNotes
 
-SHOWN_ELSEWHERE = frozenset({"model", "model_name", "model_id", "_type", "tools", "functions", "messages", "responses"})
-"""Among the parameters of a call."""
+NOT_PARAMETERS = frozenset({"model", "model_name", "model_id", "_type", "tools", "functions", "messages", "responses"})
+"""Entries among the parameters that have a place of their own, or none."""
 MODEL_KEYS = ("model_name", "model", "model_id")
 FINISH_KEYS = ("finish_reason", "stop_reason", "done_reason", "status")
 INPUT_BUCKETS = {
@@ -42,8 +42,8 @@ SERVICE_TIERS = ("priority_", "flex_")
 """OpenAI's, put before the names of the details by langchain-openai."""
 
 
-class Call(Notes):
-    """A model call as it was noted, for its row."""
+class ModelCall(RunNotes):
+    """Parameters and answer of a model call, from which its row is completed."""
 
     __slots__ = ("answer", "parameters")
 
@@ -52,93 +52,97 @@ class Call(Notes):
     ) -> None:
         super().__init__(metadata, tags, parent)
         self.parameters = parameters
-        self.answer: Answer | None = None
+        self.answer: ModelAnswer | None = None
 
     def __call__(self, observation: Observation) -> None:
-        """Tell what was asked, and what the answer says about itself."""
+        """Fill in the model, the parameters and what the readers find in the answer."""
         super().__call__(observation)
         observation.model = asked_model(self.metadata, self.parameters)
         observation.model_parameters = {
-            key: value for key, value in self.parameters.items() if value is not None and key not in SHOWN_ELSEWHERE
+            key: value for key, value in self.parameters.items() if value is not None and key not in NOT_PARAMETERS
         }
         if self.answer is not None:
             read(observation, self.answer)
 
 
-class Answer:
-    """A finished model call, as readers see it.
+class ModelAnswer:
+    """The answer of a model call, as the readers take it.
 
     Attributes:
         generations: the candidates of the one prompt; mostly one.
         message: the first candidate's message, or None for a model that is no chat model.
-        usage: LangChain's usage metadata as they are now: its cache marks the same message when it is used again.
+        usage: LangChain's usage metadata when the call ended: its cache changes the same message when it is used again.
     """
 
     __slots__ = ("generations", "message", "result", "usage")
 
     def __init__(self, result: LLMResult) -> None:
         self.result = result
-        self.generations: list[Any] = next((found for found in result.generations if found), [])
+        self.generations: list[Any] = []
+        for candidates in result.generations:
+            if candidates:
+                self.generations = candidates
+                break
         first: Any = self.generations[0] if self.generations else None
         self.message: Any = first.message if isinstance(first, ChatGeneration) else None
         self.usage: Any = self.message.usage_metadata if isinstance(self.message, AIMessage) else None
-        for found in self.generations[1:] if self.usage is None else ():
-            self.usage = getattr(getattr(found, "message", None), "usage_metadata", None) or self.usage
+        for generation in self.generations[1:] if self.usage is None else ():
+            self.usage = getattr(getattr(generation, "message", None), "usage_metadata", None) or self.usage
 
     @property
-    def said(self) -> Mapping[str, Any]:
-        """The metadata of the answer: what the provider says about it."""
+    def response_metadata(self) -> Mapping[str, Any]:
+        """What the provider reports beside the answer."""
         if self.message is not None and self.message.response_metadata:
-            found: Mapping[str, Any] = self.message.response_metadata
-            return found
+            metadata: Mapping[str, Any] = self.message.response_metadata
+            return metadata
         return (self.generations[0].generation_info if self.generations else None) or {}
 
     @property
     def output(self) -> Any:
-        """What was answered: a message, a text, or a list of candidates."""
+        """The answer: a message, a text, or a list of candidates."""
         if len(self.generations) == 1:
             return self.generations[0].text if self.message is None else self.message
-        candidates = [found.message if isinstance(found, ChatGeneration) else found.text for found in self.generations]
+        candidates = [each.message if isinstance(each, ChatGeneration) else each.text for each in self.generations]
         return candidates or None
 
     @property
     def partial(self) -> Any:
-        """What had been said when an error came, or None: LangChain puts an empty message in the place of nothing."""
+        """The part of the answer that came before an error, or None; LangChain may pass an empty message for none."""
         message = self.message
-        said = message is None or message.content or getattr(message, "tool_calls", None)
-        return self.output if said else None
+        filled = message is None or message.content or getattr(message, "tool_calls", None)
+        return self.output if filled else None
 
     @property
     def tool_calls(self) -> list[Any]:
-        """The tool calls asked for, with those whose arguments could not be read."""
+        """The tool calls in the answer, including those whose arguments LangChain could not read."""
         calls: list[Any] = []
-        for found in self.generations:
-            message = found.message if isinstance(found, ChatGeneration) else None
+        for generation in self.generations:
+            message = generation.message if isinstance(generation, ChatGeneration) else None
             if isinstance(message, AIMessage):
                 calls += message.tool_calls
                 calls += message.invalid_tool_calls
         return calls
 
 
-def read(observation: Observation, answer: Answer) -> None:
-    """Note everything that the readers find."""
+def read(observation: Observation, answer: ModelAnswer) -> None:
+    """Write everything that the readers find into *observation*."""
     for reader in READERS:
         reader(observation, answer)
 
 
 def asked_model(metadata: Mapping[str, Any], parameters: Mapping[str, Any]) -> str | None:
     """Return the name of the model that is asked for."""
-    found = metadata.get("ls_model_name") or _first(parameters, MODEL_KEYS)
-    return found if isinstance(found, str) else None
+    model = metadata.get("ls_model_name") or _first(parameters, MODEL_KEYS)
+    return model if isinstance(model, str) else None
 
 
-def _model(observation: Observation, answer: Answer) -> None:
-    found = _first(answer.said, MODEL_KEYS) or _first(answer.result.llm_output or {}, MODEL_KEYS)
-    if isinstance(found, str):
-        observation.model = found
+def _model(observation: Observation, answer: ModelAnswer) -> None:
+    model = _first(answer.response_metadata, MODEL_KEYS) or _first(answer.result.llm_output or {}, MODEL_KEYS)
+    if isinstance(model, str):
+        observation.model = model
 
 
-def _usage(observation: Observation, answer: Answer) -> None:
+def _usage(observation: Observation, answer: ModelAnswer) -> None:
     usage = answer.usage
     if usage is None:
         observation.usage_details = _told(answer.result.llm_output or {})
@@ -149,8 +153,8 @@ def _usage(observation: Observation, answer: Answer) -> None:
         observation.metadata = {**(observation.metadata or {}), "cache_hit": True}
 
 
-def _finish(observation: Observation, answer: Answer) -> None:
-    reason = _first(answer.said, FINISH_KEYS)
+def _finish(observation: Observation, answer: ModelAnswer) -> None:
+    reason = _first(answer.response_metadata, FINISH_KEYS)
     if reason is None and answer.generations:
         reason = _first(answer.generations[0].generation_info or {}, FINISH_KEYS)
     if reason is not None:
@@ -205,7 +209,7 @@ def _told(output: Mapping[str, Any]) -> dict[str, int] | None:
 
 def _first(values: Mapping[str, Any], keys: tuple[str, ...]) -> Any:
     for key in keys:
-        found = values.get(key)
-        if found:
-            return found
+        value = values.get(key)
+        if value:
+            return value
     return None

@@ -1,6 +1,6 @@
-"""Which of LangChain's metadata and tags are worth a row's metadata: what the application gave, and where it stands.
+"""Metadata and tags of a run that are worth a row's metadata: what the application gave, and where the run stands.
 
-Noted when the run starts, and sorted out when the row is built.
+Kept when the run starts, and filtered when the row is built.
 """
 
 from __future__ import annotations
@@ -11,34 +11,36 @@ from langfuse_integration.recording.observation import Observation
 from langfuse_integration.recording.registry import Run
 
 from .private import PLUMBING_METADATA, PLUMBING_TAGS, TELLING_METADATA
-from .states import NOTHING
+
+NOTHING: dict[str, Any] = {}
+"""Metadata of a run that has none."""
 
 
-class Notes:
-    """What a run has of its own; what it inherited stands on the runs above."""
+class RunNotes:
+    """A run's own metadata and tags; those that it inherited stand on the rows above."""
 
-    __slots__ = ("inherited", "known", "metadata", "tags")
+    __slots__ = ("inherited", "inherited_tags", "metadata", "tags")
 
     def __init__(self, metadata: dict[str, Any], tags: list[str] | None, parent: Run | None) -> None:
         self.metadata = metadata
         self.tags = tags
         if parent is None:
             self.inherited: dict[str, Any] = NOTHING
-            self.known: list[str] | None = None
+            self.inherited_tags: list[str] | None = None
         else:
             self.inherited = parent.state.metadata
-            self.known = parent.state.tags
+            self.inherited_tags = parent.state.tags
 
     def __call__(self, observation: Observation) -> None:
-        """Put them before what else is in the metadata."""
-        found = {
+        """Put the notes before the metadata that *observation* has."""
+        entries = {
             key: value
             for key, value in self.metadata.items()
             if key not in self.inherited and (key in TELLING_METADATA or not key.startswith(PLUMBING_METADATA))
         }
-        known = self.known or ()
-        own = [tag for tag in self.tags or () if tag not in known and not tag.startswith(PLUMBING_TAGS)]
+        inherited_tags = self.inherited_tags or ()
+        own = [tag for tag in self.tags or () if tag not in inherited_tags and not tag.startswith(PLUMBING_TAGS)]
         if own:
-            found["tags"] = own
-        if found:
-            observation.metadata = {**found, **(observation.metadata or {})}
+            entries["tags"] = own
+        if entries:
+            observation.metadata = {**entries, **(observation.metadata or {})}

@@ -1,61 +1,40 @@
 """Runs that nobody will end: LangChain forgets model, tool and retriever runs when their task is cancelled.
 
-Two things tell. The task that was current when the run started has ended: then the run has, too. Or the run's id is no
-longer referenced by anybody: then nobody can end it any more, whatever became of it (a time-out inside of a task, a
-prompt whose neighbour in the same call failed). The first tells at once, the second when the garbage is collected, in
-whatever thread and line that happens: so it only notes the id, and the next run or the worker's next round acts on it.
+Two signals end such a run. The task that was current when the run started has ended: the run ends at once. Or the
+run's id is no longer referenced, so that nobody can end the run any more (a time-out inside of a task, a prompt whose
+neighbour in the same call failed): the garbage collector tells that in any thread and at any line, so the run ends
+when the next one starts, or in the worker's next round.
 """
 
 from __future__ import annotations
 
 import asyncio
-import weakref
-from collections import deque
-from uuid import UUID
 
 from langfuse_integration.internals.faults import shielded
 from langfuse_integration.recording import tracing
 from langfuse_integration.recording.registry import Run
 
 from . import private
-from .messages import Streamed
+from .lost_runs import lost
+from .messages import PartialAnswer
 from .states import LeafState
 
 _ENDING = shielded("ending a run that was cancelled")
 
-lost: deque[int] = deque()
-"""Ids of runs that nobody references any more; bounded by the registry, which gives up the oldest open runs."""
 
-
-class Watch(weakref.ref[UUID]):
-    """A reference to a run's id that knows which one it was."""
-
-    __slots__ = ("key",)
-
-    key: int
-
-
-def _note(watch: weakref.ref[UUID]) -> None:
-    lost.append(watch.key)  # type: ignore[attr-defined]  # nothing more: garbage is collected at any line
-
-
-def watch(run: Run, run_id: UUID) -> None:
-    """Have *run* ended when nobody else will."""
-    state: LeafState = run.state
-    noted = Watch(run_id, _note)
-    noted.key = run_id.int
-    state.watch = noted
-    if run.parent is not None:
-        return  # its end, or the error of a run above, reaches it
+def watch_task(run: Run) -> None:
+    """End *run* with the task that is current here. For a root run: a run below another ends with that one."""
     task = private.current_task()
-    if task is not None:
-        key = run_id.int
+    if task is None:
+        return
+    state: LeafState = run.state
+    key = run.key
 
-        def done(_: asyncio.Task[object]) -> None:
-            end(key)
+    def done(_: asyncio.Task[object]) -> None:
+        end(key)
 
-        state.task, state.done = task, done
-        task.add_done_callback(done)
+    state.task, state.done = task, done
+    task.add_done_callback(done)
 
 
 def release(state: LeafState) -> None:
@@ -66,7 +45,7 @@ def release(state: LeafState) -> None:
         state.task = state.done = None
 
 
-def end(key: int) -> None:
+def end(key: object) -> None:
     """End the run of *key* as cancelled, if it is still open."""
     with _ENDING:
         run = tracing.registry.close(key)
@@ -75,20 +54,20 @@ def end(key: int) -> None:
 
 
 def cancel(run: Run) -> None:
-    """Record a closed run as cancelled, with what was streamed so far."""
+    """Record a closed run as cancelled, with the parts of its answer that were streamed."""
     state = run.state
     output = None
     if isinstance(state, LeafState):
         release(state)
         if state.parts:
-            output = Streamed(state.parts)
+            output = PartialAnswer(state.parts)
     if not run.folded:
         run.observation.cancel()
         run.observation.finish(output)
 
 
 def sweep() -> None:
-    """End what nobody references any more."""
+    """End the runs whose ids are no longer referenced."""
     while lost:
         try:
             key = lost.popleft()

@@ -1,8 +1,8 @@
-"""All that we use of LangChain and LangGraph beyond their documented interfaces, and what serves without it.
+"""Everything that the adapter uses of LangChain and LangGraph beyond their documented interfaces, with fallbacks.
 
-Found out by looking at langchain-core 1.0 to 1.7, langchain 1.0 to 1.4, langgraph 1.0 to 1.2 and langchain-classic 1.0.
-Names are compared as text, so that nothing but langchain-core is ever imported. Where one of them changes, a run reads
-less well (a wrapper shows, a think is not marked), but is recorded all the same.
+Read in langchain-core 1.0 to 1.7, langchain 1.0 to 1.4, langgraph 1.0 to 1.2 and langchain-classic 1.0. Names are
+compared as text, so that nothing but langchain-core is ever imported. If one of them changes, a run reads less well
+(a wrapper shows, a think is not marked), but it is recorded all the same.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 try:
     from langchain_core.runnables.config import var_child_runnable_config
-except ImportError:  # then spans inside of tools and nodes stand beside them, not below
+except ImportError:  # then spans inside of tools and nodes stand beside these, not below
     var_child_runnable_config: ContextVar[Any] = ContextVar("no_child_runnable_config", default=None)  # type: ignore[no-redef]
 
 _child_config: ContextVar[Any] = var_child_runnable_config
@@ -24,7 +24,7 @@ AGENTS = frozenset({"langchain_create_agent", "deepagents"})
 AGENT_NODES = frozenset({"model", "tools"})
 THINKING_NODE = "model"
 MIDDLEWARE_HOOKS = (".before_agent", ".before_model", ".after_model", ".after_agent")
-INTERNAL_CALLS = ("lc_internal_call", "lc_source")
+INTERNAL_CALLS = frozenset({"lc_internal_call", "lc_source"})
 """Metadata of model calls that a middleware makes for itself."""
 EXECUTOR = "AgentExecutor"
 UNNAMED_GRAPH = "LangGraph"
@@ -37,7 +37,8 @@ PLUMBING_METADATA = ("ls_", "lc_", "langgraph_", "langfuse_", "checkpoint_", "__
 TELLING_METADATA = frozenset({"langgraph_node", "langgraph_step", "ls_provider"})
 
 CONTROL_FLOW = "GraphBubbleUp"
-"""The base of LangGraph's exceptions that are no errors: interrupts, commands to a parent graph."""
+"""The base class of LangGraph's exceptions that are no errors: interrupts, commands to a parent graph."""
+COMMAND = "Command"
 FLOWS = {"GraphInterrupt": "interrupted", "NodeInterrupt": "interrupted", "ParentCommand": "handed over"}
 HIDDEN_ARGUMENTS = frozenset({"ToolRuntime", "Runtime"})
 """Types that LangGraph injects into tool arguments: they hold the whole state."""

@@ -1,4 +1,4 @@
-"""What ends: with an answer, an error, in control flow, or given up half-way."""
+"""Ends of runs: with an answer, an error, in control flow, or given up half-way."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from langfuse_integration.recording.registry import Run
 from langfuse_integration.recording.snapshot import snapshot
 
 from . import agents, folding, interrupts, messages, orphans
-from .folding import NOT_TOLD
-from .messages import Streamed
-from .models import Answer
-from .states import ChainState, Failure, LeafState
+from .folding import NOT_PASSED
+from .messages import PartialAnswer
+from .models import ModelAnswer
+from .states import ChainState, Failure, LeafState, ModelState
 
 SHOWN_LIMIT = 8
 registry = tracing.registry
 
 
 def chain(run_id: UUID, outputs: Any, inputs: Any) -> None:
-    """End a chain; *inputs* are told at the end of a stream, which does not know them before."""
+    """End a chain; a stream passes its *inputs* here, since it does not know them at its start."""
     run = registry.get(run_id.int)
     if run is None:
         return
-    if inputs is not NOT_TOLD and not run.folded:
+    if inputs is not NOT_PASSED and not run.folded:
         run.observation.input = snapshot(inputs)
         if outputs is None and run.children:
             _leave(run)
@@ -37,7 +37,7 @@ def failed_chain(run_id: UUID, error: BaseException, inputs: Any) -> None:
     run = registry.get(run_id.int)
     if run is None:
         return
-    if inputs is not NOT_TOLD and not run.folded:
+    if inputs is not NOT_PASSED and not run.folded:
         run.observation.input = snapshot(inputs)
     if isinstance(error, GeneratorExit) and run.children:
         _leave(run)
@@ -49,7 +49,7 @@ def failed_chain(run_id: UUID, error: BaseException, inputs: Any) -> None:
     if not interrupts.flowed(run, error):
         run.observation.fail(error)
         _fold_or_show(run, error)
-    # An error has no output. What was given up half-way has what had come by then.
+    # An error has no output. A run that was given up half-way has what had come until then.
     given_up = run.observation.level != "ERROR" and run.observation.output is None
     _finish(run, state.latest if given_up else None, error)
 
@@ -59,9 +59,9 @@ def model(run_id: UUID, response: Any) -> None:
     run = registry.close(run_id.int)
     if run is None:
         return
-    state: LeafState = run.state
+    state: ModelState = run.state
     orphans.release(state)
-    state.call.answer = answer = Answer(response)
+    state.call.answer = answer = ModelAnswer(response)
     if state.thinker is not None:
         calls = answer.tool_calls
         if calls:
@@ -71,18 +71,18 @@ def model(run_id: UUID, response: Any) -> None:
 
 
 def failed_model(run_id: UUID, error: BaseException, response: Any) -> None:
-    """End a model call that raised or was given up; *response* holds what had come by then."""
+    """End a model call that raised or was given up; *response* is the part of the answer that had come."""
     run = registry.close(run_id.int)
     if run is None:
         return
-    state: LeafState = run.state
+    state: ModelState = run.state
     orphans.release(state)
     output = None
     if response is not None:
-        state.call.answer = answer = Answer(response)
+        state.call.answer = answer = ModelAnswer(response)
         output = answer.partial
     if output is None and state.parts:
-        output = Streamed(state.parts)
+        output = PartialAnswer(state.parts)
     run.observation.fail(error)
     _show(run, error)
     run.observation.finish(output)
@@ -90,12 +90,12 @@ def failed_model(run_id: UUID, error: BaseException, response: Any) -> None:
 
 
 def tool(run_id: UUID, output: Any) -> None:
-    """End a tool call with what it returned."""
+    """End a tool call with its output."""
     run = registry.close(run_id.int)
     if run is None:
         return
     orphans.release(run.state)
-    problem = messages.failed(output)
+    problem = messages.caught_error(output)
     if problem is not None:
         run.observation.level, run.observation.status_message = "ERROR", problem
     run.observation.finish(messages.tool_output(output))
@@ -103,7 +103,7 @@ def tool(run_id: UUID, output: Any) -> None:
 
 
 def retriever(run_id: UUID, documents: Any) -> None:
-    """End a retrieval with what was found."""
+    """End a retrieval with its documents."""
     run = registry.close(run_id.int)
     if run is None:
         return
@@ -130,7 +130,7 @@ def _finish(run: Run, outputs: Any, error: BaseException | None = None) -> None:
         return
     state: ChainState = run.state
     for failure in state.failures or ():
-        if failure.error is not error:  # the last one is this run's own
+        if failure.error is not error:  # this one is the run's own error
             folding.unfold(failure.run)
             failure.run.observation.end(failure.ended_ns)
     if state.steps is not None or run.parent is None:
@@ -141,13 +141,13 @@ def _finish(run: Run, outputs: Any, error: BaseException | None = None) -> None:
 
 
 def _leave(run: Run) -> None:
-    """Note that a stream was abandoned: LangChain ends the chain first, and after it what is below."""
+    """Mark an abandoned stream: LangChain ends the chain first, and the runs below after it."""
     run.state.leaving = True
     run.observation.cancel()
 
 
 def _settle(run: Run) -> None:
-    """Tell the chain above what came of *run*, and finish that one if it was abandoned and this was its last child."""
+    """Pass the output of *run* to the chain above; finish that chain if it was abandoned and has no open run left."""
     parent = run.parent
     if parent is None or type(parent.state) is not ChainState:
         return
@@ -162,7 +162,7 @@ def _settle(run: Run) -> None:
 
 
 def _cancel_below(run: Run) -> None:
-    """Cancel what LangChain forgets to end: model, tool and retriever runs of a cancelled chain."""
+    """Cancel the model, tool and retriever runs of a cancelled chain: LangChain does not end them."""
     for below in list(run.open_below()):
         if isinstance(below.state, LeafState) and registry.close(below.key) is not None:
             orphans.cancel(below)
@@ -170,14 +170,14 @@ def _cancel_below(run: Run) -> None:
 
 
 def _show(run: Run, error: BaseException) -> None:
-    """Note for the run above that *error* has a row."""
+    """Note in the run above that *error* has a row."""
     parent = run.parent
     if parent is not None and type(parent.state) is ChainState and isinstance(error, Exception):
         parent.state.shown = (*parent.state.shown[-SHOWN_LIMIT:], error)
 
 
 def _fold_or_show(run: Run, error: BaseException) -> None:
-    """Make a row of folded plumbing that failed by itself; that of a double has to wait for how its wrapper ends."""
+    """Make a row of folded plumbing that failed by itself; a double waits for the end of the run above."""
     state: ChainState = run.state
     parent = run.parent
     above: Any = parent.state if parent is not None else None

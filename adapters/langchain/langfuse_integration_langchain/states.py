@@ -1,21 +1,24 @@
-"""What is kept for each open run, besides what is recorded of it."""
+"""The state of an open run: what LangChain announced of it, and what its end needs to know."""
 
 from __future__ import annotations
 
 import asyncio
-import weakref
 from collections.abc import Callable
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from langfuse_integration.recording.observation import ObservationType
 from langfuse_integration.recording.registry import Run, RunStart
 from langfuse_integration.recording.steps import AgentSteps
 
-NOTHING: dict[str, Any] = {}
+from .conversations import Conversation
+from .lost_runs import RunIdReference, watched
+from .models import ModelCall
+from .notes import NOTHING
 
 
 class Failure(NamedTuple):
-    """A double of a run that failed, before it is known whether the run above fails with it."""
+    """A failed double, kept until it is clear whether the run above fails with the same error."""
 
     run: Run
     error: BaseException
@@ -23,24 +26,24 @@ class Failure(NamedTuple):
 
 
 class ChainState(RunStart):
-    """Of a chain, graph, node or agent.
+    """State of a chain, graph, node or agent.
 
     Attributes:
         name: of the run.
-        bound: a bound handler has said whose it is.
-        inputs: as they were given, to recognise a run that is a double of the one above.
-        metadata, tags: as LangChain gave them.
-        node: it is a node of a graph.
-        graph: nodes of it were seen.
-        double: it is the same thing as the run above, which stands for it.
-        steps: of an agent, or of a graph that turned out to be one.
-        thinks_in: the node in which it decides, None for any.
-        interrupted: something in it waits for an answer.
-        used: something stands below it.
-        vanishes: it leaves no row if it changes nothing and nothing stands below it.
-        latest: what the last one to end below gave.
-        leaving: it has ended as an abandoned stream, and its last children are about to end.
-        prompt: the Langfuse prompt that its model calls are made from.
+        bound: a handler with a session of its own has announced the run.
+        inputs: the run's input as LangChain passed it.
+        metadata, tags: as LangChain passed them.
+        node: the run is a node of a graph.
+        graph: a node has started below the run, so the run is a graph.
+        double: the run is the same thing as the run above, whose row stands for both.
+        steps: steps of an agent, or of a graph that turned out to be one.
+        thinks_in: the node in which the agent decides, None for any node.
+        interrupted: something below waits for an answer.
+        used: a row stands below this one.
+        vanishes: the run leaves no row if it changes nothing and no row stands below it.
+        latest: output of the run below that ended last.
+        leaving: the run has ended as an abandoned stream, and its last children are about to end.
+        prompt: the Langfuse prompt from which the model calls below are made.
         shown: errors that have rows below.
         failures: of doubles.
         actions: tool calls that an AgentExecutor has announced, as (tool, input, call id).
@@ -48,17 +51,29 @@ class ChainState(RunStart):
     """
 
     # No slots: most of these keep their defaults, which then cost nothing to set.
+    type: ObservationType = "chain"
     node = graph = double = interrupted = used = vanishes = leaving = bound = False
     steps: AgentSteps | None = None
     thinks_in: str | None = None
     latest: Any = None
     prompt: Any = None
     actions: list[tuple[str, Any, str | None]] | None = None
-    conversation: Any = None
+    conversation: Conversation | None = None
     shown: tuple[BaseException, ...] = ()
     failures: list[Failure] | None = None
 
-    def __init__(self, name: str, inputs: Any, metadata: dict[str, Any] | None, tags: list[str] | None) -> None:
+    def __init__(
+        self,
+        run_id: UUID,
+        parent_run_id: UUID | None,
+        name: str,
+        inputs: Any,
+        metadata: dict[str, Any] | None,
+        tags: list[str] | None,
+    ) -> None:
+        self.key = run_id.int
+        if parent_run_id is not None:
+            self.parent_key = parent_run_id.int
         self.name = name
         self.inputs = inputs
         self.metadata = metadata or NOTHING
@@ -66,30 +81,65 @@ class ChainState(RunStart):
 
 
 class LeafState(RunStart):
-    """Of a model call, tool call or retrieval.
+    """State of a model call, tool call or retrieval.
 
     Attributes:
-        metadata, tags: as LangChain gave them.
-        watch: notes when nobody can end it any more.
-        task, done: the task whose end ends it, and how.
-        thinker: of a model call: the agent or graph that may be deciding here.
-        steps: of a model call that is a think: the steps of its agent.
-        parts: of a model call: what was streamed so far.
-        call: of a model call: what is noted of it for its row.
+        name: of the run.
+        bound: a handler with a session of its own has announced the run.
+        metadata, tags: as LangChain passed them.
+        watch: tells when nobody can end the run any more.
+        task, done: the task whose end ends the run, and its callback.
+        parts: the parts of a model's answer that were streamed so far.
+        prompt: as in `ChainState`, for a chain that runs inside of a tool.
     """
 
-    def __init__(self, metadata: dict[str, Any] | None, tags: list[str] | None) -> None:
+    bound = False
+    prompt: Any = None
+    task: asyncio.Task[Any] | None = None
+    done: Callable[[asyncio.Task[Any]], None] | None = None
+    parts: list[Any] | None = None
+
+    def __init__(
+        self,
+        run_id: UUID,
+        parent_run_id: UUID | None,
+        name: str,
+        metadata: dict[str, Any] | None,
+        tags: list[str] | None,
+    ) -> None:
+        self.key = run_id.int
+        if parent_run_id is not None:
+            self.parent_key = parent_run_id.int
+        self.name = name
         self.metadata = metadata or NOTHING
         self.tags = tags
-        self.bound = False
-        self.watch: weakref.ref[UUID] | None = None
-        self.task: asyncio.Task[Any] | None = None
-        self.done: Callable[[asyncio.Task[Any]], None] | None = None
-        self.thinker: Run | None = None
-        self.steps: AgentSteps | None = None
-        self.parts: list[Any] | None = None
-        self.call: Any = None
+        self.watch: RunIdReference | None = watched(run_id)
+
+
+class ModelState(LeafState):
+    """State of a model call.
+
+    Attributes:
+        structured: the call is made for structured output.
+        thinker: the agent or graph that may be deciding here.
+        steps: steps of the agent, if the call is one of its thinks.
+        call: parameters and answer, for the row.
+    """
+
+    type: ObservationType = "generation"
+    structured = False
+    thinker: Run | None = None
+    steps: AgentSteps | None = None
+    call: ModelCall
 
 
 class ToolState(LeafState):
-    """Of a tool call: agents above it do not decide below it."""
+    """State of a tool call: agents above it do not decide below it."""
+
+    type: ObservationType = "tool"
+
+
+class RetrieverState(LeafState):
+    """State of a retrieval."""
+
+    type: ObservationType = "retriever"

@@ -1,0 +1,109 @@
+"""Conversations: the trace and the agents' steps of a root run, kept for the run that resumes it.
+
+LangGraph ends the root run of an interrupted graph as any other; the answer comes as a new root run, with the thread's
+id and a `Command(resume=...)`. Both become roots of one trace. The steps of the agents in it go on, so that a tool
+which runs again is linked to the think that asked for it. Workers that share a store share that, too.
+"""
+
+from __future__ import annotations
+
+from langfuse_integration.internals.bounded import BoundedDict
+from langfuse_integration.internals.faults import shielded
+from langfuse_integration.internals.resets import on_reset
+from langfuse_integration.recording.anchor import Anchor, Parent
+from langfuse_integration.recording.steps import AgentSteps
+
+THREADS_LIMIT = 1_000
+"""Threads of LangGraph that are remembered for their next run."""
+AGENTS_LIMIT = 100
+"""Agents of one root run whose steps are remembered."""
+_SHARING = shielded("sharing an interrupted trace with other workers")
+
+
+class Conversation:
+    """The part of a root run that outlives it.
+
+    Attributes:
+        anchor: names the trace and no span: a run under it is one more root of that trace.
+        agents: steps of agents that go on in the next run, by the agent's name.
+        steps: steps of all agents so far.
+    """
+
+    __slots__ = ("agents", "anchor", "steps")
+
+    def __init__(self, root: Parent) -> None:
+        self.move(root)
+        self.agents: dict[str | None, AgentSteps] = {}
+        self.steps: list[AgentSteps] = []
+
+    def move(self, root: Parent) -> None:
+        """Continue in the trace of *root*."""
+        self.anchor = Anchor(root.trace, 0, (root.session, root.origin), root.started_ns, exported=False)
+
+    def steps_of(self, name: str | None) -> AgentSteps:
+        """Return the steps of an agent: those at which it was interrupted, otherwise new ones."""
+        steps = self.agents.pop(name, None)
+        if steps is None:
+            steps = AgentSteps(name)
+            if len(self.steps) < AGENTS_LIMIT:
+                self.steps.append(steps)
+        return steps
+
+
+class Threads:
+    """Conversations by LangGraph's thread id and the graph's name; the longest unused go first."""
+
+    def __init__(self, limit: int = THREADS_LIMIT) -> None:
+        self._conversations: BoundedDict[tuple[str, str], Conversation] = BoundedDict(limit)
+        self.clear = self._conversations.clear
+        """Forget all conversations: for tests."""
+
+    def __len__(self) -> int:
+        return len(self._conversations)
+
+    def remember(self, thread: str, name: str, conversation: Conversation) -> None:
+        """Keep *conversation* for the next run of that thread."""
+        self._conversations.renew((thread, name), conversation)
+        _share(thread, name, conversation)
+
+    def recall(self, thread: str, name: str) -> Conversation | None:
+        """Return the conversation of a thread, from this worker or from another that went on with it later."""
+        own = self._conversations.get((thread, name))
+        shared = _recall_shared(thread, name)
+        if shared is not None and (own is None or shared.anchor.started_ns > own.anchor.started_ns):
+            return shared
+        return own
+
+
+threads = Threads()
+on_reset(threads.clear)
+
+
+def _share(thread: str, name: str, conversation: Conversation) -> None:
+    """Offer *conversation* to the workers that share a store with this one. Never waits."""
+    from langfuse_integration.sessions.shared_state import SharedTrace, is_shared, traces
+
+    with _SHARING:
+        if is_shared():
+            anchor = conversation.anchor
+            notes = {"agents": [steps.to_json() for steps in conversation.agents.values()]}
+            trace = SharedTrace(anchor.trace, anchor.started_ns, anchor.session, notes)
+            traces.remember(_key(thread, name), trace)
+
+
+def _recall_shared(thread: str, name: str) -> Conversation | None:
+    """Return what a worker of this service shared last of a thread, or None."""
+    from langfuse_integration.sessions.shared_state import is_shared, traces
+
+    with _SHARING:
+        trace = traces.recall(_key(thread, name)) if is_shared() else None
+        if trace is not None:
+            conversation = Conversation(trace)
+            conversation.steps = [AgentSteps.from_json(steps) for steps in trace.notes["agents"]]
+            conversation.agents = {steps.name: steps for steps in conversation.steps}
+            return conversation
+    return None
+
+
+def _key(thread: str, name: str) -> str:
+    return f"{thread}\n{name}"
