@@ -19,7 +19,7 @@ from .encoding.fields import Fields
 from .export.outlet import Outlet
 from .reading.replay import Observed, SessionReplay, Trace, sessions_of, traces_of
 from .recording import tracing
-from .recording.observation import Observation, Score
+from .recording.observation import Score
 from .recording.recorder import QueueRecorder
 from .testing_kit.deterministic_ids import DeterministicIds
 
@@ -147,7 +147,7 @@ class _Memory(Outlet):
     def take(self, finished: Sequence[Any], opened: Sequence[Any], scores: Sequence[Score]) -> None:
         for record in finished:
             self._taken += 1
-            row = self._encoder.row(record) if isinstance(record, Observation) else self._encoder.readable(record)
+            row = self._encoder.encode(record)
             self.observed.extend(Observed.decoded(row.body))
         self.scores.extend(scores)
 

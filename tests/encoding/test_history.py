@@ -81,7 +81,7 @@ def test_only_what_is_new_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     said = [Message(str(index)) for index in range(100)]
     json_text.to_json(History(said))
     assert Message.converted == 100
-    monkeypatch.setattr(json_text, "fragments", json_text._Fragments())
+    monkeypatch.setattr(json_text, "fragments", fragments.Fragments())
     for index in range(10):
         said.append(Message(str(index)))
         json_text.to_json(History(said))

@@ -245,7 +245,7 @@ def test_an_immutable_object_is_turned_into_json_once() -> None:
 
 def test_the_texts_kept_are_bounded_and_leave_with_their_objects() -> None:
     """No object is kept alive, and the bytes have a limit."""
-    held = json_text._Fragments(limit_bytes=1000)
+    held = fragments.Fragments(limit_bytes=1000)
     messages = [Message(str(index)) for index in range(100)]
     for message in messages:
         held.put(message, orjson.Fragment(b"1" * 100), 100)

@@ -70,7 +70,7 @@ def test_a_full_disk_in_an_outage_moves_over_when_there_is_room(receiver: Receiv
         """record(220, 20)
 def shelf_is_in_memory():
     from langfuse_integration.recording import tracing
-    return tracing.recorder.worker._outlet._journal._shelf.in_memory()
+    return tracing.recorder.worker._outlet._journal._storage.in_memory()
 """,
     )
     with_log = code.replace("import resource\n", "import resource, logging\nlogging.basicConfig(stream=sys.stdout)\n")

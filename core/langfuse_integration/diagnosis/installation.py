@@ -15,7 +15,7 @@ from ..settings import Settings
 from ..settings import settings as settings_in_force
 
 if TYPE_CHECKING:
-    from ..export.http import Answer
+    from ..export.http import HttpResponse
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Finding:
 class Asked(NamedTuple):
     """What Langfuse answered when it was asked for the project of the keys, or why there is no answer."""
 
-    answer: Answer | None
+    answer: HttpResponse | None
     problem: str
     at_s: float
 
@@ -77,17 +77,17 @@ class Installation:
     @cached_property
     def asked(self) -> Asked | None:
         """What Langfuse says of the keys, or None where there are none."""
-        from ..export.http import Post, Unreachable
+        from ..export.http import LangfuseHttp, Unreachable
 
         if self.settings.mode != "langfuse":
             return None
-        post = Post(self.settings)
+        connection = LangfuseHttp(self.settings)
         try:
-            return Asked(post.send("GET", "/api/public/projects", b"", {}), "", time.time())
+            return Asked(connection.send("GET", "/api/public/projects", b"", {}), "", time.time())
         except Unreachable as error:
             return Asked(None, str(error), time.time())
         finally:
-            post.close()
+            connection.close()
 
     def __enter__(self) -> Installation:
         return self

@@ -1,4 +1,4 @@
-"""A row: one finished observation as it lies in the journal and goes over the wire."""
+"""A row: one finished observation as it is stored in the journal and sent."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Row(NamedTuple):
 
 
 class Encoder:
-    """Turns observations, and spans of others, into rows. For one thread.
+    """Turns observations, and spans of other libraries, into rows. For one thread.
 
     Args:
         fields: masks, cuts and writes single values.
@@ -52,7 +52,7 @@ class Encoder:
         resource: attributes of this process, as OpenTelemetry names them.
 
     Attributes:
-        written: the attributes of the row that was made last.
+        written: the attributes of the last row.
     """
 
     def __init__(self, fields: Fields, environment: str | None, release: str | None, resource: dict[str, str]) -> None:
@@ -90,12 +90,16 @@ class Encoder:
         )
         return cls(fields, settings.environment, settings.release, resource)
 
+    def encode(self, record: Any) -> Row:
+        """Return the row of an observation of ours, or of a span of the OpenTelemetry SDK."""
+        return self.row(record) if isinstance(record, Observation) else self.readable(record)
+
     def attributes(self, observation: Observation) -> dict[str, Any]:
         """Return everything that is sent of *observation*, by attribute name."""
         return {**self._constant, **attributes_of(observation, self._fields)}
 
     def row(self, observation: Observation, ended_ns: int | None = None) -> Row:
-        """Return the row of an observation of ours; *ended_ns* stands in for one that never ended."""
+        """Return the row of an observation of ours; *ended_ns* is the end of one that never ended."""
         self.written = attributes = self.attributes(observation)
         name = clean(str(observation.name))
         end_ns = observation.ended_ns or ended_ns or observation.started_ns
@@ -121,24 +125,24 @@ class Encoder:
             self._body(_SCOPE, parts, attributes),
         )
 
-    def readable(self, found: Any) -> Row:
+    def readable(self, span: Any) -> Row:
         """Return the row of a span of the OpenTelemetry SDK; it may be open, and be changed meanwhile."""
         raw = self._fields.raw
-        told = (found.attributes or {}).copy()
-        self.written = attributes = {**self._constant, **{key: raw(key, value) for key, value in told.items()}}
-        scope, context, parent = found.instrumentation_scope, found.get_span_context(), found.parent
-        name, code = clean(found.name), found.status.status_code.value
-        started_ns = found.start_time or 0
-        ended_ns = found.end_time or started_ns
+        own = (span.attributes or {}).copy()
+        self.written = attributes = {**self._constant, **{key: raw(key, value) for key, value in own.items()}}
+        scope, context, parent = span.instrumentation_scope, span.get_span_context(), span.parent
+        name, code = clean(span.name), span.status.status_code.value
+        started_ns = span.start_time or 0
+        ended_ns = span.end_time or started_ns
         parts = [
             otlp.ids(context.trace_id, context.span_id, parent.span_id if parent is not None else 0),
             otlp.field(otlp.NAME, name.encode()),
-            otlp.times(found.kind.value + 1, started_ns, ended_ns),
-            otlp.status(code, self._fields.text(found.status.description) if found.status.description else ""),
+            otlp.times(span.kind.value + 1, started_ns, ended_ns),
+            otlp.status(code, self._fields.text(span.status.description) if span.status.description else ""),
         ]
-        for event in found.events:
-            noted = {key: raw(key, value) for key, value in (event.attributes or {}).items()}
-            parts.append(otlp.event(event.timestamp, event.name, noted))
+        for event in span.events:
+            event_attributes = {key: raw(key, value) for key, value in (event.attributes or {}).items()}
+            parts.append(otlp.event(event.timestamp, event.name, event_attributes))
         return Row(
             f"{context.span_id:016x}",
             f"{context.trace_id:032x}",
@@ -178,12 +182,12 @@ def row_of(request: Any) -> Row:
 
 
 def _column(value: Any) -> str | None:
-    """Return an attribute as a column takes it: spans of others may set it to anything."""
+    """Return an attribute as a column takes it: other libraries may set it to anything."""
     if type(value) is str and value.isascii():
         return value
     return None if value is None else clean(str(value))
 
 
 def clean(text: str) -> str:
-    """Return *text* without lone surrogates, which no encoding has."""
+    """Return *text* with lone surrogates, which UTF-8 cannot encode, as escapes."""
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()

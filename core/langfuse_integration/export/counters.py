@@ -1,4 +1,4 @@
-"""Counters of what this process recorded and what became of it, also as OpenTelemetry metrics."""
+"""Counters of recorded, delivered, pending and lost observations, also as OpenTelemetry metrics."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..internals.faults import shielded
 from ..recording.recorder import QueueRecorder
 
 METER = "langfuse-integration"
-_offered: weakref.WeakSet[QueueRecorder] = weakref.WeakSet()
+_with_metrics: weakref.WeakSet[QueueRecorder] = weakref.WeakSet()
 _OFFERING = shielded("offering metrics")
 _READING = shielded("reading metrics")
 
@@ -20,8 +20,8 @@ class Stats(NamedTuple):
     """Numbers of this process since it started (or was forked, or was configured anew).
 
     Attributes:
-        recorded: observations that ended, and spans of others that were taken along.
-        delivered, pending, lost: what became of them; see `FlushResult`.
+        recorded: observations that ended, spans of other libraries included.
+        delivered, pending, lost: the parts of `recorded`; see `FlushResult`.
         handed_over: given to a Langfuse client that the application customised, which does not say what became of them.
         dropped: lost because too much was waiting in memory; part of `lost`.
         reasons: how many were lost, by reason.
@@ -51,31 +51,31 @@ def stats_of(recorder: QueueRecorder) -> Stats:
 def offer_metrics(recorder: QueueRecorder) -> None:
     """Offer the counters as OpenTelemetry's observable instruments, once the application uses metrics itself.
 
-    langfuse_integration.observations.delivered, .lost (by `reason`) and .pending, counted in {observation}. Without
-    `opentelemetry.metrics` being loaded by somebody else nobody could read them, and it is not loaded for them.
+    langfuse_integration.observations.delivered, .lost (by `reason`) and .pending, counted in {observation}. Nothing is
+    offered unless the application has loaded `opentelemetry.metrics`: without it, nothing could read them.
     """
     metrics: Any = sys.modules.get("opentelemetry.metrics")
-    if metrics is None or recorder in _offered or not hasattr(metrics, "get_meter"):
+    if metrics is None or recorder in _with_metrics or not hasattr(metrics, "get_meter"):
         return
-    _offered.add(recorder)
+    _with_metrics.add(recorder)
     with _OFFERING:
         meter = metrics.get_meter(METER)
         make = {"counter": meter.create_observable_counter, "gauge": meter.create_observable_gauge}
-        for kind, name, said in (
+        for kind, name, description in (
             ("counter", "delivered", "observations that Langfuse has"),
             ("counter", "lost", "observations that will never arrive"),
             ("gauge", "pending", "observations on their way"),
         ):
             read = _reader(weakref.ref(recorder), name, metrics.Observation)
             full_name = f"langfuse_integration.observations.{name}"
-            make[kind](full_name, callbacks=[read], unit="{observation}", description=said)
+            make[kind](full_name, callbacks=[read], unit="{observation}", description=description)
 
 
 def _reader(
-    held: weakref.ref[QueueRecorder], name: str, make: Callable[[int, dict[str, str]], Any]
+    reference: weakref.ref[QueueRecorder], name: str, make: Callable[[int, dict[str, str]], Any]
 ) -> Callable[[Any], list[Any]]:
     def read(_options: Any) -> list[Any]:
-        recorder = held()
+        recorder = reference()
         if recorder is None:
             return []
         with _READING:

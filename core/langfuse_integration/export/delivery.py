@@ -1,4 +1,4 @@
-"""The courier: takes rows from a journal to Langfuse, and settles what becomes of each."""
+"""Delivery: sends what waits in a journal to Langfuse, and settles each row in the journal."""
 
 from __future__ import annotations
 
@@ -10,77 +10,79 @@ from collections.abc import Callable, Iterable
 from ..encoding.attributes import iso
 from ..internals.faults import report
 from ..journal.journal import Batch, Journal
-from ..journal.scores_and_media import Extras, WaitingScore, WaitingUse
+from ..journal.scores_and_media import ScoresAndMedia, WaitingScore, WaitingUse
 from ..settings import Settings
-from .http import Answer, Post, Unreachable
-from .response import TAKEN, Judgement, Outcome, judged, unreached, upload_url
+from .http import HttpResponse, LangfuseHttp, Unreachable
+from .response import TAKEN, DeliveryResult, Outcome, judge_failure, judge_response, upload_url
 
 BATCH_ROWS = 1024
 BATCH_BYTES = 1024 * 1024
-"""Of bodies before compression: Langfuse takes more, but larger pieces hold the interpreter lock for longer."""
-SCORES = 50
+"""Bodies of one request, before compression: Langfuse accepts more, but more would hold the interpreter lock longer."""
+SCORES_PER_REQUEST = 50
 
-Settled = Callable[[int, int], None]
-"""Told of a writer, and how many of its rows."""
+CountRows = Callable[[int, int], None]
+"""Called with a writer and the number of its rows that were settled."""
 
 
 class Delivery:
     """Delivers from journals to one Langfuse project, one request after the other. For one thread.
 
     Args:
-        delivered, refused: told what became of rows.
+        delivered, refused: called for rows that Langfuse accepted, and for rows that it refused.
     """
 
-    def __init__(self, settings: Settings, delivered: Settled, refused: Settled) -> None:
+    def __init__(self, settings: Settings, delivered: CountRows, refused: CountRows) -> None:
         self._settings = settings
         self._keep = settings.keep_delivered
         self._delivered = delivered
         self._refused = refused
-        self._largest = min(settings.flush_at or BATCH_ROWS, BATCH_ROWS)
-        self._rows = self._largest
+        self._max_rows = min(settings.flush_at or BATCH_ROWS, BATCH_ROWS)
+        self._rows = self._max_rows
         self._environment = settings.environment
-        self.post = Post(settings)
-        self._owed: list[tuple[Journal, list[int]]] = []
+        self.http = LangfuseHttp(settings)
+        self._unsettled: list[tuple[Journal, list[int]]] = []
 
     # -- observations
 
-    def spans(self, journal: Journal, writer: int, session_id: str | None = None) -> Judgement | None:
-        """Deliver one batch of *writer*'s; None when there is none, else what the last answer means."""
+    def spans(self, journal: Journal, writer: int, session_id: str | None = None) -> DeliveryResult | None:
+        """Deliver one batch of *writer*; return the last request's result, or None if no row waits."""
         batch = journal.next_batch(writer, self._rows, BATCH_BYTES, session_id)
         if batch is None:
             return None
-        verdict = self._carry(journal, batch)
-        if verdict.fate is Outcome.TAKEN:
-            self._rows = min(self._rows * 2, self._largest)
-        elif verdict.smaller:
+        result = self._send(journal, batch)
+        if result.outcome is Outcome.TAKEN:
+            self._rows = min(self._rows * 2, self._max_rows)
+        elif result.smaller:
             self._rows = max(len(batch.ids) // 2, 1)
-        return verdict
+        return result
 
-    def _carry(self, journal: Journal, batch: Batch) -> Judgement:
-        verdict = self._asked(lambda: self.post.spans(batch.body))
-        if verdict.fate is Outcome.TAKEN:
+    def _send(self, journal: Journal, batch: Batch) -> DeliveryResult:
+        result = self._request(lambda: self.http.spans(batch.body))
+        if result.outcome is Outcome.TAKEN:
             self._settle(journal, batch, None)
             self._delivered(batch.writer, len(batch.ids))
-        elif verdict.fate is Outcome.DIVIDE:
+        elif result.outcome is Outcome.DIVIDE:
             if len(batch.ids) == 1:
-                return self._refuse(journal, batch, verdict)
+                return self._refuse(journal, batch, result)
             for half in batch.halves():
-                verdict = self._carry(journal, half)
-                if verdict.fate is not Outcome.TAKEN:
-                    return verdict
-        return verdict
+                result = self._send(journal, half)
+                if result.outcome is not Outcome.TAKEN:
+                    return result
+        return result
 
-    def _refuse(self, journal: Journal, batch: Batch, verdict: Judgement) -> Judgement:
-        """Set one row aside; but not on the word of a server that takes nothing at all.
+    def _refuse(self, journal: Journal, batch: Batch, result: DeliveryResult) -> DeliveryResult:
+        """Set one row aside, unless the server refuses an empty request too.
 
-        Asked anew for each row: a proxy may begin to refuse everything at any time.
+        The empty request is sent for each row: a proxy may begin to refuse everything at any time.
         """
-        probe = self._asked(lambda: self.post.spans(b""))
-        if probe.fate is not Outcome.TAKEN:
+        probe = self._request(lambda: self.http.spans(b""))
+        if probe.outcome is not Outcome.TAKEN:
             return (
-                probe if probe.fate is Outcome.WAIT else Judgement(Outcome.WAIT, f"{verdict.reason}, whatever is sent")
+                probe
+                if probe.outcome is Outcome.WAIT
+                else DeliveryResult(Outcome.WAIT, f"{result.reason}, whatever is sent")
             )
-        self._settle(journal, batch, verdict.reason)
+        self._settle(journal, batch, result.reason)
         self._refused(batch.writer, 1)
         return TAKEN
 
@@ -90,40 +92,40 @@ class Delivery:
                 journal.set_aside(batch.ids, refused)
             else:
                 journal.acknowledge(batch.ids, self._keep)
-            while self._owed:
-                owing, ids = self._owed[-1]
-                owing.acknowledge(ids, self._keep)
-                self._owed.pop()
+            while self._unsettled:
+                unsettled, ids = self._unsettled[-1]
+                unsettled.acknowledge(ids, self._keep)
+                self._unsettled.pop()
         except (sqlite3.Error, OSError) as error:
-            report("removing what was delivered from the journal", error)
-            journal.skip(batch.writer, batch.ids[-1])  # a full disk: it is not sent again and again
-            self._owed.append((journal, batch.ids))
+            report("removing delivered rows from the journal", error)
+            journal.skip(batch.writer, batch.ids[-1])  # with a full disk these rows would be sent again and again
+            self._unsettled.append((journal, batch.ids))
 
     # -- scores
 
-    def scores(self, extras: Extras, writer: int) -> Judgement | None:
-        """Deliver some scores of *writer*'s; None when there are none, else what the last answer means."""
-        waiting = extras.scores(writer, SCORES)
-        return self._score(extras, waiting) if waiting else None
+    def scores(self, scores_and_media: ScoresAndMedia, writer: int) -> DeliveryResult | None:
+        """Deliver some scores of *writer*; return the last request's result, or None if no score waits."""
+        waiting = scores_and_media.scores(writer, SCORES_PER_REQUEST)
+        return self._score(scores_and_media, waiting) if waiting else None
 
-    def _score(self, extras: Extras, scores: list[WaitingScore]) -> Judgement:
-        plain = [self._plain(score) for score in scores]
-        verdict = self._asked(lambda: self.post.json("POST", "/api/public/scores", _json(plain)))
-        if verdict.fate is Outcome.DIVIDE and len(scores) > 1:
+    def _score(self, scores_and_media: ScoresAndMedia, scores: list[WaitingScore]) -> DeliveryResult:
+        scores_json = [self._score_fields(score) for score in scores]
+        result = self._request(lambda: self.http.json("POST", "/api/public/scores", _json(scores_json)))
+        if result.outcome is Outcome.DIVIDE and len(scores) > 1:
             for half in (scores[: len(scores) // 2], scores[len(scores) // 2 :]):
-                verdict = self._score(extras, half)
-                if verdict.fate is not Outcome.TAKEN:
-                    return verdict
-            return verdict
-        if verdict.fate is Outcome.DIVIDE:  # servers before 4.16 take one at a time, and no list
-            verdict = self._asked(lambda: self.post.json("POST", "/api/public/scores", _json(plain[0])))
-        if verdict.fate is not Outcome.WAIT:
-            extras.settle_scores([score.id for score in scores], self._keep, verdict.reason or None)
+                result = self._score(scores_and_media, half)
+                if result.outcome is not Outcome.TAKEN:
+                    return result
+            return result
+        if result.outcome is Outcome.DIVIDE:  # servers before 4.16 accept a single score, no list
+            result = self._request(lambda: self.http.json("POST", "/api/public/scores", _json(scores_json[0])))
+        if result.outcome is not Outcome.WAIT:
+            scores_and_media.settle_scores([score.id for score in scores], self._keep, result.reason or None)
             return TAKEN
-        return verdict
+        return result
 
-    def _plain(self, score: WaitingScore) -> dict[str, object]:
-        found = {
+    def _score_fields(self, score: WaitingScore) -> dict[str, object]:
+        fields = {
             "id": score.id,
             "traceId": score.trace_id,
             "observationId": score.span_id or None,
@@ -134,25 +136,25 @@ class Delivery:
             "environment": self._environment,
             "timestamp": iso(score.at_ns),
         }
-        return {key: value for key, value in found.items() if value is not None}
+        return {key: value for key, value in fields.items() if value is not None}
 
     # -- media
 
-    def media(self, extras: Extras, writer: int) -> Judgement | None:
-        """Deliver one medium of *writer*'s; None when there is none, else what the last answer means."""
-        waiting = extras.uses(writer, 1)
+    def media(self, scores_and_media: ScoresAndMedia, writer: int) -> DeliveryResult | None:
+        """Deliver one medium of *writer*; return the last request's result, or None if no medium waits."""
+        waiting = scores_and_media.uses(writer, 1)
         if not waiting:
             return None
         use = waiting[0]
-        verdict = self._upload(extras, use)
-        if verdict.fate is not Outcome.WAIT:
-            extras.settle_use(use, self._keep, verdict.reason or None)
+        result = self._upload(scores_and_media, use)
+        if result.outcome is not Outcome.WAIT:
+            scores_and_media.settle_use(use, self._keep, result.reason or None)
             return TAKEN
-        return verdict
+        return result
 
-    def _upload(self, extras: Extras, use: WaitingUse) -> Judgement:
-        """Announce a medium, put it where Langfuse says unless it is there already, and say how that went."""
-        announced = {
+    def _upload(self, scores_and_media: ScoresAndMedia, use: WaitingUse) -> DeliveryResult:
+        """Announce a medium, upload it unless Langfuse has it already, and report the upload."""
+        announcement = {
             "traceId": use.trace_id,
             "observationId": use.span_id,
             "contentType": use.content_type,
@@ -160,47 +162,53 @@ class Delivery:
             "sha256Hash": use.sha256,
             "field": use.field,
         }
-        said: list[Answer] = []
-        verdict = self._asked(lambda: self.post.json("POST", "/api/public/media", _json(announced)), said.append)
-        url = upload_url(said[0]) if verdict.fate is Outcome.TAKEN else None
-        if url is None:  # refused, or known already
-            return verdict
+        responses: list[HttpResponse] = []
+        result = self._request(
+            lambda: self.http.json("POST", "/api/public/media", _json(announcement)), responses.append
+        )
+        url = upload_url(responses[0]) if result.outcome is Outcome.TAKEN else None
+        if url is None:  # refused, or Langfuse has it already
+            return result
         headers = {"Content-Type": use.content_type}
-        if "storage.googleapis.com" not in url:  # which refuses headers that it does not know
+        if "storage.googleapis.com" not in url:  # it refuses unknown headers
             headers |= {"x-ms-blob-type": "BlockBlob", "x-amz-checksum-sha256": use.sha256}
-        began = time.monotonic()
+        started = time.monotonic()
         try:
-            status = self.post.put(url, extras.body(use.media_id), headers).status
+            status = self.http.put(url, scores_and_media.body(use.media_id), headers).status
         except Unreachable as error:
-            return Judgement(Outcome.WAIT, f"the storage for media: {error}")
-        if not 200 <= status < 300:  # the address is good for this one time: the next attempt asks for another
-            return Judgement(Outcome.WAIT, f"the storage for media answers HTTP {status}")
-        done = {
+            return DeliveryResult(Outcome.WAIT, f"the storage for media: {error}")
+        if not 200 <= status < 300:  # an address is valid once: the next attempt gets another one
+            return DeliveryResult(Outcome.WAIT, f"the storage for media answers HTTP {status}")
+        report_of_upload = {
             "uploadedAt": iso(time.time_ns()),
             "uploadHttpStatus": status,
-            "uploadTimeMs": int((time.monotonic() - began) * 1000),
+            "uploadTimeMs": int((time.monotonic() - started) * 1000),
         }
-        return self._asked(lambda: self.post.json("PATCH", f"/api/public/media/{use.media_id}", _json(done)))
+        return self._request(
+            lambda: self.http.json("PATCH", f"/api/public/media/{use.media_id}", _json(report_of_upload))
+        )
 
-    def extras(self, extras: Extras, writers: Iterable[int]) -> Judgement | None:
-        """Deliver all scores and media of *writers*; None when it is done, else what has to wait, and why."""
+    def scores_and_media(self, waiting: ScoresAndMedia, writers: Iterable[int]) -> DeliveryResult | None:
+        """Deliver all scores and media of *writers*; return None when done, else the result that says why they wait."""
         for writer in writers:
-            for some in (self.scores, self.media):
-                while (verdict := some(extras, writer)) is not None:
-                    if verdict.fate is Outcome.WAIT:
-                        return verdict
+            for deliver in (self.scores, self.media):
+                while (result := deliver(waiting, writer)) is not None:
+                    if result.outcome is Outcome.WAIT:
+                        return result
         return None
 
-    # -- all
+    # -- requests
 
-    def _asked(self, ask: Callable[[], Answer], heard: Callable[[Answer], None] | None = None) -> Judgement:
+    def _request(
+        self, request: Callable[[], HttpResponse], on_response: Callable[[HttpResponse], None] | None = None
+    ) -> DeliveryResult:
         try:
-            answer = ask()
+            response = request()
         except Unreachable as error:
-            return unreached(error)
-        if heard is not None:
-            heard(answer)
-        return judged(answer, self._settings)
+            return judge_failure(error)
+        if on_response is not None:
+            on_response(response)
+        return judge_response(response, self._settings)
 
 
 def _json(value: object) -> bytes:

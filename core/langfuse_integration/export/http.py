@@ -1,9 +1,9 @@
-"""The way to Langfuse: one connection, kept alive, and requests one after the other.
+"""The HTTP connection to Langfuse: kept alive, one request after the other.
 
-Made of http.client, not of httpx or urllib3: nothing of their pools, retries and redirects is wanted here, and they
-cost 3.5 and 2 times the CPU per request, and 11 and 4 times for the import, which the application's threads feel.
-Proxies and certificates are found as these find them: HTTPS_PROXY, NO_PROXY, SSL_CERT_FILE, REQUESTS_CA_BUNDLE,
-certifi.
+Built on http.client, not on httpx or urllib3: their pools, retries and redirects are not needed here, and they cost
+3.5 and 2 times the CPU per request, and 11 and 4 times for the import, which the application's threads feel.
+Proxies and certificates are found as these libraries find them: HTTPS_PROXY, NO_PROXY, SSL_CERT_FILE,
+REQUESTS_CA_BUNDLE, certifi.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from urllib.request import getproxies, proxy_bypass
 
 from ..settings import Settings
 
-import_module("encodings.idna")  # else with the first connection: no thread of ours imports when it may be forked
+import_module("encodings.idna")  # http.client would import it with the first connection, on a thread, during a fork
 
-LARGEST_ANSWER = 1024 * 1024
-_PIECE = 128 * 1024
-"""What is given to zlib at once: joining more at a time would hold the interpreter lock for long."""
+MAX_RESPONSE_BYTES = 1024 * 1024
+_CHUNK_BYTES = 128 * 1024
+"""Bytes per call of zlib: a larger chunk would hold the interpreter lock for longer."""
 
 
-class Answer(NamedTuple):
-    """What a request was answered with; header names are in lower case."""
+class HttpResponse(NamedTuple):
+    """A response; header names are in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -40,10 +40,10 @@ class Answer(NamedTuple):
 
 
 class Unreachable(Exception):
-    """No answer came; says why, in words for a log."""
+    """There was no response; the message says why, for the log."""
 
 
-class Post:
+class LangfuseHttp:
     """Sends requests to one Langfuse project. For one thread."""
 
     def __init__(self, settings: Settings) -> None:
@@ -63,27 +63,27 @@ class Post:
         }
         self._connection: http.client.HTTPConnection | None = None
 
-    def spans(self, body: bytes) -> Answer:
+    def spans(self, body: bytes) -> HttpResponse:
         """Send an OTLP trace request, compressed; raises Unreachable."""
         headers = {"Content-Type": "application/x-protobuf", "Content-Encoding": "gzip"}
         return self.send("POST", "/api/public/otel/v1/traces", compressed(body), headers)
 
-    def json(self, method: str, path: str, body: bytes) -> Answer:
+    def json(self, method: str, path: str, body: bytes) -> HttpResponse:
         """Send JSON to Langfuse's API; raises Unreachable."""
         return self.send(method, path, body, {"Content-Type": "application/json"})
 
-    def put(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
-        """Send *body* to an address that Langfuse named, without keys; raises Unreachable."""
+    def put(self, url: str, body: bytes, headers: Mapping[str, str]) -> HttpResponse:
+        """Send *body* without keys to an upload address that Langfuse returned; raises Unreachable."""
         connection = _connection(url, self._timeout_s)
         try:
             return _exchange(connection, "PUT", _target(url, connection), body, headers)
         finally:
             connection.close()
 
-    def send(self, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+    def send(self, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> HttpResponse:
         """Send a request with the project's keys; raises Unreachable.
 
-        A kept connection that the server has closed meanwhile is made anew, once: nothing of the request was read.
+        A kept connection that the server has closed is opened again, once: the server read nothing of the request.
         """
         url = self._base_url + path
         kept = self._connection is not None
@@ -106,9 +106,9 @@ class Post:
 
     def close(self) -> None:
         """Close the connection; the next request makes a new one."""
-        held, self._connection = self._connection, None
-        if held is not None:
-            held.close()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
 
     def _connected(self) -> http.client.HTTPConnection:
         if self._connection is None:
@@ -116,19 +116,21 @@ class Post:
         return self._connection
 
     def __repr__(self) -> str:
-        return f"<Post to {self.address}>"
+        return f"<LangfuseHttp to {self.address}>"
 
 
 def _exchange(
     connection: http.client.HTTPConnection, method: str, target: str, body: bytes, headers: Mapping[str, str]
-) -> Answer:
+) -> HttpResponse:
     try:
         connection.request(method, target, body, {**headers, **getattr(connection, "proxy_headers", {})})
-        answer = connection.getresponse()
-        found = answer.read(LARGEST_ANSWER)
-        if answer.length:  # the rest is not wanted, and would be taken for the next answer
+        response = connection.getresponse()
+        response_body = response.read(MAX_RESPONSE_BYTES)
+        if response.length:  # the unread rest would be taken for the next response
             connection.close()
-        return Answer(answer.status, {name.lower(): value for name, value in answer.getheaders()}, found)
+        return HttpResponse(
+            response.status, {name.lower(): value for name, value in response.getheaders()}, response_body
+        )
     except (OSError, http.client.HTTPException) as error:
         connection.close()
         raise Unreachable(reason_of(error)) from error
@@ -138,13 +140,13 @@ def _exchange(
 
 
 def address_of(url: str) -> str:
-    """Return *url* without a user and password in it, as it may be logged."""
+    """Return *url* without user and password, so that it may be logged."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def reason_of(error: Exception) -> str:
-    """Return what kept a request from being answered."""
+    """Return why a request got no response."""
     text = str(error) or type(error).__name__
     if isinstance(error, socket.gaierror):
         return f"its name cannot be resolved: {text}"
@@ -161,7 +163,7 @@ def compressed(body: bytes) -> bytes:
     """Return *body* as gzip, at the fastest level: spans are repetitive text."""
     pack = zlib.compressobj(1, zlib.DEFLATED, 31)
     view = memoryview(body)
-    pieces = [pack.compress(view[start : start + _PIECE]) for start in range(0, len(view), _PIECE)]
+    pieces = [pack.compress(view[start : start + _CHUNK_BYTES]) for start in range(0, len(view), _CHUNK_BYTES)]
     return b"".join((*pieces, pack.flush()))
 
 
@@ -207,13 +209,13 @@ def _proxy_headers(user: str | None, password: str | None) -> dict[str, str]:
 
 @cache
 def _certificates() -> ssl.SSLContext:
-    """Return what the system trusts, and what certifi does; SSL_CERT_FILE and SSL_CERT_DIR are OpenSSL's own."""
+    """Return a context that trusts the system and certifi; OpenSSL reads SSL_CERT_FILE and SSL_CERT_DIR itself."""
     context = ssl.create_default_context()
     with suppress(OSError, ImportError):
-        named = os.environ.get("REQUESTS_CA_BUNDLE")
-        if named is None:
+        bundle = os.environ.get("REQUESTS_CA_BUNDLE")
+        if bundle is None:
             import certifi
 
-            named = certifi.where()
-        context.load_verify_locations(**{"capath" if os.path.isdir(named) else "cafile": named})  # noqa: PTH112
+            bundle = certifi.where()
+        context.load_verify_locations(**{"capath" if os.path.isdir(bundle) else "cafile": bundle})  # noqa: PTH112
     return context

@@ -1,10 +1,9 @@
-"""How much of the interpreter lock the worker takes: little at a time, and more only when it falls far behind.
+"""Pacing: how long the worker holds the interpreter lock at a time; longer only when the queue is long.
 
-Python gives a thread that computes the lock for 5 ms at a time (`sys.getswitchinterval`), in which every other thread
-stands still. So the worker lets go after each slice of work, for long enough that a waiting thread wakes up and takes
-it: a busy application's step is delayed by one slice at most. How long a slice is depends on what waits: up to
-`CALM` records it is `SLICE_S`; beyond, it grows in proportion, until at the queue's half the worker is one thread
-among equals, since then payloads would be lost otherwise.
+Python lets a computing thread hold the lock for 5 ms at a time (`sys.getswitchinterval`), while every other thread
+stands still. So the worker releases it after each slice of work, for long enough that a waiting thread takes it: a step
+of a busy application is delayed by one slice at most. Up to `CALM` waiting records a slice is `SLICE_S`; with more it
+grows in proportion, and at half of the queue's limit the worker is not held back, since payloads would be lost.
 """
 
 from __future__ import annotations
@@ -15,10 +14,10 @@ from typing import Any
 
 SLICE_S = 0.00015
 PAUSE_S = 0.00005
-"""What is asked for; Linux adds another 0.00005 s of its own (the timer slack of a thread)."""
+"""The requested sleep; Linux adds 0.00005 s (the timer slack of a thread)."""
 CALM = 12_000
 HURRIED_S = 0.001
-"""A slice while a flush waits: that one thread of the application stands still anyway."""
+"""A slice while a flush waits: a thread of the application stands still anyway."""
 SWITCH_S = 0.005
 
 
@@ -26,20 +25,20 @@ class Pace:
     """The worker's share of the interpreter lock.
 
     Args:
-        frantic: the number of waiting records from which on nothing is held back.
+        limit: the number of waiting records from which on the worker is not held back.
     """
 
-    def __init__(self, frantic: int) -> None:
-        self._frantic = frantic
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
         self._slice_s = SLICE_S
         self._until = 0.0
 
     def behind(self, waiting: int, *, hurried: bool = False) -> None:
-        """Set the pace by how many records wait, and whether somebody waits for them (a flush)."""
+        """Set the pace by the number of waiting records, and by whether a flush waits."""
         if waiting <= CALM:
             self._slice_s = HURRIED_S if hurried else SLICE_S
         else:
-            share = (waiting - CALM) / max(self._frantic - CALM, 1)
+            share = (waiting - CALM) / max(self._limit - CALM, 1)
             self._slice_s = SLICE_S + min(share, 1.0) * SWITCH_S
 
     def step(self) -> None:

@@ -1,7 +1,7 @@
-"""Pushing: everything that waits in a journal to Langfuse, now and in this process.
+"""Push: delivers everything that waits in a journal to Langfuse, now and in this process.
 
-For what was recorded without keys, or with others, or by a process that ended without a network. It may be broken off
-and started again: what Langfuse has taken is settled, batch by batch.
+Meant for observations recorded without keys, with other keys, or by a process that ended without a network. A push may
+be interrupted and started again: each batch is settled once Langfuse has accepted it.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import NoKeys
-from ..journal.storage import Place
+from ..journal.backend import StorageBackend
 from ..journal.writers import NOWHERE, destination_of
 from ..recording.ids import new_bits
 from ..settings import Settings, settings
 from .delivery import Delivery
-from .response import Judgement, Outcome
+from .response import DeliveryResult, Outcome
 from .sender import BACK_OFF_S
 
-PATIENCE = 4
-"""Failures one after the other before it gives up."""
+MAX_FAILURES = 4
+"""Consecutive failures before a push gives up."""
 
 
 class Progress(NamedTuple):
-    """How far it is: `delivered` and `refused` of `total` observations."""
+    """The progress of a push: `delivered` and `refused` of `total` observations."""
 
     delivered: int
     refused: int
@@ -36,13 +36,13 @@ class Progress(NamedTuple):
 
 
 class PushResult(NamedTuple):
-    """What came of it.
+    """The result of a push.
 
     Attributes:
-        delivered: observations that Langfuse has taken.
-        refused: those that it will not take; they stay, set aside with the reason.
-        pending: those that wait still: because it gave up, or because a process that lives delivers them itself.
-        problem: why it gave up, or None.
+        delivered: observations that Langfuse accepted.
+        refused: observations that Langfuse refused; they stay in the journal, set aside with the reason.
+        pending: observations that still wait: the push gave up, or a living process delivers them itself.
+        problem: why the push gave up, or None.
     """
 
     delivered: int
@@ -53,53 +53,57 @@ class PushResult(NamedTuple):
 
 class _Push:
     def __init__(
-        self, place: Place, found: Settings, session_id: str | None, tell: Callable[[Progress], object]
+        self,
+        backend: StorageBackend,
+        settings: Settings,
+        session_id: str | None,
+        on_progress: Callable[[Progress], object],
     ) -> None:
-        self._place = place
+        self._backend = backend
         self._session_id = session_id
-        self._tell = tell
+        self._on_progress = on_progress
         self._delivered = self._refused = self._failures = 0
         self._total = 0
-        self._courier = Delivery(found, self._took, self._set_aside)
+        self._delivery = Delivery(settings, self._count_delivered, self._count_refused)
 
     def run(self) -> PushResult:
-        place = self._place
-        writers = [writer for writer in place.writers.mine() if writer != place.writers.me]
-        self._total = sum(place.journal.pending(writer, self._session_id) for writer in writers)
+        backend = self._backend
+        writers = [writer for writer in backend.writers.mine() if writer != backend.writers.me]
+        self._total = sum(backend.journal.pending(writer, self._session_id) for writer in writers)
         problem: str | None = None
         self._report()
         for writer in writers:
-            problem = self._until_done(partial(self._courier.spans, place.journal, writer, self._session_id))
+            problem = self._until_done(partial(self._delivery.spans, backend.journal, writer, self._session_id))
             if problem is not None:
                 break
         if problem is None and self._session_id is None:
-            problem = self._until_done(partial(self._courier.extras, place.extras, writers))
-        self._courier.post.close()
-        return PushResult(self._delivered, self._refused, place.journal.pending(session_id=self._session_id), problem)
+            problem = self._until_done(partial(self._delivery.scores_and_media, backend.scores_and_media, writers))
+        self._delivery.http.close()
+        return PushResult(self._delivered, self._refused, backend.journal.pending(session_id=self._session_id), problem)
 
-    def _until_done(self, step: Callable[[], Judgement | None]) -> str | None:
-        while (verdict := step()) is not None:
-            if verdict.fate is not Outcome.WAIT:
+    def _until_done(self, step: Callable[[], DeliveryResult | None]) -> str | None:
+        while (result := step()) is not None:
+            if result.outcome is not Outcome.WAIT:
                 self._failures = 0
                 self._report()
                 continue
             self._failures += 1
-            if verdict.needs_user_action or self._failures >= PATIENCE:
-                return verdict.reason
+            if result.needs_user_action or self._failures >= MAX_FAILURES:
+                return result.reason
             pause_s = BACK_OFF_S[0] * 2**self._failures * random.uniform(0.5, 1.0)
-            if verdict.wait_s is not None and verdict.wait_s > BACK_OFF_S[1]:
-                return f"{verdict.reason}: to be tried again in {verdict.wait_s:.0f} s"
-            time.sleep(max(pause_s, verdict.wait_s or 0.0))
+            if result.wait_s is not None and result.wait_s > BACK_OFF_S[1]:
+                return f"{result.reason}: to be tried again in {result.wait_s:.0f} s"
+            time.sleep(max(pause_s, result.wait_s or 0.0))
         return None
 
-    def _took(self, _writer: int, count: int) -> None:
+    def _count_delivered(self, _writer: int, count: int) -> None:
         self._delivered += count
 
-    def _set_aside(self, _writer: int, count: int) -> None:
+    def _count_refused(self, _writer: int, count: int) -> None:
         self._refused += count
 
     def _report(self) -> None:
-        self._tell(Progress(self._delivered, self._refused, self._total))
+        self._on_progress(Progress(self._delivered, self._refused, self._total))
 
 
 def push(
@@ -111,33 +115,33 @@ def push(
 ) -> PushResult:
     """Deliver what waits in a journal to the Langfuse project that the settings name.
 
-    What a living process with keys has recorded is left to it. What it delivers leaves the journal, unless the setting
-    `keep_delivered` keeps it.
+    Observations of a living process with keys are left to that process. Delivered observations leave the journal,
+    unless the setting `keep_delivered` keeps them.
 
     Args:
         path: the journal's file; by default that of the settings.
         session_id: only this session.
-        everything: also what was recorded for another Langfuse project, or with keys of before.
+        everything: also observations recorded for another Langfuse project, or with previous keys.
         progress: called before the first batch and after each.
 
     Raises:
         NoKeys: there is no Langfuse to push to.
         JournalTooNew, sqlite3.Error, OSError: the journal cannot be used.
     """
-    found = settings()
-    if found.mode != "langfuse":
+    current = settings()
+    if current.mode != "langfuse":
         raise NoKeys
-    where = path or found.journal_path
-    if where is None or not where.exists():
+    file = path or current.journal_path
+    if file is None or not file.exists():
         return PushResult(0, 0, 0, None)
-    place = Place(found, where, new_bits(62) + 1)
+    backend = StorageBackend(current, file, new_bits(62) + 1)
     try:
-        wanted = [destination_of(found), NOWHERE]
+        destinations = [destination_of(current), NOWHERE]
         if everything:
-            wanted += [row[0] for row in place.journal.query("SELECT DISTINCT destination FROM writers")]
-        place.writers.adopt(*wanted)
-        place.writers.take(NOWHERE)
-        return _Push(place, found, session_id, progress or (lambda _: None)).run()
+            destinations += [row[0] for row in backend.journal.query("SELECT DISTINCT destination FROM writers")]
+        backend.writers.adopt(*destinations)
+        backend.writers.take_over(NOWHERE)
+        return _Push(backend, current, session_id, progress or (lambda _: None)).run()
     finally:
         with suppress(Exception):
-            place.close()
+            backend.close()

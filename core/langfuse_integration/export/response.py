@@ -1,4 +1,4 @@
-"""What an answer of Langfuse means for what was sent, in words that say what to do."""
+"""What a response of Langfuse means: delivered, refused or to be sent again, and what the user can do."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from ..settings import Settings
-from .http import Answer, Unreachable, address_of
+from .http import HttpResponse, Unreachable, address_of
 
-LONGEST_WAIT_S = 3600.0
-"""What a server may ask for by Retry-After."""
+MAX_RETRY_AFTER_S = 3600.0
+"""The longest pause that a server may ask for by Retry-After."""
 
 
 class Outcome(Enum):
@@ -21,77 +21,76 @@ class Outcome(Enum):
 
     TAKEN = "taken"
     DIVIDE = "divide"
-    """Something in it is refused: find out what, by halves."""
+    """Langfuse refuses something in the batch: send each half alone to find out what."""
     WAIT = "wait"
-    """Send it again later."""
+    """Send the batch again later."""
 
 
-class Judgement(NamedTuple):
-    """What an answer means.
+class DeliveryResult(NamedTuple):
+    """The result of one request.
 
     Attributes:
-        reason: for the log, and for what is set aside.
-        wait_s: what the server asked for, or None.
-        smaller: less at once may go through.
-        needs_user_action: waiting alone will not cure it, somebody has to change something.
+        reason: the text for the log, and for rows that are set aside.
+        wait_s: seconds that the server asked to wait, or None.
+        smaller: whether a smaller batch may succeed.
+        needs_user_action: whether retrying cannot help until somebody changes a setting or the network.
     """
 
-    fate: Outcome
+    outcome: Outcome
     reason: str = ""
     wait_s: float | None = None
     smaller: bool = False
     needs_user_action: bool = False
 
 
-TAKEN = Judgement(Outcome.TAKEN)
+TAKEN = DeliveryResult(Outcome.TAKEN)
 
 
-def judged(answer: Answer, settings: Settings) -> Judgement:
-    """Return what *answer* means."""
-    status = answer.status
+def judge_response(response: HttpResponse, settings: Settings) -> DeliveryResult:
+    """Return the result of a request from its response."""
+    status = response.status
     if 200 <= status < 300:
-        rejected = _rejected(answer)
-        return Judgement(Outcome.DIVIDE, rejected) if rejected else TAKEN
-    said = _said(answer)
-    reason = f"HTTP {status}{said}"
+        rejected = _rejected(response)
+        return DeliveryResult(Outcome.DIVIDE, rejected) if rejected else TAKEN
+    reason = f"HTTP {status}{_error_message(response)}"
     if status in (400, 413, 422):
-        return Judgement(Outcome.DIVIDE, reason)
+        return DeliveryResult(Outcome.DIVIDE, reason)
     if 300 <= status < 400:
-        there = address_of(answer.headers.get("location", "elsewhere"))
-        return Judgement(
+        location = address_of(response.headers.get("location", "elsewhere"))
+        return DeliveryResult(
             Outcome.WAIT,
-            f"{reason}: it redirects to {there}; set LANGFUSE_BASE_URL to where Langfuse is",
+            f"{reason}: it redirects to {location}; set LANGFUSE_BASE_URL to where Langfuse is",
             needs_user_action=True,
         )
     if status in (401, 403):
-        return Judgement(Outcome.WAIT, f"{reason}: {advice(status, settings)}", needs_user_action=True)
+        return DeliveryResult(Outcome.WAIT, f"{reason}: {advice(status, settings)}", needs_user_action=True)
     if status in (404, 405, 410, 501):
-        return Judgement(
+        return DeliveryResult(
             Outcome.WAIT, f"{reason}: there is no Langfuse; check LANGFUSE_BASE_URL", needs_user_action=True
         )
-    return Judgement(
+    return DeliveryResult(
         Outcome.WAIT,
         reason,
-        _asked(answer),
+        _retry_after_s(response),
         smaller=status in (408, 504),
         needs_user_action=status < 429 and status != 408,
     )
 
 
-def unreached(error: Unreachable) -> Judgement:
-    """Return what it means that no answer came."""
+def judge_failure(error: Unreachable) -> DeliveryResult:
+    """Return the result of a request that got no response."""
     reason = str(error)
-    late = reason == "no answer in time"
-    return Judgement(
+    timed_out = reason == "no answer in time"
+    return DeliveryResult(
         Outcome.WAIT,
-        reason if late else f"{reason}; check LANGFUSE_BASE_URL if it stays so",
-        smaller=late,
-        needs_user_action=not late,
+        reason if timed_out else f"{reason}; check LANGFUSE_BASE_URL if it stays so",
+        smaller=timed_out,
+        needs_user_action=not timed_out,
     )
 
 
 def advice(status: int, settings: Settings) -> str:
-    """Return which variable is wrong, as far as it can be told without showing a key."""
+    """Return which setting is probably wrong, without showing a key."""
     public = settings.public_key or ""
     secret = settings.secret_key.get_secret_value() if settings.secret_key else ""
     if public.startswith("sk-") and secret.startswith("pk-"):
@@ -99,47 +98,47 @@ def advice(status: int, settings: Settings) -> str:
     for name, key, beginning in (("PUBLIC", public, "pk-lf-"), ("SECRET", secret, "sk-lf-")):
         if not key.startswith(beginning):
             return f"LANGFUSE_{name}_KEY does not begin with {beginning}"
-    where = address_of(settings.base_url)
+    address = address_of(settings.base_url)
     if status == 403:
-        return f"the keys LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY may not write to their project at {where}"
+        return f"the keys LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY may not write to their project at {address}"
     return (
-        f"LANGFUSE_SECRET_KEY does not go with LANGFUSE_PUBLIC_KEY, or the project of these keys is not at {where} "
+        f"LANGFUSE_SECRET_KEY does not go with LANGFUSE_PUBLIC_KEY, or the project of these keys is not at {address} "
         "(LANGFUSE_BASE_URL: each region of the cloud has its own)"
     )
 
 
-def upload_url(answer: Answer) -> str | None:
-    """Return where Langfuse wants a medium to be put; None when it has it already."""
-    found = _parsed(answer.body)
-    url = found.get("uploadUrl") if isinstance(found, dict) else None
+def upload_url(response: HttpResponse) -> str | None:
+    """Return the address to upload a medium to; None when Langfuse already has the medium."""
+    content = _parsed(response.body)
+    url = content.get("uploadUrl") if isinstance(content, dict) else None
     return url if isinstance(url, str) and url else None
 
 
-def _rejected(answer: Answer) -> str:
-    """Return why an answer of 2xx took only a part (OTLP's partial success, or a 207 of the scores), or nothing."""
-    if not answer.body:
+def _rejected(response: HttpResponse) -> str:
+    """Return why a 2xx response accepted only a part (OTLP's partial success, or a 207 of the scores), else ''."""
+    if not response.body:
         return ""
     try:
-        if "protobuf" in answer.headers.get("content-type", ""):
-            partial = ExportTraceServiceResponse.FromString(answer.body).partial_success
+        if "protobuf" in response.headers.get("content-type", ""):
+            partial = ExportTraceServiceResponse.FromString(response.body).partial_success
             return f"rejected: {partial.error_message or 'no reason given'}" if partial.rejected_spans else ""
-        found: Any = _parsed(answer.body)
-        if not isinstance(found, dict):
+        content: Any = _parsed(response.body)
+        if not isinstance(content, dict):
             return ""
-        partly = found.get("partialSuccess")
-        if isinstance(partly, dict) and int(partly.get("rejectedSpans") or 0):
-            return f"rejected: {partly.get('errorMessage') or 'no reason given'}"
-        if answer.status == 207 and found.get("errors"):
-            return f"rejected: {str(found['errors'])[:200]}"
-    except Exception:  # noqa: BLE001  a server that took it, and said so in a way that cannot be read
+        partial_success = content.get("partialSuccess")
+        if isinstance(partial_success, dict) and int(partial_success.get("rejectedSpans") or 0):
+            return f"rejected: {partial_success.get('errorMessage') or 'no reason given'}"
+        if response.status == 207 and content.get("errors"):
+            return f"rejected: {str(content['errors'])[:200]}"
+    except Exception:  # noqa: BLE001  a 2xx response that cannot be parsed still means accepted
         return ""
     return ""
 
 
-def _said(answer: Answer) -> str:
-    """Return the message of an error answer, if it has one that can be read."""
-    found = _parsed(answer.body)
-    message = found.get("message") or found.get("error") if isinstance(found, dict) else None
+def _error_message(response: HttpResponse) -> str:
+    """Return the message in an error response, in brackets after a blank; '' if there is none that is printable."""
+    content = _parsed(response.body)
+    message = content.get("message") or content.get("error") if isinstance(content, dict) else None
     return f" ({message[:200]})" if isinstance(message, str) and message.isprintable() else ""
 
 
@@ -152,9 +151,9 @@ def _parsed(body: bytes) -> Any:
         return None
 
 
-def _asked(answer: Answer) -> float | None:
+def _retry_after_s(response: HttpResponse) -> float | None:
     """Return the seconds that Retry-After asks for: a number, or a date."""
-    text = answer.headers.get("retry-after", "").strip()
+    text = response.headers.get("retry-after", "").strip()
     if not text:
         return None
     try:
@@ -163,4 +162,4 @@ def _asked(answer: Answer) -> float | None:
         )
     except (ValueError, TypeError, OverflowError):
         return None
-    return min(max(wait_s, 0.0), LONGEST_WAIT_S)
+    return min(max(wait_s, 0.0), MAX_RETRY_AFTER_S)

@@ -1,4 +1,4 @@
-"""The sender: one thread that delivers what the journal holds, and knows when to wait."""
+"""The sender: one thread that delivers what waits in the journal, with back-off."""
 
 from __future__ import annotations
 
@@ -10,61 +10,65 @@ from collections.abc import Callable
 
 from ..internals import faults
 from ..internals.faults import logger, report, warn_once
-from ..journal.storage import Place, Storage
+from ..journal.backend import StorageBackend
+from ..journal.storage import Storage
 from ..journal.writers import destination_of
 from ..settings import Settings
 from .delivery import Delivery
-from .response import Judgement, Outcome
+from .response import DeliveryResult, Outcome
 
 BACK_OFF_S = (0.5, 30.0)
 ADOPT_S = 30.0
-"""How often a sender that is awake looks for writers that have died."""
+"""Seconds between two searches for writers that have died."""
 ADOPT_FLUSHING_S = 1.0
-ENOUGH = 1024
-"""Rows that are sent at once, however short they have waited."""
+FULL_ROWS = 1024
+"""Rows from which on a batch is sent at once."""
 
-INTERRUPTED = Judgement(Outcome.WAIT, "this writer has rows of its own")
+INTERRUPTED = DeliveryResult(Outcome.WAIT, "this writer has rows of its own")
 
-Settled = Callable[[int, int], None]
-"""Told how many of this writer's rows were delivered, and how many refused."""
+CountSettled = Callable[[int, int], None]
+"""Called with how many of this writer's rows were delivered, and how many refused."""
 
 
 class Sender:
-    """Delivers this writer's rows, then those of writers that have died; sleeps when there are none.
+    """Delivers this writer's rows, then those of writers that have died; sleeps when no row waits.
 
-    Rows are gathered for `flush_interval_s`, or until there are many. After a failure it waits, longer each time and
-    never for the same time as others; a flush tries at once, unless Langfuse has said when to come back.
+    Rows are gathered for `flush_interval_s`, or until there are FULL_ROWS. After a failure it waits, longer each time,
+    with jitter; a flush tries at once, unless Langfuse has asked to wait.
     """
 
-    def __init__(self, settings: Settings, shelf: Storage, me: int, settled: Settled) -> None:
+    def __init__(self, settings: Settings, storage: Storage, me: int, settled: CountSettled) -> None:
         self._settings = settings
-        self._shelf = shelf
+        self._storage = storage
         self._me = me
         self._settled = settled
         self._destination = destination_of(settings)
-        self._enough = min(settings.flush_at or ENOUGH, ENOUGH)
-        self._courier = Delivery(settings, self._delivered, self._refused)
-        self._changed = threading.Condition()
+        self._full_rows = min(settings.flush_at or FULL_ROWS, FULL_ROWS)
+        self._delivery = Delivery(settings, self._delivered, self._refused)
+        self._changed = threading.Condition()  # a forked child gets a sender of its own
         self._stopped = False
         self._written = self._done = 0  # rounds of the worker, and how many of them are delivered
         self._rows = 0
         self._since = 0.0
         self._adopted_at = -ADOPT_S
-        self._backlog = True  # what the dead left is looked for at once
+        self._backlog = True  # rows of dead writers are looked for at once
         self._failures = self._attempts = 0
-        self._retry_at = self._not_before = self._extras_at = 0.0
+        self._retry_at = self._not_before = self._scores_and_media_at = 0.0
         self._flushing = 0
-        self._hopeless = False
+        self._needs_user_action = False
         self._thread = threading.Thread(target=self._run, name="langfuse-integration-sender", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread; when the interpreter is shutting down, the next process delivers instead."""
         try:
             self._thread.start()
-        except RuntimeError:  # too late in the life of the interpreter: the next process delivers
+        except RuntimeError:
             self._stopped = True
 
     # -- the worker's thread
 
     def wake(self, rows: int) -> None:
-        """Say that there is something to send."""
+        """Note that the worker has written *rows* rows, and wake the thread."""
         with self._changed:
             if self._written == self._done:
                 self._since = time.monotonic()
@@ -74,43 +78,43 @@ class Sender:
             self._changed.notify_all()
 
     def stop(self) -> None:
-        """End the thread; it closes the shelf, and what waits stays in the journal."""
+        """Tell the thread to end and to close the storage; what waits stays in the journal."""
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
 
     def join(self, timeout_s: float) -> None:
-        """Wait for the thread's end; a request that is under way is not broken off, since it may have arrived."""
+        """Wait for the thread's end; a request in flight is not aborted, since Langfuse may have received it."""
         if self._thread.ident is None:
-            self._shelf.close()
+            self._storage.close()
         else:
             self._thread.join(timeout_s)
 
     def forked(self) -> None:
         """Keep the connection from being closed in a forked child."""
-        _inherited.append(self._courier)
+        _inherited.append(self._delivery)
 
     # -- any thread
 
-    def flush(self, deadline: float, hoping: bool = True) -> None:
-        """Wait until what was written before is delivered, or until *deadline*.
+    def flush(self, deadline: float, give_up_early: bool = False) -> None:
+        """Wait until everything written so far is delivered, or until *deadline*.
 
         Args:
-            hoping: false at the end of the process: then what the dead left is waited for too, but only while trying
-                again may help, so not with keys that are refused or without a network.
+            give_up_early: at the end of the process: also wait for rows of dead writers, but return as soon as
+                retrying cannot help, as with keys that are refused or without a network.
         """
         with self._changed:
-            wanted, tried = self._written, self._attempts
+            goal, attempts = self._written, self._attempts
             self._flushing += 1
             self._retry_at = self._not_before
-            self._extras_at = 0.0
+            self._scores_and_media_at = 0.0
             self._changed.notify_all()
             try:
-                while (self._done < wanted or (not hoping and self._backlog)) and not self._stopped:
+                while (self._done < goal or (give_up_early and self._backlog)) and not self._stopped:
                     left_s = deadline - time.monotonic()
                     if left_s <= 0 or (self._failures and self._not_before > deadline):
                         return
-                    if not hoping and self._hopeless and self._attempts > tried:
+                    if give_up_early and self._needs_user_action and self._attempts > attempts:
                         return
                     self._changed.wait(left_s)
             finally:
@@ -123,20 +127,20 @@ class Sender:
             while self._await():
                 try:
                     self._round()
-                except Exception as error:  # a fault of ours: what waits stays where it is
+                except Exception as error:  # our own fault: rows stay in the journal
                     report("sending to Langfuse", error)
-                    self._wait(Judgement(Outcome.WAIT, str(error)), warn=False)
+                    self._wait(DeliveryResult(Outcome.WAIT, str(error)), warn=False)
                     if faults.strict:
                         raise
         finally:
-            self._courier.post.close()
-            self._shelf.close()
+            self._delivery.http.close()
+            self._storage.close()
             with self._changed:
                 self._stopped = True
                 self._changed.notify_all()
 
     def _await(self) -> bool:
-        """Sleep until it is time for a round; False when there will be none."""
+        """Sleep until the next round is due; return False when the sender is stopped."""
         with self._changed:
             while not self._stopped:
                 if self._done == self._written and not self._backlog:
@@ -151,130 +155,135 @@ class Sender:
     def _due(self) -> float:
         if self._failures:
             return self._retry_at
-        if self._flushing or self._rows >= self._enough or (self._backlog and self._done == self._written):
+        if self._flushing or self._rows >= self._full_rows or (self._backlog and self._done == self._written):
             return 0.0
         return self._since + self._settings.flush_interval_s
 
     def _round(self) -> None:
-        """Deliver this writer's rows; then scores and media; then, as long as nothing new comes, those of the dead."""
+        """Deliver this writer's rows; then scores and media; then, until new rows come, the rows of dead writers."""
         with self._changed:
             goal = self._written
         self._adopt()
-        troubles = [
-            self._guarded(place, lambda place: self._deliver(place, self._me)) for place in self._shelf.places()
+        results = [
+            self._guarded(backend, lambda backend: self._deliver(backend, self._me))
+            for backend in self._storage.backends()
         ]
-        trouble = next((found for found in troubles if found is not None), None)
-        if trouble is not None:
-            self._wait(trouble)
+        failure = next((result for result in results if result is not None), None)
+        if failure is not None:
+            self._wait(failure)
             return
-        if time.monotonic() >= self._extras_at:
-            self._extras()
+        if time.monotonic() >= self._scores_and_media_at:
+            self._deliver_scores_and_media()
         with self._changed:
             self._done = max(goal, self._done)
             self._changed.notify_all()
         more = False
-        for place in self._shelf.places():
-            trouble = self._guarded(place, self._deliver_adopted)
-            if trouble is INTERRUPTED:
+        for backend in self._storage.backends():
+            failure = self._guarded(backend, self._deliver_adopted)
+            if failure is INTERRUPTED:
                 more = True
-            elif trouble is not None:
-                self._wait(trouble)
+            elif failure is not None:
+                self._wait(failure)
                 return
         with self._changed:
             self._backlog = more
             self._changed.notify_all()
 
-    def _deliver_adopted(self, place: Place) -> Judgement | None:
-        for writer in place.writers.mine():
+    def _deliver_adopted(self, backend: StorageBackend) -> DeliveryResult | None:
+        for writer in backend.writers.mine():
             if writer != self._me:
-                trouble = self._deliver(place, writer)
-                if trouble is not None:
-                    return trouble
+                failure = self._deliver(backend, writer)
+                if failure is not None:
+                    return failure
         return None
 
-    def _deliver(self, place: Place, writer: int) -> Judgement | None:
-        """Deliver all rows of *writer*; return what has to wait, if anything."""
+    def _deliver(self, backend: StorageBackend, writer: int) -> DeliveryResult | None:
+        """Deliver all rows of *writer*; return None when done, else the result that says why rows wait."""
         while not self._stopped:
-            with self._shelf.held:
-                if place not in self._shelf.places():  # it was moved to another one meanwhile
+            with self._storage.moving:
+                if backend not in self._storage.backends():  # its rows were moved to another backend meanwhile
                     return None
-                verdict = self._courier.spans(place.journal, writer)
-            if verdict is None:
+                result = self._delivery.spans(backend.journal, writer)
+            if result is None:
                 return None
-            if verdict.fate is Outcome.WAIT:
-                return verdict
-            self._works()
-            if writer != self._me and self._written > self._done:  # own rows first: somebody may wait for them
+            if result.outcome is Outcome.WAIT:
+                return result
+            self._note_success()
+            if writer != self._me and self._written > self._done:  # own rows first: a flush may wait for them
                 return INTERRUPTED
         return None
 
-    def _guarded(self, place: Place, work: Callable[[Place], Judgement | None]) -> Judgement | None:
+    def _guarded(
+        self, backend: StorageBackend, work: Callable[[StorageBackend], DeliveryResult | None]
+    ) -> DeliveryResult | None:
         try:
-            return work(place)
-        except (sqlite3.Error, OSError) as error:  # a file that fails: the worker sees to that
-            if not self._shelf.doubt(error):
-                report("reading what is to be sent", error)
-            return Judgement(Outcome.WAIT, "")
+            return work(backend)
+        except (sqlite3.Error, OSError) as error:  # the worker handles a failing file
+            if not self._storage.note_damage(error):
+                report("reading rows to send", error)
+            return DeliveryResult(Outcome.WAIT, "")
 
-    def _extras(self) -> None:
-        """Deliver scores and media; when they have to wait, observations do not."""
+    def _deliver_scores_and_media(self) -> None:
+        """Deliver scores and media; when these have to wait, observations do not."""
 
-        def deliver(place: Place) -> Judgement | None:
-            return self._courier.extras(place.extras, place.writers.mine() or [self._me])
+        def deliver(backend: StorageBackend) -> DeliveryResult | None:
+            return self._delivery.scores_and_media(backend.scores_and_media, backend.writers.mine() or [self._me])
 
-        for place in self._shelf.places():
-            verdict = self._guarded(place, deliver)
-            if verdict is not None:
-                self._extras_at = time.monotonic() + BACK_OFF_S[1]
-                if verdict.reason:
-                    warn_once(f"extras {verdict.reason}", "Scores and media wait in the journal: %s", verdict.reason)
+        for backend in self._storage.backends():
+            result = self._guarded(backend, deliver)
+            if result is not None:
+                self._scores_and_media_at = time.monotonic() + BACK_OFF_S[1]
+                if result.reason:
+                    warn_once(
+                        f"scores and media {result.reason}", "Scores and media wait in the journal: %s", result.reason
+                    )
 
     def _adopt(self) -> None:
         now = time.monotonic()
         if now - self._adopted_at < (ADOPT_FLUSHING_S if self._flushing else ADOPT_S):
             return
-        if not self._written:  # the first rows may end what a parent process left open: not to be ended here before
+        if not self._written:  # the first rows may end observations that a parent process left open
             return
-        for place in self._shelf.places():
+        for backend in self._storage.backends():
             self._adopted_at = now
-            self._guarded(place, self._adopt_in)
+            self._guarded(backend, self._adopt_in)
 
-    def _adopt_in(self, place: Place) -> None:
-        if place.writers.adopt(self._destination):
+    def _adopt_in(self, backend: StorageBackend) -> None:
+        if backend.writers.adopt(self._destination):
             self._backlog = True
-        strangers = place.writers.strangers()
-        if strangers:
+        count = backend.writers.for_other_projects()
+        if count:
             warn_once(
-                "strangers",
-                "The journal %s holds %d observations for another Langfuse project, or for keys of before: "
-                "`langfuse-integration push --all` delivers them to the present one",
-                place.journal.path,
-                strangers,
+                "other projects",
+                "The journal %s holds %d observations for another Langfuse project, or for previous keys: "
+                "`langfuse-integration push --all` delivers them to the current project",
+                backend.journal.path,
+                count,
             )
 
-    def _works(self) -> None:
+    def _note_success(self) -> None:
         if self._failures:
-            logger().info("Langfuse at %s takes observations again", self._courier.post.address)
+            logger().info("Langfuse at %s accepts observations again", self._delivery.http.address)
             self._failures = 0
-        self._hopeless = False
+        self._needs_user_action = False
 
-    def _wait(self, verdict: Judgement, warn: bool = True) -> None:
-        least, most = BACK_OFF_S
+    def _wait(self, result: DeliveryResult, warn: bool = True) -> None:
+        shortest, longest = BACK_OFF_S
         now = time.monotonic()
-        pause_s = min(most, least * 2 ** min(self._failures, 10)) * random.uniform(0.5, 1.0)
+        pause_s = min(longest, shortest * 2 ** min(self._failures, 10)) * random.uniform(0.5, 1.0)
         with self._changed:
             self._failures += 1
             self._attempts += 1
-            self._hopeless = verdict.needs_user_action
-            self._not_before = now + (verdict.wait_s or 0.0)
+            self._needs_user_action = result.needs_user_action
+            self._not_before = now + (result.wait_s or 0.0)
             self._retry_at = max(now + pause_s, self._not_before)
             self._changed.notify_all()
-        if verdict.reason and warn:
+        if result.reason and warn:
             warn_once(
-                f"sender {verdict.reason}",
-                "Langfuse at %s does not take observations: %s. They wait in the journal",
-                self._courier.post.address,
-                verdict.reason,
+                f"sender {result.reason}",
+                "Langfuse at %s does not accept observations: %s. They wait in the journal",
+                self._delivery.http.address,
+                result.reason,
             )
 
     def _delivered(self, writer: int, count: int) -> None:
@@ -287,4 +296,4 @@ class Sender:
 
 
 _inherited: list[Delivery] = []
-"""Of the parent process: a TLS connection that is closed here says goodbye for the parent too."""
+"""Deliveries of the parent process: closing a TLS connection in the child would end it for the parent too."""

@@ -1,12 +1,13 @@
-"""The worker: takes what was noted off the queue in batches, and hands it to an outlet."""
+"""The worker: takes what was recorded off the queue in batches, and passes it to an outlet."""
 
 from __future__ import annotations
 
 import os
 import threading
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from ..encoding import history
 from ..encoding.attributes import IS_APP_ROOT, TYPE
@@ -21,14 +22,15 @@ from .pacing import Pace, Paced
 
 BATCH = 256
 _HALF = (1 << 64) - 1
+T = TypeVar("T")
 
 
 class Worker:
     """One thread's loop between a recorder and an outlet.
 
     Args:
-        interval_s: how long it gathers before it writes.
-        sample_rate: the share of traces that is kept, told by their ids as OpenTelemetry's TraceIdRatioBased does.
+        interval_s: how long records are gathered before a batch is written.
+        sample_rate: the share of traces that is kept, decided by trace id as OpenTelemetry's TraceIdRatioBased does.
     """
 
     def __init__(
@@ -37,19 +39,19 @@ class Worker:
         self._recorder = recorder
         self._outlet = outlet
         self._interval_s = interval_s
-        self._bound = round(sample_rate * (1 << 64)) if sample_rate < 1 else None
+        self._sample_bound = round(sample_rate * (1 << 64)) if sample_rate < 1 else None
         self._pace = Pace(recorder.limit // 2)
         self._stopped = self._ending = False
-        self._counted = forks.Lock()  # what is off the queue is counted, at every moment
+        self._counting = forks.Lock()  # what is off the queue is counted at every moment
         self._taken = self._lost = 0
-        self._popped = self._handled = 0  # the same with what is not kept, and with openings and scores
-        self._progress = threading.Condition()
-        self._asked = self._answered = 0  # flushes, and those whose round is over
+        self._popped = self._handled = 0  # like _taken, with what is not kept, and with openings and scores
+        self._progress = threading.Condition()  # a forked child gets a worker of its own
+        self._flushes = self._flushed = 0  # flushes that were requested, and those that are done
 
     # -- its own thread
 
     def run(self) -> None:
-        """Work until `stop`; sleeps without waking while nothing happens."""
+        """Work until `stop`; sleep while nothing is recorded."""
         recorder = self._recorder
         try:
             while not self._stopped:
@@ -61,7 +63,7 @@ class Worker:
                 history.texts.clear()
                 pause_s = self._idle()
                 recorder.asleep = True
-                if not (self._stopped or self._asked > self._answered or any(recorder.queues())):
+                if not (self._stopped or self._flushes > self._flushed or any(recorder.queues())):
                     recorder.wake.wait(pause_s)
                 recorder.asleep = False
                 recorder.wake.clear()
@@ -75,42 +77,44 @@ class Worker:
             self._guarded("stopping the delivery", self._outlet.stop)
 
     def drain_here(self) -> None:
-        """Write what waits on the calling thread: at the end of a process, when no thread can be started any more."""
+        """Write the queue on the calling thread: at the end of a process no thread can be started."""
         self._drain()
 
     def _gather(self) -> None:
-        """Wait for more, unless somebody waits for what there is."""
+        """Wait for more records, unless a flush is waiting."""
         recorder = self._recorder
         if not (self._stopped or recorder.hurry):
             recorder.wake.wait(self._interval_s)
         recorder.wake.clear()
 
     def _drain(self) -> bool:
-        """Take and hand over everything that waits; True when there was anything."""
+        """Pass everything in the queue to the outlet; return whether there was anything."""
         recorder = self._recorder
         with self._progress:
-            asked, ending = self._asked, self._ending
+            flushes, ending = self._flushes, self._ending
         for sweep in recorder.sweeps:
-            self._guarded("ending what nobody will end", sweep)
+            self._guarded("ending abandoned observations", sweep)
         goal = self._popped + sum(map(len, recorder.queues()))
-        before = self._handled
+        handled_before = self._handled
         while self._drain_batch():
-            if self._handled >= goal and self._asked > self._answered:  # more comes all the time, but somebody waits
+            if (
+                self._handled >= goal and self._flushes > self._flushed
+            ):  # more is recorded all the time, but a flush waits
                 break
         if ending:
-            self._guarded("ending what is open", self._outlet.ending)
+            self._guarded("ending open observations", self._outlet.ending)
         with self._progress:
             self._ending = self._ending and not ending
-            self._answered = asked
+            self._flushed = flushes
             self._progress.notify_all()
-        return self._handled > before
+        return self._handled > handled_before
 
     def _drain_batch(self) -> bool:
         recorder = self._recorder
-        with self._counted:
+        with self._counting:
             finished, openings, scores = (_popped(queue, BATCH) for queue in recorder.queues())
             count = len(finished) + len(openings) + len(scores)
-            kept = [found for found in finished if self._wanted(found)]
+            kept = [record for record in finished if self._is_recorded(record)]
             self._taken += len(kept)
             self._popped += count
         if not count:
@@ -120,8 +124,8 @@ class Worker:
         try:
             self._outlet.take(
                 Paced(kept, self._pace),
-                [found for found in openings if self._wanted(found) and _to_be_known(found)],
-                [found for found in scores if self._sampled(found.trace)],
+                [record for record in openings if self._is_recorded(record) and _is_journaled(record)],
+                [score for score in scores if self._is_sampled(score.trace)],
             )
             done = True
         except Exception as error:
@@ -129,33 +133,32 @@ class Worker:
             if faults.strict:
                 raise
         finally:
-            with self._counted:
+            with self._counting:
                 self._lost += 0 if done else len(kept)
             with self._progress:
                 self._handled += count
                 self._progress.notify_all()
         return True
 
-    def _wanted(self, found: Any) -> bool:
-        """Return whether it is to be recorded: it is in a sampled trace, and not a parent process's to record."""
-        if self._bound is None and not self._recorder.born_ns:
+    def _is_recorded(self, record: Any) -> bool:
+        """Return whether *record* is in a sampled trace, and was started in this process or by a parent that ended."""
+        if self._sample_bound is None and not self._recorder.born_ns:
             return True
-        if isinstance(found, Observation):
-            trace, started_ns = found.trace, found.started_ns
+        if isinstance(record, Observation):
+            trace, started_ns = record.trace, record.started_ns
         else:
-            trace, started_ns = found.get_span_context().trace_id, found.start_time or 0
+            trace, started_ns = record.get_span_context().trace_id, record.start_time or 0
         if started_ns < self._recorder.born_ns and os.getppid() == self._recorder.parent_pid:
             return False
-        return self._sampled(trace)
+        return self._is_sampled(trace)
 
-    def _sampled(self, trace: int) -> bool:
-        return self._bound is None or trace & _HALF < self._bound
+    def _is_sampled(self, trace: int) -> bool:
+        return self._sample_bound is None or trace & _HALF < self._sample_bound
 
     def _idle(self) -> float | None:
-        pause_s: float | None = self._guarded("tidying up", self._outlet.idle)
-        return pause_s
+        return self._guarded("tidying up", self._outlet.idle)
 
-    def _guarded(self, doing: str, work: Any) -> Any:
+    def _guarded(self, doing: str, work: Callable[[], T]) -> T | None:
         try:
             return work()
         except Exception as error:
@@ -167,21 +170,21 @@ class Worker:
     # -- any thread
 
     def flush(self, deadline: float, written_by: float | None = None, ending: bool = False) -> None:
-        """Wait until everything noted before this call is taken and delivered, or *deadline* has come.
+        """Wait until everything recorded before this call is written and delivered, or until *deadline*.
 
         Args:
-            written_by: until when to wait for it to be taken, if not until *deadline*.
-            ending: the process ends: what is open is ended too, and nothing is waited for in vain.
+            written_by: until when to wait for it to be written, if not until *deadline*.
+            ending: the process ends: end open observations too, and stop early if retrying cannot help.
         """
         recorder = self._recorder
         with self._progress:
             self._ending = self._ending or ending
-            self._asked += 1
-            mine = self._asked
+            self._flushes += 1
+            number = self._flushes
             recorder.hurry += 1
             recorder.wake.set()
             try:
-                while self._answered < mine and not self._stopped:
+                while self._flushed < number and not self._stopped:
                     left_s = (written_by or deadline) - time.monotonic()
                     if left_s <= 0:
                         break
@@ -191,8 +194,8 @@ class Worker:
         (self._outlet.finish if ending else self._outlet.flush)(deadline)
 
     def outcome(self) -> tuple[int, int, int]:
-        """Return (delivered, pending, lost) of everything noted, what waits in the queue included."""
-        with self._counted:
+        """Return (delivered, pending, lost) of everything recorded, the queue included."""
+        with self._counting:
             delivered, _, lost = self._outlet.outcome()
             taken = self._taken + len(self._recorder.queue)
             lost += self._lost
@@ -213,30 +216,31 @@ class Worker:
         self._recorder.wake.set()
 
     def forked(self) -> None:
-        """Let go, in a forked child."""
+        """Release what belongs to the parent process, in a forked child."""
         self._outlet.forked()
 
 
-def _to_be_known(found: Any) -> bool:
-    """Return whether what has begun is to be known now, should the process die before its end.
+def _is_journaled(record: Any) -> bool:
+    """Return whether to journal an open observation so that a crash does not lose it.
 
-    Of others' spans only what nothing of this process is above, and agents: which they are is told after their start.
+    Of spans of other libraries only roots of this process and agents are journaled; an agent is recognised by an
+    attribute that is set after its start.
     """
-    if isinstance(found, Observation):
-        return not found.ended_ns
-    if found.end_time:
+    if isinstance(record, Observation):
+        return not record.ended_ns
+    if record.end_time:
         return False
-    if found.parent is None or found.parent.is_remote:
+    if record.parent is None or record.parent.is_remote:
         return True
-    told: Mapping[str, Any] = found.attributes or {}
-    return bool(told.get(IS_APP_ROOT)) or told.get(TYPE) == "agent"
+    attributes: Mapping[str, Any] = record.attributes or {}
+    return bool(attributes.get(IS_APP_ROOT)) or attributes.get(TYPE) == "agent"
 
 
-def _popped(queue: Any, most: int) -> list[Any]:
-    found: list[Any] = []
+def _popped(queue: deque[Any], count: int) -> list[Any]:
+    records: list[Any] = []
     try:
-        while len(found) < most:
-            found.append(queue.popleft())
+        while len(records) < count:
+            records.append(queue.popleft())
     except IndexError:
         pass
-    return found
+    return records

@@ -1,8 +1,8 @@
-"""Closes every journal while this process forks, so that nothing of the parent's is used or closed in the child.
+"""The fork guard: closes every journal while this process forks, so that the child uses no connection of the parent.
 
-SQLite's file locks are not inherited, but the child's copy of the library believes that it holds them: a file that
-stays open would be corrupted from there (sqlite.org/howtocorrupt.html, 2.6). The parent opens it again when it next
-needs it; the child has a journal of its own, on the same file.
+SQLite's file locks are not inherited, but the child's copy of the library believes that it holds them and would
+corrupt an open file (sqlite.org/howtocorrupt.html, 2.6). The parent opens the file again when it next needs it; the
+child opens a journal of its own on the same file.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ class Pausable(Protocol):
         ...
 
     def resume(self) -> None:
-        """Go on after a `pause`."""
+        """Continue after a `pause`."""
         ...
 
     def inherited(self) -> None:
-        """Never use what the parent process had open."""
+        """In a forked child: never use the connection of the parent process."""
         ...
 
 
@@ -34,8 +34,8 @@ class ForkGuard:
     """The open journals of this process, and whether SQLite may be used in it.
 
     Attributes:
-        opening: held while a journal is being opened, which a fork has to wait for too.
-        tainted: a file stayed open when this process was forked: SQLite is to be used here in memory only.
+        opening: held while a journal is being opened; a fork waits for it too.
+        tainted: a file was still open when this process was forked: it may use SQLite in memory only.
     """
 
     def __init__(self) -> None:
@@ -59,7 +59,7 @@ class ForkGuard:
             (self._paused if paused else self._missed).append(journal)
 
     def after_fork_in_parent(self) -> None:
-        """Let the journals go on; each opens its file when it next needs it."""
+        """Resume the journals; each opens its file when it next needs it."""
         for journal in self._paused:
             journal.resume()
         self._paused.clear()
@@ -77,4 +77,4 @@ class ForkGuard:
 
 
 fork_guard = ForkGuard()
-"""The one of this process."""
+"""The fork guard of this process."""

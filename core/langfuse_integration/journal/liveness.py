@@ -1,6 +1,6 @@
-"""Which writers of a journal still live: each holds a lock that the system lets go of when the process dies.
+"""Liveness: each writer of a journal holds a file lock, which the system releases when its process dies.
 
-A process id would not tell: it is given again, and means something else in another container on the same volume.
+Process ids would not do: they are reused, and differ between containers that share a volume.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from ..internals import forks
 if sys.platform != "win32":
     import fcntl
 
-_held: dict[str, int] = {}
-"""File descriptors of this process by lock file."""
+_descriptors: dict[str, int] = {}
+"""File descriptors of the locks that this process holds, by lock file."""
 
 
 class Liveness:
@@ -31,57 +31,57 @@ class Liveness:
     def __init__(self, journal: Path | None) -> None:
         self._folder = journal.with_name(journal.name + "-writers") if journal is not None else None
 
-    def begin(self, writer: int) -> None:
-        """Show that *writer*, of this process, lives. Raises OSError when the directory cannot be written."""
-        if self._folder is None or str(self._file(writer)) in _held:
+    def lock(self, writer: int) -> None:
+        """Take the lock of *writer*, of this process. Raises OSError when the directory cannot be written."""
+        if self._folder is None or str(self._file(writer)) in _descriptors:
             return
         self._folder.mkdir(mode=0o700, exist_ok=True)
         file = self._file(writer)
         descriptor = os.open(file, os.O_CREAT | os.O_RDWR, 0o600)
         if sys.platform != "win32":
-            # Not fcntl's own record locks: these a process holds as a whole, and loses when it closes any descriptor.
+            # Not fcntl's record locks: a process loses those when it closes any descriptor of the file.
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        _held[str(file)] = descriptor
+        _descriptors[str(file)] = descriptor
 
-    def beat(self, writer: int) -> None:
-        """Note that *writer*, of this process, lives now."""
-        if self._folder is not None and (descriptor := _held.get(str(self._file(writer)))) is not None:
-            now_ns = time.time_ns()  # the file system's own clock is milliseconds behind
+    def touch(self, writer: int) -> None:
+        """Record that *writer*, of this process, is alive now."""
+        if self._folder is not None and (descriptor := _descriptors.get(str(self._file(writer)))) is not None:
+            now_ns = time.time_ns()  # the file system's clock is milliseconds behind
             with suppress(OSError):
                 os.utime(descriptor if os.utime in os.supports_fd else self._file(writer), ns=(now_ns, now_ns))
 
-    def last_ns(self, writer: int) -> int:
-        """Return when *writer* was last noted to live, in nanoseconds since 1970; 0 when that cannot be told."""
+    def last_alive_ns(self, writer: int) -> int:
+        """Return when *writer* was last recorded as alive, in nanoseconds since 1970; 0 when unknown."""
         try:
             return self._file(writer).stat().st_mtime_ns if self._folder is not None else 0
         except OSError:
             return 0
 
-    def end(self, writer: int) -> None:
-        """Show that *writer*, of this process, has ended."""
+    def unlock(self, writer: int) -> None:
+        """Release the lock of *writer*, of this process."""
         if self._folder is None:
             return
-        descriptor = _held.pop(str(self._file(writer)), None)
+        descriptor = _descriptors.pop(str(self._file(writer)), None)
         if descriptor is not None:
             os.close(descriptor)
-            self.forget([writer])
+            self.remove([writer])
 
-    def beats(self, writer: int) -> bool:
-        """Return whether the process of *writer* lives; when that cannot be told it does."""
+    def is_alive(self, writer: int) -> bool:
+        """Return whether the process of *writer* is alive; True when unknown."""
         if self._folder is None:
             return True
         file = self._file(writer)
-        if str(file) in _held:
+        if str(file) in _descriptors:
             return True
         try:
-            return self._locked(file)
+            return self._is_locked(file)
         except FileNotFoundError:
             return False
         except OSError:
             return True
 
-    def forget(self, writers: Iterable[int]) -> None:
-        """Remove what dead writers left."""
+    def remove(self, writers: Iterable[int]) -> None:
+        """Remove the lock files of dead writers."""
         for writer in writers if self._folder is not None else ():
             with suppress(OSError):
                 self._file(writer).unlink()
@@ -91,9 +91,9 @@ class Liveness:
         return self._folder / f"{writer:016x}"
 
     @staticmethod
-    def _locked(file: Path) -> bool:
+    def _is_locked(file: Path) -> bool:
         if sys.platform == "win32":
-            file.unlink()  # an open file cannot be removed there, which tells the same: PermissionError, an OSError
+            file.unlink()  # an open file cannot be removed on Windows: PermissionError, an OSError
             return False
         descriptor = os.open(file, os.O_RDWR)
         try:
@@ -105,12 +105,12 @@ class Liveness:
         return False
 
 
-def _forked() -> None:
-    """Close the child's copies: a lock lives as long as any copy of its descriptor, and this one is the parent's."""
-    for descriptor in _held.values():
+def _close_in_child() -> None:
+    """Close the child's copies: a lock of the parent is held as long as any copy of its descriptor is open."""
+    for descriptor in _descriptors.values():
         with suppress(OSError):
             os.close(descriptor)
-    _held.clear()
+    _descriptors.clear()
 
 
-forks.in_child(_forked)
+forks.in_child(_close_in_child)

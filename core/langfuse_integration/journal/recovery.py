@@ -1,4 +1,4 @@
-"""A journal that is damaged: set aside under another name, and what can be read of it is kept."""
+"""Recovery of a damaged journal: the file is set aside under another name, and its readable rows are copied."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _GAP_LIMIT = 100_000
 
 
 def is_damage(error: BaseException) -> bool:
-    """Return whether *error* says that the file itself is unusable, and not just its disk, or the moment."""
+    """Return whether *error* says that the file itself is unusable, not that the disk is full or the file locked."""
     if isinstance(error, NoJournal):
         return True
     code = getattr(error, "sqlite_errorcode", None)
@@ -38,22 +38,22 @@ def is_damage(error: BaseException) -> bool:
 
 
 def set_aside(path: Path, inode: int) -> Path | None:
-    """Give the damaged file (that of *inode*) and its log another name, and return it.
+    """Rename the damaged file with this *inode* and its log; return the new path.
 
-    None when another process has done it already. Raises OSError.
+    None when another process has renamed it already. Raises OSError.
     """
-    with _alone(path):
+    with _exclusively(path):
         if not path.exists() or path.stat().st_ino != inode:
             return None
         aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}-{new_bits(16):04x}")
-        for ending in ("-wal", "-shm", ""):  # the log first: it would be taken for that of the next file
+        for ending in ("-wal", "-shm", ""):  # the log first: SQLite would take it for the log of the next file
             with suppress(FileNotFoundError):
                 Path(f"{path}{ending}").rename(f"{aside}{ending}")
         return aside
 
 
-def rescue(aside: Path, into: Journal) -> int:
-    """Copy what can be read of the file *aside* into a journal; return how many observations that were."""
+def recover(aside: Path, into: Journal) -> int:
+    """Copy the readable rows of the file *aside* into a journal; return how many observations that were."""
     with fork_guard.opening:
         try:
             old = sqlite3.connect(aside, isolation_level=None)
@@ -69,9 +69,9 @@ def rescue(aside: Path, into: Journal) -> int:
 
 
 @contextmanager
-def _alone(path: Path) -> Generator[None]:
-    """Let only one process at a time rename the file."""
-    descriptor = os.open(path.with_name(path.name + "-rescue"), os.O_CREAT | os.O_RDWR, 0o600)
+def _exclusively(path: Path) -> Generator[None]:
+    """Let one process at a time rename the file."""
+    descriptor = os.open(path.with_name(path.name + "-recovery"), os.O_CREAT | os.O_RDWR, 0o600)
     try:
         if sys.platform != "win32":
             fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -86,8 +86,8 @@ def _copy(old: sqlite3.Connection, into: Journal, table: str) -> None:
         return
     statement = f"INSERT OR IGNORE INTO {table} ({', '.join(names)}) VALUES ({','.join('?' * len(names))})"
     with suppress(sqlite3.Error):
-        found = old.execute(f"SELECT {', '.join(names)} FROM {table}")
-        while rows := found.fetchmany(_CHUNK):
+        cursor = old.execute(f"SELECT {', '.join(names)} FROM {table}")
+        while rows := cursor.fetchmany(_CHUNK):
             with into.transaction() as db:
                 db.executemany(statement, rows)
 
@@ -105,7 +105,7 @@ def _copy_spans(old: sqlite3.Connection, into: Journal) -> int:
         with into.transaction() as db:
             count += db.executemany(statement, [row[1:] for row in rows if _is_whole(row[body])]).rowcount
     unknown = new_bits(63)
-    with into.transaction() as db:  # whose project a row is for is not to be guessed: `push` decides
+    with into.transaction() as db:  # the project of such rows is unknown: only `push` delivers them
         values = (unknown,)
         if db.execute("UPDATE spans SET writer = ? WHERE writer NOT IN (SELECT id FROM writers)", values).rowcount:
             row = (unknown, NOBODY, NOWHERE, 0, time.time_ns())
@@ -114,7 +114,7 @@ def _copy_spans(old: sqlite3.Connection, into: Journal) -> int:
 
 
 def _is_whole(body: object) -> bool:
-    """Return whether a row's body is what it was: one span that can be read."""
+    """Return whether a row's body is a readable OTLP request with one span."""
     try:
         request = ExportTraceServiceRequest.FromString(body)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
         return len(request.resource_spans[0].scope_spans[0].spans) == 1
@@ -124,34 +124,34 @@ def _is_whole(body: object) -> bool:
 
 def _shared(old: sqlite3.Connection, into: Journal, table: str) -> list[str]:
     """Return the columns of *table* that both files have."""
-    question = f"SELECT name FROM pragma_table_info('{table}')"
+    statement = f"SELECT name FROM pragma_table_info('{table}')"
     try:
-        known = {row[0] for row in old.execute(question)}
+        names = {row[0] for row in old.execute(statement)}
     except sqlite3.Error:
         return []
-    return [row[0] for row in into.query(question) if row[0] in known]
+    return [row[0] for row in into.query(statement) if row[0] in names]
 
 
 def _readable(old: sqlite3.Connection, select: str) -> Iterator[list[tuple[Any, ...]]]:
-    """Yield what can be read: from the front, from the back, and one by one what lies between."""
+    """Yield readable rows: from the front, from the back, and one by one between."""
     front = back = 0
     with suppress(sqlite3.Error):
         while rows := old.execute(f"{select} WHERE id > ? ORDER BY id LIMIT {_CHUNK}", (front,)).fetchall():
             yield rows
             front = rows[-1][0]
         return
-    held: list[tuple[Any, ...]] = []
+    last_rows: list[tuple[Any, ...]] = []
     with suppress(sqlite3.Error):
         back = 2**63 - 1
         statement = f"{select} WHERE id > ? AND id < ? ORDER BY id DESC LIMIT {_CHUNK}"
         while rows := old.execute(statement, (front, back)).fetchall():
-            held += rows
+            last_rows += rows
             back = rows[-1][0]
-    if not held:
+    if not last_rows:
         back = front + 2 * _CHUNK
     for number in range(front + 1, min(back, front + _GAP_LIMIT)):
         with suppress(sqlite3.Error):
             if rows := old.execute(f"{select} WHERE id = ?", (number,)).fetchall():
                 yield rows
-    if held:
-        yield held[::-1]
+    if last_rows:
+        yield last_rows[::-1]

@@ -1,4 +1,4 @@
-"""What goes to Langfuse beside observations, and waits in the same journal: scores, and media."""
+"""Scores and media in the journal, which go to Langfuse beside the observations."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .journal import Journal
 
 
 class WaitingScore(NamedTuple):
-    """A score that Langfuse is still to get; *value* and *data_type* as its API wants them."""
+    """A score that waits for delivery; *value* and *data_type* as in Langfuse's API."""
 
     id: str
     trace_id: str
@@ -27,7 +27,7 @@ class WaitingScore(NamedTuple):
 
 
 class WaitingUse(NamedTuple):
-    """A medium that an observation holds in a field, and that Langfuse is still to be told of."""
+    """A use of a medium in a field of an observation, which waits for delivery."""
 
     number: int
     media_id: str
@@ -39,7 +39,7 @@ class WaitingUse(NamedTuple):
     size_bytes: int
 
 
-class Extras:
+class ScoresAndMedia:
     """Scores and media in one journal."""
 
     def __init__(self, journal: Journal) -> None:
@@ -53,36 +53,36 @@ class Extras:
                 "VALUES (?,?,?,?,?,?,?,?,?)",
                 [(*_plain(score), writer) for score in scores],
             )
-            for found in media:
-                row = (found.id, found.content_type, found.sha256, found.body)
+            for medium in media:
+                row = (medium.id, medium.content_type, medium.sha256, medium.body)
                 db.execute("INSERT OR IGNORE INTO media (id, content_type, sha256, body) VALUES (?,?,?,?)", row)
                 db.execute(
                     "INSERT INTO media_uses (media_id, trace_id, span_id, field, writer, at_ns) VALUES (?,?,?,?,?,?)",
-                    (found.id, found.trace_id, found.span_id, found.field, writer, time.time_ns()),
+                    (medium.id, medium.trace_id, medium.span_id, medium.field, writer, time.time_ns()),
                 )
 
-    def scores(self, writer: int, most: int) -> list[WaitingScore]:
-        """Return scores of *writer* that wait."""
+    def scores(self, writer: int, limit: int) -> list[WaitingScore]:
+        """Return waiting scores of *writer*, the oldest first."""
         names = ", ".join(WaitingScore._fields)
-        wanted = f"SELECT {names} FROM scores WHERE writer = ? AND state = 0 ORDER BY at_ns LIMIT ?"
-        return [WaitingScore(*row) for row in self._journal.query(wanted, (writer, most))]
+        statement = f"SELECT {names} FROM scores WHERE writer = ? AND state = 0 ORDER BY at_ns LIMIT ?"
+        return [WaitingScore(*row) for row in self._journal.query(statement, (writer, limit))]
 
-    def uses(self, writer: int, most: int) -> list[WaitingUse]:
-        """Return media of *writer* that wait, without what they hold."""
-        wanted = (
+    def uses(self, writer: int, limit: int) -> list[WaitingUse]:
+        """Return waiting uses of media of *writer*, without the media's bodies."""
+        statement = (
             "SELECT u.id, u.media_id, u.trace_id, u.span_id, u.field, m.content_type, m.sha256, length(m.body) "
             "FROM media_uses u JOIN media m ON m.id = u.media_id "
             "WHERE u.writer = ? AND u.state = 0 ORDER BY u.id LIMIT ?"
         )
-        return [WaitingUse(*row) for row in self._journal.query(wanted, (writer, most))]
+        return [WaitingUse(*row) for row in self._journal.query(statement, (writer, limit))]
 
     def body(self, media_id: str) -> bytes:
-        """Return what a medium holds; empty when the caps took it away."""
-        found = self._journal.query("SELECT body FROM media WHERE id = ?", (media_id,))
-        return bytes(found[0][0]) if found else b""
+        """Return the body of a medium; empty when retention removed it."""
+        rows = self._journal.query("SELECT body FROM media WHERE id = ?", (media_id,))
+        return bytes(rows[0][0]) if rows else b""
 
     def settle_scores(self, ids: Iterable[str], keep: bool, refused: str | None = None) -> None:
-        """Note that Langfuse has these scores, or with *refused* why it will not take them."""
+        """Mark scores as delivered, or with *refused*, the reason, as set aside; without *keep* delivered ones go."""
         with self._journal.transaction() as db:
             if refused is not None:
                 db.executemany(
@@ -94,7 +94,7 @@ class Extras:
                 db.executemany("DELETE FROM scores WHERE id = ?", [(each,) for each in ids])
 
     def settle_use(self, use: WaitingUse, keep: bool, refused: str | None = None) -> None:
-        """Note the same of a medium; what no observation waits for any more goes."""
+        """Mark a use of a medium as delivered or set aside; without *keep* a medium without uses goes."""
         with self._journal.transaction() as db:
             if refused is not None:
                 db.execute("UPDATE media_uses SET state = 2, reason = ? WHERE id = ?", (refused, use.number))
@@ -102,18 +102,18 @@ class Extras:
                 db.execute("UPDATE media_uses SET state = 1 WHERE id = ?", (use.number,))
             else:
                 db.execute("DELETE FROM media_uses WHERE id = ?", (use.number,))
-                left = "SELECT 1 FROM media_uses WHERE media_id = ?1"
-                db.execute(f"DELETE FROM media WHERE id = ?1 AND NOT EXISTS ({left})", (use.media_id,))
+                remaining = "SELECT 1 FROM media_uses WHERE media_id = ?1"
+                db.execute(f"DELETE FROM media WHERE id = ?1 AND NOT EXISTS ({remaining})", (use.media_id,))
 
     def waiting(self, writer: int) -> int:
-        """Return how many scores and media of *writer* wait."""
+        """Return how many scores and uses of media of *writer* wait."""
         counts = "SELECT (SELECT count(*) FROM scores WHERE writer = ?1 AND state = 0)"
         counts += " + (SELECT count(*) FROM media_uses WHERE writer = ?1 AND state = 0)"
         return int(self._journal.query(counts, (writer,))[0][0])
 
 
 def sendable(score: Score) -> bool:
-    """Return whether a score has a value that JSON can carry: not a NaN or an infinity."""
+    """Return whether JSON can express the value of a score: not NaN or infinite."""
     return not isinstance(score.value, float) or math.isfinite(score.value)
 
 

@@ -1,6 +1,6 @@
-"""Where rows lie until they are delivered: the journal's file; and while that fails, memory, for as long as it lasts.
+"""The storage of one writer: the journal's file, and while that fails, memory.
 
-The file is tried again, less and less often, and what had to stay in memory moves over once it works.
+The file is tried again, less and less often, and rows that had to stay in memory move into it once it works.
 """
 
 from __future__ import annotations
@@ -8,8 +8,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..encoding.media import Media
 from ..encoding.row import Row
@@ -18,25 +17,26 @@ from ..internals import forks
 from ..internals.faults import logger, warn_once
 from ..recording.observation import Score
 from ..settings import Settings
-from .fork_guard import fork_guard
-from .journal import Journal
-from .recovery import is_damage, rescue, set_aside
-from .retention import Retention
-from .scores_and_media import Extras
-from .writers import Writers, destination_of
+from .backend import StorageBackend
+from .moving import move
+from .recovery import is_damage, recover, set_aside
 
-MEMORY_BYTES = 16 * 1024 * 1024
-"""What may wait in memory, while the journal's file cannot be used or is switched off."""
 RETRY_S = (1.0, 30.0)
-MOVED = 256
 ENDED_LIMIT = 20_000
-"""Span ids that are to be struck from the file's open ones once it works; those that are in it come first."""
-CAPS_S = 1.0
+"""Span ids to be removed from the file's open ones once it works; ids beyond the limit are dropped."""
+RETENTION_S = 1.0
+"""Seconds between two looks at the journal's size and age."""
 _FAILURES = (sqlite3.Error, OSError, JournalTooNew)
 
 
-class Written(NamedTuple):
-    """One batch of a worker: rows that ended, rows that are open, span ids that are open no more, and the rest."""
+class WriteBatch(NamedTuple):
+    """What the worker writes at once.
+
+    Attributes:
+        rows: finished observations.
+        opened: observations that are still open.
+        ended: ids of spans that are open no longer.
+    """
 
     rows: Sequence[Row]
     opened: Sequence[Row] = ()
@@ -45,133 +45,101 @@ class Written(NamedTuple):
     media: Sequence[Media] = ()
 
 
-class Place:
-    """A journal with everything around it, for one writer."""
-
-    def __init__(self, settings: Settings, path: Path | None, me: int) -> None:
-        with fork_guard.opening:
-            self.journal = Journal(path)
-            try:
-                self.writers = Writers(self.journal, me, destination_of(settings))
-            except BaseException:
-                self.journal.close()
-                raise
-        self.extras = Extras(self.journal)
-        most_bytes = settings.journal_max_bytes if path is not None else min(MEMORY_BYTES, settings.journal_max_bytes)
-        self.caps = Retention(self.journal, most_bytes, settings.journal_max_age_s)
-        self._evicted = 0
-
-    @property
-    def in_memory(self) -> bool:
-        """Whether it is lost with the process."""
-        return self.journal.path is None
-
-    def newly_evicted(self) -> int:
-        """Return how many of this writer's rows the caps took away since the last call."""
-        before, self._evicted = self._evicted, self.writers.evicted()
-        return max(self._evicted - before, 0)
-
-    def close(self) -> None:
-        """Leave the journal to others, and close it."""
-        try:
-            self.writers.leave()
-        finally:
-            self.journal.close()
-
-
 class Storage:
-    """The places of one writer.
+    """The file and the memory of one writer.
 
     Args:
-        me: this writer's number, random.
-        moved: told of rows that came from memory into the file.
+        me: this writer's random number.
+        on_moved: called with the number of rows that moved from memory into the file.
+
+    Attributes:
+        moving: held by whoever sends from a backend or moves its rows: a row is sent from one backend only.
     """
 
-    def __init__(self, settings: Settings, me: int, moved: Callable[[int], None]) -> None:
+    def __init__(self, settings: Settings, me: int, on_moved: Callable[[int], None]) -> None:
         self._settings = settings
         self._me = me
-        self._moved = moved
+        self._on_moved = on_moved
         self._path = settings.journal_path
-        self._disk: Place | None = None
-        self._memory: Place | None = None
+        self._file: StorageBackend | None = None
+        self._memory: StorageBackend | None = None
         self._failing = False
         self._retry_at = 0.0
         self._retry_s = RETRY_S[0]
         self._ended: list[str] = []
-        self._doubted: Exception | None = None
-        self._capped_at = 0.0
+        self._damage: Exception | None = None
+        self._retention_at = 0.0
         self._evicted = {"journal full": 0, "memory full": 0}
-        self.held = forks.Lock()
-        """Held by whoever sends from a place, or moves rows to another: a row is sent from one place only."""
+        self.moving = forks.Lock()
 
     # -- writing
 
-    def store(self, written: Written) -> int:
+    def store(self, batch: WriteBatch) -> int:
         """Write a batch; return how many of its rows are in the file now.
 
         Raises:
-            ValueError: a row is such that no file takes it; nothing of the batch is written then.
+            ValueError: SQLite refuses a row in any file; nothing of the batch is written then.
         """
-        self._look_at_doubted()
-        ended = [*self._ended, *written.ended]
-        if self._write(lambda place: place.journal.append(self._me, written.rows, written.opened, ended)):
+        self._handle_damage()
+        ended = [*self._ended, *batch.ended]
+        if self._write(lambda backend: backend.journal.append(self._me, batch.rows, batch.opened, ended)):
             self._ended.clear()
-            stored = len(written.rows)
+            stored = len(batch.rows)
         else:
             self._ended = ended[:ENDED_LIMIT]
-            self._in_memory().journal.append(self._me, written.rows, written.opened, written.ended)
+            self._in_memory().journal.append(self._me, batch.rows, batch.opened, batch.ended)
             stored = 0
-        if (written.scores or written.media) and not self._write(
-            lambda place: place.extras.add(self._me, written.scores, written.media)
+        if (batch.scores or batch.media) and not self._write(
+            lambda backend: backend.scores_and_media.add(self._me, batch.scores, batch.media)
         ):
-            self._in_memory().extras.add(self._me, written.scores, written.media)
+            self._in_memory().scores_and_media.add(self._me, batch.scores, batch.media)
         if self._memory is not None and not self._failing:
-            self._settle()
+            self._empty_memory()
         return stored
 
     def end_dead(self) -> None:
-        """End what processes that have died left open; whoever sends takes over the rest of theirs."""
-        for place in self.places():
+        """End the open observations of dead processes; a writer that sends adopts their rows."""
+        for backend in self.backends():
             try:
-                place.writers.adopt()
+                backend.writers.adopt()
             except _FAILURES as error:
-                self._fails(error)
+                self._note_failure(error)
 
     def end_open(self) -> None:
-        """End what this writer left open: its process ends."""
-        for place in self.places():
+        """End this writer's open observations: its process ends."""
+        for backend in self.backends():
             try:
-                place.writers.end_open()
+                backend.writers.end_open()
             except _FAILURES as error:
-                self._fails(error)
+                self._note_failure(error)
 
     def tidy(self, idle: bool = False) -> None:
-        """Keep to the caps, and bring back what is in memory; called now and then."""
-        self._look_at_doubted()
-        if self._memory is not None and self._place() is not None:
-            self._settle()
+        """Apply the retention, and move rows from memory into the file; called now and then."""
+        self._handle_damage()
+        if self._memory is not None and self._usable_file() is not None:
+            self._empty_memory()
         now = time.monotonic()
-        if not idle and self._memory is None and now - self._capped_at < CAPS_S:
+        if not idle and self._memory is None and now - self._retention_at < RETENTION_S:
             return
-        self._capped_at = now
-        for place in self.places():
+        self._retention_at = now
+        for backend in self.backends():
             try:
-                done = place.caps.apply()
+                done = backend.retention.apply()
                 if idle and done:
-                    place.caps.give_back()
-                self._evicted["memory full" if place.in_memory else "journal full"] += place.newly_evicted()
+                    backend.retention.give_back()
+                self._evicted["memory full" if backend.in_memory else "journal full"] += backend.newly_evicted()
             except _FAILURES as error:
-                if place is self._disk:
-                    self._fails(error)
+                if backend is self._file:
+                    self._note_failure(error)
 
     # -- reading
 
-    def places(self) -> list[Place]:
-        """Return the places where something may lie."""
-        return [place for place in (self._disk, self._memory) if place is not None]
+    def backends(self) -> list[StorageBackend]:
+        """Return the backends that may hold rows."""
+        return [backend for backend in (self._file, self._memory) if backend is not None]
 
     def evicted(self) -> dict[str, int]:
-        """Return how many of this writer's rows the caps took away, by reason."""
+        """Return how many of this writer's rows retention removed, by reason."""
         return {reason: count for reason, count in self._evicted.items() if count}
 
     def in_memory(self) -> int:
@@ -179,102 +147,107 @@ class Storage:
         return self._memory.journal.pending() if self._memory is not None else 0
 
     @property
-    def restless_s(self) -> float | None:
-        """In how many seconds the file is to be tried again; None when there is no need."""
+    def retry_in_s(self) -> float | None:
+        """Seconds until the file is to be tried again; None when nothing waits in memory."""
         if self._memory is None or self._path is None:
             return None
         return max(self._retry_at - time.monotonic(), 0.05)
 
     def close(self) -> None:
-        """Leave everything to others."""
+        """Leave everything to other writers."""
         self._retry_at = 0.0
-        if self._memory is not None and self._place() is not None:
-            self._settle()
-        left = self.in_memory()
-        if left:
-            logger().warning("%d observations were in memory only, and go with it", left)
-        for place in self.places():
+        if self._memory is not None and self._usable_file() is not None:
+            self._empty_memory()
+        count = self.in_memory()
+        if count:
+            logger().warning("%d observations were in memory only, and are lost", count)
+        for backend in self.backends():
             try:
-                place.close()
+                backend.close()
             except _FAILURES as error:
-                self._fails(error)
-        self._disk = self._memory = None
+                self._note_failure(error)
+        self._file = self._memory = None
 
     # -- the file
 
-    def doubt(self, error: Exception) -> bool:
-        """Note, on the sender's thread, that the file is damaged, if it is; the worker's next turn sees to it."""
+    def note_damage(self, error: Exception) -> bool:
+        """Note, on the sender's thread, an error that says the file is damaged; the worker recovers it later.
+
+        Returns:
+            Whether the error says so.
+        """
         if not is_damage(error):
             return False
-        self._doubted = error
+        self._damage = error
         return True
 
-    def _look_at_doubted(self) -> None:
-        doubted, self._doubted = self._doubted, None
-        if doubted is not None and self._disk is not None:
-            self._fails(doubted)
+    def _handle_damage(self) -> None:
+        damage, self._damage = self._damage, None
+        if damage is not None and self._file is not None:
+            self._note_failure(damage)
 
-    def _write(self, write: Callable[[Place], None]) -> bool:
-        place = self._place()
-        if place is None:
+    def _write(self, write: Callable[[StorageBackend], None]) -> bool:
+        """Write into the file; return False when it cannot be used."""
+        backend = self._usable_file()
+        if backend is None:
             return False
         try:
-            write(place)
+            write(backend)
         except _FAILURES as error:
             if isinstance(error, (sqlite3.InterfaceError, sqlite3.ProgrammingError, sqlite3.DataError)):
                 raise ValueError(str(error)) from error
-            self._fails(error)
+            self._note_failure(error)
             return False
-        place.writers.beat()
+        backend.writers.touch()
         if self._failing:
             self._failing = False
             self._retry_s = RETRY_S[0]
             logger().info("The journal %s can be written again", self._path)
         return True
 
-    def _place(self) -> Place | None:
-        """Return the file, if it is to be used or tried now."""
+    def _usable_file(self) -> StorageBackend | None:
+        """Return the file's backend, opened if need be; None while the file fails and no retry is due."""
         if self._path is None or (self._failing and time.monotonic() < self._retry_at):
             return None
-        if self._disk is not None and self._disk.journal.replaced():
+        if self._file is not None and self._file.journal.replaced():
             self._leave_replaced()
-        if self._disk is None:
+        if self._file is None:
             inode = self._inode()
             try:
-                self._disk = Place(self._settings, self._path, self._me)
+                self._file = StorageBackend(self._settings, self._path, self._me)
             except _FAILURES as error:
-                if inode and is_damage(error) and self._rescued(inode, error):
-                    return self._disk
-                self._fails(error)
-        return self._disk
+                if inode and is_damage(error) and self._recovered(inode, error):
+                    return self._file
+                self._note_failure(error)
+        return self._file
 
-    def _fails(self, error: Exception) -> None:
-        """Note that the file cannot be used now."""
-        place = self._disk
-        if place is not None and is_damage(error) and self._rescued(place.journal.inode, error):
+    def _note_failure(self, error: Exception) -> None:
+        """Recover a damaged file; for any other failure keep rows in memory until the next try."""
+        backend = self._file
+        if backend is not None and is_damage(error) and self._recovered(backend.journal.inode, error):
             return
         self._failing = True
         self._retry_at = time.monotonic() + self._retry_s
         self._retry_s = min(self._retry_s * 2, RETRY_S[1])
         warn_once(
             "journal",
-            "The journal %s cannot be used (%s): observations are kept in memory only, until it can",
+            "The journal %s cannot be used (%s): observations are kept in memory until it can",
             self._path,
             error,
         )
 
-    def _rescued(self, inode: int, error: Exception) -> bool:
-        """Set a damaged file aside and begin another one with what could be read; False when that fails too."""
+    def _recovered(self, inode: int, error: Exception) -> bool:
+        """Set a damaged file aside, and open a new one with its readable rows; False when that fails too."""
         assert self._path is not None
-        with self.held:
+        with self.moving:
             try:
                 aside = set_aside(self._path, inode)
-                if self._disk is not None:
-                    self._disk.journal.close()
-                    self._disk = None
-                self._disk = Place(self._settings, self._path, self._me)
+                if self._file is not None:
+                    self._file.journal.close()
+                    self._file = None
+                self._file = StorageBackend(self._settings, self._path, self._me)
                 if aside is not None:
-                    count = rescue(aside, self._disk.journal)
+                    count = recover(aside, self._file.journal)
                     logger().warning(
                         "The journal %s is damaged (%s): it is kept as %s, and %d observations could be read from it",
                         self._path, error, aside.name, count,
@@ -284,19 +257,19 @@ class Storage:
         return True
 
     def _leave_replaced(self) -> None:
-        """Go on with the file that is there now; what waits in the one that was there goes over."""
-        old = self._disk
-        if old is None or not self.held.acquire(timeout=0.05):
+        """Open the file that has replaced the open one, and move the rows of the old one into it."""
+        replaced = self._file
+        if replaced is None or not self.moving.acquire(timeout=0.05):
             return
         try:
-            self._disk = Place(self._settings, self._path, self._me)
-            self._move(old, self._disk)
+            self._file = StorageBackend(self._settings, self._path, self._me)
+            move(replaced.journal, self._file.journal)
         except _FAILURES as error:
-            self._disk = None
-            self._fails(error)
+            self._file = None
+            self._note_failure(error)
         finally:
-            old.journal.abandon()
-            self.held.release()
+            replaced.journal.abandon()
+            self.moving.release()
 
     def _inode(self) -> int:
         try:
@@ -306,51 +279,21 @@ class Storage:
 
     # -- memory
 
-    def _in_memory(self) -> Place:
+    def _in_memory(self) -> StorageBackend:
         if self._memory is None:
-            self._memory = Place(self._settings, None, self._me)
+            self._memory = StorageBackend(self._settings, None, self._me)
         return self._memory
 
-    def _settle(self) -> None:
-        """Move what lies in memory into the file, unless it is being sent just now."""
-        memory, disk = self._memory, self._disk
-        if memory is None or disk is None or not self.held.acquire(blocking=False):
+    def _empty_memory(self) -> None:
+        """Move rows from memory into the file, unless they are being sent just now."""
+        memory, file = self._memory, self._file
+        if memory is None or file is None or not self.moving.acquire(blocking=False):
             return
         try:
-            self._moved(self._move(memory, disk))
+            self._on_moved(move(memory.journal, file.journal))
             self._memory = None
             memory.journal.close()
         except _FAILURES as error:
-            self._fails(error)
+            self._note_failure(error)
         finally:
-            self.held.release()
-
-    def _move(self, source: Place, target: Place) -> int:
-        """Move everything from one journal to another; return how many rows waited."""
-        count = _move_rows(source.journal, target.journal)
-        for table in ("open_spans", "scores", "media", "media_uses"):
-            rows = source.journal.query(f"SELECT * FROM {table}")
-            if rows:
-                if table == "media_uses":  # numbers of its own
-                    rows = [(None, *row[1:]) for row in rows]
-                marks = ",".join("?" * len(rows[0]))
-                with target.journal.transaction() as db:
-                    db.executemany(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", rows)
-                source.journal.query(f"DELETE FROM {table}")
-        return count
-
-
-def _move_rows(source: Journal, target: Journal) -> int:
-    names = ", ".join((*Row._fields, "writer", "state", "reason"))
-    marks = ",".join("?" * (len(Row._fields) + 3))
-    there = "SELECT 1 FROM spans WHERE trace_id = ? AND span_id = ?"
-    count = 0
-    while True:
-        found: list[tuple[Any, ...]] = source.query(f"SELECT id, {names} FROM spans ORDER BY id LIMIT {MOVED}")
-        if not found:
-            return count
-        with target.transaction() as db:
-            rows = [row[1:] for row in found if not db.execute(there, (row[2], row[1])).fetchone()]
-            db.executemany(f"INSERT INTO spans ({names}) VALUES ({marks})", rows)
-        source.query("DELETE FROM spans WHERE id <= ?", (found[-1][0],))
-        count += sum(row[-2] == 0 for row in found)
+            self.moving.release()

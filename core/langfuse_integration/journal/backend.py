@@ -1,0 +1,54 @@
+"""A storage backend: one open journal, in a file or in memory, with its writer, its retention, its scores and media."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..settings import Settings
+from .fork_guard import fork_guard
+from .journal import Journal
+from .retention import Retention
+from .scores_and_media import ScoresAndMedia
+from .writers import Writers, destination_of
+
+MEMORY_BYTES = 16 * 1024 * 1024
+"""What may wait in memory, while the journal's file cannot be used or is switched off."""
+
+
+class StorageBackend:
+    """One open journal for one writer.
+
+    Args:
+        path: the journal's file, or None for a journal in memory.
+        me: the writer's random number.
+    """
+
+    def __init__(self, settings: Settings, path: Path | None, me: int) -> None:
+        with fork_guard.opening:
+            self.journal = Journal(path)
+            try:
+                self.writers = Writers(self.journal, me, destination_of(settings))
+            except BaseException:
+                self.journal.close()
+                raise
+        self.scores_and_media = ScoresAndMedia(self.journal)
+        max_bytes = settings.journal_max_bytes if path is not None else min(MEMORY_BYTES, settings.journal_max_bytes)
+        self.retention = Retention(self.journal, max_bytes, settings.journal_max_age_s)
+        self._evicted = 0
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the rows are lost with the process."""
+        return self.journal.path is None
+
+    def newly_evicted(self) -> int:
+        """Return how many of this writer's rows retention removed since the last call."""
+        previous, self._evicted = self._evicted, self.writers.evicted()
+        return max(self._evicted - previous, 0)
+
+    def close(self) -> None:
+        """Leave the journal to other writers, and close it."""
+        try:
+            self.writers.leave()
+        finally:
+            self.journal.close()

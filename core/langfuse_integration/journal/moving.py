@@ -1,0 +1,43 @@
+"""Moving rows from one journal to another: from memory into the file, and from a replaced file into its successor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..encoding.row import Row
+from .journal import Journal
+
+ROWS_PER_TRANSACTION = 256
+
+
+def move(source: Journal, target: Journal) -> int:
+    """Move everything from one journal to another; return how many of the rows wait for delivery."""
+    count = _move_spans(source, target)
+    for table in ("open_spans", "scores", "media", "media_uses"):
+        rows = source.query(f"SELECT * FROM {table}")
+        if rows:
+            if table == "media_uses":  # the target numbers them itself
+                rows = [(None, *row[1:]) for row in rows]
+            marks = ",".join("?" * len(rows[0]))
+            with target.transaction() as db:
+                db.executemany(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", rows)
+            source.query(f"DELETE FROM {table}")
+    return count
+
+
+def _move_spans(source: Journal, target: Journal) -> int:
+    names = ", ".join((*Row._fields, "writer", "state", "reason"))
+    marks = ",".join("?" * (len(Row._fields) + 3))
+    exists = "SELECT 1 FROM spans WHERE trace_id = ? AND span_id = ?"
+    count = 0
+    while True:
+        rows: list[tuple[Any, ...]] = source.query(
+            f"SELECT id, {names} FROM spans ORDER BY id LIMIT {ROWS_PER_TRANSACTION}"
+        )
+        if not rows:
+            return count
+        with target.transaction() as db:
+            new = [row[1:] for row in rows if not db.execute(exists, (row[2], row[1])).fetchone()]
+            db.executemany(f"INSERT INTO spans ({names}) VALUES ({marks})", new)
+        source.query("DELETE FROM spans WHERE id <= ?", (rows[-1][0],))
+        count += sum(row[-2] == 0 for row in rows)
