@@ -19,8 +19,8 @@ from peers.waiting import until
 
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look at the caps with every batch."""
-    monkeypatch.setattr(storage, "CAPS_S", 0.0)
+    """Apply the retention with every batch."""
+    monkeypatch.setattr(storage, "RETENTION_S", 0.0)
 
 
 def record(count: int, first: int = 0) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 
 from applications import assert_once, run
 from langfuse_integration import configure, langfuse_manager
-from langfuse_integration.journal import storage
+from langfuse_integration.journal import backend, storage
 from langfuse_integration.reading.archive import Archive
 from peers.misbehaviour import status
 from peers.otlp import Receiver
@@ -18,7 +18,7 @@ from peers.waiting import until
 
 FULL = """
 import resource
-from langfuse_integration.journal import storage
+from langfuse_integration.journal import backend, storage
 storage.RETRY_S = (0.2, 0.5)
 hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
 
@@ -110,7 +110,7 @@ def test_a_place_that_cannot_be_written_is_tried_again(
 
 def test_memory_is_bounded_and_what_it_drops_is_counted(langfuse: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a journal and without Langfuse the oldest give way, and are lost by name."""
-    monkeypatch.setattr(storage, "MEMORY_BYTES", 400_000)
+    monkeypatch.setattr(backend, "MEMORY_BYTES", 400_000)
     configure(journal="off")
     langfuse.refuse()
     ids: list[str] = []
