@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from opentelemetry.trace import get_current_span
 
 from langfuse_integration import configure, runtime
@@ -24,6 +25,9 @@ from peers.otlp import Receiver
 from peers.waiting import until
 
 pytest_plugins = ["peers.plugin"]
+
+settings.register_profile("busy machine", deadline=None)
+settings.load_profile("busy machine")
 
 LANGFUSE_VARIABLES = (
     "LANGFUSE_PUBLIC_KEY",

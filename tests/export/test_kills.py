@@ -142,6 +142,59 @@ BEHAVIOURS = {
 }
 
 
+class Processes:
+    """Applications on one journal, and what each step does to them or to the server.
+
+    Attributes:
+        flushed: ids of spans that have to arrive.
+    """
+
+    def __init__(self, journal: Path, environment: dict[str, str], receiver: Receiver) -> None:
+        self._journal, self._environment, self._receiver = journal, environment, receiver
+        self._living: dict[int, Killable] = {}
+        self.all: list[Killable] = []
+        self.flushed: set[str] = set()
+        self.killed = False
+
+    def step(self, what: str, who: int, count: int) -> None:
+        """Do one step."""
+        if what in ("refuse", "listen"):
+            getattr(self._receiver, what)()
+        elif what in BEHAVIOURS or what == "well":
+            self._receiver.always(BEHAVIOURS.get(what))
+        elif what in ("end", "kill"):
+            self._stop(what, self._living.pop(who, None))
+        else:
+            self._use(what, who, count)
+
+    def end_all(self) -> None:
+        """End every process that lives."""
+        for process in self._living.values():
+            self._stop("end", process)
+
+    def _stop(self, what: str, process: Killable | None) -> None:
+        if process is None:
+            return
+        if what == "kill":
+            self.killed = True
+            process.kill()
+            return
+        process.end()
+        self.flushed |= set(process.ids)
+
+    def _use(self, what: str, who: int, count: int) -> None:
+        if who not in self._living:
+            self._living[who] = Killable(self._journal, self._environment)
+            self.all.append(self._living[who])
+        process = self._living[who]
+        if what == "record":
+            process.record(count)
+        elif process.ids:
+            delivered, pending, lost = process.flush(0.3)
+            assert delivered + pending + lost == len(process.ids)
+            self.flushed |= set(process.ids)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @settings(max_examples=40, deadline=None, database=None, suppress_health_check=list(HealthCheck))
@@ -151,47 +204,18 @@ def test_any_order_of_failures_restarts_and_kills(steps: list[tuple[str, int, in
     with TemporaryDirectory() as folder, Receiver() as receiver:
         journal = Path(folder) / "journal.sqlite3"
         environment = {**receiver.environment(), "LANGFUSE_TIMEOUT": "1", "LANGFUSE_INTEGRATION_EXIT_TIMEOUT_S": "0.3"}
-        living: dict[int, Killable] = {}
-        ended: list[Killable] = []
-        surely: set[str] = set()
-        killed = False
+        processes = Processes(journal, environment, receiver)
         for what, who, count in steps:
-            if what == "refuse":
-                receiver.refuse()
-            elif what == "listen":
-                receiver.listen()
-            elif what in BEHAVIOURS or what == "well":
-                receiver.always(BEHAVIOURS.get(what))
-            elif what in ("end", "kill"):
-                one = living.pop(who, None)
-                if one is None:
-                    continue
-                ended.append(one)
-                if what == "end":
-                    one.end()
-                    surely |= set(one.ids)
-                else:
-                    killed = True
-                    one.kill()
-            else:
-                one = living.get(who) or living.setdefault(who, Killable(journal, environment))
-                if what == "record":
-                    one.record(count)
-                elif one.ids:
-                    delivered, pending, lost = one.flush(0.3)
-                    assert delivered + pending + lost == len(one.ids)
-                    surely |= set(one.ids)
-        for one in living.values():
-            one.end()
-            surely |= set(one.ids)
+            processes.step(what, who, count)
+        processes.end_all()
         receiver.listen()
         receiver.always(None)
         own = deliver(journal, receiver)
         came = received(receiver)
-        refused = {row for row in surely - came if row in _set_aside(journal)}
-        assert surely - came == refused
-        assert came <= {identity for one in (*ended, *living.values()) for identity in one.ids} | own
-        if not killed and not any(what in ("refuse", "dropped") for what, _, _ in steps):
+        missing = processes.flushed - came
+        assert missing == {span_id for span_id in missing if span_id in _set_aside(journal)}
+        assert came <= {span_id for process in processes.all for span_id in process.ids} | own
+        if not processes.killed and not any(what in ("refuse", "dropped") for what, _, _ in steps):
             assert receiver.doubled() == {}
 
 

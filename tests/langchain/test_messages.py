@@ -24,7 +24,8 @@ from langchain_core.tools import tool
 from langgraph.types import Command, Interrupt, Send
 
 from langfuse_integration.encoding.fields import Fields
-from langfuse_integration.encoding.json_text import fragments, to_json
+from langfuse_integration.encoding.fragments import fragments
+from langfuse_integration.encoding.json_text import to_json
 from langfuse_integration_langchain import SessionHandler, messages
 from langfuse_integration_langchain.messages import ChatRequest, GraphInput, PartialAnswer
 

@@ -1,4 +1,4 @@
-"""Values as JSON text: orjson first; where that refuses or the text is too long, a careful walk that cuts and says so.
+"""Values as JSON text: by orjson; if that refuses or the text is too long, by a careful walk that marks what it cuts.
 
 Runs on the worker. orjson refuses cycles, lone surrogates and huge integers.
 """
@@ -6,16 +6,14 @@ Runs on the worker. orjson refuses cycles, lone surrogates and huge integers.
 from __future__ import annotations
 
 import weakref
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import orjson
+from .fragments import fragments
 
 Converter = Callable[[Any], Any]
 
-# -- how types of the frameworks read
+# -- converters of framework types
 
 _converters: dict[type, Converter] = {}
 _resolved: weakref.WeakKeyDictionary[type, Converter | None] = weakref.WeakKeyDictionary()
@@ -23,12 +21,12 @@ _cached_types: set[type] = set()
 
 
 def register(kind: type, converter: Converter, *, immutable: bool = False) -> None:
-    """Write objects of *kind* (and its subclasses) as *converter* turns them into plain values.
+    """Serialise objects of *kind* and its subclasses by *converter*.
 
     Args:
         kind: a class of a framework; the nearest registered base of an object's class counts.
-        converter: gives something made of dict, list, str, numbers, or of other registered kinds.
-        immutable: the object never changes once it is seen, so that its JSON is made only once.
+        converter: returns dicts, lists, text and numbers, or objects of other registered kinds.
+        immutable: objects of *kind* never change, so that their JSON is cached.
     """
     _converters[kind] = converter
     if immutable:
@@ -41,65 +39,15 @@ def _converter_of(kind: type) -> Converter | None:
         return _resolved[kind]
     except KeyError:
         pass
-    found: Converter | None = None
+    converter: Converter | None = None
     for base in kind.__mro__:
         if base in _converters:
-            found = _converters[base]
+            converter = _converters[base]
             if base in _cached_types:
-                found = _once(found)
+                converter = _once(converter)
             break
-    _resolved[kind] = found
-    return found
-
-
-# -- each message once
-
-FRAGMENT_BYTES = 16 * 1024 * 1024
-
-
-class _Fragments:
-    """JSON of immutable objects by identity: weak, bounded in bytes, the least recently used go first."""
-
-    def __init__(self, limit_bytes: int = FRAGMENT_BYTES) -> None:
-        self._limit_bytes = limit_bytes
-        self._size_bytes = 0
-        self._held: OrderedDict[int, tuple[weakref.ref[Any], orjson.Fragment, int]] = OrderedDict()
-
-    def get(self, value: object) -> orjson.Fragment | None:
-        key = id(value)
-        held = self._held.get(key)
-        if held is None or held[0]() is not value:
-            return None
-        self._held.move_to_end(key)
-        return held[1]
-
-    def put(self, value: object, fragment: orjson.Fragment, size_bytes: int) -> None:
-        key = id(value)
-        try:
-            reference = weakref.ref(value)
-        except TypeError:
-            return
-        self._drop(key)
-        self._held[key] = (reference, fragment, size_bytes)
-        self._size_bytes += size_bytes
-        while self._size_bytes > self._limit_bytes and self._held:
-            self._drop(next(iter(self._held)))
-
-    def sweep(self) -> None:
-        """Forget what no longer lives."""
-        for key in [key for key, (reference, *_) in self._held.items() if reference() is None]:
-            self._drop(key)
-
-    def _drop(self, key: int) -> None:
-        held = self._held.pop(key, None)
-        if held is not None:
-            self._size_bytes -= held[2]
-
-    def __len__(self) -> int:
-        return len(self._held)
-
-
-fragments = _Fragments()
+    _resolved[kind] = converter
+    return converter
 
 
 def _once(converter: Converter) -> Converter:
@@ -132,7 +80,7 @@ def to_json(value: Any, limit_bytes: int = MAX_FIELD_BYTES) -> str:
         return _text(value, limit_bytes) or '""'
     try:
         text = dumps(value)
-    except Exception:  # noqa: BLE001  values of strangers
+    except Exception:  # noqa: BLE001  values of the application
         text = b""
     if text and len(text) <= limit_bytes:
         return text.decode()
@@ -140,14 +88,14 @@ def to_json(value: Any, limit_bytes: int = MAX_FIELD_BYTES) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Return *value* as it is written, in dicts, lists, text and numbers: for those who look into it. Never raises."""
+    """Return *value* as it is serialised, in dicts, lists, text and numbers. Never raises."""
     if type(value) is str:
         return value
     import orjson
 
     try:
         text = dumps(value)
-    except Exception:  # noqa: BLE001  values of strangers
+    except Exception:  # noqa: BLE001  values of the application
         text = _carefully(value, MAX_FIELD_BYTES, 0).encode()
     return orjson.loads(text)
 
@@ -177,7 +125,7 @@ def _carefully(value: Any, limit_bytes: int, size_bytes: int) -> str:
     walk = _Walk(limit_bytes)
     try:
         return dumps(walk.plain(value, 0)).decode()
-    except Exception as error:  # noqa: BLE001  values of strangers
+    except Exception as error:  # noqa: BLE001  values of the application
         return dumps(
             {"unserializable": type(value).__name__, "because": type(error).__name__, "size_bytes": size_bytes}
         ).decode()
@@ -248,27 +196,16 @@ class _Walk:
 
 def _default(value: Any) -> Any:
     """Return something plainer for a value that orjson does not know."""
-    written = fragments.get(value)
-    if written is not None:
-        return written
+    fragment = fragments.get(value)
+    if fragment is not None:
+        return fragment
     kind = type(value)
     converter = _converter_of(kind)
     if converter is not None:
         return converter(value)
-    if isinstance(value, (set, frozenset, tuple)):
-        return list(value)
-    if isinstance(value, (str, int)):
-        return str(value)
-    if isinstance(value, Mapping):
-        return dict(value)
-    if isinstance(value, list):
-        return list(value)
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        return _bytes(bytes(value))
-    if isinstance(value, BaseException):
-        return f"{kind.__name__}: {value}"
-    if isinstance(value, type):
-        return f"{value.__module__}.{value.__qualname__}"
+    for base, convert in _PLAINER:
+        if isinstance(value, base):
+            return convert(value)
     fields = getattr(kind, "__dataclass_fields__", None) or getattr(kind, "model_fields", None)
     if isinstance(fields, Mapping):
         return {name: getattr(value, name, None) for name in fields if not name.startswith("_")}
@@ -277,15 +214,35 @@ def _default(value: Any) -> Any:
     return _shown(value)
 
 
-def _bytes(value: bytes) -> str:
+def _bytes(value: bytes | bytearray | memoryview) -> str:
     try:
-        return value.decode()
+        return bytes(value).decode()
     except UnicodeDecodeError:
         return f"<{len(value)} bytes>"
+
+
+def _exception(value: BaseException) -> str:
+    return f"{type(value).__name__}: {value}"
+
+
+def _class(value: type) -> str:
+    return f"{value.__module__}.{value.__qualname__}"
 
 
 def _shown(value: Any) -> str:
     try:
         return str(value)
-    except Exception as error:  # noqa: BLE001  values of strangers
+    except Exception as error:  # noqa: BLE001  values of the application
         return f"<{type(value).__name__}: its text raised {type(error).__name__}>"
+
+
+_PLAINER: tuple[tuple[type | tuple[type, ...], Converter], ...] = (
+    ((set, frozenset, tuple), list),
+    ((str, int), str),
+    (Mapping, dict),
+    (list, list),
+    ((bytes, bytearray, memoryview), _bytes),
+    (BaseException, _exception),
+    (type, _class),
+)
+"""How values of no registered type are written; the first base that fits counts."""

@@ -219,7 +219,7 @@ class Sender:
         try:
             return work(backend)
         except (sqlite3.Error, OSError) as error:  # the worker handles a failing file
-            if not self._storage.note_damage(error):
+            if not self._storage.note_damage(backend, error):
                 report("reading rows to send", error)
             return DeliveryResult(Outcome.WAIT, "")
 

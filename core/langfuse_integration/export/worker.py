@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from ..encoding import history
 from ..encoding.attributes import IS_APP_ROOT, TYPE
-from ..encoding.json_text import fragments
+from ..encoding.fragments import fragments
 from ..internals import faults, forks
 from ..internals.faults import report
 from ..recording.observation import Observation

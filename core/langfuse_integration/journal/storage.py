@@ -67,7 +67,7 @@ class Storage:
         self._retry_at = 0.0
         self._retry_s = RETRY_S[0]
         self._ended: list[str] = []
-        self._damage: Exception | None = None
+        self._damage: tuple[StorageBackend, Exception] | None = None
         self._retention_at = 0.0
         self._evicted = {"journal full": 0, "memory full": 0}
         self.moving = forks.Lock()
@@ -170,7 +170,7 @@ class Storage:
 
     # -- the file
 
-    def note_damage(self, error: Exception) -> bool:
+    def note_damage(self, backend: StorageBackend, error: Exception) -> bool:
         """Note, on the sender's thread, an error that says the file is damaged; the worker recovers it later.
 
         Returns:
@@ -178,13 +178,13 @@ class Storage:
         """
         if not is_damage(error):
             return False
-        self._damage = error
+        self._damage = backend, error
         return True
 
     def _handle_damage(self) -> None:
         damage, self._damage = self._damage, None
-        if damage is not None and self._file is not None:
-            self._note_failure(damage)
+        if damage is not None and self._file is damage[0]:  # else the worker has recovered that file itself
+            self._note_failure(damage[1])
 
     def _write(self, write: Callable[[StorageBackend], None]) -> bool:
         """Write into the file; return False when it cannot be used."""
