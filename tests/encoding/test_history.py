@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from langfuse_integration import langfuse_manager
-from langfuse_integration.encoding import history, json_text
+from langfuse_integration.encoding import fragments, history, json_text
 from langfuse_integration.encoding.history import SHORT, History, _Texts
 from peers.waiting import until
 

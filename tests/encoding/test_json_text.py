@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from langfuse_integration import langfuse_manager
-from langfuse_integration.encoding import json_text
+from langfuse_integration.encoding import fragments, json_text
 from langfuse_integration.recording.snapshot import snapshot
 from langfuse_integration.testing import RecordedSessions
 
