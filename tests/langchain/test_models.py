@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, Generation, LLMResult
 from langchain_core.prompts import ChatPromptTemplate, PromptTemplate
@@ -19,71 +17,6 @@ from langfuse_integration_langchain import SessionHandler, models
 from scripted_chat import ScriptedChat
 
 pytestmark = pytest.mark.langchain
-
-tokens = st.integers(0, 1000)
-
-
-def usage(taken: int, given_out: int, into: dict[str, int] | None = None, out: dict[str, int] | None = None) -> Any:
-    """Return LangChain's usage metadata."""
-    found: dict[str, Any] = {"input_tokens": taken, "output_tokens": given_out, "total_tokens": taken + given_out}
-    if into is not None:
-        found["input_token_details"] = into
-    if out is not None:
-        found["output_token_details"] = out
-    return found
-
-
-@pytest.mark.parametrize(
-    ("told", "model", "expected"),
-    [
-        (usage(10, 5), None, {"input": 10, "output": 5}),
-        (usage(10, 5, {"cache_read": 4}), None, {"input": 6, "input_cached_tokens": 4, "output": 5}),
-        (usage(10, 5, {"cache_creation": 3}), None, {"input": 7, "input_cache_creation": 3, "output": 5}),
-        (usage(10, 5, {}, {"reasoning": 2}), "gpt-5", {"input": 10, "output": 3, "output_reasoning_tokens": 2}),
-        (usage(10, 5, {}, {"reasoning": 2}), "gemini-3-pro", {"input": 10, "output": 3, "output_reasoning": 2}),
-        (usage(10, 5, {}, {"reasoning": 2}), "claude-5", {"input": 10, "output": 5}),
-        (usage(10, 5, {"cache_creation": 3}), "gpt-5", {"input": 10, "output": 5}),
-        (
-            usage(10, 5, {"cache_creation": 3, "ephemeral_5m_input_tokens": 3}),
-            "claude-5",
-            {"input": 7, "input_cache_creation": 3, "output": 5},
-        ),
-        (usage(10, 5, {}, {"reasoning": 2}), "us.anthropic.claude-5-v1:0", {"input": 10, "output": 5}),
-        (
-            usage(10, 5, {"cache_creation": 0, "ephemeral_5m_input_tokens": 3, "ephemeral_1h_input_tokens": 2}),
-            "claude-5",
-            {"input": 5, "input_cache_creation": 3, "input_cache_creation_1h": 2, "output": 5},
-        ),
-        (
-            usage(10, 5, {"priority": 6, "priority_cache_read": 4}, {"priority": 3, "priority_reasoning": 2}),
-            "gpt-5",
-            {"input": 6, "input_cached_tokens": 4, "output": 3, "output_reasoning_tokens": 2},
-        ),
-        (
-            usage(10, 5, {"audio": 3}, {"audio": 1}),
-            None,
-            {"input": 7, "input_audio_tokens": 3, "output": 4, "output_audio_tokens": 1},
-        ),
-    ],
-)
-def test_details_become_buckets_of_their_own(told: Any, model: str | None, expected: dict[str, int]) -> None:
-    """LangChain's details are parts of its totals; Langfuse adds buckets up."""
-    assert models.buckets(told, model) == expected
-
-
-@given(tokens, tokens, tokens, tokens, tokens, tokens)
-def test_buckets_add_up_to_the_totals(read: int, written: int, fresh: int, heard: int, thought: int, said: int) -> None:
-    """Whatever the details, no token is counted twice and none is lost."""
-    told = usage(
-        read + written + fresh + heard,
-        thought + said,
-        {"cache_read": read, "cache_creation": written, "audio": heard},
-        {"reasoning": thought},
-    )
-    for model in (None, "gpt-5", "claude-5", "gemini-3-pro"):
-        found = models.buckets(told, model)
-        assert sum(found.values()) == told["total_tokens"]
-        assert all(count >= 0 for count in found.values())
 
 
 def reading(result: LLMResult) -> Observation:
@@ -103,6 +36,51 @@ def test_an_older_model_tells_beside_its_answer() -> None:
     )
     assert (found.model, found.usage_details) == ("davinci", {"input": 3, "output": 2})
     assert found.metadata == {"finish_reason": "length"}
+
+
+REPORT = {"input_tokens": 7, "output_tokens": 3, "total_tokens": 10, "input_token_details": {"cache_read": 2}}
+RAW = {"input_tokens": 5, "output_tokens": 3, "cache_read_input_tokens": 2}
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        LLMResult(generations=[[Generation(text="Hay.", generation_info={"usage_metadata": REPORT})]]),
+        LLMResult(generations=[[ChatGeneration(message=AIMessage("Hay.", usage_metadata=REPORT))]]),  # type: ignore[arg-type]
+        LLMResult(generations=[[ChatGeneration(message=AIMessage("Hay.", response_metadata={"usage": RAW}))]]),
+        LLMResult(generations=[[ChatGeneration(message=AIMessage("Hay."), generation_info={"token_usage": RAW})]]),
+        LLMResult(generations=[[ChatGeneration(message=AIMessage("Hay."))]], llm_output={"usage": RAW}),
+        LLMResult(
+            generations=[
+                [
+                    ChatGeneration(
+                        message=AIMessage(
+                            "Hay.",
+                            response_metadata={
+                                "amazon-bedrock-invocationMetrics": {
+                                    "inputTokenCount": 5,
+                                    "outputTokenCount": 3,
+                                    "cacheReadInputTokenCount": 2,
+                                }
+                            },
+                        )
+                    )
+                ]
+            ]
+        ),
+    ],
+    ids=["beside a text", "message", "answer's metadata", "beside a message", "llm_output", "bedrock"],
+)
+def test_tokens_are_found_wherever_an_integration_puts_them(result: LLMResult) -> None:
+    """Text models report beside the generation, Bedrock in the answer's metadata; cached tokens count in each place."""
+    assert reading(result).usage_details == {"input": 5, "input_cached_tokens": 2, "output": 3}
+
+
+def test_tokens_told_in_several_places_count_once() -> None:
+    """The message's own usage is the one that counts, and several candidates of one prompt share it."""
+    message = AIMessage("Hay.", usage_metadata=REPORT, response_metadata={"usage": RAW})  # type: ignore[arg-type]
+    result = LLMResult(generations=[[ChatGeneration(message=message)] * 2], llm_output={"token_usage": RAW})
+    assert reading(result).usage_details == {"input": 5, "input_cached_tokens": 2, "output": 3}
 
 
 def test_an_empty_answer_tells_nothing() -> None:

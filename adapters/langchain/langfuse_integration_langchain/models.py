@@ -1,17 +1,17 @@
 """Model, parameters, usage and finish reason of a model call: one small reader per aspect.
 
-To record something new, write a reader and list it. Names of usage buckets are those that Langfuse has prices for
-(its default model prices of 2026); they are disjoint, since Langfuse adds them up.
+To record something new, write a reader and list it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
 
+from langfuse_integration.encoding.usage import first_buckets
 from langfuse_integration.recording.observation import Observation
 from langfuse_integration.recording.registry import Run
 
@@ -21,25 +21,8 @@ NOT_PARAMETERS = frozenset({"model", "model_name", "model_id", "_type", "tools",
 """Entries among the parameters that have a place of their own, or none."""
 MODEL_KEYS = ("model_name", "model", "model_id")
 FINISH_KEYS = ("finish_reason", "stop_reason", "done_reason", "status")
-INPUT_BUCKETS = {
-    "cache_read": "input_cached_tokens",
-    "cache_creation": "input_cache_creation",
-    "ephemeral_5m_input_tokens": "input_cache_creation",  # Anthropic's usual one, of the same price
-    "ephemeral_1h_input_tokens": "input_cache_creation_1h",
-    "audio": "input_audio_tokens",
-}
-EPHEMERAL = ("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")
-OUTPUT_BUCKETS = {"reasoning": "output_reasoning_tokens", "audio": "output_audio_tokens"}
-READ_ONLY = {"cache_read": "input_cached_tokens", "audio": "input_audio_tokens"}
-FAMILIES: tuple[tuple[str, dict[str, str], dict[str, str]], ...] = (
-    ("claude", INPUT_BUCKETS, {}),
-    ("gemini", INPUT_BUCKETS, {**OUTPUT_BUCKETS, "reasoning": "output_reasoning"}),
-    ("gpt", READ_ONLY, OUTPUT_BUCKETS),
-)
-"""Exceptions by what the model's name contains: what has no price of its own at Langfuse (reasoning of Claude, cache
-writes of GPT) stays in the whole, or it would cost nothing; and Gemini's reasoning has another name."""
-SERVICE_TIERS = ("priority_", "flex_")
-"""OpenAI's, put before the names of the details by langchain-openai."""
+USAGE_KEYS = ("usage", "usage_metadata", "token_usage", "token_count", "amazon-bedrock-invocationMetrics")
+"""Where integrations put the provider's report: in an answer's metadata, beside a generation, or in `llm_output`."""
 
 
 class ModelCall(RunNotes):
@@ -97,6 +80,15 @@ class ModelAnswer:
             return metadata
         return (self.generations[0].generation_info if self.generations else None) or {}
 
+    def usage_reports(self) -> Iterator[Any]:
+        """Yield where the tokens may be told: LangChain's own form first, which all chat models should give."""
+        yield self.usage
+        places = [self.response_metadata, *(one.generation_info for one in self.generations), self.result.llm_output]
+        for place in places:
+            for key in USAGE_KEYS if isinstance(place, Mapping) else ():
+                yield place.get(key)
+        yield self.response_metadata  # Ollama's numbers stand among the rest
+
     @property
     def output(self) -> Any:
         """The answer: a message, a text, or a list of candidates."""
@@ -143,12 +135,9 @@ def _model(observation: Observation, answer: ModelAnswer) -> None:
 
 
 def _usage(observation: Observation, answer: ModelAnswer) -> None:
-    usage = answer.usage
-    if usage is None:
-        observation.usage_details = _told(answer.result.llm_output or {})
-        return
-    observation.usage_details = buckets(usage, observation.model)
-    if usage.get("total_cost") == 0:  # LangChain's only mark of an answer from its own cache
+    observation.usage_details = first_buckets(answer.usage_reports(), observation.model) or None
+    if isinstance(answer.usage, Mapping) and answer.usage.get("total_cost") == 0:
+        # LangChain's only mark of an answer from its own cache
         observation.cost_details = {"total": 0.0}
         observation.metadata = {**(observation.metadata or {}), "cache_hit": True}
 
@@ -162,49 +151,6 @@ def _finish(observation: Observation, answer: ModelAnswer) -> None:
 
 
 READERS = (_model, _usage, _finish)
-
-
-def buckets(usage: Mapping[str, Any], model: str | None = None) -> dict[str, int]:
-    """Return LangChain's usage metadata, where details are parts of the totals, as disjoint buckets.
-
-    What has no bucket of its own stays in `input` or `output`, where it is priced.
-    """
-    into, out = INPUT_BUCKETS, OUTPUT_BUCKETS
-    for mark, family_into, family_out in FAMILIES:
-        if model is not None and mark in model:
-            into, out = family_into, family_out
-    found = {"input": usage.get("input_tokens") or 0}
-    _part(found, "input", usage.get("input_token_details"), into)
-    found["output"] = usage.get("output_tokens") or 0
-    _part(found, "output", usage.get("output_token_details"), out)
-    return found
-
-
-def _part(found: dict[str, int], whole: str, details: Mapping[str, Any] | None, names: Mapping[str, str]) -> None:
-    if not details:
-        return
-    written = sum(details.get(key) or 0 for key in EPHEMERAL)
-    if written and details.get("cache_creation"):  # langchain-anthropic before 1.1 counts them there, too
-        details = {**details, "cache_creation": max(details["cache_creation"] - written, 0)}
-    for key, count in details.items():
-        for tier in SERVICE_TIERS:
-            key = key.removeprefix(tier)
-        bucket = names.get(key)
-        if bucket and count:
-            found[bucket] = found.get(bucket, 0) + count
-            found[whole] = max(found[whole] - count, 0)
-
-
-def _told(output: Mapping[str, Any]) -> dict[str, int] | None:
-    """Return the usage that an older model reports beside its answer."""
-    usage = output.get("token_usage") or output.get("usage")
-    if not isinstance(usage, Mapping):
-        return None
-    counts = {
-        "input": _first(usage, ("prompt_tokens", "input_tokens")),
-        "output": _first(usage, ("completion_tokens", "output_tokens")),
-    }
-    return {key: count for key, count in counts.items() if isinstance(count, int)} or None
 
 
 def _first(values: Mapping[str, Any], keys: tuple[str, ...]) -> Any:

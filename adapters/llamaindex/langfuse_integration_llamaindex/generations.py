@@ -163,7 +163,7 @@ class Call(rows.Row):
         answers = self.answers or ([self.last] if _is_response(self.last) else ())
         if answers:
             observation.model = models.answering_model(answers) or observation.model
-            observation.usage_details = models.usage_of(answers)
+            observation.usage_details = models.usage_of(answers, observation.model)
         if self.think is None:
             observation.finish(output)
         else:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from langfuse_integration.encoding.usage import first_buckets
+
 PARAMETERS = (
     "temperature", "max_tokens", "max_output_tokens", "max_completion_tokens", "max_new_tokens", "num_predict", "top_p",
     "top_k", "frequency_penalty", "presence_penalty", "seed", "stop", "stop_sequences", "reasoning_effort",
@@ -20,13 +22,6 @@ NO_PARAMETERS = frozenset(
     ("messages", "tools", "formatted", "prompt", "extra_headers", "headers", "api_key", "timeout")
 )
 UNKNOWN = frozenset({"", "unknown"})
-
-INPUT = ("input_tokens", "prompt_tokens", "inputTokens", "prompt_token_count", "prompt_eval_count", "promptTokens")
-OUTPUT = (
-    *("output_tokens", "completion_tokens", "outputTokens"),
-    *("candidates_token_count", "eval_count", "completionTokens"),
-)
-TOTAL = ("total_tokens", "totalTokens", "total_token_count")
 
 
 class Lazy(Mapping[str, Any]):
@@ -141,91 +136,24 @@ def _plain(value: Any) -> bool:
 # -- the tokens
 
 
-def usage_of(answers: Iterable[Any]) -> Lazy:
-    """Return the tokens of the first answer that tells of any, in disjoint buckets; read when they are written."""
-    return Lazy(lambda: _usage(answers))
+def usage_of(answers: Iterable[Any], model: str | None) -> Lazy:
+    """Return the tokens of the first answer that tells of any, in disjoint buckets; read when they are written.
 
-
-def _usage(answers: Iterable[Any]) -> dict[str, Any]:
-    for answer in answers:
-        for report in _reports(answer):
-            found = buckets(report)
-            if found:
-                return found
-    return {}
+    Args:
+        answers: LlamaIndex's responses.
+        model: the name of the model that answered.
+    """
+    return Lazy(lambda: dict(first_buckets((report for answer in answers for report in _reports(answer)), model)))
 
 
 def _reports(response: Any) -> Iterator[Any]:
     """Yield where integrations keep the tokens, the provider's own report first."""
     raw = get(response, "raw")
     extra = get(response, "additional_kwargs")
-    places = (
-        get(raw, "usage", "usage_metadata", "usageMetadata"),
-        get(get(raw, "response"), "usage"),
-        get(get(raw, "meta"), "tokens", "billed_units"),
-        get(extra, "usage"),
-        get(get(get(response, "message"), "additional_kwargs"), "usage"),
-        extra,
-        raw,
-    )
-    for place in places:
-        if _number(get(place, *INPUT)) is not None or _number(get(place, *OUTPUT)) is not None:
-            yield place
-
-
-def buckets(report: Any) -> dict[str, int]:
-    """Return a provider's report of tokens in disjoint buckets.
-
-    OpenAI and Google count cached and reasoning tokens into the totals; Anthropic and Bedrock count the cached ones
-    beside them. Langfuse adds the buckets up, so each token is in one of them.
-    """
-    read = _number(get(report, *INPUT))
-    written = _number(get(report, *OUTPUT))
-    total = _number(get(report, *TOTAL))
-    found: dict[str, int] = {}
-    inside = _inside(report)
-    outside = _outside(report)
-    cached = min(inside, read) if read is not None else inside
-    if read is not None:
-        found["input"] = read - cached
-    if cached:
-        found["input_cached_tokens"] = cached
-    found.update(outside)
-    reasoning = _reasoning(report)
-    thoughts = _number(get(report, "thoughts_token_count"))
-    if written is not None:
-        counted = min(reasoning, written)
-        found["output"] = written - counted
-        if counted:
-            found["output_reasoning_tokens"] = counted
-    if thoughts:
-        found["output_reasoning"] = thoughts  # Gemini's, under the name that Langfuse has its price by
-    if not found and total is not None:
-        found["total"] = total
-    return found
-
-
-def _inside(report: Any) -> int:
-    """Return the cached tokens that are a part of the input."""
-    details = get(report, "prompt_tokens_details", "input_tokens_details")
-    return _number(get(details, "cached_tokens")) or _number(get(report, "cached_content_token_count")) or 0
-
-
-def _outside(report: Any) -> dict[str, int]:
-    """Return the cached tokens that are counted beside the input."""
-    names = (
-        ("input_cached_tokens", ("cache_read_input_tokens", "cacheReadInputTokens")),
-        ("input_cache_creation", ("cache_creation_input_tokens", "cacheWriteInputTokens")),
-    )
-    return {bucket: number for bucket, keys in names if (number := _number(get(report, *keys)))}
-
-
-def _reasoning(report: Any) -> int:
-    details = get(report, "completion_tokens_details", "output_tokens_details")
-    return _number(get(details, "reasoning_tokens")) or 0
-
-
-def _number(value: Any) -> int | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0 or value != int(value):
-        return None
-    return int(value)
+    yield get(raw, "usage", "usage_metadata", "usageMetadata")
+    yield get(get(raw, "response"), "usage")
+    yield get(raw, "meta")
+    yield get(extra, "usage")
+    yield get(get(get(response, "message"), "additional_kwargs"), "usage")
+    yield extra
+    yield raw
