@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .internals import faults, forks, resets
 from .internals.faults import shielded
-from .recording import observation, tracing
+from .recording import span_interface, tracing
 from .recording.recorder import QueueRecorder
 from .sessions import ownership
 from .sessions.store import Host, SessionStore
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .export.worker import Worker
+    from .recording.observation import Observation
 
 _PREPARING = shielded("making tracing ready")
 
@@ -115,13 +116,13 @@ def _streamlit_host(store: SessionStore) -> Host:
     return host(store)
 
 
-def _read_attributes(of: observation.Observation) -> Mapping[str, Any]:
+def _read_attributes(observation: Observation) -> Mapping[str, Any]:
     from .encoding.attributes import attributes_of
 
-    return attributes_of(of)
+    return attributes_of(observation)
 
 
 tracing.hooks.make_worker = make_worker
 tracing.hooks.ready = ready
 tracing.store.load_host_with("streamlit", _streamlit_host)
-observation.read_attributes = _read_attributes
+span_interface.read_attributes = _read_attributes

@@ -19,8 +19,8 @@ from .encoding.fields import Fields
 from .export.outlet import Outlet
 from .reading.replay import Observed, SessionReplay, Trace, sessions_of, traces_of
 from .recording import tracing
-from .recording.observation import Score
 from .recording.recorder import QueueRecorder
+from .recording.score import Score
 from .testing_kit.deterministic_ids import DeterministicIds
 
 __all__ = ["Observed", "RecordedSessions", "SessionReplay", "Trace", "recorded_sessions"]

@@ -13,7 +13,7 @@ from ..internals.faults import report, shielded, warn_once
 from ..journal.scores_and_media import sendable
 from ..journal.storage import Storage, WriteBatch
 from ..recording.ids import new_bits
-from ..recording.observation import Score
+from ..recording.score import Score
 from ..settings import Settings
 from .outlet import Outlet
 

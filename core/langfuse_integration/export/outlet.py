@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..recording.observation import Score
+from ..recording.score import Score
 
 
 class Outlet:

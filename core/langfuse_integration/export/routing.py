@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..recording.observation import Score
+from ..recording.score import Score
 from ..settings import Settings
 from .journal_outlet import JournalOutlet
 from .outlet import Outlet

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ..encoding.media import Media
 from ..encoding.row import clean
-from ..recording.observation import Score
+from ..recording.score import Score
 from .journal import Journal
 
 

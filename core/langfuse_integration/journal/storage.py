@@ -15,7 +15,7 @@ from ..encoding.row import Row
 from ..errors import JournalTooNew
 from ..internals import forks
 from ..internals.faults import logger, warn_once
-from ..recording.observation import Score
+from ..recording.score import Score
 from ..settings import Settings
 from .backend import StorageBackend
 from .moving import move

@@ -17,8 +17,9 @@ from opentelemetry.trace.status import Status, StatusCode
 from ..encoding.row import SCOPE, Encoder
 from ..export.outlet import Outlet
 from ..internals.faults import shielded
-from ..recording.observation import Observation, Score
+from ..recording.observation import Observation
 from ..recording.otel_api import span_context
+from ..recording.score import Score
 
 _SCOPE = InstrumentationScope(SCOPE)
 _HANDING = shielded("handing an observation to the Langfuse client")

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple, Protocol
 
 from ..internals import forks
 from ..internals.faults import shielded, warn_once
-from .observation import Observation, Score
+from .observation import Observation
+from .score import Score
 
 QUEUE_LIMIT = 100_000
 """Records that may wait for the worker. From half of it on, payloads give way first; at the limit, records do."""

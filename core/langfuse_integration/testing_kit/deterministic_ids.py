@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from ..encoding.attributes import iso
 from ..reading.replay import Observed
-from ..recording.observation import Score
+from ..recording.score import Score
 
 BEGIN_NS = int(datetime(2030, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000_000
 TICK_NS = 1_000_000
