@@ -44,7 +44,7 @@ async def test_a_thousand_calls_leave_nothing(sessions: RecordedSessions) -> Non
 
 async def test_the_open_rows_have_a_bound(sessions: RecordedSessions, monkeypatch: pytest.MonkeyPatch) -> None:
     """Past the bound a server in this process does not find its caller by the row; every row is recorded."""
-    monkeypatch.setattr(call, "OPEN_LIMIT", 3)
+    monkeypatch.setattr(call.open_rows, "limit", 3)
     most = 0
 
     async def watched(session: Any) -> None:

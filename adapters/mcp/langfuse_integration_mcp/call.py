@@ -1,7 +1,7 @@
-"""One request of a client, from the moment it is made to its answer: the row that it makes, or the row that it joins.
+"""One request of a client, from its start to its answer: the row that it gets, or the row that it joins.
 
-A call inside a framework's tool run for the same tool makes no second row: the tool's row takes its name and its
-metadata. Each tool row takes one call; a second call within it makes a row of its own.
+A call inside a framework's tool run for the same tool gets no second row: the tool's row takes its name and its
+metadata. Each tool row takes one call; a second call within it gets a row of its own.
 """
 
 from __future__ import annotations
@@ -10,48 +10,47 @@ import time
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any
 
+from langfuse_integration.internals.bounded import BoundedDict
+from langfuse_integration.internals.context_variables import reset_quietly
 from langfuse_integration.recording import ambient, otel_api, tracing
 from langfuse_integration.recording.anchor import Parent
-from langfuse_integration.recording.observation import Observation, describe
+from langfuse_integration.recording.observation import Observation
 from langfuse_integration.runtime import ready
+from langfuse_integration.sessions.session import Session
 
-from . import metric, propagation, readable
+from . import failures, metric, propagation, readable
+from .connection import Connection
+from .merging import run_for
 from .methods import CALL_TOOL, READ_RESOURCE, SUBJECTS, Method, Shown
 
 if TYPE_CHECKING:
     from opentelemetry.context.context import Context
 
-    from .connection import Connection
-
-TIMEOUTS = (-32001, 408)
-"""The codes for a time-out of the SDK's own: 2.x, and 1.x."""
-SEPARATORS = "_.-/:"
-"""What frameworks put between a server's name and a tool's."""
-OPEN_LIMIT = 10_000
-
 current: ContextVar[McpCall | None] = ContextVar("langfuse_integration_mcp_call", default=None)
 """The call within which this code runs."""
 
-open_rows: dict[int, McpCall] = {}
-"""Calls that await an answer, by the id of their row, so that a server in this very process finds its caller."""
+open_rows: BoundedDict[int, McpCall] = BoundedDict(10_000)
+"""Calls that await an answer, by the id of their row, so that a server in this process finds its caller."""
 
 
 class McpCall:
-    """One call.
+    """One request, with everything that happens on its account until `answered` or `failed`.
+
+    Args:
+        typed: a typed method made the request, for this call alone.
 
     Attributes:
-        row: what is recorded of it, or None while it shows in no row.
+        row: its row, or None while it shows in no row.
         merged: the row belongs to a framework, which also ends it.
-        session: on whose account it is made.
+        session: the session on whose account it is made.
         open: False once it is answered.
-        typed: it was made by a typed method, so that the request was built for it alone.
         sent: a request has gone out; without one, a cache has answered.
-        spare: the row that it makes only when it fails.
+        spare: the row that it gets only if it fails.
     """
 
     __slots__ = (
         "_context",
-        "_known",
+        "_settled",
         "_started",
         "_token",
         "connection",
@@ -69,50 +68,60 @@ class McpCall:
 
     row: Observation | None
     spare: Observation | None
+    parent: Parent | None
+    session: Session | None
+    _context: Token[Context] | None
+    _token: Token[McpCall | None]
 
-    def __init__(
-        self, connection: Connection, method: Method, subject: str | None, payload: Any, *, typed: bool, again: bool
-    ) -> None:
-        ready()
-        self._started = time.perf_counter()
+    def __init__(self, connection: Connection, method: Method, subject: str | None, *, typed: bool) -> None:
         self.connection = connection
-        self._known = connection.known
+        self._settled = connection.settled
         self.method = method
         self.subject = subject
         self.typed = typed
-        self.merged = self.sent = False
-        self.spare = None
+        self.merged = self.sent = self.open = False
+        self.row = self.spare = self.parent = self.session = self._context = None
+
+    def begin(self, payload: Any, *, resumed: bool = False) -> McpCall:
+        """Start the clock and the row, and make both current; return this call.
+
+        Args:
+            payload: the request's input, as the row shows it.
+            resumed: see `merging.run_for`.
+        """
+        ready()
+        self._started = time.perf_counter()
         self.open = True
         self.parent = ambient.current()
-        run = _run_of(self.parent, connection.server, subject, payload, again) if method is CALL_TOOL else None
-        self.row = self._begun(payload) if run is None else self._joined(run)
-        self._context: Token[Context] | None = None
-        if self.row is not None:
-            if len(open_rows) < OPEN_LIMIT:
-                open_rows[self.row.span] = self
-            self._context = propagation.attach(self.row)
-        self._token: Token[McpCall | None] = current.set(self)
+        run = None
+        if self.method is CALL_TOOL:
+            run = run_for(self.parent, self.connection.server, self.subject, payload, resumed)
+        self.row = row = self._open_row(payload) if run is None else self._join(run)
+        if row is not None:
+            open_rows[row.span] = self
+            self._context = propagation.attach(row)
+        self._token = current.set(self)
+        return self
 
-    def _joined(self, run: Observation) -> Observation:
+    def _join(self, run: Observation) -> Observation:
         self.merged = True
         self.session = run.session
         run.name = self._name()
         run.metadata = {**(run.metadata or {}), **self.facts()}
         return run
 
-    def _begun(self, payload: Any) -> Observation | None:
-        above = self.parent
-        self.session, origin = tracing.store.resolve(above)
+    def _open_row(self, payload: Any) -> Observation | None:
+        parent = self.parent
+        self.session, origin = tracing.store.resolve(parent)
         shown = self.method.shown
         if shown is Shown.NEVER:
             return None
-        name, session = self._name(), self.session
-        row = Observation(name, self.method.type, tracing.recorder, above, (session, origin), payload)
+        row = Observation(self._name(), self.method.type, tracing.recorder, parent, (self.session, origin), payload)
         row.metadata = self.facts()
-        if shown is Shown.FAILED or (shown is Shown.BELOW and above is None):
+        if shown is Shown.FAILED or (shown is Shown.BELOW and parent is None):
             self.spare = row
             if shown is Shown.FAILED:
-                self.session = self.parent = None  # what a server says at the handshake is for whoever comes
+                self.session = self.parent = None  # what a server says during the handshake belongs to nobody
             return None
         if row.app_root:
             tracing.recorder.opened(row)
@@ -122,7 +131,7 @@ class McpCall:
         return f"{self.connection.server}.{self.subject if self.method is CALL_TOOL else self.method.label}"
 
     def facts(self) -> dict[str, Any]:
-        """Return what the row says of the call in its metadata."""
+        """Return the metadata that describes the call."""
         wire = self.method.wire
         subject = SUBJECTS.get(wire)
         if subject is None:
@@ -131,26 +140,22 @@ class McpCall:
 
     @property
     def place(self) -> Parent | None:
-        """What is made on account of this call stands under this."""
+        """The parent of what is made on account of this call."""
         return self.row if self.row is not None else self.parent
-
-    def covers(self, connection: Connection) -> bool:
-        """Return whether a request on *connection* from within this call is part of it."""
-        return self.open and (connection is self.connection or self.connection.hollow)
 
     def serve(self, connection: Connection) -> None:
         """Let another connection do the work of a hollow one: it knows the server."""
         self.connection = connection
-        self._known = False
+        self._settled = False
 
     # -- the end
 
     def answered(self, result: Any) -> None:
-        """End with what the server has answered."""
+        """End with the server's answer."""
         failed = self.method is CALL_TOOL and readable.is_error(result)
         row = self.row
         if row is not None:
-            if not self._known:
+            if not self._settled:
                 self._settle(row)
             if failed:
                 text = readable.text_of(result)
@@ -162,26 +167,25 @@ class McpCall:
         self._end("tool_error" if failed else None)
 
     def failed(self, error: BaseException) -> None:
-        """End with an exception: the protocol's error, a time-out, cancellation, or the transport's fault."""
-        error = _innermost(error)
-        kind, status = _told(error)
+        """End with an exception: the protocol's error, a time-out, cancellation, or a fault of the transport."""
+        error = failures.innermost(error)
+        kind, status = failures.kind_and_status(error)
         row = self.row
-        if row is None and self.spare is not None and kind is not None:
+        if row is None and kind is not None:
             row = self.spare
         if row is not None:
-            if not self._known:
+            if not self._settled:
                 self._settle(row)
-            if kind is None:
-                if not self.merged:
-                    row.cancel()
-            else:
+            if kind is not None:
                 self._mark(row, kind, status)
             if not self.merged:
-                row.finish(_shown(error) if kind is not None else None)
+                if kind is None:
+                    row.cancel()
+                row.finish(failures.output_of(error) if kind is not None else None)
         self._end(kind)
 
     def _settle(self, row: Observation) -> None:
-        """Say on the row what only the handshake within the call has told."""
+        """Put on the row what the connection has learned of the server during the call."""
         row.name = self._name()
         row.metadata = {**(row.metadata or {}), **self.facts()}
 
@@ -197,59 +201,8 @@ class McpCall:
             open_rows.pop(self.row.span, None)
         if self._context is not None:
             otel_api.detach(self._context)
-        try:
-            current.reset(self._token)
-        except ValueError:
-            pass  # ended in another context, as a coroutine that is closed elsewhere
+        reset_quietly(current, self._token)
         method, connection = self.method, self.connection
         tool = self.subject if method is CALL_TOOL else None
         duration_s = time.perf_counter() - self._started
         metric.record(method.wire, tool, duration_s, error_type, connection.version, connection.transport)
-
-
-def _run_of(above: Parent | None, server: str, tool: str | None, arguments: Any, again: bool) -> Observation | None:
-    """Return *above* if it is a framework's open run of this very tool that no call has joined yet, else None.
-
-    Frameworks put a server's name of their own choice before the tool's; then the arguments have to agree as well,
-    where the run has kept them.
-
-    Args:
-        again: a further round of a call that the run has been joined by: it asks for input, and this brings it.
-    """
-    if type(above) is not Observation or above.type != "tool" or above.ended_ns or not tool:
-        return None
-    known = above.metadata or {}
-    if "mcp_tool" in known:
-        return above if again and known["mcp_tool"] == tool else None
-    name = above.name
-    if name == tool or name == f"{server}_{tool}":
-        return above
-    prefixed = name.endswith(tool) and len(name) > len(tool) + 1 and name[-len(tool) - 1] in SEPARATORS
-    return above if prefixed and (not isinstance(above.input, dict) or above.input == arguments) else None
-
-
-def _innermost(error: BaseException) -> BaseException:
-    """Return the one error in a group of one: task groups in transports wrap it."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error
-
-
-def _told(error: BaseException) -> tuple[str | None, str]:
-    """Return (the kind of error, the status message); no kind is cancellation and other control flow."""
-    if not isinstance(error, Exception) or type(error).__name__ in ("CancelledError", "Cancelled"):
-        return None, "cancelled"
-    code = getattr(getattr(error, "error", None), "code", None)
-    if code in TIMEOUTS or isinstance(error, TimeoutError):
-        return "timeout", "timeout"
-    if code is not None:
-        return str(code), f"{code}: {getattr(error.error, 'message', error)}"  # type: ignore[attr-defined]
-    return type(error).__name__, describe(error)
-
-
-def _shown(error: BaseException) -> dict[str, Any]:
-    told: Any = getattr(error, "error", None)
-    if told is None or getattr(told, "code", None) is None:
-        return {"error": describe(error)}
-    shown = {"code": told.code, "message": told.message, "data": told.data}
-    return {"error": {key: value for key, value in shown.items() if value is not None}}

@@ -1,8 +1,8 @@
-"""What a server asks of the client: sampling, elicitation, roots; what it tells: progress, logs, notifications.
+"""Callbacks of the client: sampling, elicitation, roots, progress, logs and notifications.
 
-Over stdio all of it arrives in the context of whoever opened the connection, over HTTP most of it; with a shared client
-that is another user. So a callback runs where it belongs: on the account of the call that caused it when that is
-certain (see `Connection.cause`), and untagged otherwise. Nothing of the opener counts.
+Over stdio all of them run in the context of whoever opened the connection, over HTTP most of them; with a shared client
+that is another user. So each callback is placed in the session of the call that caused it, if that call is certain (see
+`attribution.cause`), and untagged otherwise. The opener's session never counts.
 
 A sampling and an elicitation are rows: the server asks the model or the user something, and gets an answer.
 """
@@ -13,6 +13,7 @@ import functools
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
+from langfuse_integration.internals.context_variables import reset_quietly
 from langfuse_integration.internals.faults import shielded
 from langfuse_integration.recording import tracing
 from langfuse_integration.recording.observation import Observation
@@ -37,10 +38,10 @@ def wrap(target: Any, connection: Connection) -> None:
     """Place the callbacks that *target* has; those that it does not have stay as they are."""
     for slot in private.CALLBACKS:
         for name in (slot.session, slot.client):
-            held: Any = vars(target).get(name)
-            if not callable(held) or private.is_default(held) or hasattr(held, ORIGINAL):
+            original: Any = vars(target).get(name)
+            if not callable(original) or private.is_default(original) or hasattr(original, ORIGINAL):
                 continue
-            setattr(target, name, _placed(cast("Callback", held), connection, slot.label))
+            setattr(target, name, _placed(cast("Callback", original), connection, slot.label))
 
 
 def unwrap(target: Any) -> None:
@@ -94,9 +95,9 @@ class _Block:
         if label is not None:
             ready()
             facts = {**connection.facts, "mcp_method": label}
-            asked = positional[1] if len(positional) > 1 else None
+            params = positional[1] if len(positional) > 1 else None
             name, session = f"{connection.server}.{label}", cause.session
-            row = Observation(name, "span", tracing.recorder, parent, (session, session), asked)
+            row = Observation(name, "span", tracing.recorder, parent, (session, session), params)
             row.metadata = facts
             if row.app_root:
                 tracing.recorder.opened(row)
@@ -108,10 +109,7 @@ class _Block:
 
     def close(self, result: Any = None, error: BaseException | None = None) -> None:
         if self._placed is not None:
-            try:
-                current.reset(self._token)
-            except ValueError:
-                pass  # closed in another context
+            reset_quietly(current, self._token)
             self._placed.__exit__(None, None, None)
         row = self._row
         if row is not None:

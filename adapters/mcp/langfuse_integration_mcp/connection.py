@@ -61,7 +61,7 @@ class Connection:
         server: the server's name: as given, else as announced.
         transport: how the server is reached: stdio, http, sse, websocket or memory; None where that cannot be told.
         identified: whether the session's and the user's id may be sent to this server.
-        known: whether everything that can be known of the server is.
+        settled: nothing more is expected to be learned of the server.
     """
 
     __slots__ = (
@@ -75,9 +75,9 @@ class Connection:
         "hollow",
         "identified",
         "in_flight",
-        "known",
         "on",
         "server",
+        "settled",
         "transport",
         "version",
     )
@@ -110,7 +110,7 @@ class Connection:
     def _learned(self) -> None:
         """Work out again what follows from what was said."""
         self._base: dict[str, Any] | None = None
-        self.known = False
+        self.settled = False
         self._name()
 
     def _name(self) -> None:
@@ -140,5 +140,5 @@ class Connection:
         self._looks += 1
         if (self.version and self.transport and self.server != UNNAMED) or self._looks >= LOOKS:
             self._base = facts
-            self.known = True
+            self.settled = True
         return facts

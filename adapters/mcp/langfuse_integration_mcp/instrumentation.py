@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import functools
-import threading
 import weakref
 from collections.abc import Collection, Iterator
 from typing import Any
 
+from langfuse_integration.internals import forks
 from langfuse_integration.internals.faults import shielded
 from langfuse_integration.recording import tracing
 
@@ -16,7 +16,7 @@ from .connection import Policy
 from .wrapping import connection_of, unwrap, wrap
 
 _HOOKING = shielded("tracing an MCP session that was made")
-_lock = threading.RLock()
+_lock = forks.Lock(reentrant=True)
 _policy = Policy()
 _hooked: dict[type[Any], dict[str, Any]] = {}
 _ours: dict[int, weakref.ref[Any]] = {}

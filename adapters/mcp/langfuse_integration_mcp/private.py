@@ -217,8 +217,8 @@ def is_fastmcp_client(target: Any) -> bool:
     return isinstance(kind, type) and isinstance(target, kind)
 
 
-def watch_fastmcp_sessions(found: Callable[[Any, Any], None]) -> None:
-    """Call *found* with a fastmcp client and its session whenever the client touches it, by the property `session`."""
+def watch_fastmcp_sessions(touched: Callable[[Any, Any], None]) -> None:
+    """Call *touched* with a fastmcp client and its session each time that the client reads its property `session`."""
     kind: Any = getattr(sys.modules.get("fastmcp.client.client"), "Client", None)
     own = getattr(kind, "session", None)
     if not isinstance(own, property) or own.fget is None or any(holder is kind for holder, _, _ in _replaced):
@@ -227,7 +227,7 @@ def watch_fastmcp_sessions(found: Callable[[Any, Any], None]) -> None:
 
     def session(self: Any) -> Any:
         inner = read(self)
-        found(self, inner)
+        touched(self, inner)
         return inner
 
     _replace(kind, "session", property(session))

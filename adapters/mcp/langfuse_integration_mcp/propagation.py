@@ -43,8 +43,8 @@ def attach(row: Observation) -> Token[Context]:
     """Make *row* the current span for the time of the call; what it passes on names nobody."""
     entries = {**otel_api.get_context(), otel_api.SPAN_KEY: row}
     if otel_api.BAGGAGE_KEY in entries:
-        held: Any = entries[otel_api.BAGGAGE_KEY]
-        entries[otel_api.BAGGAGE_KEY] = {key: held[key] for key in held if key not in PRIVATE}
+        passed_on: Any = entries[otel_api.BAGGAGE_KEY]
+        entries[otel_api.BAGGAGE_KEY] = {key: passed_on[key] for key in passed_on if key not in PRIVATE}
     quiet = private.fastmcp_key()
     if quiet is not None:
         entries[quiet] = True

@@ -35,14 +35,14 @@ def either(value: Any, new: str, old: str) -> Any:
 
     The old name is not tried without need: fastmcp warns of it.
     """
-    found = getattr(value, new, _MISSING)
-    return getattr(value, old, None) if found is _MISSING else found
+    field = getattr(value, new, _MISSING)
+    return getattr(value, old, None) if field is _MISSING else field
 
 
 def is_error(result: Any) -> bool:
     """Return whether a tool's result says that the tool failed."""
-    found = getattr(result, "is_error", _MISSING)
-    return bool(getattr(result, "isError", None) if found is _MISSING else found)
+    flag = getattr(result, "is_error", _MISSING)
+    return bool(getattr(result, "isError", None) if flag is _MISSING else flag)
 
 
 def text_of(result: Any, limit: int = 2_000) -> str:
@@ -127,25 +127,25 @@ def _sampled(result: Any) -> Any:
     return {**_message(result), "model": result.model}
 
 
-def _wanted(params: Any) -> Any:
+def _sampling(params: Any) -> Any:
     shown: dict[str, Any] = {"messages": [_message(message) for message in params.messages]}
     system = either(params, "system_prompt", "systemPrompt")
     return {"system": system, **shown} if system else shown
 
 
-def _asked(params: Any) -> Any:
+def _elicitation(params: Any) -> Any:
     schema = either(params, "requested_schema", "requestedSchema")
     url = getattr(params, "url", None)
     extras = {"requested_schema": schema, "url": url}
     return {"message": params.message, **{key: value for key, value in extras.items() if value is not None}}
 
 
-def _answered(result: Any) -> Any:
+def _elicited(result: Any) -> Any:
     return {"action": result.action, **({"content": result.content} if result.content else {})}
 
 
 def _required(result: Any) -> Any:
-    return {"input_required": {key: asked.params for key, asked in (result.input_requests or {}).items()}}
+    return {"input_required": {key: request.params for key, request in (result.input_requests or {}).items()}}
 
 
 def _completed(result: Any) -> Any:
@@ -181,12 +181,12 @@ CONVERTERS: dict[str, Callable[[Any], Any]] = {
     "EmbeddedResource": block_of,
     "PromptMessage": _message,
     "SamplingMessage": _message,
-    "CreateMessageRequestParams": _wanted,
+    "CreateMessageRequestParams": _sampling,
     "CreateMessageResult": _sampled,
     "CreateMessageResultWithTools": _sampled,
-    "ElicitRequestFormParams": _asked,
-    "ElicitRequestURLParams": _asked,
-    "ElicitResult": _answered,
+    "ElicitRequestFormParams": _elicitation,
+    "ElicitRequestURLParams": _elicitation,
+    "ElicitResult": _elicited,
     "InputRequiredResult": _required,
 }
 """By the name of the type in `mcp.types`; a type that the installed release does not have is left out."""

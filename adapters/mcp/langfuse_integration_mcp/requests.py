@@ -32,12 +32,12 @@ def with_meta(call: McpCall, row: Observation, request: Any) -> Any:
     return changed if inner is request else type(request)(changed)
 
 
-def _meta(held: Any, row: Observation, call: McpCall) -> Any:
+def _meta(meta: Any, row: Observation, call: McpCall) -> Any:
     ours = propagation.outgoing(row, call.connection.identified)
     model = private.meta_model()
     if model is None:
-        return {**(held or {}), **ours}
-    return model(**{**(held.model_dump(exclude_none=True) if held is not None else {}), **ours})
+        return {**(meta or {}), **ours}
+    return model(**{**(meta.model_dump(exclude_none=True) if meta is not None else {}), **ours})
 
 
 def _params_of(request: type[Any]) -> Any:

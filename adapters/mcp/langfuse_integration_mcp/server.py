@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from opentelemetry import context as context_api
 from opentelemetry.context.context import Context
 
+from langfuse_integration.internals.context_variables import reset_quietly
 from langfuse_integration.internals.faults import shielded
 from langfuse_integration.recording import otel_api, otel_spans
 from langfuse_integration.recording.placement import Placed
@@ -49,7 +50,7 @@ def trace_server(server: S, *, accept_identity: bool = True) -> S:
     middleware = getattr(inner, "middleware", None)
     handlers = getattr(inner, "request_handlers", None)
     if isinstance(middleware, list):
-        if not any(isinstance(known, TraceMiddleware) for known in middleware):
+        if not any(isinstance(entry, TraceMiddleware) for entry in middleware):
             # Outermost, so that the SDK's own span, made by the next one, finds the request placed.
             middleware.insert(0, TraceMiddleware(accept_identity=accept_identity))
     elif isinstance(handlers, dict):
@@ -105,7 +106,7 @@ class _Handlers(dict[Any, Handler]):
         return handle
 
 
-class _Place:
+class _PlacedRequest:
     """Where one request is handled."""
 
     __slots__ = ("_context", "_placed", "_serving", "_within")
@@ -118,16 +119,13 @@ class _Place:
         self._within: Token[McpCall | None] = current.set(None)
 
     def leave(self) -> None:
-        try:
-            current.reset(self._within)
-            serving.reset(self._serving)
-        except ValueError:
-            pass  # left in another context
+        reset_quietly(current, self._within)
+        reset_quietly(serving, self._serving)
         self._placed.__exit__(None, None, None)
         otel_api.detach(self._context)
 
 
-def _placed(meta: Mapping[str, Any] | None, accept_identity: bool) -> _Place | None:
+def _placed(meta: Mapping[str, Any] | None, accept_identity: bool) -> _PlacedRequest | None:
     with _PLACING:
         caller = propagation.incoming(meta)
         if caller is None:
@@ -138,6 +136,6 @@ def _placed(meta: Mapping[str, Any] | None, accept_identity: bool) -> _Place | N
         if key is not None:
             context = context_api.set_value(key, True, context)
         if call is not None:
-            return _Place(context, call.session, call.row)
-        return _Place(context, caller.session if accept_identity else None, None)
+            return _PlacedRequest(context, call.session, call.row)
+        return _PlacedRequest(context, caller.session if accept_identity else None, None)
     return None

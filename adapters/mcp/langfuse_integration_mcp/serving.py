@@ -8,6 +8,7 @@ from typing import Any
 
 from opentelemetry import trace as trace_api
 
+from langfuse_integration.internals.context_variables import reset_quietly
 from langfuse_integration.internals.faults import fault, shielded
 from langfuse_integration.recording import otel_spans
 from langfuse_integration.recording.placement import Placed
@@ -44,10 +45,7 @@ class InProcess:
         return trace_api.INVALID_SPAN
 
     def __exit__(self, *outcome: object) -> None:
-        try:
-            current.reset(self._token)
-        except ValueError:
-            pass  # closed in another context
+        reset_quietly(current, self._token)
         if self._placed is not None:
             with _LEAVING:
                 self._placed.__exit__(None, None, None)
@@ -74,10 +72,11 @@ def caller_of(meta: Any) -> McpCall | None:
     if not isinstance(traceparent, str) or not open_rows:
         return None
     try:
-        call = open_rows.get(int(traceparent[36:52], 16))
+        trace, span = int(traceparent[3:35], 16), int(traceparent[36:52], 16)
     except ValueError:
         return None
-    return call if call is not None and call.row is not None and call.row.trace_id == traceparent[3:35] else None
+    call = open_rows.get(span)
+    return call if call is not None and call.row is not None and call.row.trace == trace else None
 
 
 def _client() -> Any:

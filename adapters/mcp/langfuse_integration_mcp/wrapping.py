@@ -2,7 +2,7 @@
 
 Two layers. The typed methods make the row, since they also see what is raised after an answer has come (a result that
 does not fit its schema). `send_request` below them gives the request its `_meta`, and makes the row of a request that
-somebody sends without a typed method.
+is sent without a typed method.
 
     session     a `ClientSession` of mcp 1.x or 2.x, or of a subclass: both layers, and its callbacks
     client      an `mcp.Client` (2.x): the methods that may take several rounds, and the session inside
@@ -13,7 +13,7 @@ somebody sends without a typed method.
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from langfuse_integration.internals.faults import fault, shielded
@@ -27,9 +27,11 @@ from .methods import ROUNDS, TYPED, Method, of_request
 T = TypeVar("T")
 Bound = Callable[..., Awaitable[Any]]
 Wrapper = Callable[[Any, Connection, str, Bound], Bound]
+Arguments = tuple[Any, tuple[Any, ...], dict[str, Any]]
+"""A request, and the further arguments of `send_request`."""
 
 MARK = "_langfuse_connection"
-"""The attribute that holds what is known of a traced object: `mcp.Client` is not hashable, so no table can."""
+"""The attribute of a traced object that holds its connection: `mcp.Client` is not hashable, so no table can."""
 
 PROGRESS = 3
 """The place of the progress callback among the arguments of `send_request`, after the request."""
@@ -45,10 +47,10 @@ def wrap(
     target: T, server_name: str | None, policy: Policy, *, overwrite: bool = True, connection: Connection | None = None
 ) -> T:
     """Trace *target*, once; see `wrap_session`."""
-    held = connection_of(target)
-    if held is not None:
+    existing = connection_of(target)
+    if existing is not None:
         if overwrite:
-            held.configure(server_name, policy)
+            existing.configure(server_name, policy)
         return target
     table = table_of(target)
     if connection is None:
@@ -64,7 +66,7 @@ def wrap(
         if table:
             callbacks.wrap(target, connection)
         else:
-            private.watch_fastmcp_sessions(_found_session)
+            private.watch_fastmcp_sessions(_trace_inner_session)
         setattr(target, MARK, connection)
         if table is CLIENT:
             adopt(target, connection)
@@ -72,7 +74,7 @@ def wrap(
 
 
 def unwrap(target: Any) -> None:
-    """Undo `wrap`; what is in flight ends its rows."""
+    """Undo `wrap`; calls in flight still end their rows."""
     connection = connection_of(target)
     if connection is None:
         return
@@ -96,9 +98,9 @@ def _unwrap_inner(target: Any, connection: Connection) -> None:
 
 
 def connection_of(target: Any) -> Connection | None:
-    """Return what is known of a traced object, or None when it is not traced."""
-    held = getattr(target, "__dict__", {}).get(MARK)
-    return held if isinstance(held, Connection) else None
+    """Return the connection of a traced object, or None when it is not traced."""
+    connection = getattr(target, "__dict__", {}).get(MARK)
+    return connection if isinstance(connection, Connection) else None
 
 
 def table_of(target: Any) -> dict[str, Wrapper]:
@@ -119,7 +121,7 @@ def table_of(target: Any) -> dict[str, Wrapper]:
     )
 
 
-# -- how each is overridden
+# -- how each method is overridden
 
 
 def _typed(target: Any, connection: Connection, name: str, original: Bound) -> Bound:
@@ -131,32 +133,37 @@ def _rounds(target: Any, connection: Connection, name: str, original: Bound) -> 
 
 
 def _rowed(method: Method, connection: Connection, original: Bound, client: Any) -> Bound:
-    async def call(*positional: Any, **named: Any) -> Any:
+    adopting = client is not None and not hasattr(client, private.BUILD_SESSION)
+
+    async def traced(*positional: Any, **named: Any) -> Any:
         if not connection.on:
             return await original(*positional, **named)
-        if client is not None:
+        if adopting:
             adopt(client, connection)
-        row = _opened(connection, method, positional, named)
+        call = _begun(connection, method, positional, named)
         try:
             result = await original(*positional, **named)
         except BaseException as error:
-            if row is not None:
-                _failed(row, error)
+            if call is not None:
+                _failed(call, error)
             raise
-        if row is not None:
-            _answered(row, result)
+        if call is not None:
+            try:
+                call.answered(result)
+            except Exception as error:  # noqa: BLE001  our own fault
+                fault(_ENDING, error)
         return result
 
-    return call
+    return traced
 
 
 def _passing(target: Any, connection: Connection, name: str, original: Bound) -> Bound:
-    async def call(*positional: Any, **named: Any) -> Any:
+    async def passing(*positional: Any, **named: Any) -> Any:
         if connection.on:
             adopt(target, connection)
         return await original(*positional, **named)
 
-    return call
+    return passing
 
 
 def _building(target: Any, connection: Connection, name: str, original: Bound) -> Bound:
@@ -176,48 +183,63 @@ def _sending(target: Any, connection: Connection, name: str, original: Bound) ->
     async def send_request(request: Any, *positional: Any, **named: Any) -> Any:
         if not connection.on:
             return await original(request, *positional, **named)
-        call = current.get()
-        own = None
-        if call is None or not call.covers(connection):
-            call = own = _raw(connection, request)
-        if call is None:  # tracing is off, or a fault of ours
+        call, raw = _call_of(connection, request)
+        if call is None:
             return await original(request, *positional, **named)
-        if call.connection is not connection:
-            call.serve(connection)
-        call.sent = True
+        if by_hand or named.get("progress_callback") is not None or len(positional) > PROGRESS:
+            request, positional, named = _prepared(call, by_hand, (request, positional, named))
         token = object()
         connection.in_flight[token] = call
         try:
-            if by_hand and call.row is not None:
-                request = requests.with_meta(call, call.row, request)
-            if len(positional) > PROGRESS or named.get("progress_callback") is not None:
-                positional, named = callbacks.with_progress(call, positional, named)
-        except Exception as error:  # noqa: BLE001  our own fault
-            fault(_PREPARING, error)
-        try:
             result = await original(request, *positional, **named)
         except BaseException as error:
-            if own is not None:
-                _failed(own, error)
+            if raw:
+                _failed(call, error)
             raise
         finally:
             connection.in_flight.pop(token, None)
-        if not connection.known:
+        if not connection.settled:
             with _LEARNING:
                 requests.learn(connection, request, result)
-        if own is not None:
-            _answered(own, result)
+        if raw:
+            _answered(call, result)
         return result
 
     return send_request
 
 
-def _opened(
-    connection: Connection, method: Method, positional: tuple[Any, ...], named: dict[str, Any]
-) -> McpCall | None:
-    """Begin a call; None when it is part of the one around it, or when we fail."""
+def _call_of(connection: Connection, request: Any) -> tuple[McpCall | None, bool]:
+    """Return the call that *request* is part of, and whether it has just begun, with this request.
+
+    The call is None when tracing is off, or when we fail.
+    """
+    call = current.get()
+    raw = call is None or not (call.open and (call.connection is connection or call.connection.hollow))
+    if call is None or raw:
+        call = _begun_raw(connection, request)
+    elif call.connection is not connection:
+        call.serve(connection)
+    if call is not None:
+        call.sent = True
+    return call, raw
+
+
+def _prepared(call: McpCall, by_hand: bool, arguments: Arguments) -> Arguments:
+    """Return the arguments of `send_request` with the trace's ids, and with the progress callback placed."""
+    request, positional, named = arguments
+    try:
+        if by_hand and call.row is not None:
+            request = requests.with_meta(call, call.row, request)
+        positional, named = callbacks.with_progress(call, positional, named)
+    except Exception as error:  # noqa: BLE001  our own fault
+        fault(_PREPARING, error)
+    return request, positional, named
+
+
+def _begun(connection: Connection, method: Method, positional: Sequence[Any], named: dict[str, Any]) -> McpCall | None:
+    """Begin a call; None when it is part of the one around it, when tracing is off, or when we fail."""
     around = current.get()
-    if around is not None and around.covers(connection):
+    if around is not None and around.open and (around.connection is connection or around.connection.hollow):
         if around.connection is not connection:
             around.serve(connection)
         return None
@@ -225,21 +247,19 @@ def _opened(
         return None
     try:
         subject, payload = method.read(positional, named)
-        again = "input_responses" in named or "request_state" in named
-        if again:
-            again = named.get("input_responses") is not None or named.get("request_state") is not None
-        return McpCall(connection, method, subject, payload, typed=True, again=again)
+        resumed = named.get("input_responses") is not None or named.get("request_state") is not None
+        return McpCall(connection, method, subject, typed=True).begin(payload, resumed=resumed)
     except Exception as error:  # noqa: BLE001  our own fault
         fault(_STARTING, error)
         return None
 
 
-def _raw(connection: Connection, request: Any) -> McpCall | None:
+def _begun_raw(connection: Connection, request: Any) -> McpCall | None:
     if not recorder.enabled:
         return None
     try:
         method, (subject, payload) = of_request(request)
-        return McpCall(connection, method, subject, payload, typed=False, again=False)
+        return McpCall(connection, method, subject, typed=False).begin(payload)
     except Exception as error:  # noqa: BLE001  our own fault
         fault(_STARTING, error)
         return None
@@ -271,15 +291,15 @@ def adopt(client: Any, connection: Connection) -> None:
 
 
 def _take(session: Any, connection: Connection) -> None:
-    held = connection_of(session)
-    if held is connection:
+    existing = connection_of(session)
+    if existing is connection:
         return
-    if held is not None:
+    if existing is not None:
         unwrap(session)
     wrap(session, None, Policy(), connection=connection)
 
 
-def _found_session(client: Any, session: Any) -> None:
+def _trace_inner_session(client: Any, session: Any) -> None:
     """Trace the session inside a fastmcp client that is traced."""
     connection = connection_of(client)
     if connection is not None and connection.on:
