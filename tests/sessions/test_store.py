@@ -234,7 +234,7 @@ def test_work_copied_out_of_a_visit_keeps_it(visits: Visits) -> None:
         copied = contextvars.copy_context()
         alone = copied.run(seen)
         other = Cell.hosted()
-        other.session, other.known = Session("other"), True
+        other.session, other.is_set = Session("other"), True
         copied.run(visits.visible.set, other)
         return alone, copied.run(seen)
 

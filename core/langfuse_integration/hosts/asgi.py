@@ -133,7 +133,7 @@ class SessionMiddleware:
         return found
 
     def _issues(self, scope: Scope, cell: Cell) -> bool:
-        return bool(self._issue) and not cell.known and (scope["type"] == "websocket" or self._cookie is not None)
+        return bool(self._issue) and not cell.is_set and (scope["type"] == "websocket" or self._cookie is not None)
 
 
 async def _found(finder: Finder | None, scope: Scope) -> str | None:
@@ -164,7 +164,7 @@ class _Conversation:
         session = await conversations.recall_soon(self._key) if self._key else None
         if session is not None:
             cell.session = session
-            cell.known = True
+            cell.is_set = True
         cell.changed = self._changed
 
     def _changed(self, session: Session | None) -> None:
@@ -217,7 +217,7 @@ def _fill(cell: Cell, session_id: str | None, user_id: str | None) -> None:
         user_id = user_id or before.user_id
     if session_id or user_id:
         cell.session = Session(session_id, user_id)
-        cell.known = True
+        cell.is_set = True
 
 
 def _cookie(headers: Iterable[tuple[bytes, bytes]], wanted: str) -> str | None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextvars import ContextVar, Token
 
+from ..internals.context_variables import reset_quietly
 from ..internals.faults import shielded
 from .anchor import Parent
 
@@ -16,7 +17,7 @@ Source = Callable[[], Parent | None]
 _ASKING = shielded("asking a framework for its current run")
 
 _sources: tuple[Source, ...] = ()
-_override: ContextVar[tuple[Parent | None, int] | None] = ContextVar("langfuse_integration_ground", default=None)
+_override: ContextVar[tuple[Parent | None, int] | None] = ContextVar("langfuse_integration_override", default=None)
 
 
 def register(source: Source) -> None:
@@ -29,7 +30,7 @@ def register(source: Source) -> None:
 def unregister(source: Source) -> None:
     """Do not ask *source* any more."""
     global _sources
-    _sources = tuple(known for known in _sources if known != source)
+    _sources = tuple(other for other in _sources if other != source)
 
 
 def current() -> Parent | None:
@@ -41,12 +42,12 @@ def current() -> Parent | None:
     innermost = _current_span()
     for source in _sources:
         with _ASKING:
-            found = source()
-            if found is not None and (innermost is None or found.started_ns >= innermost.started_ns):
-                innermost = found
-    ground = _override.get()
-    if ground is not None and (innermost is None or innermost.started_ns < ground[1]):
-        return ground[0]
+            parent = source()
+            if parent is not None and (innermost is None or parent.started_ns >= innermost.started_ns):
+                innermost = parent
+    override = _override.get()
+    if override is not None and (innermost is None or innermost.started_ns < override[1]):
+        return override[0]
     return innermost
 
 
@@ -57,10 +58,7 @@ def override_current(parent: Parent | None) -> Token[tuple[Parent | None, int] |
 
 def leave(token: Token[tuple[Parent | None, int] | None]) -> None:
     """Undo `override_current`; in another context than its own there is nothing to undo."""
-    try:
-        _override.reset(token)
-    except ValueError:
-        pass
+    reset_quietly(_override, token)
 
 
 def _load() -> Parent | None:

@@ -64,7 +64,7 @@ class Advice:
             return
         with _ADVISING:
             cell = self._store.cell()
-            if cell is not None and cell.known:
+            if cell is not None and cell.is_set:
                 return  # cleared, or detached: on purpose
             line = self._line()
             if line is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar, Token
-from typing import Any
+from typing import Any, Protocol
 
 from opentelemetry import baggage
 from opentelemetry import context as context_api
@@ -33,14 +33,54 @@ def span_context(trace: int, span: int) -> trace_api.SpanContext:
     return trace_api.SpanContext(trace, span, False, _SAMPLED)
 
 
-def attach(span: trace_api.Span) -> Token[Context]:
-    """Make *span* the current span in this context, for a `with` block only."""
-    return set_context(Context({**get_context(), SPAN_KEY: span}))
-
-
 def detach(token: Token[Context]) -> None:
-    """Undo `attach`; in another context than its own there is nothing to undo."""
+    """Undo `set_context`; in another context than its own there is nothing to undo."""
     try:
         _reset(token)
     except ValueError:
         pass
+
+
+class Attached(Protocol):
+    """A `with` block that sets the current span, which may end while a later such block is open.
+
+    Attributes:
+        token: of the context that was current before, or None.
+        ended: set when it ended while a later block was open in the same context.
+    """
+
+    token: Token[Context] | None
+    ended: Token[Context] | None
+
+
+_BLOCK = context_api.create_key("langfuse-integration-block")
+
+
+def attach(span: trace_api.Span, block: Attached) -> None:
+    """Make *span* the current span in this context, for *block* only."""
+    block.token = set_context(Context({**get_context(), SPAN_KEY: span, _BLOCK: block}))
+
+
+def leave(block: Attached) -> None:
+    """Undo `attach`; in another context than its own there is nothing to undo.
+
+    Blocks of generators may overlap, and end in any order: one that ends while a later one is open leaves that one's
+    span current, and is skipped when the later one restores what was current before it.
+    """
+    active = get_context()
+    try:
+        _reset(block.token)  # type: ignore[arg-type]
+    except ValueError:
+        return
+    if active.get(_BLOCK) is not block:
+        block.ended = set_context(active)
+        return
+    outer: Any = get_context().get(_BLOCK)
+    while outer is not None and outer.ended is not None:
+        try:
+            _reset(outer.ended)
+        except (ValueError, RuntimeError):
+            return  # it ended in the context that this one was copied from: work that outlives it stays below it
+        before = outer.token.old_value
+        set_context(Context() if before is Token.MISSING else before)
+        outer = get_context().get(_BLOCK)

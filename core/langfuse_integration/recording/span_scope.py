@@ -13,7 +13,7 @@ from .observation import Observation, ObservationType
 class SpanScope:
     """A `with` or `async with` block that is one observation; an exception makes it ERROR and goes on."""
 
-    __slots__ = ("_input", "_metadata", "_name", "_observation", "_token", "_type")
+    __slots__ = ("_input", "_metadata", "_name", "_observation", "_type", "ended", "token")
 
     _observation: Observation
     _type: ObservationType
@@ -25,11 +25,12 @@ class SpanScope:
         self._metadata = metadata
 
     def __enter__(self) -> Observation:
-        self._token: Any = None
+        self.token: Any = None
+        self.ended: Any = None
         try:
             observation = tracing.start(self._name, self._type, input=self._input, metadata=self._metadata)
             self._observation = observation
-            self._token = otel_api.attach(observation)
+            otel_api.attach(observation, self)
         except Exception as error:  # noqa: BLE001  our own fault
             faults.fault("starting a span", error)
             observation = self._observation = Observation(str(self._name), "span", _Nowhere(), None)
@@ -39,8 +40,8 @@ class SpanScope:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if self._token is not None:
-                otel_api.detach(self._token)
+            if self.token is not None:
+                otel_api.leave(self)
             if error is not None:
                 self._observation.fail(error)
             self._observation.finish()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import Protocol
 
@@ -33,18 +33,20 @@ class Cell:
 
     Attributes:
         session: the session, or None.
-        known: False in a host's cell that nobody has set yet: the look-up goes on. Otherwise None is a tombstone.
+        is_set: False in a host's cell that nobody has set yet: the look-up goes on. Otherwise None is a tombstone.
         owner: the host's cell under which this one was made (a host's cell owns itself), or None outside of hosts.
         changed: in a host's cell, what the host wants to be called with when the application sets another session.
         use: set by who wants to know whether it was of use.
+        scope: the innermost block in which this one became active, or None; a host's cell has none.
     """
 
-    __slots__ = ("__weakref__", "changed", "known", "owner", "session", "use")
+    __slots__ = ("__weakref__", "changed", "is_set", "owner", "scope", "session", "use")
 
-    def __init__(self, session: Session | None, owner: Cell | None = None) -> None:
+    def __init__(self, session: Session | None, owner: Cell | None = None, scope: Scope | None = None) -> None:
         self.session = session
-        self.known = True
+        self.is_set = True
         self.owner = owner
+        self.scope = scope
         self.changed: Callable[[Session | None], None] | None = None
         self.use: Use | None = None
 
@@ -52,7 +54,7 @@ class Cell:
     def hosted(cls) -> Cell:
         """Return an empty cell that owns itself: for a host to keep, one per user's visit."""
         cell = cls(None)
-        cell.known = False
+        cell.is_set = False
         cell.owner = cell
         return cell
 
@@ -143,7 +145,7 @@ class SessionStore:
                 cell = self.cell()
             if cell is not None and cell.use is not None:
                 cell.use.used = True
-        if cell is not None and cell.known:
+        if cell is not None and cell.is_set:
             session = cell.session
             if session is None or PROPAGATED_KEYS.isdisjoint(self.propagation_context()):
                 return session
@@ -168,23 +170,25 @@ class SessionStore:
     # -- changing
 
     def set(self, session: Session | None) -> None:
-        """Make *session* active from here on; None leaves a tombstone."""
+        """Make *session* active from here on; None ends the look-up there: untagged."""
         cell = self.cell()
         if cell is not None and cell.owner is cell:
             cell.session = session
-            cell.known = True
+            cell.is_set = True
             if cell.changed is not None:
                 cell.changed(session)
         else:
-            _cell.set(Cell(session, cell.owner if cell is not None else None))
+            active = _cell.get()
+            owner = cell.owner if cell is not None else None
+            _cell.set(Cell(session, owner, active.scope if active is not None else None))
 
     def scoped(self, session: Session | None) -> Scope:
-        """Return a block in which *session* is active; what was before is restored at its end."""
+        """Return a block in which *session* is active; the previous one is restored at its end."""
         return Scope(self, session)
 
     def unset(self) -> Scope:
         """Return a block that begins as a fresh process does: nothing set and nothing cleared. For tests."""
-        return Scope(self, None, known=False)
+        return Scope(self, None, is_set=False)
 
     def visiting(self, cell: Cell) -> Scope:
         """Return a block in which a host's *cell* is the active one."""
@@ -215,7 +219,7 @@ class SessionStore:
 
     def remove_host(self, host: Host) -> None:
         """Do not ask *host* any more."""
-        self._hosts = tuple(known for known in self._hosts if known is not host)
+        self._hosts = tuple(other for other in self._hosts if other is not host)
 
     def _load_host(self, name: str) -> None:
         if getattr(_modules[name].__spec__, "_initializing", False):
@@ -229,35 +233,62 @@ class SessionStore:
 
 
 class Scope:
-    """A `with` or `async with` block in which a session is active. Each use is a new one."""
+    """A `with` or `async with` block in which a session is active. Each use is a new one.
 
-    __slots__ = ("_known", "_session", "_store", "_token", "_visit")
+    Blocks of generators may overlap, and end in any order: a block that ends while a later one is open leaves that one
+    active, and is skipped when the later one restores what was active before it.
+    """
+
+    __slots__ = ("_cell", "_ended", "_is_set", "_session", "_store", "_token", "_visit")
 
     def __init__(
-        self, store: SessionStore, session: Session | None, *, known: bool = True, visit: Cell | None = None
+        self, store: SessionStore, session: Session | None, *, is_set: bool = True, visit: Cell | None = None
     ) -> None:
         self._store = store
         self._session = session
-        self._known = known
+        self._is_set = is_set
         self._visit = visit
+        self._ended: Token[Cell | None] | None = None
 
     def __enter__(self) -> Session | None:
         cell = self._visit
         if cell is None:
             before = self._store.cell()
-            cell = Cell(self._session, before.owner if before is not None else None)
-            cell.known = self._known
+            cell = Cell(self._session, before.owner if before is not None else None, self)
+            cell.is_set = self._is_set
+        self._cell = cell
         self._token = _cell.set(cell)
         return self._session
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        active = _cell.get()
         try:
             _cell.reset(self._token)
         except ValueError:
-            # Opened in another context, as by a generator that is closed elsewhere: what is active here is not ours.
-            pass
+            return  # opened in another context, as by a generator that is closed elsewhere: nothing here is ours
+        if active is not self._cell and active is not None and active.scope is not self:
+            self._ended = _cell.set(active if active.scope is not None else _cell.get())
+            return
+        before = _cell.get()
+        while before is not None and before.scope is not None and before.scope.has_ended_here():
+            before = before.scope.before
+            _cell.set(before)
+
+    @property
+    def before(self) -> Cell | None:
+        """The cell that was active when the block began."""
+        return None if self._token.old_value is Token.MISSING else self._token.old_value
+
+    def has_ended_here(self) -> bool:
+        """Return whether the block ended in this very context, not in one that this was copied from; asked once."""
+        try:
+            if self._ended is not None:
+                _cell.reset(self._ended)
+        except (ValueError, RuntimeError):
+            return False
+        return self._ended is not None
 
     async def __aenter__(self) -> Session | None:
         return self.__enter__()
