@@ -208,11 +208,11 @@ def test_a_turn_whose_caller_leaves(settled: RecordedSessions) -> None:
     assert [trace.one("HandMade").output for trace in (left, unread)] == ["They", None]
 
 
-def test_what_is_known_of_streamed_answers_is_bounded(
+def test_the_number_of_streamed_answers_is_bounded(
     settled: RecordedSessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So many answers are known at most, the newest; and an answer is forgotten with its response."""
-    monkeypatch.setattr(chats, "ANSWERS_LIMIT", 10)
+    monkeypatch.setattr(chats._answers, "limit", 10)
     gc.collect()
     before = len(chats._answers)
     responses = [StreamingAgentChatResponse() for _ in range(30)]

@@ -23,7 +23,7 @@ from langfuse_integration.testing import RecordedSessions, recorded_sessions
 from langfuse_integration_llamaindex.generations import announced
 from langfuse_integration_llamaindex.model_streams import _open as open_streams
 from langfuse_integration_llamaindex.places import Fold, Folds, folds
-from langfuse_integration_llamaindex.streams import _known as known_streams
+from langfuse_integration_llamaindex.streams import _streamed_responses as streamed_responses
 from llamaindex.scripted import ScriptedLLM, TextLLM, alookup, call, lookup, say, tool
 
 EXPECTED = Counter({"agent": 1, "generation": 3, "tool": 2})
@@ -161,7 +161,7 @@ async def test_a_thousand_agent_runs_leave_nothing_behind(settled: RecordedSessi
     grown.pop("Anchor", None)
     assert grown == {}
     assert settled.still_open == []
-    assert [len(folds), len(announced), len(open_streams), len(known_streams)] == [0, 0, 0, 0]
+    assert [len(folds), len(announced), len(open_streams), len(streamed_responses)] == [0, 0, 0, 0]
     assert len(tracing.registry) == 0
 
 
@@ -174,7 +174,7 @@ def test_folds_are_bounded() -> None:
     assert table.get("open-1") is None
     for n in (2, 3, 4):
         assert table.close(f"open-{n}") is not None
-    assert [table.belonged(f"open-{n}") for n in (2, 3, 4)] == ["open-2", "row-3", "row-4"]
+    assert [table.row_key(f"open-{n}") for n in (2, 3, 4)] == ["open-2", "row-3", "row-4"]
     assert table.close("open-4") is None
 
 

@@ -1,8 +1,8 @@
 """Agents: where they think and where they act.
 
-An agent's think is the model call itself, marked as such, and not the step around it: the step holds the same messages
-and the same answer again, so that a replay would show every decision twice. Its act is the step that calls the tool,
-which knows the tool call's id; the tool's own span is folded into it. The other steps of an agent only pass events on.
+A think is the model call itself; the step around it has the same messages and the same answer, so that a row for it
+would show every decision twice. An act is the step that calls the tool, which has the tool call's id; the tool's own
+span is folded into it. The other steps of an agent only pass events on.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from langfuse_integration.recording.tracing import start_below
 
 from . import rows, tools
 from .folding import FUNCTION, RUN, TOOL, Role, is_a
-from .places import Fold, Place, folds
-from .workflow_events import Asked, Given, event_of, events_of
-from .workflows import Again, Step, WorkflowRun, interrupted
+from .places import Fold, SpanPlace, folds
+from .workflow_events import EventSnapshot, RunInput, event_of, events_of
+from .workflows import ResumedStep, Step, WorkflowRun, interrupted
 
 AGENTS = ("BaseWorkflowAgent", "AgentWorkflow")
 PLUMBING_STEPS = frozenset({"init_run", "setup_agent", "parse_agent_output", "aggregate_tool_results"})
@@ -29,7 +29,7 @@ DEFAULT_NAME = "Agent"
 
 
 class Act(Step):
-    """The state of a tool call that an agent decided on.
+    """The state of a tool call that an agent decided.
 
     Attributes:
         claimed: whether the tool's own span has been folded into it.
@@ -50,23 +50,31 @@ class Act(Step):
         tools.note_failure(run.observation, output)
         if run.observation.level == "ERROR" and self.error is not None:
             run.observation.status_message = describe(self.error)
-        rows.finish(run.key, tools.Outcome(output) if output is not None else None)
+        rows.finish(run.key, tools.ToolOutcome(output) if output is not None else None)
 
 
 class Think(Fold):
     """An agent's step around the model call in which it decides.
 
-    What the agent made of the answer is known when the step ends, so the last model call's row is held until then.
+    The tool calls that follow from the answer are known when the step ends; until then the row of the last model call
+    stays pending.
+
+    Attributes:
+        above: the state of the agent's run.
+        event: the input of the step.
+        pending: the row of the model call that has answered, and its end time.
+        seen: whether a model call was seen.
+        ended: whether the step has ended.
     """
 
-    __slots__ = ("above", "asked", "ended", "held", "seen", "started_ns")
+    __slots__ = ("above", "ended", "event", "pending", "seen", "started_ns")
 
     def __init__(self, above: Run, event: Any) -> None:
         super().__init__(above, above.key)
         self.think = self
         self.above: WorkflowRun = above.state
-        self.asked = event
-        self.held: tuple[Observation, int] | None = None
+        self.event = event
+        self.pending: tuple[Observation, int] | None = None
         self.seen = self.ended = False
         self.started_ns = time.time_ns()
         self.above.thinking.append(self)
@@ -81,28 +89,28 @@ class Think(Fold):
     def hold(self, observation: Observation) -> None:
         """Keep the row of a model call that has answered until the step ends."""
         self.release()
-        self.held = (observation, observation.elapsed_to_wall())
+        self.pending = (observation, observation.elapsed_to_wall())
         if self.ended:
             self.release()
 
     def release(self) -> None:
-        """End the row that is held, at the time when the model had answered."""
-        held, self.held = self.held, None
-        if held is not None:
-            held[0].end(held[1])
+        """End the pending row, at the time when the model had answered."""
+        pending, self.pending = self.pending, None
+        if pending is not None:
+            pending[0].end(pending[1])
 
     def exit(self, result: Any) -> None:
-        """Link the decision to the tool calls that came of it."""
+        """Link the decision to the tool calls that follow from it."""
         steps = self.above.steps
         calls = [(call.tool_id, call.tool_name) for call in getattr(result, "tool_calls", None) or ()]
         if not self.seen and result is not None:
             self._decided_without_a_model(result, calls)
-        elif self.held is not None and steps is not None and calls:
-            steps.decide(self.held[0], calls)
+        elif self.pending is not None and steps is not None and calls:
+            steps.decide(self.pending[0], calls)
         self._end()
 
     def drop(self, error: BaseException) -> None:
-        """End what is held: the error shows on the run."""
+        """End the pending row; the error shows on the run."""
         self._end()
 
     def _end(self) -> None:
@@ -112,40 +120,40 @@ class Think(Fold):
             self.above.thinking.remove(self)
 
     def _decided_without_a_model(self, result: Any, calls: list[tuple[str | None, str]]) -> None:
-        """Record the step itself: the agent decided by other means than a model of LlamaIndex."""
+        """Record the step itself: the agent decided without a model of LlamaIndex."""
         if self.run is None or self.above.steps is None:
             return
-        observation = start_below(self.run.anchor, THINK, "chain", input=Given(self.asked))
+        observation = start_below(self.run.anchor, THINK, "chain", input=EventSnapshot(self.event))
         observation.started_ns = self.started_ns
         self.above.steps.think(observation)
         self.above.steps.decide(observation, calls)
-        observation.output = Given(result)
+        observation.output = EventSnapshot(result)
         observation.end(time.time_ns())
 
 
 # -- starts
 
 
-def enter_run(id_: str, instance: Any, place: Place, bound: BoundArguments) -> None:
+def enter_run(id_: str, instance: Any, place: SpanPlace, bound: BoundArguments) -> None:
     """Open the row of a workflow's or an agent's run."""
     if is_a(instance, *AGENTS):
         name = agent_name(instance)
-        before = interrupted(bound)
-        state = WorkflowRun(_AGENT_RUN, instance, AgentSteps(name, before.decided if before is not None else None))
+        earlier = interrupted(bound)
+        state = WorkflowRun(_AGENT_RUN, instance, AgentSteps(name, earlier.decided if earlier is not None else None))
     else:
         name = type(instance).__name__
-        before = None
+        earlier = None
         state = WorkflowRun(_WORKFLOW_RUN, instance, None)
-    rows.open_row(id_, place, name, state, bound, above=before)
+    rows.open_row(id_, place, name, state, bound, above=earlier.anchor if earlier is not None else None)
 
 
 def agent_name(instance: Any) -> str:
-    """Return an agent's name; one that nobody named goes by its class."""
+    """Return the name of an agent; its class name if it has LlamaIndex's default name."""
     name = getattr(instance, "name", None)
     return name if isinstance(name, str) and name and name != DEFAULT_NAME else type(instance).__name__
 
 
-def enter_step(id_: str, name: str, place: Place, bound: BoundArguments) -> None:
+def enter_step(id_: str, name: str, place: SpanPlace, bound: BoundArguments) -> None:
     """Open the row of a workflow's step, or fold it into the run."""
     run = place.run
     if run is None:
@@ -156,7 +164,7 @@ def enter_step(id_: str, name: str, place: Place, bound: BoundArguments) -> None
     if above.waiting:
         row = above.resumed(step, event)
         if row is not None:
-            folds.open(id_, Again(row, row.key))
+            folds.open(id_, ResumedStep(row, row.key))
             return
     if above.steps is None:
         rows.open_row(id_, place, step, Step(_STEP, None, step, event), bound)
@@ -175,7 +183,7 @@ def enter_step(id_: str, name: str, place: Place, bound: BoundArguments) -> None
         rows.open_row(id_, place, step, Step(_STEP, None, step, event), bound)
 
 
-_AGENT_RUN = RUN._replace(type="agent", read=Asked)
-_WORKFLOW_RUN = RUN._replace(read=Asked)
+_AGENT_RUN = RUN._replace(type="agent", read=RunInput)
+_WORKFLOW_RUN = RUN._replace(read=RunInput)
 _STEP = FUNCTION._replace(type="chain", read=events_of)
 _ACT = TOOL._replace(read=lambda bound: getattr(event_of(bound), "tool_kwargs", None))

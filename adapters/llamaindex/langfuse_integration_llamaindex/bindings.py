@@ -1,4 +1,4 @@
-"""The session of a root: what a handler was bound to, and what a workflow carried along from where it was started."""
+"""The session of a root: a bound handler's, or the one that a workflow carries along from its caller."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from langfuse_integration.recording import ambient, tracing
-from langfuse_integration.recording.anchor import Parent
+from langfuse_integration.recording.anchor import Anchor, Parent
 from langfuse_integration.sessions.session import Session
 
 from .private import own_callback_manager
@@ -15,11 +15,11 @@ from .private import own_callback_manager
 CARRIED = "langfuse_integration"
 
 _bound_handlers = 0
-_carried: ContextVar[Carried | None] = ContextVar("langfuse_integration_llamaindex_carried", default=None)
+_carried: ContextVar[CarriedContext | None] = ContextVar("langfuse_integration_llamaindex_carried", default=None)
 
 
 def count(change: int) -> None:
-    """Note that there is one bound handler more or less: without any, nobody looks for them."""
+    """Change the number of bound handlers by *change*: at zero no root looks for one."""
     global _bound_handlers
     _bound_handlers = max(0, _bound_handlers + change)
 
@@ -38,33 +38,33 @@ def bound(instance: Any) -> Session | None:
     return None
 
 
-class Carried:
-    """What a run of a workflow takes along: its session and the observation above it, as plain values.
+class CarriedContext:
+    """The session of a workflow's run and the observation above it, carried along as plain values.
 
-    A runtime may start the run in another context, thread or process than the one that asked for it.
+    A runtime may start the run in another context, thread or process than its caller's.
+
+    Attributes:
+        values: as `capture` returned them.
+        anchor: the session and the observation above; span 0 when there is none.
     """
 
-    __slots__ = ("exported", "origin", "session", "span", "started_ns", "trace", "values")
+    __slots__ = ("anchor", "values")
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         self.values = values
         session = None
         if values.keys() - {"parent"}:
             session = Session.from_values(values)
-        self.session = self.origin = session
         trace, span, exported = values.get("parent") or ("0", "0", True)
-        self.trace = int(trace, 16)
-        self.span = int(span, 16)
-        self.exported = bool(exported)
-        self.started_ns = 0
+        self.anchor = Anchor(int(trace, 16), int(span, 16), (session, session), exported=bool(exported))
 
     def above(self) -> Parent | None:
-        """Return the observation above, where the context itself does not tell."""
-        return self if self.span and ambient.current() is None else None
+        """Return the observation above; None when there is none, or when this context has one itself."""
+        return self.anchor if self.anchor.span and ambient.current() is None else None
 
 
 def capture() -> dict[str, Any]:
-    """Return what is active here, as values that survive being written as JSON."""
+    """Return the active session and observation, as values that survive being written as JSON."""
     above = ambient.current()
     session, _ = tracing.store.resolve(above)
     values: dict[str, Any] = {}
@@ -73,17 +73,17 @@ def capture() -> dict[str, Any]:
     if above is not None:
         values["parent"] = [f"{above.trace:032x}", f"{above.span:016x}", above.exported]
     if not values:
-        taken = _carried.get()
-        return {CARRIED: taken.values} if taken is not None else {}
+        context = _carried.get()
+        return {CARRIED: context.values} if context is not None else {}
     return {CARRIED: values}
 
 
 def restore(context: Mapping[str, Any]) -> None:
-    """Take up what `capture` found, in the context of the run that is about to start."""
+    """Make the values that `capture` returned available to the run that starts in this context."""
     values = context.get(CARRIED)
-    _carried.set(Carried(values) if isinstance(values, Mapping) else None)
+    _carried.set(CarriedContext(values) if isinstance(values, Mapping) else None)
 
 
-def carried() -> Carried | None:
-    """Return what the run around this line took along, or None."""
+def carried() -> CarriedContext | None:
+    """Return what the current run carries along, or None."""
     return _carried.get()

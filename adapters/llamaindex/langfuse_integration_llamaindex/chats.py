@@ -1,7 +1,7 @@
 """Turns of a chat engine: a streamed one ends when its answer has been read off the model and put into the history.
 
-A background task of LlamaIndex does that. The task and the turn meet at the response that both of them have, whichever
-comes first. (A caller who reads the model himself is looked after in `streams`.)
+A background task of LlamaIndex reads it. Task and turn find each other by the response object that both of them hold,
+whichever comes first. (`streams` is for callers who read the model's stream themselves.)
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import weakref
 from collections.abc import Hashable
 from typing import Any
 
+from langfuse_integration.internals import forks
+from langfuse_integration.internals.bounded import BoundedDict
 from langfuse_integration.internals.faults import shielded
 from langfuse_integration.recording.registry import Run
 
@@ -19,16 +21,17 @@ from .places import Fold
 
 _ENDING_UNUSED = shielded("ending a chat turn that nobody read")
 ANSWERS_LIMIT = 5_000
+_lock = forks.Lock()
 
 
-class Answer:
+class StreamedAnswer:
     """A streamed answer.
 
     Attributes:
-        turns: the turns that have returned it: more than one when an engine hands on another's.
+        turns: the turns that returned it: more than one when an engine returns another engine's answer.
         pieces: the text so far.
         ended: whether the task that reads it is done.
-        error: what broke it.
+        error: the error that ended the task, or None.
     """
 
     __slots__ = ("ended", "error", "pieces", "turns")
@@ -40,19 +43,19 @@ class Answer:
         self.error: BaseException | None = None
 
     def returned(self, turn: Run) -> None:
-        """Keep *turn* open until the answer has ended."""
+        """Keep *turn* open until the answer ends."""
         self.turns.append(turn)
         if self.ended:
             self._settle()
 
     def end(self, error: BaseException | None = None) -> None:
-        """End the turns with the whole answer; or with the error, and what had come until then."""
+        """End the turns with the whole answer, or with the error and the part that was read."""
         self.error = error
         self.ended = True
         self._settle()
 
     def abandon(self) -> None:
-        """End the turns as cancelled when nobody has the answer any more."""
+        """End the turns as cancelled: nobody holds the answer any more."""
         with _ENDING_UNUSED:
             for turn in self.turns:
                 rows.cancel_below(turn)
@@ -68,35 +71,27 @@ class Answer:
                 rows.finish(turn.key, text)
 
 
-_answers: dict[int, Answer] = {}
-"""By the identity of the response, which takes its answer along when it is collected."""
+_answers: BoundedDict[int, StreamedAnswer] = BoundedDict(ANSWERS_LIMIT)
+"""By the identity of the response; an entry is removed when its response is collected."""
 
 
-def answer_of(response: Any) -> Answer:
-    """Return what is known of a streamed answer; beyond the limit the oldest is forgotten, and ends uncompleted."""
-    made = Answer()
-    answer = _answers.setdefault(id(response), made)
-    if answer is made:
-        weakref.finalize(response, _gone, id(response), made)
-        if len(_answers) > ANSWERS_LIMIT:
-            _forget_oldest()
+def answer_of(response: Any) -> StreamedAnswer:
+    """Return the state of a streamed answer, made at the first call for this response."""
+    with _lock:
+        answer = _answers.get(id(response))
+        if answer is None:
+            _answers[id(response)] = answer = StreamedAnswer()
+            weakref.finalize(response, _gone, id(response), answer)
     return answer
 
 
-def _gone(response_id: int, answer: Answer) -> None:
+def _gone(response_id: int, answer: StreamedAnswer) -> None:
     if _answers.get(response_id) is answer:
         del _answers[response_id]
     answer.abandon()
 
 
-def _forget_oldest() -> None:
-    try:
-        _answers.pop(next(iter(_answers)), None)
-    except (RuntimeError, StopIteration):  # another thread was there
-        pass
-
-
-class Turn(rows.Row):
+class ChatTurn(rows.RowState):
     """The state of a turn."""
 
     __slots__ = ()
@@ -109,8 +104,8 @@ class Turn(rows.Row):
             super().exit(run, result)
 
 
-class Writer(Fold):
-    """The task that reads a streamed answer and puts it into the history."""
+class HistoryWriter(Fold):
+    """The task that reads a streamed answer and adds it to the history."""
 
     __slots__ = ("answer",)
 
@@ -123,5 +118,5 @@ class Writer(Fold):
         self.answer.end()
 
     def drop(self, error: BaseException) -> None:
-        """End the turn with the error, and what had come until then."""
+        """End the turn with the error and the part that was read."""
         self.answer.end(error)

@@ -1,4 +1,4 @@
-"""The event handler: what LlamaIndex tells about model calls and cancellations, by the id of the span concerned."""
+"""The event handler: events about model calls and cancellations, matched to rows by span id."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from langfuse_integration.internals.faults import shielded
 from langfuse_integration.recording.registry import Run
 from langfuse_integration.recording.tracing import registry
 
-from .chats import Writer
-from .generations import Call, announced
+from .chats import HistoryWriter
+from .generations import ModelCall, announced
 from .places import folds
 from .private import SpanCancelled
-from .rows import Row
+from .rows import RowState
 
 _READING = shielded("reading an event of LlamaIndex")
 
 
 class EventHandler(BaseEventHandler):
-    """Takes the events of every dispatcher; most are of no use, since the spans tell the same."""
+    """Receives the events of every dispatcher; most repeat what the spans say and are ignored."""
 
     @classmethod
     def class_name(cls) -> str:
@@ -78,13 +78,13 @@ def _error(event: ExceptionEvent) -> None:
 
 def _delta(event: StreamChatDeltaReceivedEvent) -> None:
     writer = folds.get(event.span_id)  # type: ignore[arg-type]
-    if isinstance(writer, Writer):
+    if isinstance(writer, HistoryWriter):
         writer.answer.pieces.append(event.delta)
 
 
 def _cancelled(event: Any) -> None:
     run = registry.get(event.span_id)
-    if run is not None and isinstance(run.state, Row):
+    if run is not None and isinstance(run.state, RowState):
         run.state.cancel(run)
 
 
@@ -94,7 +94,7 @@ def _around(span_id: str | None) -> Run | None:
     if run is None and span_id is not None:
         fold = folds.get(span_id)
         run = fold.run if fold is not None else None
-    return run if run is not None and isinstance(run.state, Call) else None
+    return run if run is not None and isinstance(run.state, ModelCall) else None
 
 
 READERS: dict[type, Callable[[Any], None]] = {

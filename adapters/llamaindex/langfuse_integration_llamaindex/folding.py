@@ -1,7 +1,7 @@
-"""Which spans are a row, and which are plumbing: one table, by the base class and the method.
+"""Which spans make a row and which are plumbing: one table, by the base class and the method.
 
-A row that stands directly in a row of the same object is its twin (`retrieve` and `_retrieve`, `acall` and `call`):
-one real thing, one row. What no line names is plumbing if LlamaIndex made it, and a row if the application did.
+Two spans of the same object and kind, one directly in the other, make one row (`retrieve` and `_retrieve`, `acall` and
+`call`). A method that the table does not name is plumbing if LlamaIndex decorated it, a row if the application did.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class Role(NamedTuple):
     """How one kind of span is recorded.
 
     Attributes:
-        kind: who treats it.
+        kind: selects the opener.
         type: the observation's type in Langfuse.
         read: makes the input from the call's bound arguments, on the application's thread: references only.
-        write: the same for the output, from the result.
+        write: makes the output from the result, likewise.
     """
 
     kind: Kind
@@ -48,7 +48,7 @@ class Role(NamedTuple):
 
 
 def nothing(_: Any) -> Any:
-    """Return None: a row that is filled in later."""
+    """Return None: the input is filled in later."""
     return None
 
 
@@ -67,8 +67,8 @@ CALLER = Role(Kind.CALLER, "chain", first("user_msg", "chat_history"))
 TOOL = Role(Kind.TOOL, "tool", tools.arguments, tools.outcome)
 _embedded = first("query", "text", "texts", "queries", "img_file_path", "img_file_paths")
 EMBEDDING = Role(Kind.ROW, "embedding", _embedded, nodes.Vectors)
-RETRIEVAL = Role(Kind.ROW, "retriever", _query, nodes.found)
-RERANKING = Role(Kind.ROW, "chain", nodes.ranked, nodes.found)
+RETRIEVAL = Role(Kind.ROW, "retriever", _query, nodes.retrieved)
+RERANKING = Role(Kind.ROW, "chain", nodes.ranked, nodes.retrieved)
 QUERY = Role(Kind.ROW, "chain", _query)
 SYNTHESIS = Role(Kind.ROW, "chain", nodes.synthesised)
 CHAT = Role(Kind.CHAT, "chain", first("message"))
@@ -129,16 +129,16 @@ def role_of(instance: Any, name: str) -> Role:
         name: the span's id without its random part: `Class.method`, or a function's qualified name.
     """
     key = (type(instance), name)
-    known = _roles.get(key)
-    if known is None:
-        known = _found(instance, name)
+    role = _roles.get(key)
+    if role is None:
+        role = _look_up(instance, name)
         if len(_roles) >= ROLES_LIMIT:  # classes made on the fly
             _roles.clear()
-        _roles[key] = known
-    return known
+        _roles[key] = role
+    return role
 
 
-def _found(instance: Any, name: str) -> Role:
+def _look_up(instance: Any, name: str) -> Role:
     if instance is None:
         return PLUMBING if name in PLUMBING_FUNCTIONS else FUNCTION
     method = name.rpartition(".")[2]
@@ -160,10 +160,10 @@ def _of_framework(kind: type, method: str) -> bool:
 def is_a(instance: Any, *names: str) -> bool:
     """Return whether *instance* is of a class of LlamaIndex with one of these names, without importing it."""
     kind = type(instance)
-    known = _bases.get(kind)
-    if known is None:
+    names_of_bases = _bases.get(kind)
+    if names_of_bases is None:
         if len(_bases) >= ROLES_LIMIT:
             _bases.clear()
-        known = frozenset(base.__name__ for base in kind.__mro__ if base.__module__.startswith(FRAMEWORK))
-        _bases[kind] = known
-    return not known.isdisjoint(names)
+        names_of_bases = frozenset(base.__name__ for base in kind.__mro__ if base.__module__.startswith(FRAMEWORK))
+        _bases[kind] = names_of_bases
+    return not names_of_bases.isdisjoint(names)

@@ -1,4 +1,4 @@
-"""Other instrumentation of LlamaIndex: it goes on untouched, and its spans do not get between ours."""
+"""Other instrumentation of LlamaIndex: it keeps working, and its spans do not come between our rows."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ OTHERS = (
     ("opentelemetry.", "Traceloop's LlamaIndexInstrumentor", "opentelemetry.instrumentation.llamaindex"),
     ("llama_index.observability.", "LlamaIndexOpenTelemetry", "llamaindex.opentelemetry.tracer"),
 )
-"""How the module of a handler begins, what its maker is called, and the scope of its spans."""
+"""The beginning of a handler's module, the name of its instrumentor, and the scope of its spans."""
 LANGFUSE_PROCESSORS = frozenset(("LangfuseSpanProcessor", "Stamp", "SuppressedClientProcessor", "_StampLast"))
 
 _seen = 0
 
 
 def look() -> None:
-    """Look at the handlers beside ours, when there are others than at the last look.
+    """Check the handlers beside ours, if their number has changed.
 
-    Says once when what they make goes to Langfuse, too: then everything would be there twice.
+    A warning is logged once when their spans reach Langfuse too, where everything would be doubled.
     """
     global _seen
     dispatcher = root()
@@ -52,7 +52,7 @@ def _meet(handler: Any, name: str, scope: str) -> None:
 
 
 def _reaches_langfuse(tracer: Any) -> bool:
-    """Return whether what a tracer makes comes to Langfuse: through our provider, or through one with its processor."""
+    """Return whether a tracer's spans reach Langfuse, through our provider or one with Langfuse's processor."""
     from langfuse_integration.langfuse_sdk.provider import AmbientTracer
 
     if isinstance(tracer, AmbientTracer):

@@ -1,7 +1,7 @@
 """Model calls: one row each, however many methods of however many wrappers one call goes through.
 
 `predict` calls `chat`, which calls `complete`; a structured model calls a program, which calls a tool-calling model.
-The outermost is the row. Its input, model and tokens come from LlamaIndex's events about it or about what is inside.
+The outermost call is the row. Its input, model and tokens come from LlamaIndex's events about it or the calls inside.
 """
 
 from __future__ import annotations
@@ -11,31 +11,32 @@ from collections.abc import Mapping
 from inspect import BoundArguments
 from typing import Any
 
+from langfuse_integration.internals.bounded import BoundedDict
 from langfuse_integration.recording.registry import Run
 from langfuse_integration.recording.tracing import registry
 
 from . import models, rows
 from .arguments import first, options
 from .folding import Kind, Role, is_a
-from .messages import Answer, Prompt, Template
-from .model_streams import Watch, being_read, is_stream
-from .places import Fold, Place, Thinking, folds
+from .messages import ModelAnswer, Prompt, Template
+from .model_streams import StreamWatch, being_read, is_stream
+from .places import Fold, SpanPlace, Thinking, folds
 
 ANNOUNCED_LIMIT = 50_000
 
 
-class Call(rows.Row):
+class ModelCall(rows.RowState):
     """The state of a model call.
 
     Attributes:
-        think: the agent's step that it is the decision of, or None.
+        think: the agent's step that decides by this call, or None.
         announced: the id of the outermost span that LlamaIndex sent a start event for.
-        claimed: whether a call inside of it has been folded into it.
-        streamed: whether it has returned a stream: then the events end it.
-        named: the innermost model object so far: the one that really answers.
-        answers: what the calls inside and the call itself ended with.
-        last, deltas: what the outermost call gave, or a stream has given so far.
-        watch: looks after that stream.
+        claimed: whether a call inside has been folded into it.
+        streamed: whether the call returned a stream: events end the row then.
+        named: the innermost model object so far: the one that answers.
+        answers: the responses of the calls inside and of the call itself.
+        last, deltas: the response of the outermost call, or the last piece and the texts of a stream.
+        watch: watches that stream.
     """
 
     __slots__ = (
@@ -62,34 +63,34 @@ class Call(rows.Row):
         self.last: Any = None
         self.deltas: list[str] = []
         self.first_ns = 0
-        self.watch: Watch | None = None
+        self.watch: StreamWatch | None = None
         self.bound = bound
 
     # -- its span
 
     def exit(self, run: Run, result: Any) -> None:
-        """End it, or wait for the stream that it returned."""
+        """End the row, or wait for the stream that the call returned."""
         if is_stream(result):
             self.streamed = True
-            self.watch = Watch(run, result, _gone)
+            self.watch = StreamWatch(run, result, _gone)
             return
         if self.last is None or not _is_response(self.last):
             self.last = result
         self._close(run, _output(result, self.last))
 
     def drop(self, run: Run, error: BaseException) -> None:
-        """End it with its error, and with what had come until then."""
+        """End the row with the error, and with the part that was answered."""
         run.observation.fail(error)
         self._close(run, self._partial())
 
     # -- LlamaIndex's events
 
     def start(self, run: Run, span_id: str, prompt: Any, described: Any, options: Mapping[str, Any]) -> None:
-        """Note what a model is asked; the outermost call's form counts."""
+        """Note the input of a model; that of the outermost call counts."""
         observation = run.observation
         if self.announced is None:
             self.announced = span_id
-            _announce(span_id, run)
+            announced[span_id] = run
             tools = options.get("tools")
             observation.input = Prompt(prompt, tools) if tools or not isinstance(prompt, str) else prompt
         instance = self._innermost(span_id)
@@ -111,14 +112,14 @@ class Call(rows.Row):
             self.first_ns = run.observation.elapsed_to_wall()
 
     def end(self, run: Run, span_id: str, response: Any) -> None:
-        """Note what a model answered; the end of a stream is the end of the row."""
+        """Note the answer of a model; the end of a stream ends the row."""
         if response is not None:
             self.answer(response, outermost=span_id == self.announced)
         if self.streamed and span_id == self.announced:
             self._close(run, self._partial())
 
     def error(self, run: Run, error: BaseException) -> None:
-        """Note what broke a stream: an error, or that its reader left."""
+        """Note the error that ended a stream, or that its reader left."""
         if self.streamed:
             run.observation.fail(error)
             self._close(run, self._partial())
@@ -126,27 +127,27 @@ class Call(rows.Row):
     # -- the end
 
     def abandon(self, run: Run) -> None:
-        """End it when its stream is gone without an end: nobody began to read it, or its reader stopped."""
+        """End the row of a stream that was collected before its end: it was never read, or its reader stopped."""
         run.observation.cancel()
         self._close(run, self._partial())
 
     def end_silently(self, run: Run) -> None:
-        """End it without a word on how: nothing is known of what came."""
+        """End the row without output or status: no event told of the stream."""
         self._close(run, None)
 
     def answer(self, response: Any, *, outermost: bool) -> None:
-        """Keep what a model answered; methods around it mostly hand on the same object."""
+        """Keep the answer of a model; the methods around it mostly return the same object."""
         if outermost or self.last is None:
             self.last = response
         if not self.answers or self.answers[-1] is not response:
             self.answers.append(response)
 
     def _partial(self) -> Any:
-        return Answer(self.last, self.deltas) if self.last is not None else None
+        return ModelAnswer(self.last, self.deltas) if self.last is not None else None
 
     def _innermost(self, span_id: str) -> Any:
         fold = folds.get(span_id)
-        return fold.instance if isinstance(fold, Inner) else self.instance
+        return fold.instance if isinstance(fold, InnerCall) else self.instance
 
     def _close(self, run: Run, output: Any) -> None:
         if registry.close(run.key) is None:
@@ -171,8 +172,8 @@ class Call(rows.Row):
             self.think.hold(observation)
 
 
-class Inner(Fold):
-    """A model call inside of a model call: the same real thing."""
+class InnerCall(Fold):
+    """A model call inside of a model call: a part of the same row."""
 
     __slots__ = ("instance",)
 
@@ -181,42 +182,36 @@ class Inner(Fold):
         self.instance = instance
 
     def exit(self, result: Any) -> None:
-        """Take over what it returned, when no event told."""
+        """Keep the result if no event told of it."""
         run = self.run
-        if run is not None and isinstance(run.state, Call) and run.state.last is None and _is_response(result):
+        if run is not None and isinstance(run.state, ModelCall) and run.state.last is None and _is_response(result):
             run.state.answer(result, outermost=False)
 
 
-def enter(id_: str, role: Role, instance: Any, place: Place, bound: BoundArguments) -> None:
-    """Open the row of a model call, or fold it into the one that it is a part of."""
-    outer = being_read() or (place.run if place.run is not None and isinstance(place.run.state, Call) else None)
+def enter(id_: str, role: Role, instance: Any, place: SpanPlace, bound: BoundArguments) -> None:
+    """Open the row of a model call, or fold the call into the one that it is a part of."""
+    outer = being_read() or (place.run if place.run is not None and isinstance(place.run.state, ModelCall) else None)
     if outer is not None:
-        state: Call = outer.state
+        state: ModelCall = outer.state
         fold = place.fold
         if outer is not place.run or (fold is not None and fold.in_model) or not state.claimed:
             state.claimed = True
-            folds.open(id_, Inner(outer, instance))
+            folds.open(id_, InnerCall(outer, instance))
             return
     fold = place.fold
     think = fold.think if fold is not None else None
-    call = Call(role, instance, think, bound)
+    call = ModelCall(role, instance, think, bound)
     run = rows.open_row(id_, place, type(instance).__name__, call, bound)
     if run is not None and think is not None:
         think.decides(run.observation)
 
 
-announced: dict[str | None, Run] = {}
-"""By the id of the span whose events tell the input, the tokens and the end: the open model calls."""
-
-
-def _announce(span_id: str, run: Run) -> None:
-    announced[span_id] = run
-    if len(announced) > ANNOUNCED_LIMIT:
-        announced.pop(next(iter(announced)), None)
+announced: BoundedDict[str | None, Run] = BoundedDict(ANNOUNCED_LIMIT)
+"""The open model calls, by the id of the span whose events tell the input, the tokens and the end."""
 
 
 def _gone(run: Run) -> None:
-    """End a model call whose stream has been collected; one that sends no events may have been read to its end."""
+    """End a model call whose stream was collected; a stream without events may have been read to its end."""
     if run.state.announced is None:
         run.state.end_silently(run)
     else:
@@ -226,8 +221,8 @@ def _gone(run: Run) -> None:
 # -- without events
 
 
-def _describe_by_call(run: Run, state: Call) -> None:
-    """Fill in what no event told: a model whose methods lack LlamaIndex's decorators, or a program of another kind."""
+def _describe_by_call(run: Run, state: ModelCall) -> None:
+    """Fill in the row of a call without events: the methods lack LlamaIndex's decorators, or it is a program."""
     observation = run.observation
     if not _is_response(state.last) and not state.claimed and not _is_model(state):
         observation.type = "chain"
@@ -244,7 +239,7 @@ def _describe_by_call(run: Run, state: Call) -> None:
         observation.model_parameters = models.parameters_of(state.instance, passed)
 
 
-def _is_model(state: Call) -> bool:
+def _is_model(state: ModelCall) -> bool:
     # Not by `hasattr`, which would run the property: it may raise, or ask the network.
     return state.role.kind is Kind.MODEL and inspect.getattr_static(state.instance, "metadata", None) is not None
 
@@ -254,9 +249,9 @@ def _is_response(result: Any) -> bool:
 
 
 def _output(result: Any, last: Any) -> Any:
-    """Return what a person reads as the answer: the object that was asked for, else the message, else the text."""
+    """Return the answer as a person reads it: the requested object, else the message, else the text."""
     if _is_response(result):
-        return Answer(result)
+        return ModelAnswer(result)
     if result is not None and not isinstance(result, str):
         return result
-    return Answer(last) if _is_response(last) else result
+    return ModelAnswer(last) if _is_response(last) else result

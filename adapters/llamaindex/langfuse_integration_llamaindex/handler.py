@@ -21,28 +21,29 @@ from .spans import SpanHandler
 _SWITCHING = shielded("attaching to LlamaIndex")
 _PROCESS = "process"
 _lock = forks.Lock()
-_wanted: set[object] = set()
+_users: set[object] = set()
+"""Attached handlers, and `_PROCESS` for `instrument()`: what LlamaIndex is recorded for."""
 _span_handler = SpanHandler()
 _event_handler = EventHandler()
 
 
 class SessionHandler(BaseCallbackHandler):
-    """Records LlamaIndex, everything in the process, from the moment it is made.
+    """Records all of LlamaIndex in the process, from its construction on.
 
         Settings.callback_manager = CallbackManager([SessionHandler()])
 
-    The callbacks of a callback manager tell neither of agents nor of tools, so that this ignores every one of them and
-    listens to LlamaIndex's instrumentation instead. Several of them record everything once.
+    The events of callback managers cover neither agents nor tools; this handler ignores them and uses LlamaIndex's
+    instrumentation instead. Several handlers record everything once.
 
     Args:
-        session_id: a session for everything that has this handler in its callback manager, or that `Settings` has it
-            for; it goes before the active one. None: the active session of whoever starts something.
-        user_id: the same for the user.
-        tags: the same, short texts that Langfuse shows on the traces.
-        metadata: the same, values by text keys.
+        session_id: the session of whatever has this handler in its callback manager or in that of `Settings`; it takes
+            precedence over the active session. None: the active session where something starts.
+        user_id: likewise.
+        tags: likewise; short texts that Langfuse shows on the traces.
+        metadata: likewise; values by text keys.
 
     Raises:
-        ValueError, TypeError: an id, tag or key that Langfuse could not group by.
+        ValueError, TypeError: an id, tag or key that Langfuse cannot group by.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class SessionHandler(BaseCallbackHandler):
         self._managers: list[tuple[Any, CallbackManager | None]] = []
         if self.bound_session is not None:
             bindings.count(1)
-        _want(self)
+        _start_for(self)
 
     def attach(self, settings: Any = None) -> SessionHandler:
         """Put this handler into the callback manager of *settings* (LlamaIndex's `Settings` when None), once."""
@@ -72,20 +73,20 @@ class SessionHandler(BaseCallbackHandler):
         elif self not in manager.handlers:
             manager.add_handler(self)
             self._managers.append((settings, manager))
-        _want(self)
+        _start_for(self)
         return self
 
     def detach(self) -> None:
-        """Take back what `attach` did; when no other handler wants it, nothing is recorded any more."""
+        """Undo `attach`; recording stops unless `instrument()` or another handler needs it."""
         for settings, manager in self._managers:
             if manager is None:
                 settings._callback_manager = None
             elif self in manager.handlers:
                 manager.remove_handler(self)
         self._managers.clear()
-        _release(self)
+        _stop_for(self)
 
-    # -- what a callback manager calls
+    # -- called by callback managers
 
     def on_event_start(
         self,
@@ -111,26 +112,26 @@ class SessionHandler(BaseCallbackHandler):
 
 
 def instrument() -> None:
-    """Record LlamaIndex in the whole process; twice is once."""
-    _want(_PROCESS)
+    """Record LlamaIndex in the whole process; a second call has no effect."""
+    _start_for(_PROCESS)
 
 
 def uninstrument() -> None:
-    """Take back what `instrument` did; handlers that are still attached go on."""
-    _release(_PROCESS)
+    """Undo `instrument`; attached handlers go on recording."""
+    _stop_for(_PROCESS)
 
 
 def instrumented() -> bool:
-    """Return whether `instrument()` is in force in this process; handlers that are attached do not count."""
-    return _PROCESS in _wanted
+    """Return whether `instrument()` is in force in this process; attached handlers do not count."""
+    return _PROCESS in _users
 
 
-def _want(who: object) -> None:
+def _start_for(user: object) -> None:
     with _SWITCHING, _lock:
-        _wanted.add(who)
+        _users.add(user)
         dispatcher = root()
         if _span_handler not in dispatcher.span_handlers:
-            # The first of all: what other handlers make current must not stand above what we open for the same span.
+            # First: what other handlers make current for a span must not stand above our row of it.
             dispatcher.span_handlers.insert(0, _span_handler)
             dispatcher.event_handlers.insert(0, _event_handler)
             ambient.register(places.current)
@@ -140,14 +141,16 @@ def _want(who: object) -> None:
     tracing.hooks.ready()
 
 
-def _release(who: object) -> None:
+def _stop_for(user: object) -> None:
     with _SWITCHING, _lock:
-        if who in _wanted and isinstance(who, SessionHandler) and who.bound_session is not None:
+        if user in _users and isinstance(user, SessionHandler) and user.bound_session is not None:
             bindings.count(-1)
-        _wanted.discard(who)
-        if _wanted:
+        _users.discard(user)
+        if _users:
             return
         dispatcher = root()
-        dispatcher.span_handlers[:] = [held for held in dispatcher.span_handlers if held is not _span_handler]
-        dispatcher.event_handlers[:] = [held for held in dispatcher.event_handlers if held is not _event_handler]
+        dispatcher.span_handlers[:] = [handler for handler in dispatcher.span_handlers if handler is not _span_handler]
+        dispatcher.event_handlers[:] = [
+            handler for handler in dispatcher.event_handlers if handler is not _event_handler
+        ]
         ambient.unregister(places.current)

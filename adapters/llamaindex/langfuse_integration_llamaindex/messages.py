@@ -1,4 +1,4 @@
-"""Chat messages as chat: OpenAI's form, which Langfuse shows as a conversation."""
+"""Chat messages in OpenAI's form, which Langfuse shows as a conversation."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from langfuse_integration.encoding import json_text
 NOT_SHOWN = frozenset(
     ("tool_calls", "tool_call_id", "name", "usage", "stop_reason", "thinking_delta", "images", "refusal")
 )
-"""Entries of a message's `additional_kwargs` that are shown elsewhere, or are of no use to a reader."""
+"""Entries of `additional_kwargs` that stand elsewhere on the row, or that readers have no use for."""
 
 ARGUMENTS = ("arguments", "input", "tool_kwargs", "args")
-"""What integrations call the arguments of a tool call."""
+"""The keys of a tool call's arguments, as integrations name them."""
 
 
 class Prompt:
-    """What a chat model was asked: messages, and the tools that it was offered."""
+    """The input of a chat model: messages and tools."""
 
     __slots__ = ("messages", "tools")
 
@@ -27,7 +27,7 @@ class Prompt:
 
 
 class Template:
-    """A prompt that was filled where nobody saw the result: the template, and what went into it."""
+    """A prompt template and its variables, where the filled prompt was not seen."""
 
     __slots__ = ("template", "variables")
 
@@ -36,12 +36,12 @@ class Template:
         self.variables = variables
 
 
-class Answer:
-    """What a model answered.
+class ModelAnswer:
+    """The answer of a model.
 
     Attributes:
-        response: a `ChatResponse` or `CompletionResponse`, or None when nothing came.
-        deltas: the pieces of a streamed text, for models whose last message does not hold all of it.
+        response: a `ChatResponse` or `CompletionResponse`, or None.
+        deltas: the pieces of a streamed text: the last message of some models is not the whole text.
     """
 
     __slots__ = ("deltas", "response")
@@ -55,7 +55,7 @@ class Answer:
 
 
 def plain(message: Any) -> dict[str, Any]:
-    """Return a `ChatMessage` in OpenAI's form; what that form does not know keeps LlamaIndex's names."""
+    """Return a `ChatMessage` in OpenAI's form; fields that this form lacks keep LlamaIndex's names."""
     extra = message.additional_kwargs or {}
     calls = [*_calls(extra.get("tool_calls"))]
     parts: list[Any] = []
@@ -97,7 +97,7 @@ def _part(block: Any) -> dict[str, Any]:
 
 
 def _media(kind: str, block: Any) -> dict[str, Any]:
-    """Return a line about media: where it is, or how much of what; never its bytes."""
+    """Return the address, or the type and size, of a media block; never its bytes."""
     entries: dict[str, Any] = {"type": kind}
     for name in ("url", "path", "title"):
         value = getattr(block, name, None)
@@ -115,15 +115,15 @@ def _media(kind: str, block: Any) -> dict[str, Any]:
 
 def _calls(given: Any) -> list[dict[str, Any]]:
     """Return the tool calls that an integration keeps in `additional_kwargs`, in any of the forms in use."""
-    made = []
+    calls = []
     for call in given if isinstance(given, (list, tuple)) else ():
         function = _get(call, "function")
         source = function if function is not None else call
         name = _get(source, "name") or _get(source, "tool_name")
-        found = [value for key in ARGUMENTS if (value := _get(source, key)) is not None]
+        arguments = [value for key in ARGUMENTS if (value := _get(source, key)) is not None]
         call_id = _get(call, "id") or _get(call, "tool_id") or _get(call, "call_id")
-        made.append(_call(call_id, name, found[0] if found else None))
-    return made
+        calls.append(_call(call_id, name, arguments[0] if arguments else None))
+    return calls
 
 
 def _call(call_id: Any, name: Any, arguments: Any) -> dict[str, Any]:
@@ -147,13 +147,12 @@ def _prompt(prompt: Prompt) -> Any:
 
 
 def _template(template: Template) -> Any:
-    found = template.template
-    found = getattr(found, "default_template", None) or found
-    shown = getattr(found, "message_templates", None) or getattr(found, "template", None) or type(found).__name__
+    prompt = getattr(template.template, "default_template", None) or template.template
+    shown = getattr(prompt, "message_templates", None) or getattr(prompt, "template", None) or type(prompt).__name__
     return {"template": shown, "variables": template.variables} if template.variables else shown
 
 
-def _answer(answer: Answer) -> Any:
+def _answer(answer: ModelAnswer) -> Any:
     response, deltas = answer.response, answer.deltas
     message = getattr(response, "message", None)
     if message is None:
@@ -180,19 +179,19 @@ def _refusal(raw: Any) -> Any:
 
 
 def _shorter(content: Any, deltas: Sequence[str]) -> bool:
-    """Return whether a streamed message holds less text than came in pieces: some models' last one is not the whole."""
+    """Return whether a streamed message has less text than its pieces."""
     if isinstance(content, list):
         content = "".join(part.get("text") or "" for part in content if part["type"] == "text")
     return len(content or "") < sum(map(len, deltas))
 
 
 def register() -> None:
-    """Tell the worker how to write messages; each is written once, however many calls repeat it."""
+    """Register how the worker writes messages; each is written once, however many calls repeat it."""
     from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse
 
     json_text.register(ChatMessage, plain, immutable=True)
     json_text.register(Prompt, _prompt)
     json_text.register(Template, _template)
-    json_text.register(Answer, _answer)
+    json_text.register(ModelAnswer, _answer)
     json_text.register(ChatResponse, lambda response: plain(response.message))
     json_text.register(CompletionResponse, lambda response: response.text)

@@ -1,4 +1,4 @@
-"""Streams of model calls that are open: when one is gone unread, and what it starts while it is read."""
+"""Open streams of model calls: notices one that is collected unread, and the calls that reading one starts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .private import callers, frame_of
 _ENDING_UNUSED = shielded("ending a stream that nobody read")
 STREAMS_LIMIT = 10_000
 FRAMES = 60
-"""How far up the stack a stream that is being read is looked for."""
+"""How many frames up the stack `being_read` looks."""
 
 
 def is_stream(result: Any) -> bool:
@@ -23,12 +23,12 @@ def is_stream(result: Any) -> bool:
     return isinstance(result, (Iterator, AsyncIterator))
 
 
-class Watch:
-    """Looks after the stream that a model call returned.
+class StreamWatch:
+    """Watches the stream that a model call returned.
 
     Args:
         run: the row of the call.
-        stream: what it returned.
+        stream: the stream.
         gone: called with *run* when the stream is collected before `stop`.
     """
 
@@ -53,22 +53,22 @@ class Watch:
         return frame_of(self._stream()) is frame and registry.get(self.run.key) is self.run
 
     def stop(self) -> None:
-        """Look after it no longer."""
+        """Stop watching the stream."""
         if self._finalizer is not None:
             self._finalizer.detach()
         if _open.get(self._key) is self:
             _open.pop(self._key, None)
 
 
-_open: dict[int, Watch] = {}
+_open: dict[int, StreamWatch] = {}
 """By the identity of the stream's frame."""
 
 
 def being_read() -> Run | None:
     """Return the row of the model call whose stream is being read on this very stack, or None.
 
-    Async streams of many models begin a sync one when they are first read, in the context of the reader, which knows
-    nothing of the call.
+    Async streams of many models begin a sync one when they are first read, in the context of the reader, where the
+    call's span is not active.
     """
     if not _open:
         return None

@@ -1,6 +1,6 @@
-"""What is known of a model call: model, parameters and tokens, one reader per aspect.
+"""The model, parameters and tokens of a model call, one reader per aspect.
 
-The raw answer is whatever the provider's client returned: an object, a dict, a text or nothing.
+The raw answer is whatever the provider's client returned: an object, a dict, a text or None.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ UNKNOWN = frozenset({"", "unknown"})
 
 
 class Lazy(Mapping[str, Any]):
-    """A mapping that is made when it is first looked at: on the worker."""
+    """A mapping that is made at its first use, on the worker."""
 
     __slots__ = ("_made", "_make")
 
@@ -54,9 +54,9 @@ def get(value: Any, *keys: str) -> Any:
     if value is None or isinstance(value, (str, bytes, int, float)):
         return None
     for key in keys:
-        found = value.get(key) if isinstance(value, Mapping) else getattr(value, key, None)
-        if found is not None:
-            return found
+        entry = value.get(key) if isinstance(value, Mapping) else getattr(value, key, None)
+        if entry is not None:
+            return entry
     return None
 
 
@@ -64,11 +64,11 @@ def get(value: Any, *keys: str) -> Any:
 
 
 def asked_model(instance: Any, described: Any = None) -> str | None:
-    """Return the name of the model that is asked.
+    """Return the name of the requested model.
 
     Args:
         instance: the model object.
-        described: LlamaIndex's own description of it (`model_dict`), or None.
+        described: LlamaIndex's description of it (`model_dict`), or None.
     """
     for name in (get(described, "model_name", "model"), get(instance, "model", "model_name", "model_id")):
         if isinstance(name, str) and name not in UNKNOWN:
@@ -81,7 +81,7 @@ def asked_model(instance: Any, described: Any = None) -> str | None:
 
 
 def answering_model(answers: Iterable[Any]) -> str | None:
-    """Return the name of the model that answered, as the provider tells it; None when it does not."""
+    """Return the name of the model that answered, from the provider's response; None without one."""
     for answer in answers:
         raw = getattr(answer, "raw", None)
         if raw is None:

@@ -8,23 +8,23 @@ from typing import Any
 from langfuse_integration.encoding import json_text
 
 SOURCE_KEYS = ("file_path", "file_name", "url", "source", "title")
-"""Metadata that tells where a node came from, the most telling first."""
+"""Metadata keys that name the source of a node, the most specific first."""
 
 
-class Noted:
-    """A node as it was when it came by: rerankers change scores, and sentence windows texts, in place."""
+class NodeSnapshot:
+    """A node's text and score at this moment: rerankers change scores, and sentence windows texts, in place."""
 
     __slots__ = ("node", "score", "text")
 
-    def __init__(self, found: Any) -> None:
-        node = getattr(found, "node", found)
+    def __init__(self, scored: Any) -> None:
+        node = getattr(scored, "node", scored)
         self.node = node
-        self.score = getattr(found, "score", None)
+        self.score = getattr(scored, "score", None)
         self.text: str | None = text_of(node)
 
 
 class Vectors:
-    """The result of an embedding call: vectors are not for reading, their number and size are."""
+    """The result of an embedding call: the row tells the number and size of the vectors, not their values."""
 
     __slots__ = ("result",)
 
@@ -32,8 +32,8 @@ class Vectors:
         self.result = result
 
 
-class Question:
-    """What goes into a step that has nodes: the question, and the nodes as they were."""
+class NodeQuery:
+    """The input of a reranker or synthesiser: the question, and the nodes as they were."""
 
     __slots__ = ("nodes", "query")
 
@@ -54,27 +54,27 @@ def text_of(node: Any) -> str | None:
     return text if isinstance(text, str) else None
 
 
-def found(result: Any) -> Any:
+def retrieved(result: Any) -> Any:
     """Return the nodes of a retrieval or reranking as they are now."""
-    return [Noted(node) for node in result] if isinstance(result, (list, tuple)) else result
+    return [NodeSnapshot(node) for node in result] if isinstance(result, (list, tuple)) else result
 
 
-def ranked(bound: BoundArguments) -> Question:
-    """Return what a postprocessor got."""
-    return Question(bound.arguments.get("query_bundle"), found(bound.arguments.get("nodes")))
+def ranked(bound: BoundArguments) -> NodeQuery:
+    """Return the input of a postprocessor."""
+    return NodeQuery(bound.arguments.get("query_bundle"), retrieved(bound.arguments.get("nodes")))
 
 
-def synthesised(bound: BoundArguments) -> Question:
-    """Return what a synthesiser got: the question with nodes, or with texts."""
+def synthesised(bound: BoundArguments) -> NodeQuery:
+    """Return the input of a synthesiser: the question with nodes, or with texts."""
     nodes = bound.arguments.get("nodes")
     if nodes is None:
         nodes = bound.arguments.get("text_chunks") or bound.arguments.get("message_chunks")
-        return Question(bound.arguments.get("query_str"), nodes)
-    return Question(bound.arguments.get("query"), found(nodes))
+        return NodeQuery(bound.arguments.get("query_str"), nodes)
+    return NodeQuery(bound.arguments.get("query"), retrieved(nodes))
 
 
 def documents(bound: BoundArguments) -> Any:
-    """Return what a transformation or a pipeline got."""
+    """Return the input of a transformation or a pipeline."""
     for name in ("documents", "nodes"):
         if bound.arguments.get(name) is not None:
             return listed(bound.arguments[name])
@@ -89,12 +89,12 @@ def listed(result: Any) -> Any:
 # -- on the worker: plain values
 
 
-def _noted(noted: Noted) -> dict[str, Any]:
-    return plain(noted.node, noted.text, noted.score)
+def _snapshot(snapshot: NodeSnapshot) -> dict[str, Any]:
+    return plain(snapshot.node, snapshot.text, snapshot.score)
 
 
-def _scored(found: Any) -> dict[str, Any]:
-    return plain(found.node, text_of(found.node), found.score)
+def _scored(scored: Any) -> dict[str, Any]:
+    return plain(scored.node, text_of(scored.node), scored.score)
 
 
 def plain(node: Any, text: str | None, score: Any = None) -> dict[str, Any]:
@@ -131,8 +131,8 @@ def _vectors(vectors: Vectors) -> Any:
     return {"embeddings": len(result) if many else 1, "dimensions": len(one)}
 
 
-def _question(question: Question) -> dict[str, Any]:
-    return {"query": question.query, "nodes": question.nodes}
+def _node_query(node_query: NodeQuery) -> dict[str, Any]:
+    return {"query": node_query.query, "nodes": node_query.nodes}
 
 
 def _bundle(bundle: Any) -> Any:
@@ -153,7 +153,7 @@ def _chatted(response: Any) -> Any:
 
 
 def register() -> None:
-    """Tell the worker how to write what LlamaIndex calls nodes, queries and responses."""
+    """Register how the worker writes nodes, queries and responses."""
     from llama_index.core.base.response.schema import (
         AsyncStreamingResponse,
         PydanticResponse,
@@ -163,9 +163,9 @@ def register() -> None:
     from llama_index.core.chat_engine.types import AgentChatResponse, StreamingAgentChatResponse
     from llama_index.core.schema import BaseNode, NodeWithScore, QueryBundle
 
-    json_text.register(Noted, _noted)
+    json_text.register(NodeSnapshot, _snapshot)
     json_text.register(Vectors, _vectors)
-    json_text.register(Question, _question)
+    json_text.register(NodeQuery, _node_query)
     json_text.register(NodeWithScore, _scored)
     json_text.register(BaseNode, lambda node: plain(node, text_of(node)))
     json_text.register(QueryBundle, _bundle)

@@ -1,14 +1,15 @@
-"""Where a span stands: the rows that are open, and the plumbing that is folded into them.
+"""Where a span stands: below an open row, or below plumbing that is folded into a row.
 
-LlamaIndex announces four spans for each thing that a person would name. What makes no row costs no observation: it is
-remembered as a fold, so that what starts inside of it finds the row that it belongs to.
+LlamaIndex announces about four spans for each thing that a person would name. A span that makes no row is kept as a
+fold, without an observation: spans inside of it find the row that they belong to.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Any, Protocol
 
+from langfuse_integration.internals.bounded import BoundedDict
 from langfuse_integration.recording.anchor import Parent
 from langfuse_integration.recording.observation import Observation
 from langfuse_integration.recording.registry import Run
@@ -57,44 +58,34 @@ class Fold:
         self.in_model = in_model
 
     def exit(self, result: Any) -> None:
-        """Take notice of its end."""
+        """Note that the span ended."""
 
     def drop(self, error: BaseException) -> None:
-        """Take notice of its failure."""
+        """Note that the span failed."""
 
 
 class Folds:
-    """The folds that are open, and where the last that ended belonged to: tasks that they left behind start late."""
+    """The open folds, and the rows of the last folds that ended: their background tasks may start something later."""
 
     def __init__(self, open_limit: int = OPEN_LIMIT, ended_limit: int = ENDED_LIMIT) -> None:
-        self._open_limit = open_limit
-        self._ended_limit = ended_limit
-        self._open: dict[str, Fold] = {}
-        self._ended: dict[str, Hashable | None] = {}
+        self._open: BoundedDict[str, Fold] = BoundedDict(open_limit)
+        self._ended: BoundedDict[str, Hashable | None] = BoundedDict(ended_limit)
+        self.get: Callable[[str], Fold | None] = self._open.get
+        """Return the open fold of a span id, or None."""
+        self.open: Callable[[str, Fold], None] = self._open.__setitem__
+        """Keep a fold by its span id until `close`."""
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def get(self, id_: str) -> Fold | None:
-        """Return the open fold of a span id, or None."""
-        return self._open.get(id_)
-
-    def open(self, id_: str, fold: Fold) -> None:
-        """Remember *fold* until `close`; beyond the limit the oldest is forgotten."""
-        self._open[id_] = fold
-        if len(self._open) > self._open_limit:
-            _forget_oldest(self._open)
-
     def close(self, id_: str) -> Fold | None:
-        """Give out the open fold of a span id for its end, or None."""
+        """Remove and return the open fold of a span id, or None."""
         fold = self._open.pop(id_, None)
         if fold is not None:
             self._ended[id_] = fold.key
-            if len(self._ended) > self._ended_limit:
-                _forget_oldest(self._ended)
         return fold
 
-    def belonged(self, id_: str) -> Hashable:
+    def row_key(self, id_: str) -> Hashable:
         """Return the key of the row that an ended fold was a part of; any other id is itself such a key."""
         return self._ended.get(id_, id_)
 
@@ -104,22 +95,15 @@ class Folds:
         self._ended.clear()
 
 
-def _forget_oldest(entries: dict[str, Any]) -> None:
-    try:
-        entries.pop(next(iter(entries)), None)
-    except (RuntimeError, StopIteration):  # another thread was there
-        pass
-
-
 folds = Folds()
 
 
-class Place:
-    """Where something starts.
+class SpanPlace:
+    """Where a span starts.
 
     Attributes:
         run: the open row above, or None.
-        key: what that row is known by, open or ended; None at a root.
+        key: the key of that row, open or ended; None at a root.
         fold: the fold directly above, or None when the row is directly above.
     """
 
@@ -137,26 +121,26 @@ class Place:
             return
         run = registry.get(parent_id)
         self.run = run
-        self.key = parent_id if run is not None else folds.belonged(parent_id)
+        self.key = parent_id if run is not None else folds.row_key(parent_id)
 
     def lift(self) -> None:
-        """Move up to where the row above stands itself."""
+        """Move up to the row above the current one."""
         above = self.run.parent if self.run is not None else None
         self.run, self.fold = above, None
         self.key = above.key if above is not None else None
 
 
 def current() -> Parent | None:
-    """Return what the active span of this context is recorded as, or None: what `ambient` asks."""
+    """Return the observation of this context's active span, or None: a source of `ambient`."""
     id_ = active_span_id.get()
     if id_ is None or (RUN_STAYS_ACTIVE and id_[:-37].endswith(".run")):
         return None
     fold = folds.get(id_)
     if fold is not None:
-        return fold.run.anchor if fold.run is not None else _remembered(fold.key)
+        return fold.run.anchor if fold.run is not None else _footprint(fold.key)
     run = registry.get(id_)
-    return run.anchor if run is not None else _remembered(folds.belonged(id_))
+    return run.anchor if run is not None else _footprint(folds.row_key(id_))
 
 
-def _remembered(key: Hashable | None) -> Parent | None:
+def _footprint(key: Hashable | None) -> Parent | None:
     return registry.footprint(key) if key is not None else None

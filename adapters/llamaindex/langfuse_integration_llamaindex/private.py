@@ -1,4 +1,4 @@
-"""The one place for private names of LlamaIndex and its workflows, each looked for, with what happens without it."""
+"""Private names of LlamaIndex and its workflows: each is feature-detected and has a fallback."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ __all__ = [
 ]
 
 RUN_STAYS_ACTIVE = issubclass(WorkflowHandler, asyncio.Future)
-"""Whether a run stays the active span of whoever started it, after `run()` has returned.
+"""Whether a run stays the active span of its caller after `run()` has returned.
 
-So it is where `run()` returns a future (llama-index-workflows before 2.12): the dispatcher resets the active span in a
-copy of the context, which changes nothing. What the caller starts next must not count as a part of that run.
+True where `run()` returns a future (llama-index-workflows before 2.12): the dispatcher resets the active span in a copy
+of the context, without effect. The caller's next spans are then no part of that run.
 """
 
 _KEEPS_CONTEXT = hasattr(function_tool, "contextvars")
@@ -62,8 +62,8 @@ def root() -> Dispatcher:
 def waits() -> bool:
     """Return whether the step whose span exits right now only waits for an event, and will run again.
 
-    To be called from a span handler. The runtime keeps the exception that says so in a variable of the function that
-    the span is around (llama-index-workflows 2.14 to 2.26). Without it a waiting step is taken for a finished one.
+    For calls from a span handler. The runtime keeps the exception that says so in a variable of the function inside the
+    span (llama-index-workflows 2.14 to 2.26). Without it a waiting step counts as finished.
     """
     for frame in callers(_FRAMES):
         if frame.f_code.co_name != _WRAPPER:
@@ -78,7 +78,7 @@ def waits() -> bool:
 
 
 def callers(most: int) -> Iterator[FrameType]:
-    """Yield the frames of this very stack, from the caller's caller on, *most* of them."""
+    """Yield at most *most* frames of this stack, beginning with the caller's caller."""
     frame = inspect.currentframe()
     frame = frame.f_back if frame is not None else None
     for _ in range(most):
@@ -89,19 +89,19 @@ def callers(most: int) -> Iterator[FrameType]:
 
 
 def waiting_events(state: Any) -> Iterator[Any]:
-    """Yield the events that the steps of a saved run wait with, given the state that a run starts from.
+    """Yield the events of waiting steps in *state*, the state that a run of a saved context starts from.
 
-    The state of the runtime (llama-index-workflows 2.x); nothing when it looks otherwise.
+    The shape is that of llama-index-workflows 2.x; of another shape nothing is yielded.
     """
     workers = getattr(state, "workers", None)
     for worker in workers.values() if isinstance(workers, dict) else ():
         for place in ("collected_waiters", "queue", "in_progress"):
-            for held in getattr(worker, place, None) or ():
-                yield getattr(held, "event", None)
+            for entry in getattr(worker, place, None) or ():
+                yield getattr(entry, "event", None)
 
 
 def tracer_of(handler: Any) -> Any:
-    """Return the tracer that another instrumentation's span handler makes its spans with, out of its wrappers.
+    """Return the unwrapped tracer of another instrumentation's span handler.
 
     OpenInference 4.x keeps it as `_otel_tracer`, LlamaIndex's own as `_tracer`; None when neither is there.
     """
@@ -115,10 +115,10 @@ def tracer_of(handler: Any) -> Any:
 
 
 def keep_context(tool: Any) -> None:
-    """Let a sync tool that is about to be called from async code run in the context of its caller.
+    """Make a sync tool that async code calls run in the context of its caller.
 
-    Until llama-index-core 0.14.22 such a tool runs in a thread that knows neither the session nor the tool call. What
-    later releases do is put in its place, on this tool alone; there it changes nothing.
+    Until llama-index-core 0.14.22 such a tool runs in a thread without the caller's context. This tool gets what later
+    releases do; there nothing is changed.
     """
     if _KEEPS_CONTEXT or getattr(getattr(tool, "_async_fn", None), "__qualname__", "") != _TO_ASYNC:
         return
@@ -133,10 +133,10 @@ def keep_context(tool: Any) -> None:
 
 
 def frame_of(generator: Any) -> FrameType | None:
-    """Return the frame of a generator, sync or async, that has not ended; None for anything else."""
+    """Return the frame of an unfinished generator, sync or async; None for anything else."""
     return getattr(generator, "gi_frame", None) or getattr(generator, "ag_frame", None)
 
 
 def own_callback_manager(settings: Any) -> Any:
-    """Return the callback manager that was set on *settings*, without making one."""
+    """Return the callback manager that was set on *settings*, or None; none is created."""
     return getattr(settings, "_callback_manager", None)

@@ -1,4 +1,4 @@
-"""Rows: what is kept of an open one, and how it ends."""
+"""Rows: the state of an open one, and how it opens and ends."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from langfuse_integration.recording.tracing import open_run, registry
 
 from . import bindings, foreign
 from .folding import Role
-from .places import Place
+from .places import SpanPlace
 
 
-class Row(RunStart):
-    """The state of an open row; subclasses know what is special about theirs.
+class RowState(RunStart):
+    """The state of an open row; each kind of row that differs has a subclass.
 
     Attributes:
-        role: how it is recorded.
-        instance: the object whose method it is, or None.
+        role: how the row is recorded.
+        instance: the object whose method the span is, or None for a function.
     """
 
     def __init__(self, role: Role, instance: Any) -> None:
@@ -28,27 +28,27 @@ class Row(RunStart):
         self.instance = instance
 
     def exit(self, run: Run, result: Any) -> None:
-        """End the row with what the call returned."""
+        """End the row with the result of the call."""
         finish(run.key, self.role.write(result) if result is not None else None)
 
     def drop(self, run: Run, error: BaseException) -> None:
-        """End the row with what the call raised."""
+        """End the row with the error of the call."""
         fail(run.key, error)
 
     def cancel(self, run: Run) -> None:
-        """Note that the runtime cancelled the call, which then ends cleanly."""
+        """Note that the runtime cancelled the call, whose span then exits without an error."""
         run.observation.cancel()
 
     def abandon(self, run: Run) -> None:
-        """End the row when what it is a part of has ended before its time."""
+        """End the row because the row above was cut short."""
         cancel(run.key)
 
 
 def open_row(
     id_: Hashable,
-    place: Place,
+    place: SpanPlace,
     name: str,
-    state: Row,
+    state: RowState,
     bound: BoundArguments,
     *,
     above: Parent | None = None,
@@ -56,17 +56,17 @@ def open_row(
     """Open the row of a span; None when it is open already.
 
     Args:
-        above: what a root stands under whatever the context says.
+        above: the parent of a root; None to ask the context.
     """
     role = state.role
-    carried: bindings.Carried | None = None
+    carried: bindings.CarriedContext | None = None
     if place.run is None:
         carried = bindings.carried()
         foreign.look()
     state.key, state.parent_key = id_, place.key
     state.name, state.type = name, role.type
     state.session = bindings.bound(state.instance) if place.run is None else None
-    state.suggested = carried.session if carried is not None else None
+    state.suggested = carried.anchor.session if carried is not None else None
     state.above = above or (carried.above() if carried is not None else None)
     parent = registry.get(place.key) if place.key is not None else None
     return open_run(state, role.read(bound), parent)
@@ -99,12 +99,12 @@ def cancel(key: Hashable, output: Any = None) -> Run | None:
 
 
 def cancel_below(run: Run) -> None:
-    """End what is open below *run*, which ends before its time: nobody may ever tell of it again."""
+    """End the rows below *run*, which was cut short: their own ends may never be announced."""
     for below in list(run.open_below()):
-        if isinstance(below.state, Row):
+        if isinstance(below.state, RowState):
             below.state.abandon(below)
 
 
 def name_of(instance: Any, id_name: str) -> str:
-    """Return a row's name: the class of the object, or a function's own name."""
+    """Return the name of a row: the object's class, or the function's name."""
     return type(instance).__name__ if instance is not None else id_name.rpartition("<locals>.")[2]

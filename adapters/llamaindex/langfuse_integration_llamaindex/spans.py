@@ -14,7 +14,7 @@ from langfuse_integration.recording.tracing import registry
 
 from . import agents, bindings, chats, folding, generations, models, rows, streams, tools, workflows
 from .folding import Kind, Role
-from .places import Fold, Place, folds
+from .places import Fold, SpanPlace, folds
 from .private import keep_context
 
 _STARTING = shielded("starting an observation of LlamaIndex")
@@ -26,9 +26,9 @@ _ID_LENGTH = 37
 
 
 class SpanHandler(BaseSpanHandler[BaseSpan]):
-    """Takes the spans of every dispatcher; the base class's own bookkeeping is not used.
+    """Receives the spans of every dispatcher; the bookkeeping of the base class is not used.
 
-    LlamaIndex swallows whatever a handler raises, without a word: so ours is logged here.
+    LlamaIndex silently swallows errors of handlers, so ours are logged here.
     """
 
     def span_enter(
@@ -52,7 +52,7 @@ class SpanHandler(BaseSpanHandler[BaseSpan]):
         result: Any = None,
         **kwargs: Any,
     ) -> None:
-        """End what a span opened, with its result."""
+        """End the row or fold of a span, with its result."""
         with _ENDING:
             exit_(id_, result)
 
@@ -64,31 +64,31 @@ class SpanHandler(BaseSpanHandler[BaseSpan]):
         err: BaseException | None = None,
         **kwargs: Any,
     ) -> None:
-        """End what a span opened, with what was raised."""
+        """End the row or fold of a span, with its error."""
         with _FAILING:
             drop(id_, err if err is not None else RuntimeError("dropped"))
 
     def capture_propagation_context(self) -> dict[str, Any]:
-        """Tell a workflow that is about to start what it should take along."""
+        """Return what a workflow that starts should carry along."""
         with _CARRYING:
             return bindings.capture()
         return {}
 
     def restore_propagation_context(self, context: dict[str, Any]) -> None:
-        """Take up in a workflow's own context what it took along."""
+        """Restore in a workflow's own context what it carried along."""
         with _CARRYING:
             bindings.restore(context)
 
     def new_span(self, *args: Any, **kwargs: Any) -> BaseSpan | None:
-        """Return None: the spans are kept elsewhere."""
+        """Return None: `places` and the registry keep the open spans."""
         return None
 
     def prepare_to_exit_span(self, *args: Any, **kwargs: Any) -> BaseSpan | None:
-        """Return None: the spans are kept elsewhere."""
+        """Return None: `places` and the registry keep the open spans."""
         return None
 
     def prepare_to_drop_span(self, *args: Any, **kwargs: Any) -> BaseSpan | None:
-        """Return None: the spans are kept elsewhere."""
+        """Return None: `places` and the registry keep the open spans."""
         return None
 
 
@@ -98,27 +98,27 @@ class SpanHandler(BaseSpanHandler[BaseSpan]):
 def enter(id_: str, bound: BoundArguments, instance: Any, parent_id: str | None) -> None:
     """Open the row of a span, or fold it."""
     name = id_[:-_ID_LENGTH]
-    place = Place(parent_id)
+    place = SpanPlace(parent_id)
     above = place.run
     if above is not None and place.fold is None and type(above.state) is workflows.WorkflowRun:
         if instance is None:
             agents.enter_step(id_, name, place, bound)
             return
-        place.lift()  # nothing but steps runs directly in a run: this is what its starter did next
+        place.lift()  # only steps run directly in a run: the caller of the run started this one
     role = folding.role_of(instance, name)
     OPENERS[role.kind](id_, name, role, instance, place, bound)
 
 
-def _enter_row(id_: str, name: str, role: Role, instance: Any, place: Place, bound: BoundArguments) -> None:
+def _enter_row(id_: str, name: str, role: Role, instance: Any, place: SpanPlace, bound: BoundArguments) -> None:
     if instance is not None and _is_twin(role, instance, place):
         _fold(id_, place)
         return
-    run = rows.open_row(id_, place, rows.name_of(instance, name), rows.Row(role, instance), bound)
+    run = rows.open_row(id_, place, rows.name_of(instance, name), rows.RowState(role, instance), bound)
     if run is not None and role.type == "embedding":
         run.observation.model = models.asked_model(instance)
 
 
-def _is_twin(role: Role, instance: Any, place: Place) -> bool:
+def _is_twin(role: Role, instance: Any, place: SpanPlace) -> bool:
     """Return whether the row above is of the same object and kind: a private method of it, or an overridden one."""
     if place.run is None:
         return False
@@ -126,55 +126,55 @@ def _is_twin(role: Role, instance: Any, place: Place) -> bool:
     return state.instance is instance and state.role.type == role.type
 
 
-def _enter_run(id_: str, name: str, role: Role, instance: Any, place: Place, bound: BoundArguments) -> None:
+def _enter_run(id_: str, name: str, role: Role, instance: Any, place: SpanPlace, bound: BoundArguments) -> None:
     agents.enter_run(id_, instance, place, bound)
 
 
-def _enter_model(id_: str, name: str, role: Role, instance: Any, place: Place, bound: BoundArguments) -> None:
+def _enter_model(id_: str, name: str, role: Role, instance: Any, place: SpanPlace, bound: BoundArguments) -> None:
     generations.enter(id_, role, instance, place, bound)
 
 
-def _enter_caller(id_: str, name: str, role: Role, instance: Any, place: Place, bound: BoundArguments) -> None:
-    if place.run is not None and isinstance(place.run.state, generations.Call):
+def _enter_caller(id_: str, name: str, role: Role, instance: Any, place: SpanPlace, bound: BoundArguments) -> None:
+    if place.run is not None and isinstance(place.run.state, generations.ModelCall):
         _fold(id_, place)
         return
-    rows.open_row(id_, place, name, rows.Row(role, instance), bound)
+    rows.open_row(id_, place, name, rows.RowState(role, instance), bound)
 
 
-def _enter_tool(id_: str, name: str, role: Role, instance: Any, place: Place, bound: BoundArguments) -> None:
+def _enter_tool(id_: str, name: str, role: Role, instance: Any, place: SpanPlace, bound: BoundArguments) -> None:
     keep_context(instance)
     above = place.run
     state = above.state if above is not None else None
     if isinstance(state, agents.Act) and not state.claimed:
         state.claimed = True
         folds.open(id_, ToolOfAct(above, above.key if above is not None else None))
-    elif isinstance(state, generations.Call) or _is_same_tool(state, instance):
-        _fold(id_, place)  # the "tool" in a model call only builds the object of a structured answer
+    elif isinstance(state, generations.ModelCall) or _is_same_tool(state, instance):
+        _fold(id_, place)  # a "tool" in a model call only builds the object of a structured answer
     else:
-        rows.open_row(id_, place, tools.name_of(instance), Tool(role, instance), bound)
+        rows.open_row(id_, place, tools.name_of(instance), ToolRun(role, instance), bound)
 
 
 def _is_same_tool(state: Any, instance: Any) -> bool:
-    return isinstance(state, Tool) and (state.instance is instance or state.inner is instance)
+    return isinstance(state, ToolRun) and (state.instance is instance or state.inner is instance)
 
 
-def _enter_chat(id_: str, name: str, role: Role, instance: Any, place: Place, bound: BoundArguments) -> None:
+def _enter_chat(id_: str, name: str, role: Role, instance: Any, place: SpanPlace, bound: BoundArguments) -> None:
     above = place.run
     if above is not None and above.state.instance is instance:
         _fold(id_, place)
         return
-    rows.open_row(id_, place, rows.name_of(instance, name), chats.Turn(role, instance), bound)
+    rows.open_row(id_, place, rows.name_of(instance, name), chats.ChatTurn(role, instance), bound)
 
 
-def _enter_writer(id_: str, name: str, role: Role, instance: Any, place: Place, bound: BoundArguments) -> None:
-    folds.open(id_, chats.Writer(place.run, place.key, instance))
+def _enter_writer(id_: str, name: str, role: Role, instance: Any, place: SpanPlace, bound: BoundArguments) -> None:
+    folds.open(id_, chats.HistoryWriter(place.run, place.key, instance))
 
 
-def _enter_plumbing(id_: str, name: str, role: Role, instance: Any, place: Place, bound: BoundArguments) -> None:
+def _enter_plumbing(id_: str, name: str, role: Role, instance: Any, place: SpanPlace, bound: BoundArguments) -> None:
     _fold(id_, place)
 
 
-OPENERS: dict[Kind, Callable[[str, str, Role, Any, Place, BoundArguments], None]] = {
+OPENERS: dict[Kind, Callable[[str, str, Role, Any, SpanPlace, BoundArguments], None]] = {
     Kind.ROW: _enter_row,
     Kind.RUN: _enter_run,
     Kind.MODEL: _enter_model,
@@ -186,7 +186,7 @@ OPENERS: dict[Kind, Callable[[str, str, Role, Any, Place, BoundArguments], None]
 }
 
 
-def _fold(id_: str, place: Place) -> None:
+def _fold(id_: str, place: SpanPlace) -> None:
     above = place.fold
     if above is None:
         folds.open(id_, Fold(place.run, place.key))
@@ -194,8 +194,8 @@ def _fold(id_: str, place: Place) -> None:
         folds.open(id_, Fold(place.run, place.key, above.think, in_model=above.in_model))
 
 
-class Tool(rows.Row):
-    """The state of a tool call that no agent asked for."""
+class ToolRun(rows.RowState):
+    """The state of a tool call outside of an agent's act."""
 
     __slots__ = ()
 
@@ -205,18 +205,18 @@ class Tool(rows.Row):
         return getattr(self.instance, "base_tool", None)
 
     def exit(self, run: Any, result: Any) -> None:
-        """End the call; an error that the tool answered with is the row's."""
+        """End the call; an error that the tool answered with marks the row."""
         tools.note_failure(run.observation, result)
         super().exit(run, result)
 
 
 class ToolOfAct(Fold):
-    """A tool's own span, folded into the act: it only tells what was raised."""
+    """A tool's own span, folded into the act, which takes its error."""
 
     __slots__ = ()
 
     def drop(self, error: BaseException) -> None:
-        """Tell the act, which goes on with a text about it."""
+        """Note the error on the act, which ends with a text about it."""
         if self.run is not None:
             self.run.state.error = error
 

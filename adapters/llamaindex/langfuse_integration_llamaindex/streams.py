@@ -1,4 +1,4 @@
-"""Answers of queries that are read later: the query stays open until they are, and what they start stays inside."""
+"""Streamed answers of queries: the query's row stays open until the answer is read, and holds what reading starts."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextvars import Context, copy_context
 from types import AsyncGeneratorType, GeneratorType
 from typing import Any
 
+from langfuse_integration.internals.context_variables import reset_quietly
 from langfuse_integration.internals.faults import shielded
 from langfuse_integration.recording import tracing
 from langfuse_integration.recording.registry import Run
@@ -23,12 +24,12 @@ RESPONSES = {
     "AsyncStreamingResponse": ("response_gen",),
     "StreamingAgentChatResponse": ("chat_stream", "achat_stream"),
 }
-"""Where answers have what their readers read."""
+"""The attributes of a response that hold the generator which callers read."""
 
 _END: Any = object()
 
 
-class Streamed:
+class StreamedResponse:
     """The rows that a streamed answer keeps open: a synthesiser's, and those of the query engines around it."""
 
     __slots__ = ("__weakref__", "pieces", "runs")
@@ -38,7 +39,7 @@ class Streamed:
         self.pieces: list[Any] = []
 
     def end(self, finish: Callable[..., Any] = rows.finish, *arguments: Any) -> None:
-        """End the rows, the innermost first, with all that was read."""
+        """End the rows, the innermost first, with the text that was read."""
         runs, self.runs = self.runs, []
         text = "".join(map(_text, self.pieces)) if self.pieces else None
         for run in runs:
@@ -47,41 +48,41 @@ class Streamed:
             finish(run.key, *arguments, text)
 
     def abandon(self) -> None:
-        """End them as cancelled."""
+        """End the rows as cancelled."""
         with _ABANDONED:
             self.end(rows.cancel)
 
 
 GENERATORS = (GeneratorType, AsyncGeneratorType)
-_known: weakref.WeakKeyDictionary[Any, Streamed] = weakref.WeakKeyDictionary()
+_streamed_responses: weakref.WeakKeyDictionary[Any, StreamedResponse] = weakref.WeakKeyDictionary()
 
 
 def is_streamed(result: Any) -> bool:
-    """Return whether a query or a turn returned an answer that its caller still has to read off the model."""
+    """Return whether a query or a turn returned an answer whose stream its caller still has to read."""
     return type(result).__name__ in RESPONSES and _read_from(result) is not None
 
 
 def keep_open(run: Run, response: Any) -> None:
-    """Keep *run* open until *response* has been read, and make what that starts a part of it.
+    """Keep *run* open until *response* is read, and record what reading starts below it.
 
-    The generator is replaced by one of ours in the response itself, which is what the caller gets.
+    A generator of ours replaces the one in the response that the caller gets.
     """
     name = _read_from(response)
     if name is None:
         return
     generator = getattr(response, name)
-    streamed = _known.get(generator) if isinstance(generator, GENERATORS) else None
+    streamed = _streamed_responses.get(generator) if isinstance(generator, GENERATORS) else None
     if streamed is None:
-        streamed = Streamed()
+        streamed = StreamedResponse()
         ours = _wrapped(generator, streamed, run)
         setattr(response, name, ours)
-        _known[ours] = streamed
+        _streamed_responses[ours] = streamed
         weakref.finalize(ours, streamed.abandon)
     streamed.runs.append(run)
 
 
 def _read_from(response: Any) -> str | None:
-    """Return where the response has what its caller will read; None when a background task reads it, or nothing."""
+    """Return the attribute with the generator that the caller reads; None without one, or when a task reads it."""
     if getattr(response, "is_writing_to_memory", False):
         return None
     names = RESPONSES[type(response).__name__]
@@ -89,27 +90,27 @@ def _read_from(response: Any) -> str | None:
 
 
 def _text(piece: Any) -> str:
-    """Return the text of a piece: a query's answer comes in texts, a turn's in the model's own pieces."""
+    """Return the text of a piece: queries yield texts, turns yield the model's responses."""
     return (piece.delta or "") if hasattr(piece, "delta") else str(piece)
 
 
-def _wrapped(generator: Any, streamed: Streamed, run: Run) -> Any:
+def _wrapped(generator: Any, streamed: StreamedResponse, run: Run) -> Any:
     if isinstance(generator, AsyncIterator):
         return _read_async(generator, streamed, str(run.key), run.observation.origin)
     return _read(iter(generator), streamed, copy_context())
 
 
-def _read(inner: Iterator[Any], streamed: Streamed, asker: Context) -> Generator[Any, None, None]:
-    """Yield what *inner* yields, each piece made in the context of the one who asked."""
+def _read(inner: Iterator[Any], streamed: StreamedResponse, caller: Context) -> Generator[Any, None, None]:
+    """Yield the pieces of *inner*, each made in the context of the query's caller."""
     try:
         while True:
-            piece = asker.run(next, inner, _END)
+            piece = caller.run(next, inner, _END)
             if piece is _END:
                 break
             streamed.pieces.append(piece)
             yield piece
     except GeneratorExit:
-        _close(inner, asker)
+        _close(inner, caller)
         with _ENDING:
             streamed.end(rows.cancel)
         raise
@@ -121,16 +122,16 @@ def _read(inner: Iterator[Any], streamed: Streamed, asker: Context) -> Generator
         streamed.end()
 
 
-def _close(inner: Any, asker: Context) -> None:
+def _close(inner: Any, caller: Context) -> None:
     close = getattr(inner, "close", None)
     if close is not None:
-        asker.run(close)
+        caller.run(close)
 
 
 async def _read_async(
-    inner: AsyncIterator[Any], streamed: Streamed, id_: str, origin: Session | None
+    inner: AsyncIterator[Any], streamed: StreamedResponse, id_: str, origin: Session | None
 ) -> AsyncGenerator[Any, None]:
-    """Yield what *inner* yields; while a piece is made, the asker's session and span are the active ones."""
+    """Yield the pieces of *inner*; while a piece is made, the session and span of the query's caller are active."""
     try:
         while True:
             span, session = active_span_id.set(id_), tracing.store.scoped(origin)
@@ -138,7 +139,7 @@ async def _read_async(
                 with session:
                     piece = await anext(inner, _END)
             finally:
-                active_span_id.reset(span)
+                reset_quietly(active_span_id, span)
             if piece is _END:
                 break
             streamed.pieces.append(piece)

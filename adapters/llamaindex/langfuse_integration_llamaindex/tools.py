@@ -1,4 +1,4 @@
-"""Tool calls: their arguments as JSON, their outcome as the value that came out or the text that the model saw."""
+"""Tool calls: arguments as JSON, the outcome as the value returned or the text that the model saw."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .arguments import given
 READABLE = (str, int, float, bool, dict, list, tuple)
 
 
-class Outcome:
+class ToolOutcome:
     """A `ToolOutput` by reference."""
 
     __slots__ = ("output",)
@@ -32,20 +32,20 @@ def name_of(tool: Any) -> str:
 
 def arguments(bound: BoundArguments) -> Any:
     """Return the arguments of a `call` or `acall`, whichever way they were passed."""
-    found = given(bound)
-    positional = found.pop("args", None)
+    named = given(bound)
+    positional = named.pop("args", None)
     if positional:
-        return {**found, "args": positional} if found else positional
-    return found["input"] if set(found) == {"input"} and "input" in bound.arguments else found
+        return {**named, "args": positional} if named else positional
+    return named["input"] if set(named) == {"input"} and "input" in bound.arguments else named
 
 
 def outcome(result: Any) -> Any:
-    """Return what a tool gave."""
-    return Outcome(result) if hasattr(result, "raw_output") else result
+    """Return the outcome of a tool, by reference."""
+    return ToolOutcome(result) if hasattr(result, "raw_output") else result
 
 
 def note_failure(observation: Observation, output: Any) -> None:
-    """Mark the row of a tool that answered with an error: the agent goes on, the row says what went wrong."""
+    """Mark the row of a tool that answered with an error, which ends the call but not the agent."""
     if getattr(output, "is_error", False):
         error = getattr(output, "exception", None)
         observation.level = "ERROR"
@@ -56,7 +56,7 @@ def note_failure(observation: Observation, output: Any) -> None:
 # -- on the worker: plain values
 
 
-def _outcome(outcome: Outcome) -> Any:
+def _outcome(outcome: ToolOutcome) -> Any:
     output = outcome.output
     raw = output.raw_output
     if getattr(output, "is_error", False) or raw is None:
@@ -68,7 +68,7 @@ def _outcome(outcome: Outcome) -> Any:
 
 
 def _offered(tool: Any) -> dict[str, Any]:
-    """Return a tool as it is offered to a model."""
+    """Return the description of a tool that a model gets."""
     metadata = tool.metadata
     function: dict[str, Any] = {"name": name_of(tool), "description": metadata.description}
     try:
@@ -79,9 +79,9 @@ def _offered(tool: Any) -> dict[str, Any]:
 
 
 def register() -> None:
-    """Tell the worker how to write tools and their outputs."""
+    """Register how the worker writes tools and their outputs."""
     from llama_index.core.tools import BaseTool, ToolOutput
 
     json_text.register(BaseTool, _offered, immutable=True)
-    json_text.register(Outcome, _outcome)
-    json_text.register(ToolOutput, lambda output: _outcome(Outcome(output)))
+    json_text.register(ToolOutcome, _outcome)
+    json_text.register(ToolOutput, lambda output: _outcome(ToolOutcome(output)))

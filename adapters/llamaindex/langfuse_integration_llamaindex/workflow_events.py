@@ -1,4 +1,4 @@
-"""The events of workflows as a person reads them: what a run was asked, what went into a step, what came out."""
+"""The events of workflows as plain values: the input of a run, and the input and output of a step."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from .arguments import given
 from .folding import is_a
 
 RUNTIMES_OWN = frozenset(("init_state", "tags", "start_event", "memory", "max_iterations", "early_stopping_method"))
-"""Arguments of a run that are settings and state, and no part of what was asked."""
+"""Arguments of a run that are settings and state, and no part of its input."""
 
 
-class Asked:
-    """What a run was started with: its fields as they were, or None when it goes on from a saved context."""
+class RunInput:
+    """The input of a run: its fields at the start, or None when the run continues a saved context."""
 
     __slots__ = ("fields",)
 
     def __init__(self, bound: BoundArguments) -> None:
-        self.fields = _noted(bound)
+        self.fields = _input_fields(bound)
 
 
-class Given:
-    """What went into a step or came out of it: an event's kind and fields as they were, or any other value."""
+class EventSnapshot:
+    """The input or output of a step: an event's class and fields at this moment, or any other value."""
 
     __slots__ = ("fields", "kind", "result")
 
@@ -37,7 +37,7 @@ class Given:
         if is_a(result, "StopEvent") and type(result).__name__ == "StopEvent":
             result = getattr(result, "result", None)
         if is_a(result, "AgentOutput"):
-            self.result = Decided(result)
+            self.result = AgentAnswer(result)
         elif is_a(result, "Event"):
             self.kind = type(result).__name__
             self.fields = fields_of(result)
@@ -45,8 +45,8 @@ class Given:
             self.result = snapshot(result)
 
 
-class Decided:
-    """What an agent gave: its answer, and the object that was asked for."""
+class AgentAnswer:
+    """The output of an agent: its answer, and the structured object if one was requested."""
 
     __slots__ = ("message", "structured")
 
@@ -55,7 +55,7 @@ class Decided:
         self.structured = output.structured_response
 
 
-# -- on the application's thread: references; lists are copied, since memories go on with the lists they are given
+# -- on the application's thread: references; lists are copied, since memories append to the lists that they get
 
 
 def event_of(bound: BoundArguments) -> Any:
@@ -66,23 +66,23 @@ def event_of(bound: BoundArguments) -> Any:
 
 
 def events_of(bound: BoundArguments) -> Any:
-    """Return what a step works on: one event, or those that it collected."""
+    """Return the input of a step: one event, or the events that it collected."""
     events = [value for value in bound.arguments.values() if isinstance(value, list) or is_a(value, "Event")]
     if len(events) == 1 and not isinstance(events[0], list):
-        return Given(events[0])
-    return [Given(event) for found in events for event in (found if isinstance(found, list) else [found])]
+        return EventSnapshot(events[0])
+    return [EventSnapshot(event) for entry in events for event in (entry if isinstance(entry, list) else [entry])]
 
 
 def fields_of(event: Any) -> dict[str, Any]:
-    """Return an event's fields, declared and not, that have a value."""
-    found = {name: getattr(event, name, None) for name in type(event).model_fields}
+    """Return the fields of an event, declared and dynamic, that are not None."""
+    values = {name: getattr(event, name, None) for name in type(event).model_fields}
     dynamic = getattr(event, "_data", None)
     if isinstance(dynamic, Mapping):
-        found.update(dynamic)
-    return {key: snapshot(value) for key, value in found.items() if value is not None}
+        values.update(dynamic)
+    return {key: snapshot(value) for key, value in values.items() if value is not None}
 
 
-def _noted(bound: BoundArguments) -> dict[str, Any] | None:
+def _input_fields(bound: BoundArguments) -> dict[str, Any] | None:
     start = bound.arguments.get("start_event")
     if start is not None:
         fields = fields_of(start)
@@ -99,9 +99,9 @@ def _noted(bound: BoundArguments) -> dict[str, Any] | None:
 # -- on the worker: plain values
 
 
-def _asked(asked: Asked) -> Any:
-    """Return what an agent was asked, or the fields of a workflow's start event."""
-    fields = asked.fields
+def _run_input(run_input: RunInput) -> Any:
+    """Return the question to an agent, or the fields of a workflow's start event."""
+    fields = run_input.fields
     if fields is None:
         return "[resumed from a saved context]"
     history, message = fields.get("chat_history"), fields.get("user_msg")
@@ -113,19 +113,19 @@ def _asked(asked: Asked) -> Any:
     return [*history, question] if question is not None else history
 
 
-def _given(given: Given) -> Any:
-    return {"event": given.kind, **given.fields} if given.kind is not None else given.result
+def _snapshot(snapshot: EventSnapshot) -> Any:
+    return {"event": snapshot.kind, **snapshot.fields} if snapshot.kind is not None else snapshot.result
 
 
-def _decided(decided: Decided) -> Any:
-    message = decided.message
-    if decided.structured is not None:
-        return {"response": message.content, "structured_response": decided.structured}
+def _agent_answer(answer: AgentAnswer) -> Any:
+    message = answer.message
+    if answer.structured is not None:
+        return {"response": message.content, "structured_response": answer.structured}
     return message.content if message.content is not None else message
 
 
 def register() -> None:
-    """Tell the worker how to write events, and what runs were asked and gave."""
-    json_text.register(Asked, _asked)
-    json_text.register(Given, _given)
-    json_text.register(Decided, _decided)
+    """Register how the worker writes events, and the inputs and outputs of runs."""
+    json_text.register(RunInput, _run_input)
+    json_text.register(EventSnapshot, _snapshot)
+    json_text.register(AgentAnswer, _agent_answer)

@@ -1,10 +1,12 @@
-"""Runs of workflows and their steps: a step that waits for an event runs again, and is still one step."""
+"""Runs of workflows and their steps; a step that waits for an event and runs again is one row."""
 
 from __future__ import annotations
 
 from inspect import BoundArguments
 from typing import Any
 
+from langfuse_integration.internals.bounded import BoundedDict
+from langfuse_integration.recording.anchor import Anchor
 from langfuse_integration.recording.registry import Run
 from langfuse_integration.recording.steps import AgentSteps, Decision
 from langfuse_integration.recording.tracing import registry
@@ -13,20 +15,21 @@ from . import rows
 from .folding import Role
 from .places import Fold, Thinking
 from .private import waiting_events, waits
-from .workflow_events import Given
+from .workflow_events import EventSnapshot
 
 WAITING = "waiting for an event"
 WAITING_LIMIT = 1_000
 INTERRUPTED_LIMIT = 1_000
 
 
-class WorkflowRun(rows.Row):
+class WorkflowRun(rows.RowState):
     """The state of a run of a workflow.
 
     Attributes:
         steps: the agent's thinks and acts, or None when it is no agent.
-        thinking: the steps in which an agent is thinking right now.
-        waiting: rows of steps that wait for an event and will run again, with the event that they work on.
+        thinking: the open steps in which an agent decides.
+        waiting: name, event and row of each step that waits for an event and will run again.
+        cancelled: whether its user cancelled it.
     """
 
     __slots__ = ("cancelled", "steps", "thinking", "waiting")
@@ -41,10 +44,10 @@ class WorkflowRun(rows.Row):
     def exit(self, run: Run, result: Any) -> None:
         """End the run with its result."""
         self._settle(run)
-        rows.finish(run.key, Given(result) if result is not None else None)
+        rows.finish(run.key, EventSnapshot(result) if result is not None else None)
 
     def drop(self, run: Run, error: BaseException) -> None:
-        """End the run with its error; what is still open below will never hear of it."""
+        """End the run with its error, and the rows that are open below it."""
         rows.cancel_below(run)
         self._settle(run)
         rows.fail(run.key, error)
@@ -55,13 +58,13 @@ class WorkflowRun(rows.Row):
         run.observation.cancel()
 
     def wait(self, name: str, event: Any, row: Run) -> None:
-        """Keep the row of a step open that waits for an event."""
+        """Keep the row of a step open while it waits for an event."""
         self.waiting.append((name, event, row))
         if len(self.waiting) > WAITING_LIMIT:
             _end_waiting(self.waiting.pop(0)[2])
 
     def resumed(self, name: str, event: Any) -> Run | None:
-        """Return the row of a step that waited and now runs again on the same event, or None."""
+        """Return the row of the step that waited with the same event, or None."""
         for index, (waiting_name, waiting_event, row) in enumerate(self.waiting):
             if waiting_name == name and _same(waiting_event, event):
                 del self.waiting[index]
@@ -82,13 +85,13 @@ class WorkflowRun(rows.Row):
             self.steps.close(run.observation)
 
 
-class Step(rows.Row):
+class Step(rows.RowState):
     """The state of a step of a workflow, the acts of agents among them.
 
     Attributes:
         step: its name.
-        event: what it works on.
-        error: what the tool inside of it raised.
+        event: its input.
+        error: the error of the tool inside of it, or None.
     """
 
     __slots__ = ("error", "event", "step")
@@ -103,17 +106,17 @@ class Step(rows.Row):
         """End the step, unless it only waits for an event."""
         if result is None and self.waits(run):
             return
-        rows.finish(run.key, Given(result) if result is not None else None)
+        rows.finish(run.key, EventSnapshot(result) if result is not None else None)
 
     def drop(self, run: Run, error: BaseException) -> None:
-        """End the step with its error; to wait for an event is none."""
+        """End the step with its error, unless the error only says that the step waits."""
         if _is_waiting(error) and run.parent is not None and isinstance(run.parent.state, WorkflowRun):
             run.parent.state.wait(self.step, self.event, run)
             return
         super().drop(run, error)
 
     def waits(self, run: Run) -> bool:
-        """Return whether a step that gave nothing only waits, and then keep its row open."""
+        """Return whether a step without a result waits for an event; its row then stays open."""
         above = run.parent.state if run.parent is not None else None
         if not isinstance(above, WorkflowRun) or not (_is_waiting(self.error) or waits()):
             return False
@@ -122,8 +125,8 @@ class Step(rows.Row):
         return True
 
 
-class Again(Fold):
-    """A step that runs again after it has waited: its row goes on."""
+class ResumedStep(Fold):
+    """A step that runs again after waiting: its row continues."""
 
     __slots__ = ()
 
@@ -138,49 +141,45 @@ class Again(Fold):
             self.run.state.drop(self.run, error)
 
 
-class Interrupted:
-    """Where a run ended that waited for an event: what goes on from it stands in its trace, as another root.
+class InterruptedRun:
+    """A run that ended while it waited for an event; the run that continues it is another root of its trace.
 
     Attributes:
-        decided: what its thinks had asked for.
+        anchor: the trace and the session, without a span.
+        decided: the tool calls that its thinks asked for.
     """
 
-    __slots__ = ("decided", "exported", "origin", "session", "span", "started_ns", "trace")
+    __slots__ = ("anchor", "decided")
 
     def __init__(self, run: Run, steps: AgentSteps) -> None:
         observation = run.observation
-        self.trace = observation.trace
-        self.span = 0
-        self.exported = False
-        self.session = observation.session
-        self.origin = observation.origin
-        self.started_ns = observation.started_ns
+        captured = (observation.session, observation.origin)
+        self.anchor = Anchor(observation.trace, 0, captured, observation.started_ns, exported=False)
         self.decided: dict[str, Decision] = dict(steps.decided)
 
 
-_interrupted: dict[str, Interrupted] = {}
+_interrupted: BoundedDict[str, InterruptedRun] = BoundedDict(INTERRUPTED_LIMIT)
+"""By the id of a tool call that waits."""
 
 
 def _remember(event: Any, run: Run, steps: AgentSteps | None) -> None:
     call_id = getattr(event, "tool_id", None)
     if steps is None or not isinstance(call_id, str):
         return
-    _interrupted[call_id] = Interrupted(run, steps)
-    if len(_interrupted) > INTERRUPTED_LIMIT:
-        _interrupted.pop(next(iter(_interrupted)), None)
+    _interrupted[call_id] = InterruptedRun(run, steps)
 
 
-def interrupted(bound: BoundArguments) -> Interrupted | None:
-    """Return the run that the one with these arguments goes on from, if it ended in this process a short while ago.
+def interrupted(bound: BoundArguments) -> InterruptedRun | None:
+    """Return the run of this process that the one with these arguments continues, or None.
 
-    A saved context tells only the tool calls that wait in it; their ids are what the two runs share.
+    The two runs share the ids of the tool calls that wait in the saved context.
     """
     if not _interrupted or bound.arguments.get("start_event") is not None:
         return None
     for event in waiting_events(bound.arguments.get("init_state")):
-        known = _interrupted.pop(str(getattr(event, "tool_id", "")), None)
-        if known is not None:
-            return known
+        run = _interrupted.pop(str(getattr(event, "tool_id", "")), None)
+        if run is not None:
+            return run
     return None
 
 
