@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,6 +49,19 @@ def recorded(clean_state: None, caplog: pytest.LogCaptureFixture) -> Iterator[No
     uninstrument()
     failures = [record for record in caplog.get_records("call") if "failed while" in record.getMessage()]
     assert not failures, "\n".join(str(record.exc_info) for record in failures)
+
+
+@pytest.fixture(autouse=True)
+def closed_loop(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Close the event loop that LlamaIndex makes in sync code and leaves open."""
+    if inspect.iscoroutinefunction(request.function):
+        yield
+        return
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    yield
+    asyncio.set_event_loop(None)
+    loop.close()
 
 
 @pytest.fixture

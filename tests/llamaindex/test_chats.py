@@ -208,9 +208,7 @@ def test_a_turn_whose_caller_leaves(settled: RecordedSessions) -> None:
     assert [trace.one("HandMade").output for trace in (left, unread)] == ["They", None]
 
 
-def test_the_number_of_streamed_answers_is_bounded(
-    settled: RecordedSessions, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_number_of_streamed_answers_is_bounded(settled: RecordedSessions, monkeypatch: pytest.MonkeyPatch) -> None:
     """So many answers are known at most, the newest; and an answer is forgotten with its response."""
     monkeypatch.setattr(chats._answers, "limit", 10)
     gc.collect()
