@@ -62,7 +62,7 @@ def run(
     environment: Mapping[str, str] | None = None,
     logged: str = "",
     code_of_exit: int = 0,
-    timeout_s: float = 60,
+    timeout_s: float = 180,
 ) -> str:
     """Run *code* to its end, and return what it printed.
 

@@ -36,14 +36,14 @@ class Lfi:
     def __call__(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run it to its end, with nobody at a terminal."""
         if can_be_forked(environment):
-            return run([*COMMAND, *arguments], self.environment(**environment), 90)
+            return run([*COMMAND, *arguments], self.environment(**environment), 240)
         return subprocess.run(
             [*COMMAND, *arguments],
             env=self.environment(**environment),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             encoding="utf-8",
-            timeout=90,
+            timeout=240,
             check=False,
         )
 

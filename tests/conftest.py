@@ -103,4 +103,4 @@ def no_threads_left(clean_state: None) -> Iterator[None]:
     """Wait for the end of the delivery's threads, so that no test meets those of another."""
     yield
     configure()
-    until(lambda: not [one for one in threading.enumerate() if one.name.startswith("langfuse-integration")], 15)
+    until(lambda: not [one for one in threading.enumerate() if one.name.startswith("langfuse-integration")])

@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def run_fresh(
-    code: str, environment: Mapping[str, str] | None = None, *, cwd: Path | None = None, timeout_s: float = 60
+    code: str, environment: Mapping[str, str] | None = None, *, cwd: Path | None = None, timeout_s: float = 180
 ) -> str:
     """Run *code* and return what it printed; what it logs or warns must be nothing unless it prints it.
 

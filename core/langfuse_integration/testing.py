@@ -25,6 +25,9 @@ from .testing_kit.deterministic_ids import DeterministicIds
 
 __all__ = ["Observed", "RecordedSessions", "SessionReplay", "Trace", "recorded_sessions"]
 
+SETTLE_S = 60
+"""How long a look at what was recorded waits for the worker, on a busy machine."""
+
 
 class RecordedSessions:
     """Everything recorded while it is in force; every look first waits until all is in."""
@@ -113,8 +116,8 @@ class RecordedSessions:
         return self._outlet.worker(recorder)
 
     def _settle(self) -> None:
-        result = tracing.recorder.flush(10)
-        assert not result.pending, "the worker did not settle within 10 s"
+        result = tracing.recorder.flush(SETTLE_S)
+        assert not result.pending, f"the worker did not settle within {SETTLE_S} s"
 
 
 @contextmanager

@@ -250,7 +250,7 @@ def test_missing_packages_are_named(lfi: Lfi) -> None:
         env=lfi.environment(),
         capture_output=True,
         encoding="utf-8",
-        timeout=60,
+        timeout=240,
         check=False,
     )
     assert done.returncode == 1

@@ -82,7 +82,7 @@ def test_broken_off_it_goes_on_where_it_was(lfi: Lfi, receiver: Receiver, monkey
     first = lfi.started("push", "--session", "s-1")
     receiver.wait_for_requests(3)
     first.kill()
-    first.communicate(timeout=20)
+    first.communicate(timeout=120)
     assert len(receiver.spans) == 8
     assert lfi.ok("push", "--session", "s-1") == "12 observations delivered.\n"
     assert len(receiver.wait_for(20)) == 20

@@ -71,7 +71,7 @@ def test_two_hundred_kills_lose_nothing_that_had_ended(receiver: Receiver, journ
             one.record_on()
             listening = threading.Thread(target=one.listen)
             listening.start()
-            until(lambda: bool(one.ids), 30)  # noqa: B023
+            until(lambda: bool(one.ids))  # noqa: B023
             time.sleep(own.uniform(0.0, 1.5))
             killed_s = one.kill()
             listening.join()

@@ -23,6 +23,7 @@ from langfuse_integration.hosts.asgi import SessionMiddleware
 from langfuse_integration.internals import faults
 from langfuse_integration.sessions.shared_state import active_key_value
 from langfuse_integration.testing import RecordedSessions
+from web import get
 
 USERS = [f"user-{number}" for number in range(10)]
 
@@ -191,7 +192,7 @@ def test_only_declared_sources_are_believed(sessions: RecordedSessions) -> None:
     app = chat()
     app.add_middleware(SessionMiddleware)
     with serving(app) as url:
-        assert httpx.get(f"{url}/nobody", headers=headers).status_code == 200
+        assert get(f"{url}/nobody", headers=headers).status_code == 200
     assert misplaced(sessions) == []
     assert [found.session_id for found in sessions.observations] == [None]
 
@@ -232,7 +233,7 @@ def test_the_declared_sources_say_who_it_is(
 
     app.add_middleware(SessionMiddleware, **options)
     with serving(app) as url:
-        assert tuple(httpx.get(f"{url}/me", headers=headers).json()) == expected
+        assert tuple(get(f"{url}/me", headers=headers).json()) == expected
 
 
 def test_a_browser_gets_a_session_of_its_own() -> None:
@@ -288,7 +289,7 @@ def test_every_web_socket_can_have_a_session_of_its_own() -> None:
 
     with serving(app) as url:
         first, second = asyncio.run(own(url)), asyncio.run(own(url))
-        assert httpx.get(f"{url}/nobody").headers.get("set-cookie") is None
+        assert get(f"{url}/nobody").headers.get("set-cookie") is None
     assert first != second
     assert first.startswith("talk-")
 
@@ -305,7 +306,7 @@ def test_two_middlewares_are_one() -> None:
     app.add_middleware(SessionMiddleware, header="h")
     outside: Any = SessionMiddleware(app, user=lambda _: "outer")
     with serving(outside) as url:
-        answers = [httpx.get(f"{url}/me", headers={"h": "s"}), httpx.get(f"{url}/me", headers={"cookie": "chat=c"})]
+        answers = [get(f"{url}/me", headers={"h": "s"}), get(f"{url}/me", headers={"cookie": "chat=c"})]
     assert [(answer.json(), answer.headers.get("set-cookie")) for answer in answers] == [
         (["s", "u"], None), (["c", "u"], None)
     ]  # fmt: skip
@@ -441,7 +442,7 @@ def test_a_source_that_fails_costs_nobody_his_answer(
 
     app.add_middleware(SessionMiddleware, header="h", user=broken)
     with caplog.at_level(logging.WARNING, "langfuse_integration"), serving(app) as url:
-        assert [httpx.get(f"{url}/me", headers={"h": "s"}).json() for _ in range(3)] == [None] * 3
+        assert [get(f"{url}/me", headers={"h": "s"}).json() for _ in range(3)] == [None] * 3
     assert [entry.message for entry in caplog.records] == [
         "langfuse-integration failed while finding out a request's session; tracing only is affected"
     ]
@@ -453,6 +454,6 @@ def test_ids_that_clients_make_up_are_warned_of_once(caplog: pytest.LogCaptureFi
     app.add_middleware(SessionMiddleware, header="h")
     with caplog.at_level(logging.WARNING, "langfuse_integration"), serving(app) as url:
         for _ in range(3):
-            assert httpx.get(f"{url}/nobody", headers={"h": "x" * 300}).status_code == 200
+            assert get(f"{url}/nobody", headers={"h": "x" * 300}).status_code == 200
     [entry] = caplog.records
     assert "has 300 characters" in entry.message

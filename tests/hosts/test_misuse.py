@@ -10,7 +10,6 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-import httpx
 import pytest
 from fastapi import Depends, FastAPI
 
@@ -20,6 +19,7 @@ from langfuse_integration.hosts.asgi import SessionMiddleware
 from langfuse_integration.recording import tracing
 from langfuse_integration.sessions.store import Cell
 from langfuse_integration.testing import RecordedSessions
+from web import get
 
 Messages = Callable[[], list[str]]
 
@@ -125,7 +125,7 @@ def test_a_sync_dependency_without_the_middleware_is_named(messages: Messages) -
     """What a sync dependency sets is gone in the endpoint: the warning names its line, and the middleware."""
     with serving(endpoint(FastAPI())) as url:
         for _ in range(3):
-            assert httpx.get(f"{url}/work").status_code == 200
+            assert get(f"{url}/work").status_code == 200
     [message] = [message for message in messages() if "'lost'" in message]
     assert "tests/hosts/test_misuse.py:" in message
     assert "SessionMiddleware" in message
@@ -137,7 +137,7 @@ def test_with_the_middleware_nothing_is_said(messages: Messages) -> None:
     app.add_middleware(SessionMiddleware)
     with serving(app) as url:
         for _ in range(3):
-            assert httpx.get(f"{url}/work").status_code == 200
+            assert get(f"{url}/work").status_code == 200
     assert messages() == []
 
 

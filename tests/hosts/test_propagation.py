@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +15,7 @@ from langfuse_integration import Session, langfuse_manager
 from langfuse_integration.propagation import extract, inject
 from langfuse_integration.testing import RecordedSessions
 from peers.otlp import Receiver
+from web import get
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def front(receiver: Receiver) -> Iterator[Uvicorn]:
 
 def test_a_trace_goes_through_services_with_its_session(front: Uvicorn, receiver: Receiver) -> None:
     """What the second service records stands in the caller's trace, session and user; what did not ask is untagged."""
-    answers = httpx.get(f"{front.url}/ask", params={"user": "ä, b"}, timeout=60).json()
+    answers = get(f"{front.url}/ask", params={"user": "ä, b"}, timeout=60).json()
     known = {"session": "session of ä, b", "user": "ä, b"}
     assert answers == [known, known, {"session": None, "user": None}, known, known]
     spans = receiver.wait_for(8)

@@ -218,7 +218,7 @@ def test_a_run_that_a_newer_one_supersedes_is_not_disturbed(
     assert found.errors == []
     assert "not superseded" not in found.texts
     last = {"superseding", "after it was superseded"}
-    receiver.wait_until(lambda: last <= {span.name for span in receiver.spans}, 20)
+    receiver.wait_until(lambda: last <= {span.name for span in receiver.spans})
     assert {span.name for span in receiver.spans} == {"slow", *last}
     assert _misplaced(receiver.spans) == []
 

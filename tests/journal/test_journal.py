@@ -156,7 +156,7 @@ def test_many_processes_may_make_it_at_the_same_moment(journal: Path) -> None:
             assert process.stdin is not None
             process.stdin.write("go\n")
             process.stdin.flush()
-        outcomes = [process.communicate(timeout=60) for process in started]
+        outcomes = [process.communicate(timeout=120) for process in started]
     assert outcomes == [("FlushResult(delivered=1, pending=0, lost=0)\n", "")] * 4
     with Archive(journal) as archive:
         assert sorted(found.name for trace in archive.traces(None) for found in trace.observations) == list("0123")

@@ -72,7 +72,7 @@ def test_the_file_gives_its_room_back(langfuse: Receiver, journal: Path) -> None
         record(1)
         return journal.stat().st_size < retention.FREE_PAGES * 4_096 + 500_000
 
-    until(small, 30)
+    until(small)
 
 
 def test_the_oldest_give_way_to_an_age(langfuse: Receiver, journal: Path) -> None:
@@ -83,7 +83,7 @@ def test_the_oldest_give_way_to_an_age(langfuse: Receiver, journal: Path) -> Non
     langfuse_manager.flush(0.2)
     time.sleep(1.2)
     young = record(5, 20)
-    until(lambda: langfuse_manager.flush(0.1).lost == 20, 10)
+    until(lambda: langfuse_manager.flush(0.1).lost == 20)
     assert kept(journal) == young
     assert langfuse_manager.stats.reasons == {"journal full": 20}
     langfuse.listen()
@@ -111,7 +111,7 @@ def test_scores_and_media_give_way_too(langfuse: Receiver, journal: Path) -> Non
         finally:
             opened.close()
 
-    until(lambda: left() == {"scores": 0, "media": 0, "media_uses": 0}, 10)
+    until(lambda: left() == {"scores": 0, "media": 0, "media_uses": 0})
     langfuse.listen()
 
 

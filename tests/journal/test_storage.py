@@ -100,8 +100,8 @@ def test_a_place_that_cannot_be_written_is_tried_again(
     warnings = [found.getMessage() for found in caplog.records if "cannot be used" in found.getMessage()]
     assert len(warnings) == 1
     blocked.unlink()
-    until(lambda: (blocked / "journal.sqlite3").exists(), 10)  # nothing is recorded meanwhile
-    until(lambda: _rows(blocked / "journal.sqlite3") == 3, 10)
+    until(lambda: (blocked / "journal.sqlite3").exists())  # nothing is recorded meanwhile
+    until(lambda: _rows(blocked / "journal.sqlite3") == 3)
     langfuse.listen()
     assert langfuse_manager.flush(20) == (3, 0, 0)
     assert sorted(span.name for span in langfuse.spans) == ["a", "b", "c"]

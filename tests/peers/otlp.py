@@ -95,7 +95,7 @@ class Receiver(LocalServer):
         self.wait_until(lambda: len(self.requests) >= count, timeout_s, f"{count} requests")
         return list(self.requests)
 
-    def wait_until(self, condition: Callable[[], bool], timeout_s: float = 10.0, what: str = "the condition") -> None:
+    def wait_until(self, condition: Callable[[], bool], timeout_s: float = 60.0, what: str = "the condition") -> None:
         """Wait until *condition*, asked after each request, is true; raises TimeoutError."""
         with self._changed:
             if not self._changed.wait_for(condition, timeout_s):

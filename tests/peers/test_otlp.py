@@ -40,6 +40,7 @@ from peers.misbehaviour import (
 from peers.otlp import Receiver, tree
 from peers.spans import MISSING_PARENT
 from peers.waiting import until
+from web import get
 
 ATTRIBUTES = {"text": "é", "flag": True, "count": 2**40, "share": 0.5, "tags": ["a", "b"], "session.id": "s"}
 
@@ -164,8 +165,8 @@ def test_wrong_keys_are_refused(receiver: Receiver) -> None:
     for auth in (None, httpx.BasicAuth(receiver.public_key, "other")):
         headers = {"Content-Type": "application/x-protobuf"}
         assert httpx.post(receiver.traces_url, content=b"", headers=headers, auth=auth).status_code == 401
-        assert httpx.get(receiver.url + "/api/public/projects", auth=auth).status_code == 401
-    assert httpx.get(receiver.url + "/api/public/health").json()["status"] == "OK"
+        assert get(receiver.url + "/api/public/projects", auth=auth).status_code == 401
+    assert get(receiver.url + "/api/public/health").json()["status"] == "OK"
     assert [request.status for request in receiver.requests] == [401, 401]
     assert receiver.spans == []
 

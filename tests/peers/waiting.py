@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 
-def until(condition: Callable[[], object], timeout_s: float = 10.0, what: str = "what was waited for") -> None:
+def until(condition: Callable[[], object], timeout_s: float = 60.0, what: str = "what was waited for") -> None:
     """Ask every 5 ms until *condition* is true.
 
     Raises:
@@ -20,7 +20,7 @@ def until(condition: Callable[[], object], timeout_s: float = 10.0, what: str = 
         time.sleep(0.005)
 
 
-async def until_async(condition: Callable[[], object], timeout_s: float = 10.0, what: str = "what was awaited") -> None:
+async def until_async(condition: Callable[[], object], timeout_s: float = 60.0, what: str = "what was awaited") -> None:
     """As `until`, and lets other tasks run."""
     deadline = time.monotonic() + timeout_s
     while not condition():

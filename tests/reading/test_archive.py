@@ -174,7 +174,7 @@ def test_what_is_open_is_known(journal: Path) -> None:
             assert archive.sessions(errors=True) == []
     finally:
         process.kill()
-        process.communicate(timeout=10)
+        process.communicate(timeout=120)
     with Archive(journal) as archive:
         assert archive.running() == []
         (trace,) = archive.traces("run-1")

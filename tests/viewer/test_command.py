@@ -13,6 +13,7 @@ import pytest
 
 from commands import Lfi
 from viewer.sample import record
+from web import get
 
 
 def test_it_serves_until_it_is_interrupted(journal: Path) -> None:
@@ -24,7 +25,7 @@ def test_it_serves_until_it_is_interrupted(journal: Path) -> None:
         address = viewer.stdout.readline().strip()
         assert address.startswith("http://127.0.0.1:")
         assert address.endswith("/sessions/chat-3f2a91bc")
-        assert "Would a llama guard" in httpx.get(address).text
+        assert "Would a llama guard" in get(address).text
         with httpx.stream("GET", address.replace("/sessions/chat-3f2a91bc", "/events")) as stream:
             assert next(stream.iter_lines()) == "retry: 2000"
             viewer.send_signal(signal.SIGINT)
@@ -50,11 +51,11 @@ def test_it_opens_a_browser_unless_told(journal: Path, tmp_path: Path) -> None:
         try:
             assert viewer.stdout is not None
             address = viewer.stdout.readline().strip()
-            httpx.get(address)
+            get(address)
             assert told.read_text().strip() == address
         finally:
             viewer.send_signal(signal.SIGINT)
-            viewer.communicate(timeout=20)
+            viewer.communicate(timeout=120)
 
 
 def test_only_this_machine_can_reach_it(journal: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from langfuse_integration import Session
 from viewer.sample import Book, assistant, guarding, record, user
+from web import get
 
 PAGES = (
     "/",
@@ -41,7 +42,7 @@ def test_a_foreign_host_is_refused(viewer: str, journal: Path, host: str) -> Non
     """A page elsewhere whose name was pointed to this machine gets 421 and nothing of a session."""
     record(journal)
     for path in PAGES:
-        answer = httpx.get(viewer + path, headers={"Host": host})
+        answer = get(viewer + path, headers={"Host": host})
         assert answer.status_code in (400, 421)
         assert "chat-3f2a91bc" not in answer.text
 
@@ -50,7 +51,7 @@ def test_this_machine_is_answered_by_all_its_names(viewer: str, journal: Path) -
     """127.0.0.1, localhost in any spelling and ::1, with and without a port."""
     record(journal)
     for host in ("127.0.0.1", "localhost:9", "LocalHost", "[::1]:8123", "[::1]"):
-        assert httpx.get(viewer, headers={"Host": host}).status_code == 200
+        assert get(viewer, headers={"Host": host}).status_code == 200
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
@@ -66,7 +67,7 @@ def test_looking_changes_nothing(viewer: str, journal: Path) -> None:
     record(journal)
     before = hashlib.sha256(journal.read_bytes()).hexdigest()
     for path in PAGES:
-        httpx.get(viewer + path)
+        get(viewer + path)
     assert hashlib.sha256(journal.read_bytes()).hexdigest() == before
 
 
@@ -74,7 +75,7 @@ def test_every_answer_is_locked_down(viewer: str, journal: Path) -> None:
     """No script but ours, no style but ours, no frame, no cache, no referrer; no inline script or style."""
     record(journal)
     for path in PAGES:
-        answer = httpx.get(viewer + path)
+        answer = get(viewer + path)
         policy = answer.headers["content-security-policy"]
         assert policy.startswith("default-src 'none'; style-src 'self'; script-src 'self';")
         assert "unsafe" not in policy
@@ -91,25 +92,25 @@ def test_no_page_shows_a_key(viewer: str, journal: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("LANGFUSE_SECRET_KEY", "sk-lf-hidden")
     record(journal)
     for path in PAGES:
-        answer = httpx.get(viewer + path)
+        answer = get(viewer + path)
         assert "pk-lf-visible" not in answer.text + str(answer.headers)
         assert "sk-lf-hidden" not in answer.text + str(answer.headers)
 
 
 def test_an_empty_journal_says_how_to_fill_it(viewer: str, journal: Path) -> None:
     """Without a file the list names it and the demo; once it is there, the same viewer shows it."""
-    text = httpx.get(viewer).text
+    text = get(viewer).text
     assert "No sessions yet." in text
     assert str(journal) in text
     assert "langfuse-integration demo" in text
     record(journal)
-    assert "chat-3f2a91bc" in httpx.get(viewer).text
+    assert "chat-3f2a91bc" in get(viewer).text
 
 
 def test_a_file_that_is_no_journal_says_so(viewer: str, journal: Path) -> None:
     """The page is a sentence, with the status of a fault of the server."""
     journal.write_bytes(b"no database at all " * 100)
-    answer = httpx.get(viewer)
+    answer = get(viewer)
     assert answer.status_code == 500
     assert "cannot be read (file is not a database)" in answer.text
 
@@ -120,18 +121,18 @@ def test_what_is_damaged_is_left_out(viewer: str, journal: Path) -> None:
     with sqlite3.connect(journal) as db:
         db.execute("UPDATE spans SET body = x'ff' WHERE type = 'tool' OR session_id = 'chat-88d0e1f4'")
     db.close()
-    page = httpx.get(viewer + "/sessions/chat-3f2a91bc")
+    page = get(viewer + "/sessions/chat-3f2a91bc")
     assert page.status_code == 200
     assert len(rows(page.text)) == 12 - 4  # each of its two turns has two tools
     for path in ("/", "/?q=llama", "/sessions/chat-88d0e1f4", "/sessions/chat-3f2a91bc?q=llama"):
-        assert httpx.get(viewer + path).status_code == 200
+        assert get(viewer + path).status_code == 200
 
 
 def test_what_is_not_there_is_404(viewer: str, journal: Path) -> None:
     """Unknown sessions, traces, observations and addresses, and files outside of the static ones."""
     record(journal)
     for path in ("/sessions/none", "/traces/00", "/traces/00/00", "/traces/00?part=1", "/none", "/static/../app.py"):
-        assert httpx.get(viewer + path).status_code == 404
+        assert get(viewer + path).status_code == 404
 
 
 def test_the_list_is_narrowed(viewer: str, journal: Path) -> None:
@@ -139,13 +140,13 @@ def test_the_list_is_narrowed(viewer: str, journal: Path) -> None:
     record(journal)
 
     def found(**asked: str) -> list[str]:
-        return re.findall(r'<a class="go" href="/sessions/([^"]+)"', httpx.get(viewer, params=asked).text)
+        return re.findall(r'<a class="go" href="/sessions/([^"]+)"', get(viewer, params=asked).text)
 
     assert found() == ["chat-3f2a91bc", "chat-88d0e1f4", "session-1", "research-51c7aa02"]
     assert found(user="bob") == ["chat-88d0e1f4"]
     assert found(q="trekking_with_llamas") == found(errors="1") == ["chat-3f2a91bc", "session-1"]
     assert found(q="trekking", user="bob") == []
-    assert "No session matches." in httpx.get(viewer, params={"q": "zebra"}).text
+    assert "No session matches." in get(viewer, params={"q": "zebra"}).text
 
 
 def test_a_long_list_comes_in_pages(viewer: str, journal: Path) -> None:
@@ -153,11 +154,11 @@ def test_a_long_list_comes_in_pages(viewer: str, journal: Path) -> None:
     with Book(journal) as book:
         for number in range(70):
             book.add("turn", "span", Session(f"chat-{number}", "ada"), number, number + 1)
-    first = httpx.get(viewer, params={"user": "ada"}).text
+    first = get(viewer, params={"user": "ada"}).text
     assert len(re.findall('class="go"', first)) == 50
     (older,) = re.findall(r'rel="next" href="([^"]+)"', first)
     assert older == "/?user=ada&amp;page=1"
-    second = httpx.get(viewer + older.replace("&amp;", "&")).text
+    second = get(viewer + older.replace("&amp;", "&")).text
     assert len(re.findall('class="go"', second)) == 20
 
 
@@ -166,11 +167,11 @@ def test_every_session_id_has_a_page(viewer: str, journal: Path, session_id: str
     """The link in the list leads to it, whatever the id is made of; search and deep links stay in it."""
     with Book(journal) as book:
         guarding(book, Session(session_id, "ada"), 0)
-    (link,) = re.findall(r'<a class="go" href="([^"]+)"', httpx.get(viewer).text)
-    page = httpx.get(viewer + link.replace("&amp;", "&"))
+    (link,) = re.findall(r'<a class="go" href="([^"]+)"', get(viewer).text)
+    page = get(viewer + link.replace("&amp;", "&"))
     assert page.status_code == 200
     (trace_id,) = turns(page.text)
-    answer = httpx.get(f"{viewer}/traces/{trace_id}", follow_redirects=True)
+    answer = get(f"{viewer}/traces/{trace_id}", follow_redirects=True)
     assert answer.status_code == 200
     assert '<details class="steps" data-trace="' + trace_id + '" open' in answer.text
 
@@ -178,11 +179,11 @@ def test_every_session_id_has_a_page(viewer: str, journal: Path, session_id: str
 def test_a_trace_of_no_session_is_reached(viewer: str, journal: Path) -> None:
     """What belongs to no session has a page of its own, linked from the list."""
     record(journal)
-    assert 'href="/untagged"' in httpx.get(viewer).text
-    text = httpx.get(viewer + "/untagged").text
+    assert 'href="/untagged"' in get(viewer).text
+    text = get(viewer + "/untagged").text
     assert "nightly_index" in text
     (trace_id,) = turns(text)
-    assert httpx.get(f"{viewer}/traces/{trace_id}", follow_redirects=True).url.path == "/untagged"
+    assert get(f"{viewer}/traces/{trace_id}", follow_redirects=True).url.path == "/untagged"
 
 
 def many(journal: Path, count: int) -> None:
@@ -204,7 +205,7 @@ def many(journal: Path, count: int) -> None:
 def test_many_steps_in_one_trace_come_in_pages(count: int, viewer: str, journal: Path) -> None:
     """The session's page brings none of them, its tree 200 at a time; each is reached, and errors are named."""
     many(journal, count)
-    page = httpx.get(viewer + "/sessions/long").text
+    page = get(viewer + "/sessions/long").text
     (trace_id,) = turns(page)
     assert rows(page) == []
     assert len(page) < 10_000
@@ -212,12 +213,12 @@ def test_many_steps_in_one_trace_come_in_pages(count: int, viewer: str, journal:
     assert f"gone {count * 7 // 10}" in page
     seen: list[str] = []
     for number in range(count // 200):
-        part = httpx.get(f"{viewer}/traces/{trace_id}", params={"part": 1, "rows": number, "session": "long"}).text
+        part = get(f"{viewer}/traces/{trace_id}", params={"part": 1, "rows": number, "session": "long"}).text
         assert len(rows(part)) == 200
         seen += rows(part)
     assert len(set(seen)) == count
     (link,) = re.findall(r'<p class="trouble"><a href="([^"]+)"', page)
-    at_error = httpx.get(viewer + link.replace("&amp;", "&")).text
+    at_error = get(viewer + link.replace("&amp;", "&")).text
     assert len(rows(at_error)) == 200
     assert re.search(r"#o-([0-9a-f]{16})", link)[1] in rows(at_error)  # type: ignore[index]
 
@@ -231,9 +232,9 @@ def test_many_traces_come_in_pages(count: int, viewer: str, journal: Path) -> No
             guarding(book, session, number * 5_000)
     seen: list[str] = []
     for number in range(-(-count // 20)):
-        seen += turns(httpx.get(viewer + "/sessions/long", params={"page": number}).text)
+        seen += turns(get(viewer + "/sessions/long", params={"page": number}).text)
     assert len(seen) == len(set(seen)) == count
-    assert turns(httpx.get(viewer + "/sessions/long", params={"page": 10**9}).text) == seen[-10:]
+    assert turns(get(viewer + "/sessions/long", params={"page": 10**9}).text) == seen[-10:]
 
 
 @pytest.mark.parametrize("count", [1_000, pytest.param(10_000, marks=pytest.mark.slow)])
@@ -242,9 +243,9 @@ def test_looking_again_and_again_keeps_nothing(count: int, viewer: str, journal:
     many(journal, count)
 
     def look() -> None:
-        page = httpx.get(viewer + "/sessions/long").text
-        httpx.get(f"{viewer}/traces/{turns(page)[0]}", params={"part": 1, "rows": 20})
-        httpx.get(viewer)
+        page = get(viewer + "/sessions/long").text
+        get(f"{viewer}/traces/{turns(page)[0]}", params={"part": 1, "rows": 20})
+        get(viewer)
 
     tracemalloc.start()
     try:
@@ -263,7 +264,7 @@ def test_a_long_text_is_shown_in_part_until_it_is_asked_for(viewer: str, journal
     with Book(journal) as book:
         found = book.add("big", "span", Session("s"), 0, 1, input="a" * 50_000 + "END")
     address = f"{viewer}/traces/{found.trace_id}/{found.id}"
-    part = httpx.get(address, params={"part": 1}).text
+    part = get(address, params={"part": 1}).text
     assert "END" not in part
     assert "All 50,003 characters" in part
-    assert "aaaEND" in httpx.get(address, params={"whole": 1}).text
+    assert "aaaEND" in get(address, params={"whole": 1}).text

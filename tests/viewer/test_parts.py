@@ -144,4 +144,4 @@ def test_the_stream_is_for_a_bounded_number_of_pages(viewer: str, journal: Path)
         with httpx.stream("GET", viewer + "/events") as again:
             return again.status_code == 200
 
-    until(let_in, 20)
+    until(let_in)
