@@ -83,7 +83,11 @@ class ModelAnswer:
     def usage_reports(self) -> Iterator[Any]:
         """Yield where the tokens may be told: LangChain's own form first, which all chat models should give."""
         yield self.usage
-        places = [self.response_metadata, *(one.generation_info for one in self.generations), self.result.llm_output]
+        places: list[Any] = [
+            self.response_metadata,
+            *(one.generation_info for one in self.generations),
+            self.result.llm_output,
+        ]
         for place in places:
             for key in USAGE_KEYS if isinstance(place, Mapping) else ():
                 yield place.get(key)

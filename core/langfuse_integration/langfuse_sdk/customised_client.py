@@ -42,4 +42,6 @@ class CustomisedClient:
             from .client_outlet import ClientOutlet
 
             encoder = Encoder.from_settings(self._settings, mask=getattr(client, "mask", None))
-            self._outlet = ClientOutlet(processor, encoder, getattr(client.tracer_provider, "resource", None))
+            self._outlet = ClientOutlet(
+                processor, encoder, getattr(getattr(client, "tracer_provider", None), "resource", None)
+            )

@@ -37,7 +37,7 @@ def runtime_context() -> Any:
 
 def replace_runtime_context(runtime: Any) -> None:
     """Have all functions of `opentelemetry.context` use *runtime*."""
-    context_api._RUNTIME_CONTEXT = runtime
+    vars(context_api)["_RUNTIME_CONTEXT"] = runtime
 
 
 def be_global(provider: Any, replaced: Callable[[], None]) -> None:
@@ -61,8 +61,7 @@ def be_global(provider: Any, replaced: Callable[[], None]) -> None:
                 replaced()
             return done
 
-    trace_api._TRACER_PROVIDER = provider
-    trace_api._TRACER_PROVIDER_SET_ONCE = Replaceable()
+    vars(trace_api).update(_TRACER_PROVIDER=provider, _TRACER_PROVIDER_SET_ONCE=Replaceable())
 
 
 def composite_of(provider: Any) -> Any:

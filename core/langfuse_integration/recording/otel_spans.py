@@ -105,7 +105,7 @@ def propagated() -> Session | None:
     """Return what Langfuse's own `propagate_attributes` carries here, as a session; None without any."""
     global _last
     context: Any = get_context()
-    if not context:
+    if not context or (len(context) == 1 and SPAN_KEY in context):
         return None
     values = tuple(map(context.get, _KEYS))
     last = _last
@@ -117,7 +117,7 @@ def propagated() -> Session | None:
 
 
 def _propagated(values: tuple[Any, ...]) -> Session | None:
-    named = dict(zip(_ATTRIBUTES, values, strict=False))
+    named: dict[str, Any] = dict(zip(_ATTRIBUTES, values, strict=False))
     extra = zip(_EXTRA.values(), values[len(_ATTRIBUTES) :], strict=True)
     named["extra"] = {key: value for key, value in extra if value is not None} or None
     if named["extra"] and _EXTRA["experiment_item_root_observation_id"] in named["extra"]:
