@@ -48,8 +48,18 @@ def _foreign(name: str) -> bool:
 
 
 def _shown(name: str) -> str:
-    """Return a path as people say it: from where they are, if it is below."""
+    """Return a path as people say it: from where they are, if it is below.
+
+    An event loop may forbid blocking calls, and asking for the working directory is one: there the shell's word counts.
+    """
     try:
-        return str(Path(name).relative_to(Path.cwd()))
+        folder = Path(os.environ.get("PWD", "/nowhere")) if in_event_loop() else Path.cwd()
+        return str(Path(name).relative_to(folder))
     except (ValueError, OSError):
         return name
+
+
+def in_event_loop() -> bool:
+    """Return whether an asyncio event loop runs in this thread; asyncio is not loaded for the answer."""
+    asyncio = sys.modules.get("asyncio")
+    return asyncio is not None and asyncio._get_running_loop() is not None
