@@ -41,7 +41,7 @@ _baggage = W3CBaggagePropagator()
 
 def attach(row: Observation) -> Token[Context]:
     """Make *row* the current span for the time of the call; what it passes on names nobody."""
-    entries = {**otel_api.get_context(), otel_api.SPAN_KEY: row}
+    entries = {**otel_api.get_context(), otel_api.SPAN_KEY: row, otel_api.ROW_KEY: row}
     if otel_api.BAGGAGE_KEY in entries:
         passed_on: Any = entries[otel_api.BAGGAGE_KEY]
         entries[otel_api.BAGGAGE_KEY] = {key: passed_on[key] for key in passed_on if key not in PRIVATE}

@@ -131,11 +131,12 @@ class Encoder:
         own = (span.attributes or {}).copy()
         self.written = attributes = {**self._constant, **{key: raw(key, value) for key, value in own.items()}}
         scope, context, parent = span.instrumentation_scope, span.get_span_context(), span.parent
+        parent_id = (row_parents().get(context.span_id) or parent.span_id) if parent is not None else 0
         name, code = clean(span.name), span.status.status_code.value
         started_ns = span.start_time or 0
         ended_ns = span.end_time or started_ns
         parts = [
-            otlp.ids(context.trace_id, context.span_id, parent.span_id if parent is not None else 0),
+            otlp.ids(context.trace_id, context.span_id, parent_id),
             otlp.field(otlp.NAME, name.encode()),
             otlp.times(span.kind.value + 1, started_ns, ended_ns),
             otlp.status(code, self._fields.text(span.status.description) if span.status.description else ""),
@@ -146,7 +147,7 @@ class Encoder:
         return Row(
             f"{context.span_id:016x}",
             f"{context.trace_id:032x}",
-            f"{parent.span_id:016x}" if parent is not None else "",
+            f"{parent_id:016x}" if parent_id else "",
             _column(attributes.get("session.id")),
             _column(attributes.get("user.id")),
             name,
@@ -160,6 +161,13 @@ class Encoder:
     def _body(self, scope: bytes, parts: list[bytes], attributes: dict[str, Any]) -> bytes:
         size = sum(map(len, parts)) + otlp.put(parts, otlp.ATTRIBUTE, attributes)
         return otlp.request(self._resource, scope, parts, size)
+
+
+def row_parents() -> dict[int, int]:
+    """Return which spans of others stand below another row than their parent; OpenTelemetry is loaded by then."""
+    from ..recording import otel_spans
+
+    return otel_spans.row_parents
 
 
 def row_of(request: Any) -> Row:

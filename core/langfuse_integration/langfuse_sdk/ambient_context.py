@@ -20,6 +20,7 @@ from ..internals.faults import shielded
 from ..recording import ambient, otel_api
 from ..recording.observation import Observation
 from ..recording.otel_api import SPAN_KEY, span_context
+from ..recording.otel_spans import current_span
 from . import private
 
 _LOOKING = shielded("looking for the current observation")
@@ -33,13 +34,12 @@ def span_here(attached: Any) -> Any:
         attached: OpenTelemetry's current span, or None.
     """
     with _LOOKING:
-        parent = ambient.current()
-        if parent is None or not parent.span:
-            return attached
+        span = current_span()
+        parent = ambient.current(span)
+        if parent is None or parent is span or not parent.span:
+            return attached if span is not None else None  # what is left over of an ended trace is no parent
         if isinstance(parent, Observation):
             return parent
-        if isinstance(attached, trace_api.Span) and attached.get_span_context().span_id == parent.span:
-            return attached
         return trace_api.NonRecordingSpan(span_context(parent.trace, parent.span))
     return attached
 

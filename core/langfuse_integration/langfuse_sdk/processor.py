@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import weakref
 from typing import Any
 
 from opentelemetry import context as context_api
@@ -14,8 +15,8 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerPro
 from ..encoding.attributes import IS_APP_ROOT
 from ..internals.faults import shielded
 from ..recording import tracing
-from ..recording.anchor import Anchor, Parent
-from ..recording.otel_spans import captures, parent_of
+from ..recording.anchor import Parent
+from ..recording.otel_spans import SpanAnchor, captures, parent_of, row_parents
 from ..settings import settings
 from . import sdk_clients
 
@@ -45,10 +46,12 @@ class Stamp(SpanProcessor):
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Give the span what it does not carry yet: keep what is there, else the parent's, else look it up."""
         with _STAMPING:
-            above = trace_api.get_current_span(parent_context or context_api.get_current())
-            parent = None if span.parent is None else parent_of(above)
-            if parent is not None and span.parent is not None and parent.span != span.parent.span_id:
-                parent = None  # a parent that only the span's maker knows
+            context = parent_context if parent_context is not None else context_api.get_current()
+            above = trace_api.get_current_span(context)
+            parent = None
+            # A parent with another id is known to the span's maker alone.
+            if span.parent is not None and above.get_span_context().span_id == span.parent.span_id:
+                parent = parent_of(above, context)
             if self._stamp(span, parent) and _sampled(span) and not self._left_to_a_client(span):
                 tracing.recorder.opened(span)
 
@@ -92,9 +95,25 @@ class Stamp(SpanProcessor):
             if not stamp[IS_APP_ROOT] and IS_APP_ROOT not in attributes:
                 del stamp[IS_APP_ROOT]
         span.set_attributes(stamp)
-        context = span.get_span_context()
-        captures[span] = Anchor(context.trace_id, context.span_id, (session, origin), span.start_time or 0, exported)
+        ids = span.get_span_context()
+        row = ids.span_id
+        if parent is not None and parent.exported and span.parent is not None:
+            if not exported:
+                row = parent.span  # what stands below this span stands below the nearest row
+            elif parent.span != span.parent.span_id:
+                row_parents[ids.span_id] = parent.span
+        reached = exported or row != ids.span_id
+        anchor = SpanAnchor(ids.trace_id, row, (session, origin), span.start_time or 0, reached)
+        anchor.root = _root_of(span, parent)
+        captures[span] = anchor
         return exported
+
+
+def _root_of(span: Span, parent: Parent | None) -> weakref.ref[trace_api.Span] | None:
+    """Return the span at the top of a trace, or None when it is a row of ours."""
+    if isinstance(parent, SpanAnchor):
+        return parent.root
+    return weakref.ref(span) if parent is None else None
 
 
 class SuppressedClientProcessor(SpanProcessor):

@@ -20,12 +20,12 @@ from opentelemetry.context.context import Context
 from typing_extensions import override
 
 from ..internals import forks
+from ..internals.callsite import in_event_loop
 from ..internals.faults import shielded
 from ..recording import ambient
-from ..recording.anchor import Anchor
 from ..recording.observation import Observation
 from ..recording.otel_api import span_context
-from ..recording.otel_spans import captures, current_span
+from ..recording.otel_spans import SpanAnchor, captures, current_span
 from ..settings import settings
 from . import ambient_context, private, sdk_clients
 
@@ -54,16 +54,17 @@ class AmbientTracer(trace_api.Tracer):
         """Start a span; without *context*, under what is current here."""
         tracer = self._tracer
         if tracer is None or self._sdk is not self._provider.behind:
-            self._sdk = sdk = self._provider.built(must_wait=self._is_wanted(options))
+            self._sdk = sdk = self._provider.built(must_wait=self._is_wanted(positional, options))
             if sdk is None:
                 return unrecorded(context)
             self._tracer = tracer = sdk.get_tracer(*self._scope, **self._options)
         return tracer.start_span(name, placed(context), *positional, **options)
 
-    def _is_wanted(self, options: dict[str, Any]) -> bool:
+    def _is_wanted(self, positional: tuple[Any, ...], options: dict[str, Any]) -> bool:
         if self._scope[0].startswith(WANTED_SCOPES):
             return True
-        return any(key.startswith("gen_ai.") for key in options.get("attributes") or {})
+        attributes = positional[1] if len(positional) > 1 else options.get("attributes")
+        return any(key.startswith("gen_ai.") for key in attributes or ())
 
     @contextmanager
     @override
@@ -83,10 +84,10 @@ class AmbientTracer(trace_api.Tracer):
         span = self.start_span(
             name,
             context,
-            kind,
-            attributes,
-            links,
-            start_time,
+            kind=kind,
+            attributes=attributes,
+            links=links,
+            start_time=start_time,
             record_exception=record_exception,
             set_status_on_exception=set_status_on_exception,
         )
@@ -99,8 +100,9 @@ def placed(context: Context | None) -> Context | None:
     if context is not None:
         return context
     with _PLACING:
-        parent = ambient.current()
-        if parent is None or parent is current_span():
+        span = current_span()
+        parent = ambient.current(span)
+        if parent is None or parent is span:
             return None
         if isinstance(parent, Observation):
             return trace_api.set_span_in_context(parent)
@@ -115,7 +117,10 @@ def unrecorded(context: Context | None) -> trace_api.Span:
         above = trace_api.get_current_span(context)
         return trace_api.NonRecordingSpan(above.get_span_context())
     span = trace_api.NonRecordingSpan(span_context(parent.trace, parent.span))
-    captures[span] = Anchor.of(parent)
+    captures[span] = anchor = SpanAnchor(
+        parent.trace, parent.span, (parent.session, parent.origin), parent.started_ns, parent.exported
+    )
+    anchor.root = parent.root if isinstance(parent, SpanAnchor) else None
     return span
 
 
@@ -163,7 +168,7 @@ class AmbientProvider(trace_api.TracerProvider):
             must_wait: the span may not be missed, so that an event loop waits, too.
         """
         if self.behind is None and not self._failed:
-            if must_wait or not _in_event_loop():
+            if must_wait or not in_event_loop():
                 self._build()
             else:
                 self.build_soon()
@@ -231,14 +236,14 @@ provider = AmbientProvider()
 
 def register() -> None:
     """Be the global provider if nobody is, as the Langfuse SDK would; else add our processor to the one there."""
-    from .adoption import adopt
-
     existing: Any = trace_api.get_tracer_provider()
     if isinstance(existing, trace_api.ProxyTracerProvider):
         private.be_global(provider, provider.replaced)
         if any(module in sys.modules for module in SPAN_MAKERS):
             provider.build_soon()
     elif existing is not provider and hasattr(existing, "add_span_processor"):
+        from .adoption import adopt  # loads OpenTelemetry's SDK, which is there by now
+
         adopt(existing, existing, provider)
     ambient_context.install(_looks_for_runs)
 
@@ -266,17 +271,12 @@ def _looks_for_runs() -> bool:
 
     Where the application has tracing of its own, its spans stay where they are: then only Langfuse's SDK finds runs.
     """
-    from .adoption import is_private
-
     registered = trace_api.get_tracer_provider()
     if registered is provider:
         return True
+    from .adoption import is_private
+
     return is_private(registered) or ambient_context.langfuse_asks()
-
-
-def _in_event_loop() -> bool:
-    asyncio = sys.modules.get("asyncio")
-    return asyncio is not None and asyncio._get_running_loop() is not None
 
 
 def record_locally() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextvars import ContextVar, Token
+from typing import Any
 
 from ..internals.context_variables import reset_quietly
 from ..internals.faults import shielded
@@ -33,17 +34,25 @@ def unregister(source: Source) -> None:
     _sources = tuple(other for other in _sources if other != source)
 
 
-def current() -> Parent | None:
+_UNKNOWN: Any = object()
+
+
+def current(span: Parent | None = _UNKNOWN) -> Parent | None:
     """Return the innermost observation or span around this line, or None.
 
-    The innermost is the one that started last. A span that is no longer open counts too: work that outlives it
-    belongs below it all the same.
+    The innermost is the one that started last; a span that does not reach Langfuse gives way to any run. A span that
+    is no longer open counts too: work that outlives it belongs below it all the same.
+
+    Args:
+        span: OpenTelemetry's current span, where the caller has it already; it is returned as it is.
     """
-    innermost = _current_span()
+    innermost = _current_span() if span is _UNKNOWN else span
     for source in _sources:
         with _ASKING:
             parent = source()
-            if parent is not None and (innermost is None or parent.started_ns >= innermost.started_ns):
+            if parent is not None and (
+                innermost is None or parent.started_ns >= innermost.started_ns or not innermost.exported
+            ):
                 innermost = parent
     override = _override.get()
     if override is not None and (innermost is None or innermost.started_ns < override[1]):

@@ -24,6 +24,10 @@ _reset: Callable[[Token[Context]], None] = context_api.detach if _public else _v
 
 (SPAN_KEY,) = trace_api.set_span_in_context(trace_api.INVALID_SPAN, Context())
 """Where a context holds its current span."""
+ROW_KEY = "langfuse_integration_row"
+"""Where a context holds the innermost observation that was attached: also below spans that other tracers attached."""
+ROOT_KEY = "langfuse_integration_root"
+"""Where a context holds the root of the trace that `ROW_KEY` is in, if that was attached, too."""
 (BAGGAGE_KEY,) = baggage.set_baggage("any", "thing", Context())
 """Where a context holds its baggage, if it has any."""
 
@@ -58,7 +62,9 @@ _BLOCK = context_api.create_key("langfuse-integration-block")
 
 def attach(span: trace_api.Span, block: Attached) -> None:
     """Make *span* the current span in this context, for *block* only."""
-    block.token = set_context(Context({**get_context(), SPAN_KEY: span, _BLOCK: block}))
+    context = get_context()
+    root = context.get(ROOT_KEY) if context and not getattr(span, "app_root", True) else span
+    block.token = set_context(Context({**context, SPAN_KEY: span, ROW_KEY: span, ROOT_KEY: root, _BLOCK: block}))
 
 
 def leave(block: Attached) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Mapping
 from contextvars import Token
 from typing import Any
 
@@ -10,10 +11,11 @@ from opentelemetry import baggage
 from opentelemetry import trace as trace_api
 from opentelemetry.context.context import Context
 
+from ..internals.bounded import BoundedDict
 from ..sessions.session import Session, usable
 from .anchor import Anchor, Parent
 from .observation import Observation
-from .otel_api import SPAN_KEY, get_context, set_context, span_context
+from .otel_api import ROOT_KEY, ROW_KEY, SPAN_KEY, get_context, set_context, span_context
 
 trace_api.Span.register(Observation)
 
@@ -27,11 +29,26 @@ def place(parent: Parent | None) -> Token[Context]:
         span = parent
     else:
         span = trace_api.NonRecordingSpan(span_context(parent.trace, parent.span))
-    return set_context(trace_api.set_span_in_context(span))
+    row = parent if isinstance(parent, Observation) else None
+    return set_context(Context({**get_context(), SPAN_KEY: span, ROW_KEY: row, ROOT_KEY: row}))
 
 
-captures: weakref.WeakKeyDictionary[trace_api.Span, Anchor] = weakref.WeakKeyDictionary()
+class SpanAnchor(Anchor):
+    """The anchor of a span that is not ours.
+
+    Attributes:
+        root: the span at the top of its trace, or None when that is a row of ours or is not known.
+    """
+
+    __slots__ = ("root",)
+
+    root: weakref.ref[trace_api.Span] | None
+
+
+captures: weakref.WeakKeyDictionary[trace_api.Span, SpanAnchor] = weakref.WeakKeyDictionary()
 """What our span processor noted of spans that are not ours; they leave with their spans."""
+row_parents: BoundedDict[int, int] = BoundedDict(10_000)
+"""Of spans below one that does not reach Langfuse: the id of the nearest row above them, by their own ids."""
 
 
 duplicate_scopes: set[str] = set()
@@ -39,36 +56,60 @@ duplicate_scopes: set[str] = set()
 
 
 def current_span() -> Parent | None:
-    """Return OpenTelemetry's current span as a parent, or None."""
-    span: Any = get_context().get(SPAN_KEY)
-    if span is None or type(span) is Observation:
-        return span
+    """Return OpenTelemetry's current span as a parent, or None.
+
+    A span that has ended counts as long as the root of its trace is open. After that it is left over in a task that
+    goes on for longer, whose next turn is a trace of its own.
+    """
+    context = get_context()
+    span: Any = context.get(SPAN_KEY)
+    if span is None:
+        return None
+    if type(span) is Observation:
+        return span if not span.ended_ns or _root_is_open(context) else None
     if not isinstance(span, trace_api.Span):
         return None
     parent = parent_of(span)
+    if getattr(span, "end_time", None) and not _root_is_open(context, parent):
+        return None
     if parent is not None and duplicate_scopes and _scope_of(span) in duplicate_scopes:
         return Anchor(parent.trace, parent.span, (parent.session, parent.origin), 0, parent.exported)
     return parent
+
+
+def _root_is_open(context: Mapping[str, Any], parent: Parent | None = None) -> bool:
+    root: Any = parent.root() if isinstance(parent, SpanAnchor) and parent.root is not None else context.get(ROOT_KEY)
+    ended: object = root is None or getattr(root, "ended_ns", None) or getattr(root, "end_time", None)
+    return not ended
 
 
 def _scope_of(span: Any) -> str | None:
     return getattr(getattr(span, "instrumentation_scope", None), "name", None)
 
 
-def parent_of(span: trace_api.Span) -> Parent | None:
-    """Return any span as a parent, or None when it has no valid ids."""
+def parent_of(span: trace_api.Span, context: Mapping[str, Any] | None = None) -> Parent | None:
+    """Return any span as a parent, or None when it has no valid ids.
+
+    A span that does not reach Langfuse stands for the nearest row above it that does, in the same trace.
+
+    Args:
+        context: OpenTelemetry's context that holds the span; None is the current one.
+    """
     if isinstance(span, Observation):
         return span
     known = captures.get(span)
     if known is not None:
         return known
-    context = span.get_span_context()
-    if not context.is_valid:
+    ids = span.get_span_context()
+    if not ids.is_valid:
         return None
+    started_ns = getattr(span, "start_time", None) or 0
+    row: Any = (get_context() if context is None else context).get(ROW_KEY)
+    if row is not None and row.trace == ids.trace_id and not ids.is_remote:
+        return Anchor(row.trace, row.span, (row.session, row.origin), started_ns)
     attributes: Any = getattr(span, "attributes", None) or {}
     session = _stamped(attributes)
-    started_ns = getattr(span, "start_time", None) or 0
-    return Anchor(context.trace_id, context.span_id, (session, session), started_ns, _claimed_upstream(context))
+    return Anchor(ids.trace_id, ids.span_id, (session, session), started_ns, _claimed_upstream(ids))
 
 
 def _claimed_upstream(context: trace_api.SpanContext) -> bool:
