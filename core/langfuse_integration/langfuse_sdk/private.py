@@ -23,21 +23,24 @@ from opentelemetry import trace as trace_api
 
 CLIENT_PROCESSOR = "LangfuseSpanProcessor"
 
+RUNTIME_CONTEXT, TRACER_PROVIDER, SET_ONCE = "_RUNTIME_CONTEXT", "_TRACER_PROVIDER", "_TRACER_PROVIDER_SET_ONCE"
+"""Private names of the OpenTelemetry API, in 1.30 to 1.45."""
+
 
 def context_variable() -> ContextVar[Any] | None:
     """Return the ContextVar behind OpenTelemetry's runtime context; None when it is kept elsewhere."""
-    variable = getattr(getattr(context_api, "_RUNTIME_CONTEXT", None), "_current_context", None)
+    variable = getattr(getattr(context_api, RUNTIME_CONTEXT, None), "_current_context", None)
     return variable if isinstance(variable, ContextVar) else None
 
 
 def runtime_context() -> Any:
     """Return OpenTelemetry's runtime context, or None when it is not where it was."""
-    return getattr(context_api, "_RUNTIME_CONTEXT", None)
+    return getattr(context_api, RUNTIME_CONTEXT, None)
 
 
 def replace_runtime_context(runtime: Any) -> None:
     """Have all functions of `opentelemetry.context` use *runtime*."""
-    vars(context_api)["_RUNTIME_CONTEXT"] = runtime
+    setattr(context_api, RUNTIME_CONTEXT, runtime)
 
 
 def be_global(provider: Any, replaced: Callable[[], None]) -> None:
@@ -49,8 +52,8 @@ def be_global(provider: Any, replaced: Callable[[], None]) -> None:
     Args:
         replaced: called when the application has set its own.
     """
-    once: Any = getattr(trace_api, "_TRACER_PROVIDER_SET_ONCE", None)
-    if not hasattr(trace_api, "_TRACER_PROVIDER") or not callable(getattr(once, "do_once", None)):
+    once: Any = getattr(trace_api, SET_ONCE, None)
+    if not hasattr(trace_api, TRACER_PROVIDER) or not callable(getattr(once, "do_once", None)):
         trace_api.set_tracer_provider(provider)
         return
 
@@ -61,7 +64,8 @@ def be_global(provider: Any, replaced: Callable[[], None]) -> None:
                 replaced()
             return done
 
-    vars(trace_api).update(_TRACER_PROVIDER=provider, _TRACER_PROVIDER_SET_ONCE=Replaceable())
+    setattr(trace_api, TRACER_PROVIDER, provider)
+    setattr(trace_api, SET_ONCE, Replaceable())
 
 
 def composite_of(provider: Any) -> Any:
