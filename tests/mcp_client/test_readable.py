@@ -70,7 +70,28 @@ def read(kind: Any, **fields: Any) -> Any:
                 "content": [text("look"), {"type": "image", "data": DATA, "mimeType": "image/png"}],
                 "structuredContent": {"result": "look"},
             },
-            {"content": ["look", "[image, image/png, 5 bytes]"], "structured_content": {"result": "look"}},
+            {"content": "[image, image/png, 5 bytes]", "structured_content": {"result": "look"}},
+        ),
+        ({"content": [text("a file")], "structuredContent": {"content": "a file"}}, "a file"),
+        (
+            {"content": [text("a file")], "structuredContent": {"content": "a file", "size": 6}},
+            {"content": "a file", "size": 6},
+        ),
+        (
+            {"content": [text('[{"name": "Luna"}]')], "structuredContent": {"entities": [{"name": "Luna"}]}},
+            {"entities": [{"name": "Luna"}]},
+        ),
+        (
+            {"content": [text('{"a": 1}'), text('{"b": 2}')], "structuredContent": {"files": [{"a": 1}, {"b": 2}]}},
+            {"files": [{"a": 1}, {"b": 2}]},
+        ),
+        (
+            {"content": [text("0")], "structuredContent": {"ok": False}},
+            {"content": "0", "structured_content": {"ok": False}},
+        ),
+        (
+            {"content": [text("one"), text("see below")], "structuredContent": {"a": "one"}},
+            {"content": ["one", "see below"], "structured_content": {"a": "one"}},
         ),
     ],
 )

@@ -18,7 +18,7 @@ from langfuse_integration.recording.observation import Observation
 from langfuse_integration.runtime import ready
 from langfuse_integration.sessions.session import Session
 
-from . import failures, metric, propagation, readable
+from . import failures, metric, propagation, readable, tasks
 from .connection import Connection
 from .merging import run_for
 from .methods import CALL_TOOL, READ_RESOURCE, SUBJECTS, Method, Shown
@@ -46,6 +46,8 @@ class McpCall:
         open: False once it is answered.
         sent: a request has gone out; without one, a cache has answered.
         spare: the row that it gets only if it fails.
+        transport_error: what broke the connection meanwhile, or None: the SDK then cancels whoever waits.
+        stamp: the server's name in the answer, where no handshake has told it, or None.
     """
 
     __slots__ = (
@@ -62,12 +64,16 @@ class McpCall:
         "sent",
         "session",
         "spare",
+        "stamp",
         "subject",
+        "transport_error",
         "typed",
     )
 
     row: Observation | None
     spare: Observation | None
+    transport_error: Exception | None
+    stamp: str | None
     parent: Parent | None
     session: Session | None
     _context: Token[Context] | None
@@ -80,7 +86,8 @@ class McpCall:
         self.subject = subject
         self.typed = typed
         self.merged = self.sent = self.open = False
-        self.row = self.spare = self.parent = self.session = self._context = None
+        self.row = self.spare = self.stamp = self.parent = self.session = None
+        self.transport_error = self._context = None
 
     def begin(self, payload: Any, *, resumed: bool = False) -> McpCall:
         """Start the clock and the row, and make both current; return this call.
@@ -115,6 +122,9 @@ class McpCall:
         self.session, origin = tracing.store.resolve(parent)
         shown = self.method.shown
         if shown is Shown.NEVER:
+            task = self.connection.tasks.row_of(self.subject)
+            if task is not None:  # what the server asks meanwhile belongs to the call that began the task
+                self.session, self.parent = task.session, task
             return None
         row = Observation(self._name(), self.method.type, tracing.recorder, parent, (self.session, origin), payload)
         row.metadata = self.facts()
@@ -128,7 +138,8 @@ class McpCall:
         return row
 
     def _name(self) -> str:
-        return f"{self.connection.server}.{self.subject if self.method is CALL_TOOL else self.method.label}"
+        server = self.stamp or self.connection.server
+        return f"{server}.{self.subject if self.method is CALL_TOOL else self.method.label}"
 
     def facts(self) -> dict[str, Any]:
         """Return the metadata that describes the call."""
@@ -151,25 +162,35 @@ class McpCall:
     # -- the end
 
     def answered(self, result: Any) -> None:
-        """End with the server's answer."""
+        """End with the server's answer; the row of a background task stays open."""
+        if self.method.wire in tasks.METHODS:
+            self.connection.tasks.answered(self.method.wire, self.subject, result)
         failed = self.method is CALL_TOOL and readable.is_error(result)
         row = self.row
         if row is not None:
             if not self._settled:
                 self._settle(row)
             if failed:
-                text = readable.text_of(result)
-                self._mark(row, "tool_error", f"tool_error: {text}" if text else "tool_error")
+                failures.mark_tool_error(row, readable.text_of(result))
             if self.method is READ_RESOURCE and not self.sent:
                 row.metadata = {**(row.metadata or {}), "mcp_cached": True}
-            if not self.merged:
+            if not self.merged and (hasattr(result, "content") or not self._goes_on(row, result)):
                 row.finish(result)
         self._end("tool_error" if failed else None)
+
+    def _goes_on(self, row: Observation, result: Any) -> bool:
+        """Return whether the tool runs on as a task, whose end will end the row."""
+        task_id = tasks.id_of(result) if self.method is CALL_TOOL else None
+        return task_id is not None and self.connection.tasks.open(task_id, row, result, self.connection.target)
 
     def failed(self, error: BaseException) -> None:
         """End with an exception: the protocol's error, a time-out, cancellation, or a fault of the transport."""
         error = failures.innermost(error)
+        if self.transport_error is not None and not isinstance(error, Exception):
+            error = self.transport_error
         kind, status = failures.kind_and_status(error)
+        if self.method.wire in tasks.METHODS:
+            self.connection.tasks.failed(self.method.wire, self.subject, error)
         row = self.row
         if row is None and kind is not None:
             row = self.spare
@@ -177,7 +198,7 @@ class McpCall:
             if not self._settled:
                 self._settle(row)
             if kind is not None:
-                self._mark(row, kind, status)
+                failures.mark(row, kind, status)
             if not self.merged:
                 if kind is None:
                     row.cancel()
@@ -188,12 +209,8 @@ class McpCall:
         """Put on the row what the connection has learned of the server during the call."""
         row.name = self._name()
         row.metadata = {**(row.metadata or {}), **self.facts()}
-
-    @staticmethod
-    def _mark(row: Observation, kind: str, status: str) -> None:
-        row.level = "ERROR"
-        row.status_message = status
-        row.metadata = {**(row.metadata or {}), "mcp_error_type": kind}
+        if self.stamp is not None:
+            row.metadata["mcp_server"] = self.stamp
 
     def _end(self, error_type: str | None) -> None:
         self.open = False

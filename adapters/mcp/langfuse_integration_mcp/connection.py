@@ -10,6 +10,7 @@ from langfuse_integration.recording.observation import Observation
 from langfuse_integration.sessions.session import Session
 
 from . import private
+from .tasks import Tasks
 
 UNNAMED = "mcp"
 """A server that has not said its name: mcp 1.x forgets it once a session is initialized."""
@@ -24,8 +25,10 @@ class InFlight(Protocol):
     Attributes:
         row: its row, or None while it shows in no row.
         session: on whose account it is made.
+        transport_error: what broke the connection meanwhile, or None.
     """
 
+    transport_error: Exception | None
     row: Observation | None
     session: Session | None
 
@@ -57,8 +60,10 @@ class Connection:
         on: False once it is no longer traced; wrappers that somebody has kept then only pass through.
         hollow: it only opens sessions of its own to do its work (llama-index's `BasicMCPClient`).
         in_flight: the calls that await an answer, by a token of their own.
+        tasks: the background tasks that its calls have begun.
         version: the negotiated protocol version, or None.
-        server: the server's name: as given, else as announced.
+        server: the server's name: as given, else as announced in a handshake, else as its answers say.
+        named: the name is given or announced.
         transport: how the server is reached: stdio, http, sse, websocket or memory; None where that cannot be told.
         identified: whether the session's and the user's id may be sent to this server.
         settled: nothing more is expected to be learned of the server.
@@ -68,16 +73,20 @@ class Connection:
         "__weakref__",
         "_announced",
         "_base",
+        "_gateway",
         "_given",
         "_looks",
         "_policy",
+        "_stamped",
         "_target",
         "hollow",
         "identified",
         "in_flight",
+        "named",
         "on",
         "server",
         "settled",
+        "tasks",
         "transport",
         "version",
     )
@@ -87,10 +96,13 @@ class Connection:
         self._given = server_name
         self._policy = policy
         self._announced: str | None = None
+        self._stamped: str | None = None
+        self._gateway = False
         self.transport: str | None = None
         self._looks = 0
         self.hollow = hollow
         self.in_flight: dict[object, InFlight] = {}
+        self.tasks = Tasks()
         self.on = True
         self.version: str | None = None
         self._learned()
@@ -107,6 +119,25 @@ class Connection:
         self.version = version or self.version
         self._learned()
 
+    def stamped(self, name: str) -> None:
+        """Note which server an answer is from; answers of several servers come through a gateway.
+
+        Such a name does not allow the session's and the user's id to be sent: a gateway passes on whatever its servers
+        claim.
+        """
+        if self._stamped is None:
+            self._stamped = name
+        elif self._stamped != name:
+            self._gateway = True
+        else:
+            return
+        self._learned()
+
+    def broke(self, error: Exception) -> None:
+        """Note on every call that awaits an answer what has broken the connection."""
+        for call in list(self.in_flight.values()):
+            call.transport_error = error
+
     def _learned(self) -> None:
         """Work out again what follows from what was said."""
         self._base: dict[str, Any] | None = None
@@ -114,8 +145,15 @@ class Connection:
         self._name()
 
     def _name(self) -> None:
-        self.server: str = self._given or self._announced or UNNAMED
-        self.identified: bool = self._policy.everyone or self.server in self._policy.servers
+        own = self._given or self._announced
+        self.named = own is not None
+        self.server: str = own or (None if self._gateway else self._stamped) or UNNAMED
+        self.identified: bool = self._policy.everyone or own in self._policy.servers
+
+    @property
+    def target(self) -> Any:
+        """The session or client, or None once it is gone."""
+        return self._target()
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -138,7 +176,7 @@ class Connection:
         if self.transport is not None:
             facts["mcp_transport"] = self.transport
         self._looks += 1
-        if (self.version and self.transport and self.server != UNNAMED) or self._looks >= LOOKS:
+        if (self.version and self.transport and self.named) or self._looks >= LOOKS:
             self._base = facts
-            self.settled = True
+            self.settled = self.named or self._stamped is None
         return facts

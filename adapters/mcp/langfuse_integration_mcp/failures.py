@@ -1,11 +1,13 @@
-"""What an exception that ends a request says on its row: the kind of error, a status message and an output."""
+"""What an error says on a row: its kind, a status message and an output."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from langfuse_integration.recording.observation import describe
+from langfuse_integration.recording.observation import Observation, describe
 
+CLOSED = -32000
+"""The SDK's own code for a connection that was closed before the answer."""
 TIMEOUTS = (-32001, 408)
 """The codes of the SDK's own time-outs: 2.x, and 1.x."""
 
@@ -36,3 +38,21 @@ def output_of(error: BaseException) -> dict[str, Any]:
         return {"error": describe(error)}
     fields = {"code": rpc_error.code, "message": rpc_error.message, "data": rpc_error.data}
     return {"error": {key: value for key, value in fields.items() if value is not None}}
+
+
+def is_answer(error: BaseException) -> bool:
+    """Return whether the server has answered with *error*: neither a time-out nor a closed connection."""
+    code = getattr(getattr(error, "error", None), "code", None)
+    return code is not None and code != CLOSED and code not in TIMEOUTS
+
+
+def mark(row: Observation, kind: str, status: str) -> None:
+    """Put an error on *row*."""
+    row.level = "ERROR"
+    row.status_message = status
+    row.metadata = {**(row.metadata or {}), "mcp_error_type": kind}
+
+
+def mark_tool_error(row: Observation, text: str) -> None:
+    """Put on *row* that the tool itself failed, with the text of its result."""
+    mark(row, "tool_error", f"tool_error: {text}" if text else "tool_error")

@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 
 from langfuse_integration.recording.observation import ObservationType
 
+from .tasks import METHODS
+
 Arguments = tuple[str | None, Any]
 """What a request is about (a tool's name, or None), and its input as a row shows it."""
 
@@ -83,6 +85,10 @@ def _nothing(positional: Sequence[Any], named: Mapping[str, Any]) -> Arguments:
     return None, {}
 
 
+def _task(positional: Sequence[Any], named: Mapping[str, Any]) -> Arguments:
+    return named.get("task_id") or named.get("taskId"), {}
+
+
 CALL_TOOL = Method("tools/call", "call_tool", "tool", Shown.ALWAYS, _tool, ("name", "arguments"))
 READ_RESOURCE = Method("resources/read", "read_resource", "retriever", Shown.ALWAYS, _resource, ("uri",))
 GET_PROMPT = Method("prompts/get", "get_prompt", "span", Shown.ALWAYS, _prompt, ("name", "arguments"))
@@ -106,9 +112,15 @@ TYPED: dict[str, Method] = {
 """The typed methods of a session, by their Python names."""
 
 ROUNDS = {name: TYPED[name] for name in ("call_tool", "read_resource", "get_prompt")}
-"""Those that `mcp.Client` may answer in several rounds (input required), or from its cache: one row for all of it."""
+"""Methods that `mcp.Client` may answer in several rounds (input required), or from its cache: one row for all of it."""
 
-BY_WIRE: dict[str, Method] = {method.wire: method for method in (*TYPED.values(), INITIALIZE)}
+FASTMCP_ROUNDS = {f"{name}_mcp": method for name, method in ROUNDS.items()}
+"""The same methods of `fastmcp.Client`, on which its other methods are built."""
+
+TASKS = [Method(wire, wire, "span", Shown.NEVER, _task, ("task_id", "taskId")) for wire in sorted(METHODS)]
+"""Requests about a background task: they show in the row of the call that began it."""
+
+BY_WIRE: dict[str, Method] = {method.wire: method for method in (*TYPED.values(), INITIALIZE, *TASKS)}
 
 SUBJECTS = {CALL_TOOL.wire: "mcp_tool", READ_RESOURCE.wire: "mcp_resource", GET_PROMPT.wire: "mcp_prompt"}
 """The metadata entry that says what a request is about."""

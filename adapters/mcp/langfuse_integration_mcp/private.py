@@ -1,5 +1,7 @@
 """All that we touch of the private parts of mcp and fastmcp, each looked for before it is used.
 
+One module, although a long one: a new release of an SDK is checked against this page.
+
 Seen in mcp 1.24 to 1.30, mcp 2.0 to 2.3 and fastmcp 4.0 to 4.1. What is missing costs this:
 
     ClientSession._sampling_callback, ...               callbacks run as the SDK runs them, in the opener's context
@@ -8,16 +10,21 @@ Seen in mcp 1.24 to 1.30, mcp 2.0 to 2.3 and fastmcp 4.0 to 4.1. What is missing
     mcp.shared.jsonrpc_dispatcher.otel_span, ...        the SDK's client span stays, between our row and the server
     mcp.server._otel.otel_span, extract_trace_context   a server in this process makes a row of its own
     fastmcp.client.telemetry.get_tracer                 fastmcp's own client span stays, above our row
+    fastmcp.Client.call_tool_mcp, ...                   a call in several rounds, or of a task, is several rows
     fastmcp.telemetry._SUPPRESS_KEY                     a fastmcp server in this process makes a row of its own
     FastMCP._mcp_server, MCPServer._lowlevel_server     pass the low-level server to `trace_server`
+    StreamableHTTPTransport._handle_post_request        a call is "cancelled" when its HTTP connection breaks
+    StreamableHTTPTransport._prepare_headers            no `traceparent` in the headers, only in `_meta`
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
+from langfuse_integration.internals.context_variables import reset_quietly
 from langfuse_integration.internals.faults import shielded
 
 _LOOKING = shielded("looking at the MCP SDK")
@@ -79,6 +86,18 @@ def negotiated(target: Any) -> tuple[str | None, str | None]:
     return None, None
 
 
+SERVER_INFO = "io.modelcontextprotocol/serverInfo"
+"""The key in an answer's `_meta` under which a server of protocol 2026-07-28 says who it is."""
+
+
+def stamp_of(result: Any) -> str | None:
+    """Return the name of the server that an answer is from, or None when it does not say."""
+    meta = plain_meta(getattr(result, "meta", None))
+    info = meta.get(SERVER_INFO) if meta else None
+    name = info.get("name") if isinstance(info, Mapping) else None
+    return name if isinstance(name, str) else None
+
+
 # What consumes a session's messages, as anyio names its task. The name is of the function that the transport runs.
 _CONSUMERS = (("stdio", "stdio"), ("streamable_http", "http"), ("sse", "sse"), ("websocket", "websocket"))
 
@@ -122,20 +141,26 @@ def lowlevel(server: Any) -> Any:
 # -- spans of the SDKs' own
 
 
-class Spans(NamedTuple):
-    """What to do in place of the SDKs' own spans.
+class Hooks(NamedTuple):
+    """What to do at the private places of the SDKs, most of it in place of their own hooks.
 
     Attributes:
         client: gives a context manager in place of the span of a client request, or None: the SDK makes its own.
         inject: writes our ids into the `_meta` of a request; False: the SDK writes what is current.
         caller: gives what stands for the OpenTelemetry context in the `_meta` of a request, if its caller is here.
         server: gives a context manager for the handling of such a request, or None: the SDK makes its own span.
+        headers: gives the HTTP headers for a request with that `_meta`.
+        broken: is told that an HTTP request with that `_meta` has failed.
+        unanswered: is told that such a request is over: whoever still waits waits in vain.
     """
 
     client: Callable[[], Any]
     inject: Callable[[dict[str, Any]], bool]
     caller: Callable[[Any], Any]
     server: Callable[[Any], Any]
+    headers: Callable[[Mapping[str, Any]], Mapping[str, str]]
+    broken: Callable[[Mapping[str, Any] | None, Exception], None]
+    unanswered: Callable[[Mapping[str, Any] | None], None]
 
 
 _replaced: list[tuple[Any, str, Any]] = []
@@ -146,13 +171,14 @@ def merges_spans() -> bool:
     return any(name == "inject_trace_context" for _, name, _ in _replaced)
 
 
-def replace_spans(spans: Spans) -> None:
+def replace_spans(hooks: Hooks) -> None:
     """Let the SDKs' own spans give way to our rows; done twice it is done once."""
     with _LOOKING:
         if "mcp.shared.jsonrpc_dispatcher" in sys.modules and not merges_spans():
-            _replace_sdk(sys.modules["mcp.shared.jsonrpc_dispatcher"], spans)
-            _replace_server(sys.modules.get("mcp.server._otel"), spans)
+            _replace_sdk(sys.modules["mcp.shared.jsonrpc_dispatcher"], hooks)
+            _replace_server(sys.modules.get("mcp.server._otel"), hooks)
         _replace_fastmcp()
+        _replace_http(getattr(sys.modules.get("mcp.client.streamable_http"), "StreamableHTTPTransport", None), hooks)
 
 
 def restore_spans() -> None:
@@ -167,37 +193,77 @@ def _replace(holder: Any, name: str, value: Any) -> None:
     setattr(holder, name, value)
 
 
-def _replace_sdk(module: Any, spans: Spans) -> None:
+def _replace_sdk(module: Any, hooks: Hooks) -> None:
     own_span = getattr(module, "otel_span", None)
     own_inject = getattr(module, "inject_trace_context", None)
     if own_span is None or own_inject is None:
         return
 
     def otel_span(name: str, **options: Any) -> Any:
-        return spans.client() or own_span(name, **options)
+        return hooks.client() or own_span(name, **options)
 
     def inject_trace_context(meta: dict[str, Any]) -> None:
-        if not spans.inject(meta):
+        if not hooks.inject(meta):
             own_inject(meta)
 
     _replace(module, "otel_span", otel_span)
     _replace(module, "inject_trace_context", inject_trace_context)
 
 
-def _replace_server(module: Any, spans: Spans) -> None:
+def _replace_server(module: Any, hooks: Hooks) -> None:
     own_span = getattr(module, "otel_span", None)
     own_extract = getattr(module, "extract_trace_context", None)
     if own_span is None or own_extract is None:
         return
 
     def extract_trace_context(meta: Any) -> Any:
-        return spans.caller(meta) or own_extract(meta)
+        return hooks.caller(meta) or own_extract(meta)
 
     def otel_span(name: str, *, context: Any = None, **options: Any) -> Any:
-        return spans.server(context) or own_span(name, context=context, **options)
+        return hooks.server(context) or own_span(name, context=context, **options)
 
     _replace(module, "otel_span", otel_span)
     _replace(module, "extract_trace_context", extract_trace_context)
+
+
+_posted: ContextVar[Mapping[str, Any] | None] = ContextVar("langfuse_integration_mcp_posted", default=None)
+"""The `_meta` of the request that is sent over HTTP here."""
+
+
+def _replace_http(transport: Any, hooks: Hooks) -> None:
+    post = getattr(transport, "_handle_post_request", None)
+    prepare = getattr(transport, "_prepare_headers", None)
+    if post is None or prepare is None or any(holder is transport for holder, _, _ in _replaced):
+        return
+
+    async def _handle_post_request(self: Any, ctx: Any) -> None:
+        meta = None
+        with _LOOKING:
+            message = ctx.session_message.message
+            params = getattr(getattr(message, "root", message), "params", None)  # an RPC message of mcp 1.x has a root
+            meta = params.get("_meta") if isinstance(params, dict) else None
+        token = _posted.set(meta)
+        try:
+            await post(self, ctx)
+            with _LOOKING:  # mcp 1.x logs a stream that ends early, and lets the caller wait for ever
+                hooks.unanswered(meta)
+        except Exception as error:
+            with _LOOKING:
+                hooks.broken(meta, error)
+            raise
+        finally:
+            reset_quietly(_posted, token)
+
+    def _prepare_headers(self: Any) -> dict[str, str]:
+        headers: dict[str, str] = prepare(self)
+        meta = _posted.get()
+        if meta:
+            with _LOOKING:
+                headers.update(hooks.headers(meta))
+        return headers
+
+    _replace(transport, "_handle_post_request", _handle_post_request)
+    _replace(transport, "_prepare_headers", _prepare_headers)
 
 
 def _replace_fastmcp() -> None:
@@ -217,11 +283,23 @@ def is_fastmcp_client(target: Any) -> bool:
     return isinstance(kind, type) and isinstance(target, kind)
 
 
+def hook_fastmcp_rounds(names: Iterable[str], hooked: Callable[[str, Any], Any]) -> None:
+    """Replace methods of fastmcp's client, once, by what *hooked* returns for a name and the method.
+
+    On the class: a client copies itself, and a method that is bound to it must not follow the copy.
+    """
+    kind: Any = getattr(sys.modules.get("fastmcp.client.client"), "Client", None)
+    for name in names:
+        holder = next((base for base in getattr(kind, "__mro__", ()) if name in vars(base)), None)
+        if holder is not None and not any(place is holder and name == taken for place, taken, _ in _replaced):
+            _replace(holder, name, hooked(name, vars(holder)[name]))
+
+
 def watch_fastmcp_sessions(touched: Callable[[Any, Any], None]) -> None:
     """Call *touched* with a fastmcp client and its session each time that the client reads its property `session`."""
     kind: Any = getattr(sys.modules.get("fastmcp.client.client"), "Client", None)
     own = getattr(kind, "session", None)
-    if not isinstance(own, property) or own.fget is None or any(holder is kind for holder, _, _ in _replaced):
+    if not isinstance(own, property) or own.fget is None or any(name == "session" for _, name, _ in _replaced):
         return
     read = own.fget
 
@@ -239,6 +317,16 @@ def fastmcp_key() -> Any:
     `fastmcp.telemetry.suppress_fastmcp_telemetry` sets it, for the time of a block.
     """
     return getattr(sys.modules.get("fastmcp.telemetry"), "_SUPPRESS_KEY", None)
+
+
+def tool_result(fields: Any) -> Any:
+    """Return the result of a tool call as the SDK's type, from the fields that an answer about a task holds."""
+    from mcp.types import CallToolResult
+
+    try:
+        return CallToolResult.model_validate(fields)
+    except ValueError:
+        return fields
 
 
 def meta_model() -> Any:

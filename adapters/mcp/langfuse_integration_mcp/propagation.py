@@ -72,6 +72,11 @@ def outgoing(row: Observation, identified: bool) -> dict[str, str]:
     return carrier
 
 
+def headers(meta: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a request's `_meta` says of its trace as HTTP headers, for servers that read only those."""
+    return {key: value for key in KEYS if isinstance(value := meta.get(key), str)}
+
+
 class Incoming(NamedTuple):
     """What a request says of its caller.
 

@@ -58,18 +58,30 @@ def _result(result: Any) -> Any:
     if structured is None:
         return _one_or_all(parts)
     # A tool that returns text, a number or a list is wrapped by the SDK's servers, since the protocol wants an object.
-    wrapped = isinstance(structured, dict) and set(structured) == {"result"}
-    plain = structured["result"] if wrapped else structured
-    if not parts or _says_the_same(blocks, parts, structured, plain):
-        return plain
-    return {"content": _one_or_all(parts), "structured_content": structured}
+    # Others put its text under a key of their own.
+    texts = [block.text for block in blocks if getattr(block, "type", None) == "text"]
+    plain = structured
+    if isinstance(structured, dict) and len(structured) == 1:
+        [(key, value)] = structured.items()
+        plain = value if key == "result" or [value] == texts else structured
+    if _repeats(texts, structured):
+        parts = [block_of(block) for block in blocks if getattr(block, "type", None) != "text"]
+    return {"content": _one_or_all(parts), "structured_content": structured} if parts else plain
 
 
-def _says_the_same(blocks: list[Any], parts: list[Any], structured: Any, plain: Any) -> bool:
-    if any(getattr(block, "type", None) != "text" for block in blocks):
-        return False
-    values = [_parsed(part) for part in parts]
-    return _one_or_all(parts) == plain or values in ([structured], [plain], plain)
+def _repeats(texts: list[str], structured: Any) -> bool:
+    """Return whether *texts* say nothing that the structured content does not say, as it is or as JSON."""
+    values = [structured, *(structured.values() if isinstance(structured, dict) else ())]
+    parsed = [_parsed(text) for text in texts]
+    if texts in values or parsed in values:
+        return True
+    # 0 and False, 1 and 1.0 are equal in Python, but not the same text.
+    exact = [value for value in values if not isinstance(value, (bool, int, float))]
+    numbers = [(type(value), value) for value in values if isinstance(value, (bool, int, float))]
+    return all(
+        text in exact or value in exact or (type(value), value) in numbers
+        for text, value in zip(texts, parsed, strict=True)
+    )
 
 
 def _parsed(text: Any) -> Any:

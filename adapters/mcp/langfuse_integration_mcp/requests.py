@@ -8,7 +8,6 @@ from langfuse_integration.recording.observation import Observation
 
 from . import private, propagation, readable
 from .call import McpCall
-from .connection import Connection
 from .methods import INITIALIZE, Shown
 
 
@@ -47,8 +46,15 @@ def _params_of(request: type[Any]) -> Any:
     return kinds[0]
 
 
-def learn(connection: Connection, request: Any, result: Any) -> None:
-    """Note what a handshake has told of the server."""
+def learn(call: McpCall, request: Any, result: Any) -> None:
+    """Note what a handshake says of the server; without one (a pinned protocol version), what an answer says."""
+    connection = call.connection
+    if not connection.named:
+        stamp = private.stamp_of(result)
+        if stamp is not None:
+            connection.stamped(stamp)
+            if getattr(request, "method", None) == call.method.wire:  # else a listing that the SDK needs for the call
+                call.stamp = stamp
     if getattr(getattr(request, "root", request), "method", None) == INITIALIZE.wire:
         version = readable.either(result, "protocol_version", "protocolVersion")
         info = readable.either(result, "server_info", "serverInfo")

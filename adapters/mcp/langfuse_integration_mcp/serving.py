@@ -102,14 +102,26 @@ def _server(context: Any) -> Any:
     return _NO_SPAN if serving.get() else None
 
 
-_SPANS = private.Spans(_client, _inject, caller_of, _server)
+def _broken(meta: Any, error: Exception) -> None:
+    call = caller_of(meta)
+    if call is not None:
+        call.connection.broke(error)
+
+
+def _unanswered(meta: Any) -> None:
+    call = caller_of(meta)
+    if call is not None:
+        call.transport_error = ConnectionError("the HTTP response ended without an answer")
+
+
+_HOOKS = private.Hooks(_client, _inject, caller_of, _server, propagation.headers, _broken, _unanswered)
 _holders: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 def hold(holder: object) -> None:
     """Let the SDKs' spans give way while *holder*, a connection or a server, is there and not released."""
     _holders.add(holder)
-    private.replace_spans(_SPANS)
+    private.replace_spans(_HOOKS)
 
 
 def release(holder: object = None) -> None:

@@ -6,29 +6,25 @@ is sent without a typed method.
 
     session     a `ClientSession` of mcp 1.x or 2.x, or of a subclass: both layers, and its callbacks
     client      an `mcp.Client` (2.x): the methods that may take several rounds, and the session inside
-    fastmcp     a `fastmcp.Client`: only the session inside. It copies itself, so that nothing may hang on it that
-                is bound to it
+    fastmcp     a `fastmcp.Client`: the session inside, and on its class the methods that may take several rounds.
+                It copies itself, so that nothing may hang on it that is bound to it
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from langfuse_integration.internals.faults import fault, shielded
-from langfuse_integration.recording.tracing import recorder
 
-from . import callbacks, private, readable, requests, serving
-from .call import McpCall, current
+from . import callbacks, lifecycle, private, readable, requests, serving
 from .connection import Connection, Policy
-from .methods import ROUNDS, TYPED, Method, of_request
+from .methods import FASTMCP_ROUNDS, ROUNDS, TYPED, Method
 
 T = TypeVar("T")
 Bound = Callable[..., Awaitable[Any]]
 Wrapper = Callable[[Any, Connection, str, Bound], Bound]
-Arguments = tuple[Any, tuple[Any, ...], dict[str, Any]]
-"""A request, and the further arguments of `send_request`."""
 
 MARK = "_langfuse_connection"
 """The attribute of a traced object that holds its connection: `mcp.Client` is not hashable, so no table can."""
@@ -36,9 +32,6 @@ MARK = "_langfuse_connection"
 PROGRESS = 3
 """The place of the progress callback among the arguments of `send_request`, after the request."""
 
-_STARTING = "starting the row of an MCP call"
-_ENDING = "ending the row of an MCP call"
-_PREPARING = "preparing an MCP request"
 _WRAPPING = shielded("tracing an MCP session")
 _LEARNING = shielded("reading an MCP handshake")
 
@@ -59,6 +52,7 @@ def wrap(
     with _WRAPPING:
         readable.register()
         serving.hold(connection)
+        private.hook_fastmcp_rounds(FASTMCP_ROUNDS, _fastmcp_rounds)
         for name, wrapper in table.items():
             original = getattr(target, name, None)
             if original is not None:
@@ -79,6 +73,7 @@ def unwrap(target: Any) -> None:
     if connection is None:
         return
     connection.on = False
+    connection.tasks.abandon()
     with _WRAPPING:
         _unwrap_inner(target, connection)
     for name in table_of(target):
@@ -140,21 +135,44 @@ def _rowed(method: Method, connection: Connection, original: Bound, client: Any)
             return await original(*positional, **named)
         if adopting:
             adopt(client, connection)
-        call = _begun(connection, method, positional, named)
+        call = lifecycle.begun(connection, method, positional, named)
         try:
             result = await original(*positional, **named)
         except BaseException as error:
             if call is not None:
-                _failed(call, error)
+                lifecycle.failed(call, error)
             raise
         if call is not None:
             try:
                 call.answered(result)
             except Exception as error:  # noqa: BLE001  our own fault
-                fault(_ENDING, error)
+                fault(lifecycle.ENDING, error)
         return result
 
     return traced
+
+
+def _fastmcp_rounds(name: str, original: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    @functools.wraps(original)
+    async def rounds(client: Any, *positional: Any, **named: Any) -> Any:
+        connection = _fastmcp_connection(client)
+        if connection is None or not connection.on:
+            return await original(client, *positional, **named)
+        bound = functools.partial(original, client)
+        return await _rowed(FASTMCP_ROUNDS[name], connection, bound, None)(*positional, **named)
+
+    return rounds
+
+
+def _fastmcp_connection(client: Any) -> Connection | None:
+    """Return the connection of a fastmcp client that is traced, or of the session inside."""
+    connection = connection_of(client)
+    if connection is not None:
+        return connection
+    try:
+        return connection_of(client.session)
+    except RuntimeError:  # not connected: the call itself says so
+        return None
 
 
 def _passing(target: Any, connection: Connection, name: str, original: Bound) -> Bound:
@@ -183,100 +201,29 @@ def _sending(target: Any, connection: Connection, name: str, original: Bound) ->
     async def send_request(request: Any, *positional: Any, **named: Any) -> Any:
         if not connection.on:
             return await original(request, *positional, **named)
-        call, raw = _call_of(connection, request)
+        call, raw = lifecycle.call_of(connection, request)
         if call is None:
             return await original(request, *positional, **named)
         if by_hand or named.get("progress_callback") is not None or len(positional) > PROGRESS:
-            request, positional, named = _prepared(call, by_hand, (request, positional, named))
+            request, positional, named = lifecycle.prepared(call, by_hand, (request, positional, named))
         token = object()
         connection.in_flight[token] = call
         try:
             result = await original(request, *positional, **named)
         except BaseException as error:
             if raw:
-                _failed(call, error)
+                lifecycle.failed(call, error)
             raise
         finally:
             connection.in_flight.pop(token, None)
         if not connection.settled:
             with _LEARNING:
-                requests.learn(connection, request, result)
+                requests.learn(call, request, result)
         if raw:
-            _answered(call, result)
+            lifecycle.answered(call, result)
         return result
 
     return send_request
-
-
-def _call_of(connection: Connection, request: Any) -> tuple[McpCall | None, bool]:
-    """Return the call that *request* is part of, and whether it has just begun, with this request.
-
-    The call is None when tracing is off, or when we fail.
-    """
-    call = current.get()
-    raw = call is None or not (call.open and (call.connection is connection or call.connection.hollow))
-    if call is None or raw:
-        call = _begun_raw(connection, request)
-    elif call.connection is not connection:
-        call.serve(connection)
-    if call is not None:
-        call.sent = True
-    return call, raw
-
-
-def _prepared(call: McpCall, by_hand: bool, arguments: Arguments) -> Arguments:
-    """Return the arguments of `send_request` with the trace's ids, and with the progress callback placed."""
-    request, positional, named = arguments
-    try:
-        if by_hand and call.row is not None:
-            request = requests.with_meta(call, call.row, request)
-        positional, named = callbacks.with_progress(call, positional, named)
-    except Exception as error:  # noqa: BLE001  our own fault
-        fault(_PREPARING, error)
-    return request, positional, named
-
-
-def _begun(connection: Connection, method: Method, positional: Sequence[Any], named: dict[str, Any]) -> McpCall | None:
-    """Begin a call; None when it is part of the one around it, when tracing is off, or when we fail."""
-    around = current.get()
-    if around is not None and around.open and (around.connection is connection or around.connection.hollow):
-        if around.connection is not connection:
-            around.serve(connection)
-        return None
-    if not recorder.enabled:
-        return None
-    try:
-        subject, payload = method.read(positional, named)
-        resumed = named.get("input_responses") is not None or named.get("request_state") is not None
-        return McpCall(connection, method, subject, typed=True).begin(payload, resumed=resumed)
-    except Exception as error:  # noqa: BLE001  our own fault
-        fault(_STARTING, error)
-        return None
-
-
-def _begun_raw(connection: Connection, request: Any) -> McpCall | None:
-    if not recorder.enabled:
-        return None
-    try:
-        method, (subject, payload) = of_request(request)
-        return McpCall(connection, method, subject, typed=False).begin(payload)
-    except Exception as error:  # noqa: BLE001  our own fault
-        fault(_STARTING, error)
-        return None
-
-
-def _answered(call: McpCall, result: Any) -> None:
-    try:
-        call.answered(result)
-    except Exception as error:  # noqa: BLE001  our own fault
-        fault(_ENDING, error)
-
-
-def _failed(call: McpCall, error: BaseException) -> None:
-    try:
-        call.failed(error)
-    except Exception as ours:  # noqa: BLE001  our own fault
-        fault(_ENDING, ours)
 
 
 def adopt(client: Any, connection: Connection) -> None:
