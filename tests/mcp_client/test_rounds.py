@@ -115,7 +115,7 @@ METHODS = ["elicitation/create", "sampling/createMessage", "roots/list"]
 async def test_a_call_in_rounds_is_one_row_with_the_questions_below(
     kind: str, how: str, sessions: RecordedSessions
 ) -> None:
-    """One, two and three rounds: one tool row with the last answer, each question below, handlers in the caller's session."""
+    """One, two and three rounds: one tool row with the last answer, the questions below, in the caller's session."""
     answers = ClientSide(animal="vicuña", completion="hay", probe=current)
     async with connected(kind, how, answers, shop()) as client:
         for rounds, tool in enumerate(["one", "two", "three"], 1):
