@@ -14,6 +14,7 @@ PRELOADED = (
     "langfuse_integration.reading.archive",
     "langfuse_integration.cli.app",
     "langfuse_integration.cli.table",
+    "langfuse_integration.cli.replaying",
     "langfuse_integration.cli.tree",
     "langfuse_integration.export.push",
     "langfuse_integration.diagnosis",

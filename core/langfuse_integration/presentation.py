@@ -1,1 +1,205 @@
-"""How times, money, counts and kinds are shown: one form for the terminal and the browser."""
+"""How times, money, counts and kinds are shown: one form for the terminal, the browser and programs that read text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from .reading.messages import ToolCall, compact, messages_in
+from .reading.replay import Observed
+
+SMALLEST_USD = 0.0001
+"""A cost below that is shown as less than that."""
+DAYS_FROM_H = 48
+
+
+class StepKind(NamedTuple):
+    """What an observation is: think, act or its type, and the number of the step where it has one."""
+
+    word: str
+    step: str
+
+    def __str__(self) -> str:
+        return f"{self.word} {self.step}" if self.step else self.word
+
+
+class Title(NamedTuple):
+    """What an observation is called.
+
+    Attributes:
+        server: the MCP server, or nothing.
+        name: the tool without its server, the model of a think, or the observation's name.
+    """
+
+    server: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.server}.{self.name}" if self.server and self.name != self.server else self.name
+
+
+# -- times
+
+
+def moment(at_ns: int) -> str:
+    """Return the local day and time of day."""
+    return _local(at_ns).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def clock(at_ns: int) -> str:
+    """Return the local time of day to the second."""
+    return _local(at_ns).strftime("%H:%M:%S")
+
+
+def day(at_ns: int) -> str:
+    """Return the local day."""
+    return _local(at_ns).strftime("%Y-%m-%d")
+
+
+def when(at_ns: int) -> str:
+    """Return the local time of day, with the day in front unless that is today."""
+    local = _local(at_ns)
+    today = local.date() == datetime.now().astimezone().date()
+    return local.strftime("%H:%M:%S" if today else "%Y-%m-%d %H:%M")
+
+
+def duration(duration_ns: int) -> str:
+    """Return a duration in the unit that fits, from `0.2 ms` to `11 days`."""
+    seconds = max(duration_ns, 0) / 1e9
+    if seconds < 0.9995:
+        return f"{seconds * 1e3:.1f} ms" if seconds < 0.00995 else f"{seconds * 1e3:.0f} ms"
+    if seconds < 59.95:
+        return f"{seconds:.2f} s" if seconds < 9.995 else f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours < DAYS_FROM_H else f"{hours // 24} days"
+
+
+def _local(at_ns: int) -> datetime:
+    return datetime.fromtimestamp(at_ns / 1e9).astimezone()
+
+
+# -- numbers
+
+
+def dollars(cost_usd: float | None) -> str:
+    """Return an amount in US dollars with as many digits as it takes to see it; nothing for None."""
+    if cost_usd is None:
+        return ""
+    if 0 < cost_usd < SMALLEST_USD:
+        return f"<${SMALLEST_USD}"
+    return f"${cost_usd:.4f}" if 0 < cost_usd < 0.1 else f"${cost_usd:,.2f}"
+
+
+def counted(count: int, one: str, more: str | None = None) -> str:
+    """Return a count with its noun: `1 trace`, `2 traces`."""
+    return f"{count:,} {one if count == 1 else more or one + 's'}"
+
+
+def short_count(count: int) -> str:
+    """Return a count in at most seven characters: `99,999`, `100k`, `10M`."""
+    if count < 100_000:
+        return f"{count:,}"
+    return f"{count / 1000:,.0f}k" if count < 10_000_000 else f"{count / 1e6:,.0f}M"
+
+
+# -- what an observation is
+
+
+def kind_of(observation: Observed) -> StepKind:
+    """Return think or act with the number of the step, else the type."""
+    word = "think" if observation.is_think else "act" if observation.is_act else None
+    if word is None:
+        return StepKind(observation.type, "")
+    index = observation.metadata.get("step_index")
+    return StepKind(word, str(index) if isinstance(index, int) else "")
+
+
+def title_of(observation: Observed) -> Title:
+    """Return what an observation is called: the model for a think, server and tool for a call over MCP."""
+    server = str(observation.metadata.get("mcp_server") or "")
+    if server:
+        tool = str(observation.metadata.get("mcp_tool") or observation.name)
+        return Title(server, tool.removeprefix(f"{server}."))
+    return Title("", observation.model if observation.is_think and observation.model else observation.name)
+
+
+def agent_of(observation: Observed) -> str:
+    """Return the name of the agent that an observation belongs to; nothing where it is unknown."""
+    name = observation.metadata.get("agent_name")
+    if isinstance(name, str) and name:
+        return name
+    return observation.name if observation.type == "agent" and not observation.is_think else ""
+
+
+def state_of(observation: Observed) -> str:
+    """Return `running` or `never ended` for an open observation, else nothing."""
+    if observation.finished:
+        return ""
+    return "running" if getattr(observation, "alive", False) else "never ended"
+
+
+# -- what an observation says
+
+
+def written(call: ToolCall) -> str:
+    """Return a tool call as a person would write it: `search(query="hay")`."""
+    return f"{call.name}({arguments(call.arguments)})"
+
+
+def arguments(value: Any) -> str:
+    """Return a call's arguments as they are written between its brackets."""
+    if value in (None, {}, ""):
+        return ""
+    if isinstance(value, Mapping) and "content" in value:  # an argument of that name is no result
+        return ", ".join(f"{key}={json.dumps(item, ensure_ascii=False, default=str)}" for key, item in value.items())
+    return compact(value)
+
+
+def in_and_out(observation: Observed, side: str) -> str:
+    """Return an observation's input or output (*side*) as text: of a conversation what was said last."""
+    value = observation.input if side == "in" else observation.output
+    texts = [message.text for message in messages_in(value) if message.text]
+    if texts:
+        return texts[-1]
+    return arguments(value) if side == "in" and isinstance(value, Mapping) else compact(value)
+
+
+def summary_of(observation: Observed) -> str:
+    """Return what an observation came to: its failure, the tools that it calls, its answer, or else its input."""
+    if observation.level in ("ERROR", "WARNING") and observation.status_message:
+        return observation.status_message
+    messages = messages_in(observation.output)
+    if messages:
+        return ", ".join(written(call) for call in messages[-1].calls) or messages[-1].text
+    if observation.output is not None:
+        return "\n".join(documents(observation.output)) or in_and_out(observation, "out")
+    return in_and_out(observation, "in") if observation.input is not None else ""
+
+
+def documents(value: Any) -> list[str]:
+    """Return a retriever's documents as text, with score and source in front; nothing where *value* is no such list."""
+    if not isinstance(value, list):
+        return []
+    items: list[Any] = value
+    texts = [_document(item) for item in items]
+    return texts if all(texts) else []
+
+
+def _document(item: Any) -> str:
+    if not isinstance(item, Mapping):
+        return ""
+    text = next((item[key] for key in ("page_content", "text") if isinstance(item.get(key), str)), None)
+    if text is None or ("type" in item and item["type"] != "Document"):
+        return ""
+    metadata = item.get("metadata")
+    details: Mapping[str, Any] = metadata if isinstance(metadata, Mapping) else {}
+    score = item.get("score", details.get("score", details.get("relevance_score")))
+    source = next((details[key] for key in ("source", "file_name", "file", "title") if details.get(key)), None)
+    marks = [f"{score:.2f}"] if isinstance(score, (int, float)) else []
+    marks += [str(source or item["source"])] if source or item.get("source") else []
+    return f"[{', '.join(marks)}] {text}" if marks else str(text)

@@ -232,9 +232,13 @@ def test_a_deep_trace_keeps_its_names_readable(lfi: Lfi) -> None:
         for span in reversed(spans):
             span.__exit__(None, None, None)
     settle()
-    text = lfi.ok("show", "deep")
+    text = lfi.ok("show", "deep", "--full")
     assert_safe(text)
     assert "span     level-1999" in text
+    short = lfi.ok("show", "deep")
+    assert_safe(short)
+    assert len(short.splitlines()) == 200
+    assert "\n\nCut after 200 lines: --full shows all;" in short
     (trace,) = json.loads(lfi.ok("show", "deep", "--json"))["traces"]
     assert [each["depth"] for each in trace["observations"]] == list(range(2_000))
 
@@ -322,3 +326,81 @@ def test_what_runs_is_shown_as_running_and_what_died_as_never_ended(lfi: Lfi, jo
 def _observations(journal: Path) -> int:
     with Archive(journal) as archive:
         return sum(summary.observations for summary in archive.sessions())
+
+
+def test_a_part_of_a_session_is_shown_alone(lfi: Lfi) -> None:
+    """--turn, --errors, --slowest, --agent, --grep and --step show what they name and nothing else."""
+    asked("chat-1", "ada")
+    asked("chat-1", "ada", question="And dogs?", error="tool_error: gone")
+    settle()
+    assert "And dogs?" not in lfi.ok("show", "--turn", "1")
+    second = lfi.ok("show", "--turn", "2")
+    assert "And dogs?" in second
+    assert "── 1 " not in second
+    assert "There is no turn 3: the last one is 2." in lfi.ok("show", "--turn", "3")
+    assert "Nothing went wrong." in lfi.ok("show", "--turn", "1", "--errors")
+    errors = normalised(lfi.ok("show", "--errors"))
+    assert "wrong    failed, recovered: tool_error: gone\n         in herder > llama-mcp.search (ID)" in errors
+    assert "think" not in errors
+    steps = lfi.ok("show", "--grep", "DOGS")
+    assert [line.split()[0] for line in steps.splitlines() if "herder" in line and "user" not in line] == ["agent"]
+    assert "llama-mcp" not in steps
+    assert "No step matches." in lfi.ok("show", "--grep", "cattle")
+    assert lfi.ok("show", "--agent", "Herder").count("think ") == 4
+    assert "No step matches." in lfi.ok("show", "--agent", "writer")
+    assert [part in lfi.ok("show", "--slowest") for part in ("── 1 ─", "── 2 ─", "── 3 ─")] == [True, True, False]
+    observation = json.loads(lfi.ok("show", "--json"))["traces"][1]["observations"][2]
+    step = lfi.ok("show", "--step", observation["id"][:10])
+    assert f"id       {observation['id']}" in " ".join(step.split("\n")) or observation["id"] in step
+    assert "meta     mcp_server=llama-mcp" in step
+    assert "And dogs?" not in step
+
+
+def test_json_has_the_problems_and_the_conversation(lfi: Lfi) -> None:
+    """What went wrong and what was said are data too, each problem with its path."""
+    asked("chat-1", "ada", error="tool_error: gone")
+    settle()
+    (trace,) = json.loads(lfi.ok("show", "--json"))["traces"]
+    (problem,) = trace["problems"]
+    assert problem.pop("trace_id") == trace["id"]
+    assert problem.pop("observation_id") == trace["observations"][2]["id"]
+    assert problem == {
+        "kind": "failed",
+        "message": "tool_error: gone",
+        "outcome": "recovered",
+        "times": 1,
+        "path": ["agent herder", "tool search"],
+    }
+    assert [(each["role"], each["text"]) for each in trace["conversation"]] == [
+        ("user", "What do llamas eat?"),
+        ("assistant", "Hay."),
+    ]
+
+
+def test_repeated_steps_are_folded(lfi: Lfi) -> None:
+    """Forty times the same two steps: the first two and the last are shown, the loop is named, --full shows all."""
+    with langfuse_manager.session("loop"), langfuse_manager.trace_span("herder", as_type="agent", input="go"):
+        for number in range(40):
+            with langfuse_manager.trace_span("Model", as_type="generation", input=[number]) as think:
+                think.update(output={"role": "assistant", "content": f"thought {number}"})
+            langfuse_manager.trace_mcp_call("llama-mcp", {"query": "hay"}, "nothing", tool="search")
+    settle()
+    text = lfi.ok("show")
+    assert "generation and tool repeated 37 more times (74 steps)" in text
+    assert text.count("MCP llama-mcp.search") == 3
+    assert "wrong    repeated 40 times: called 40 times with the same arguments" in text
+    assert lfi.ok("show", "--full").count("MCP llama-mcp.search") == 40
+
+
+def test_a_failed_call_keeps_its_tool_and_level_in_a_narrow_terminal(lfi: Lfi) -> None:
+    """A server's long name gives way before the tool's name and the word ERROR do."""
+    with langfuse_manager.session("narrow"), langfuse_manager.trace_span("read_text_file", as_type="tool") as span:
+        span.update(
+            level="ERROR",
+            status_message="no such file",
+            metadata={"mcp_server": "secure-filesystem-server", "mcp_tool": "read_text_file"},
+        )
+    settle()
+    (row,) = [line for line in lfi.ok("show").splitlines() if line.startswith("tool ")]
+    assert "read_text_file  ERROR" in row
+    assert "MCP secure-f" in row

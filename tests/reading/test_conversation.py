@@ -8,19 +8,17 @@ import pytest
 
 from langfuse_integration import langfuse_manager
 from langfuse_integration.reading.conversation import (
-    Call,
     Exchange,
-    Message,
+    Utterance,
     answered,
     asked,
-    compact,
+    conversation_of,
     exchange_of,
-    messages_in,
-    text_of,
 )
+from langfuse_integration.reading.messages import ChatMessage, ToolCall, compact, messages_in, text_of
 from langfuse_integration.testing import RecordedSessions
 
-SEARCH = Call("search", {"query": "hay"})
+SEARCH = ToolCall("search", {"query": "hay"})
 
 
 @pytest.mark.parametrize(
@@ -63,10 +61,13 @@ SEARCH = Call("search", {"query": "hay"})
 )
 def test_a_message_reads_the_same_in_every_form(written: dict[str, Any]) -> None:
     """Role, text and tool calls, however the framework or the provider writes them."""
-    wanted = [Message("assistant", "Hi", (SEARCH,))]
-    assert messages_in(written) == wanted
-    assert messages_in({"messages": [written]}) == wanted
-    assert messages_in([[written]]) == wanted
+    wanted = [ChatMessage("assistant", "Hi", (SEARCH,))]
+    for value in (written, {"messages": [written]}, [[written]]):
+        messages = messages_in(value)
+        assert [call.id for message in messages for call in message.calls] in (["1"], [None])
+        assert [
+            each._replace(calls=tuple(call._replace(id=None) for call in each.calls)) for each in messages
+        ] == wanted
 
 
 @pytest.mark.parametrize(
@@ -140,3 +141,58 @@ def test_an_exchange_comes_from_the_root_or_the_first_below_that_tells(sessions:
 def test_a_value_is_written_as_a_person_would(value: Any, line: str) -> None:
     """Arguments as name=value, tool results and documents as their text, the rest as JSON."""
     assert compact(value) == line
+
+
+def test_an_interrupt_is_a_question_and_its_resume_a_reply(sessions: RecordedSessions) -> None:
+    """The user's question, what the agent asks, what the person replies and the final answer, each once, in order."""
+    first = {"role": "user", "content": "What is my sign?"}
+    known = {"role": "assistant", "content": "The zodiac is old."}
+    with langfuse_manager.trace_span("turn"):
+        with langfuse_manager.trace_span("zodiac", as_type="chain", input={"messages": [first]}) as run:
+            with langfuse_manager.trace_span("ask", as_type="chain", input={"messages": [first, known]}) as node:
+                node.update(output={"interrupts": [{"id": "1", "value": "When were you born?"}]})
+                node.update(status_message="interrupted")
+            run.update(output={"messages": [first, known]}, status_message="interrupted")
+        with langfuse_manager.trace_span("zodiac", as_type="chain", input={"resume": "1990-06-10"}) as run:
+            run.update(output={"messages": [first, known, {"role": "assistant", "content": "Gemini."}]})
+    assert conversation_of(sessions.trace()) == [
+        Utterance("user", "What is my sign?"),
+        Utterance("assistant", "The zodiac is old."),
+        Utterance("assistant", "When were you born?"),
+        Utterance("user", "1990-06-10"),
+        Utterance("assistant", "Gemini."),
+    ]
+    assert exchange_of(sessions.trace()) == Exchange("What is my sign?", "Gemini.", None)
+
+
+def test_an_input_that_is_no_chat_is_a_request(sessions: RecordedSessions) -> None:
+    """The user never said an inner prompt: the run's own input is the request, its own output the result."""
+    with langfuse_manager.trace_span("ResearchTopic", as_type="chain", input={"topic": "Llama farms"}) as run:
+        with langfuse_manager.trace_span("Chat", as_type="generation", input="You are doing web research.") as model:
+            model.update(output={"role": "assistant", "content": "Farms."})
+        run.update(output={"topic": "Llama farms", "info": ["A"]})
+    assert conversation_of(sessions.trace()) == [
+        Utterance("request", 'topic="Llama farms"'),
+        Utterance("result", 'topic="Llama farms", info=["A"]'),
+    ]
+
+
+def test_a_call_of_the_responses_api_is_a_call_and_no_text() -> None:
+    """A function_call block names its tool, its arguments and its id, and says nothing."""
+    (message,) = messages_in(
+        {
+            "role": "assistant",
+            "content": [
+                {"type": "reasoning", "summary": []},
+                {"type": "text", "text": "Let me look."},
+                {
+                    "type": "function_call",
+                    "name": "search",
+                    "arguments": '{"query": "hay"}',
+                    "call_id": "c1",
+                    "id": "fc",
+                },
+            ],
+        }
+    )
+    assert (message.text, message.calls) == ("Let me look.", (ToolCall("search", {"query": "hay"}, "c1"),))

@@ -63,7 +63,9 @@ def test_the_list_leads_to_a_replay(viewer: str, journal: Path, opened: Opened) 
     assert texts(page, "h1") == ["chat-3f2a91bc"]
     assert texts(page, ".turn .bubble .who") == ["ada", "herder", "ada", "herder"]
     assert texts(page, ".turn .bubble .text")[0] == "Would a llama guard my sheep against dogs?"
-    assert texts(page, ".trouble") == ["read tool_error: no article trekking.md; did you mean trekking_with_llamas.md?"]
+    assert texts(page, ".trouble") == [
+        "recovered herder > llama-mcp.read tool_error: no article trekking.md; did you mean trekking_with_llamas.md?"
+    ]
     photograph(page, "session")
 
 
@@ -79,13 +81,13 @@ def test_a_turn_opens_into_its_tree_and_a_step_into_all_that_is_known(
     assert kinds.all_inner_texts() == ["agent", "think 1", "act 1", "think 2", "act 2", "retriever", "think 3"]
     assert tree.locator(".row .server").all_text_contents() == ["MCP server llama-mcp", "MCP server llama-mcp"]
     assert tree.locator(".row .took").all_inner_texts() == [
-        "3.9 s",
-        "1.1 s",
+        "3.90 s",
+        "1.10 s",
         "270 ms",
         "820 ms",
         "420 ms",
         "320 ms",
-        "1.1 s",
+        "1.10 s",
     ]
     bars = [
         [float(bar.get_attribute(name).rstrip("%")) for name in ("x", "width")]

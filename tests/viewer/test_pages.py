@@ -217,7 +217,7 @@ def test_many_steps_in_one_trace_come_in_pages(count: int, viewer: str, journal:
         assert len(rows(part)) == 200
         seen += rows(part)
     assert len(set(seen)) == count
-    (link,) = re.findall(r'<p class="trouble"><a href="([^"]+)"', page)
+    (link,) = re.findall(r'<p class="trouble \w*">.*?<a href="([^"]+)"', page)
     at_error = get(viewer + link.replace("&amp;", "&")).text
     assert len(rows(at_error)) == 200
     assert re.search(r"#o-([0-9a-f]{16})", link)[1] in rows(at_error)  # type: ignore[index]

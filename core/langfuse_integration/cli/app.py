@@ -9,6 +9,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from .browse import sessions, show
 from .demo import demo
+from .diff import diff
 from .doctor import doctor
 from .export import export
 from .prune import prune
@@ -70,5 +71,5 @@ def options(
     """Take what comes before the command."""
 
 
-for command in (demo, sessions, show, tail, view, push, export, prune, doctor):
+for command in (demo, sessions, show, diff, tail, view, push, export, prune, doctor):
     app.command(cls=Command)(command)

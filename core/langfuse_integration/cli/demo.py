@@ -126,7 +126,7 @@ def _talk(screen: Screen, application: Path, journal: Path, run: str, model: str
 
 def _replay(screen: Screen, journal: Path, run: str, commands: list[str]) -> None:
     from ..reading.archive import Archive
-    from .tree import replayed
+    from .replaying import replayed
 
     with Archive(journal) as archive:
         sessions = sorted(session for session in archive.matching("demo-", limit=1_000) if session.endswith(f"-{run}"))
@@ -141,8 +141,8 @@ def _replay(screen: Screen, journal: Path, run: str, commands: list[str]) -> Non
 
 def _where_next(archive: Archive, sessions: list[str], commands: list[str]) -> Iterator[str]:
     from ..links import session_url
+    from ..presentation import counted
     from ..settings import settings
-    from .text import counted
 
     current = settings()
     yield "Where to look next"

@@ -38,7 +38,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="For programs: o
             screen.raw(to_json({"healthy": not wrong, "findings": listed}) + "\n")
         else:
             screen.lines(_lines(findings, screen))
-            from .text import counted
+            from ..presentation import counted
 
             screen.line()
             screen.line(f"{counted(wrong, 'thing is', 'things are')} wrong." if wrong else "Nothing is wrong.")

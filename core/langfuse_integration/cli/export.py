@@ -35,9 +35,10 @@ def export(
         if html is not None:
             _page(session, html)
             return
+        from ..presentation import counted
         from ..reading.archive import Archive
         from ..reading.replay import request_of
-        from .text import counted, printable_json
+        from .text import printable_json
 
         with Archive.of_settings() as archive:
             session_id = chosen(archive, session)

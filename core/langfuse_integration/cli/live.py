@@ -5,10 +5,11 @@ from __future__ import annotations
 from rich.cells import cell_len
 from rich.text import Text
 
+from ..presentation import agent_of, clock, duration
 from ..reading.replay import Observed
 from .row import brief, label
 from .screen import Screen
-from .text import clock, duration, fitted, in_one_line
+from .text import fitted, in_one_line
 
 SESSION_COLUMNS = 20
 TIME_COLUMNS = 10
@@ -46,11 +47,10 @@ def _heading(observation: Observed, width: int) -> Text:
 
 
 def _lines(observation: Observed, width: int) -> list[Text]:
-    time = duration(observation.started_ns, observation.ended_ns).rjust(TIME_COLUMNS)
+    time = duration(observation.ended_ns - observation.started_ns).rjust(TIME_COLUMNS)
     start = Text(clock(observation.ended_ns) + "  ", "dim")
-    name = label(observation)
     room = width - cell_len(start.plain) - len(time)
-    name.truncate(room, overflow="ellipsis")
+    name = label(observation, room, agent_of(observation) if observation.type != "agent" else "")
     lines = [Text.assemble(start, name, " " * (room - cell_len(name.plain)), (time, "dim"))]
     for detail in brief(observation):
         text = fitted(f"{detail.word.ljust(6)} {detail.text}", width - MARGIN_COLUMNS)

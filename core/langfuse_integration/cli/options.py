@@ -83,11 +83,24 @@ def chosen(archive: Archive, prefix: str | None) -> str:
     raise stop(f"{unknown}: `langfuse-integration sessions` lists them.")
 
 
+def untagged_hint(archive: Archive) -> str:
+    """Return how many traces belong to no session, and how to see them; nothing where there are none."""
+    from ..presentation import counted
+
+    untagged = archive.session(None)
+    if untagged is None:
+        return ""
+    return f"{counted(untagged.traces, 'trace')} without a session: `langfuse-integration show --no-session`."
+
+
 def nothing_in(archive: Archive) -> str:
     """Return why there is no session to show, and what to do."""
     from ..settings import settings
 
     current = settings()
+    hint = untagged_hint(archive)
+    if hint:
+        return f"The journal {archive.path} holds no sessions. {hint} Call set_session() before anything is traced."
     if current.mode == "off":
         return "Tracing is switched off by LANGFUSE_TRACING_ENABLED, and the journal holds no sessions."
     if archive.path is None:

@@ -6,6 +6,8 @@ from typing import Any
 
 from ..encoding.attributes import iso
 from ..reading.archive import Archive, SessionSummary
+from ..reading.conversation import conversation_of
+from ..reading.problems import Problem, problems_of
 from ..reading.replay import Observed, Trace
 from ..reading.totals import Totals, totals_of
 
@@ -46,7 +48,22 @@ def trace_of(trace: Trace) -> dict[str, Any]:
         "name": trace.name,
         **_times(trace.started_ns, trace.ended_ns),
         **_sums(totals_of(trace.observations)),
+        "conversation": [utterance._asdict() for utterance in conversation_of(trace)],
+        "problems": [problem_of(problem) for problem in problems_of(trace)],
         "observations": listed,
+    }
+
+
+def problem_of(problem: Problem) -> dict[str, Any]:
+    """Return one thing that went wrong."""
+    return {
+        "kind": problem.kind,
+        "message": problem.message,
+        "outcome": problem.outcome or None,
+        "times": problem.times,
+        "trace_id": problem.observation.trace_id,
+        "observation_id": problem.observation.id,
+        "path": [each.label for each in (*problem.chain, problem.observation)],
     }
 
 

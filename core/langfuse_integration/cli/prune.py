@@ -3,69 +3,86 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
 from .options import age_s, chosen, complete_session
+from .parameters import takes
 from .screen import Screen, note, reported
 
 
-def prune(
+@dataclass(frozen=True)
+class PruneOptions:
+    """What `prune` takes."""
+
     older_than: Annotated[
         float | None,
         typer.Option("--older-than", parser=age_s, metavar="AGE", help="What ended longer ago than 15m, 2h, 7d."),
-    ] = None,
+    ] = None
     session: Annotated[
         list[str] | None,
         typer.Option(
             "--session", metavar="SESSION", autocompletion=complete_session, help="This session only; may be repeated."
         ),
-    ] = None,
-    delivered: Annotated[bool, typer.Option("--delivered", help="Only what Langfuse has acknowledged.")] = False,
-    everything: Annotated[bool, typer.Option("--all", help="Everything.")] = False,
+    ] = None
+    delivered: Annotated[bool, typer.Option("--delivered", help="Only what Langfuse has acknowledged.")] = False
+    everything: Annotated[bool, typer.Option("--all", help="Everything.")] = False
     undelivered: Annotated[
         bool, typer.Option("--undelivered", help="Also what was recorded for Langfuse and is not there yet.")
-    ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how much it would be.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-) -> None:
+    ] = False
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how much it would be.")] = False
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False
+
+    def check(self) -> None:
+        """Refuse options that exclude each other.
+
+        Raises:
+            typer.BadParameter: they do.
+        """
+        narrowed = self.older_than is not None or bool(self.session) or self.delivered
+        if self.everything == narrowed:
+            raise typer.BadParameter(
+                "Say what is to go: --older-than 30d, --session ID or --delivered (together if you like), "
+                "or --all alone."
+            )
+        if self.delivered and self.undelivered:
+            raise typer.BadParameter("--delivered and --undelivered exclude each other.")
+
+
+@takes(PruneOptions)
+def prune(options: PruneOptions) -> None:
     """Remove sessions from the journal, for good."""
-    narrowed = older_than is not None or bool(session) or delivered
-    if everything == narrowed:
-        raise typer.BadParameter(
-            "Say what is to go: --older-than 30d, --session ID or --delivered (together if you like), or --all alone."
-        )
-    if delivered and undelivered:
-        raise typer.BadParameter("--delivered and --undelivered exclude each other.")
+    options.check()
     with reported():
         from ..journal.pruning import Pruning, Selection, before
+        from ..presentation import counted
         from ..reading.archive import Archive
-        from .text import counted
 
         with Archive.of_settings() as archive:
             path = archive.path
-            session_ids = [chosen(archive, one) for one in session or []]
+            session_ids = [chosen(archive, one) for one in options.session or []]
         if path is None or not path.exists():
             note("There is no journal, so there is nothing to remove.")
             return
         selection = Selection(
-            ended_before_ns=before(older_than) if older_than is not None else None,
+            ended_before_ns=before(options.older_than) if options.older_than is not None else None,
             session_ids=session_ids,
-            delivered_only=delivered,
-            owed=undelivered,
+            delivered_only=options.delivered,
+            owed=options.undelivered,
         )
         with Pruning(path) as pruning:
             to_remove = pruning.amount(selection)
             kept = pruning.amount(selection._replace(owed=True)).observations - to_remove.observations
-            if kept and not delivered:
+            if kept and not options.delivered:
                 waiting = f"{counted(kept, 'observation')} not yet in Langfuse"
                 note(f"{waiting} will stay: --undelivered removes that, too.")
             amount = f"{counted(to_remove.observations, 'observation')} of {counted(to_remove.sessions, 'session')}"
-            if dry_run or not to_remove.observations:
+            if options.dry_run or not to_remove.observations:
                 Screen().line(f"{amount} would be removed." if to_remove.observations else "Nothing is to be removed.")
                 return
-            if not yes:
+            if not options.yes:
                 if not sys.stdin.isatty():
                     raise typer.BadParameter(
                         "Nobody is there to be asked: add --yes, or --dry-run to see how much it is."

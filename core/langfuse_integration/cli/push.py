@@ -28,8 +28,9 @@ def push(
 
         from ..export.push import Progress
         from ..export.push import push as deliver
+        from ..presentation import counted
         from ..reading.archive import Archive
-        from .text import counted, in_one_line
+        from .text import in_one_line
 
         session_id = session
         if session is not None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from rich.cells import cell_len
 from rich.text import Text
 
-from ..reading.conversation import Call, Message, compact, messages_in
+from ..presentation import arguments, documents, in_and_out, kind_of, state_of, title_of, written
+from ..reading.messages import ChatMessage, compact, messages_in
+from ..reading.problems import Problem
 from ..reading.replay import Observed
-from .text import counted, dollars, in_one_line, visible
+from .text import fitted, in_one_line, visible
 
 STYLES = {
     "think": "bold cyan",
@@ -22,6 +25,10 @@ STYLES = {
     "embedding": "magenta",
 }
 KIND_COLUMNS = 8
+SERVER_COLUMNS = 4
+"""So much of an MCP server's name is left where the tool's name needs the room."""
+DOCUMENTS_SHOWN = 3
+CHAIN_SHOWN = 5
 
 
 class Detail(NamedTuple):
@@ -32,53 +39,60 @@ class Detail(NamedTuple):
     style: str = ""
 
 
-def label(observation: Observed) -> Text:
-    """Return what an observation is and how it is called: `act 1    MCP llama-mcp.search`."""
+def label(observation: Observed, width: int, agent: str = "") -> Text:
+    """Return what an observation is and how it is called: `act 1    MCP llama-mcp.search  ERROR`.
+
+    Args:
+        width: columns. The agent's name gives way first, then the server's, then the tool's; the level stays.
+        agent: the agent's name, where it is not clear from the rows above.
+    """
     kind = kind_of(observation)
-    text = Text()
-    text.append(kind.ljust(KIND_COLUMNS) + " ", STYLES.get(kind.split(" ")[0], ""))
-    server = observation.metadata.get("mcp_server")
-    if server:
-        text.append("MCP ", "magenta")
-        text.append(in_one_line(_of_server(str(server), str(observation.metadata.get("mcp_tool") or observation.name))))
+    start = Text(str(kind).ljust(KIND_COLUMNS) + " ", STYLES.get(kind.word, ""))
+    end = _state(observation)
+    room = max(width - cell_len(start.plain) - cell_len(end.plain), 4)
+    server, name = map(in_one_line, title_of(observation))
+    if not server or name == server:
+        text = Text.assemble(("MCP ", "magenta") if server else "", fitted(name, room - (4 if server else 0)))
     else:
-        text.append(in_one_line(observation.model if observation.is_think and observation.model else observation.name))
+        left = room - cell_len(f"MCP .{name}")
+        shown = fitted(server, max(left, SERVER_COLUMNS))
+        text = Text.assemble(("MCP ", "magenta"), shown, ".", fitted(name, room - cell_len(f"MCP {shown}.")))
+    if agent and room - cell_len(text.plain) > len(agent) + 2:
+        text.append(f"  {in_one_line(agent)}", "italic cyan")
     if observation.level == "ERROR":
         text.stylize("red")
-        text.append("  ERROR", "bold red")
-    elif observation.level == "WARNING":
-        text.append("  WARNING", "yellow")
-    if not observation.finished:
-        text.append("  running" if getattr(observation, "alive", False) else "  never ended", "yellow")
+    return start + text + end
+
+
+def _state(observation: Observed) -> Text:
+    text = Text()
+    if observation.level in ("ERROR", "WARNING"):
+        text.append(f"  {observation.level}", "bold red" if observation.level == "ERROR" else "yellow")
+    state = state_of(observation)
+    if state:
+        text.append(f"  {state}", "yellow")
     return text
-
-
-def kind_of(observation: Observed) -> str:
-    """Return think or act with the number of the step, else the type."""
-    step = "think" if observation.is_think else "act" if observation.is_act else None
-    if step is None:
-        return observation.type
-    index = observation.metadata.get("step_index")
-    return f"{step} {index}" if isinstance(index, int) else step
-
-
-def _of_server(server: str, name: str) -> str:
-    return name if name == server or name.startswith(f"{server}.") else f"{server}.{name}"
 
 
 def brief(observation: Observed) -> Iterator[Detail]:
     """Yield what one has to know of an observation, a line each."""
     yield from _trouble(observation)
+    if observation.type == "retriever":
+        yield from _retrieved(observation)
+        return
+    task = observation.type == "agent" and observation.parent_id is not None and not observation.is_think
+    if task and observation.input is not None:
+        yield Detail("task", in_one_line(in_and_out(observation, "in")))
     if observation.children and not (observation.is_think or observation.is_act):
         return
     messages = messages_in(observation.output)
     if observation.type == "generation" and messages:
         yield from _decision(messages)
         return
-    if observation.input is not None:
-        yield Detail("in", in_one_line(_said(observation.input)))
+    if observation.input is not None and not task:
+        yield Detail("in", in_one_line(in_and_out(observation, "in")))
     if observation.output is not None:
-        yield Detail("out", in_one_line(_said(observation.output)))
+        yield Detail("out", in_one_line(in_and_out(observation, "out")))
 
 
 def full(observation: Observed) -> Iterator[Detail]:
@@ -88,7 +102,7 @@ def full(observation: Observed) -> Iterator[Detail]:
     if observation.model:
         yield Detail("model", in_one_line(observation.model))
     if observation.model_parameters:
-        yield Detail("with", in_one_line(compact(observation.model_parameters)))
+        yield Detail("with", in_one_line(arguments(observation.model_parameters)))
     if observation.first_token:
         yield Detail("first", f"token at {in_one_line(observation.first_token)}")
     if observation.usage:
@@ -103,37 +117,44 @@ def full(observation: Observed) -> Iterator[Detail]:
         yield from _whole("out", observation.output)
 
 
+def problem_lines(problem: Problem) -> Iterator[Detail]:
+    """Yield a problem: what it is and where, then what was said."""
+    times = f" {problem.times} times" if problem.times > 1 else ""
+    outcome = f", {problem.outcome}" if problem.outcome else ""
+    style = "bold red" if problem.outcome == "fatal" else "red" if problem.kind == "failed" else "yellow"
+    chain = [*problem.chain, problem.observation]
+    names = [in_one_line(title_of(each)) for each in chain]
+    if len(names) > CHAIN_SHOWN:
+        names = [names[0], "…", *names[-CHAIN_SHOWN + 1 :]]
+    yield Detail("wrong", f"{problem.kind}{times}{outcome}: {in_one_line(problem.message)}", style)
+    yield Detail("", f"in {' > '.join(names)} ({problem.observation.id})", "dim")
+
+
 def _trouble(observation: Observed) -> Iterator[Detail]:
     if observation.status_message:
         word = observation.level.lower() if observation.level in ("ERROR", "WARNING") else "ended"
         style = {"error": "red", "warning": "yellow"}.get(word, "dim")
         yield Detail(word, in_one_line(observation.status_message), style)
-    left = observation.metadata.get("unanswered_tool_calls")
-    if isinstance(left, list):
-        calls: list[Any] = left
-        named = ", ".join(str(call["name"]) for call in calls if isinstance(call, dict) and "name" in call)
-        yield Detail("left", f"{counted(len(calls), 'tool call')} never made: {in_one_line(named)}", "yellow")
 
 
-def _decision(messages: list[Message]) -> Iterator[Detail]:
+def _retrieved(observation: Observed) -> Iterator[Detail]:
+    if observation.input is not None:
+        yield Detail("in", in_one_line(in_and_out(observation, "in")))
+    lines = documents(observation.output)
+    for line in lines[:DOCUMENTS_SHOWN]:
+        yield Detail("doc", in_one_line(line))
+    if len(lines) > DOCUMENTS_SHOWN:
+        yield Detail("", f"and {len(lines) - DOCUMENTS_SHOWN} more", "dim")
+    if not lines and observation.output is not None:
+        yield Detail("out", in_one_line(in_and_out(observation, "out")))
+
+
+def _decision(messages: list[ChatMessage]) -> Iterator[Detail]:
     for message in messages:
         if message.text.strip():
             yield Detail("says", in_one_line(message.text))
         for call in message.calls:
-            yield Detail("calls", written(call))
-
-
-def written(call: Call) -> str:
-    """Return a tool call as a person would write it."""
-    arguments = call.arguments
-    inside = "" if arguments in (None, {}) else compact(arguments) if isinstance(arguments, Mapping) else str(arguments)
-    return in_one_line(f"{call.name}({inside})")
-
-
-def _said(value: Any) -> str:
-    """Return a value in one line: of a conversation what was said last."""
-    texts = [message.text for message in messages_in(value) if message.text]
-    return texts[-1] if texts else compact(value)
+            yield Detail("calls", in_one_line(written(call)))
 
 
 def _whole(word: str, value: Any) -> Iterator[Detail]:
@@ -143,10 +164,5 @@ def _whole(word: str, value: Any) -> Iterator[Detail]:
         yield Detail(word, visible(text))
         return
     for message in messages:
-        calls = "".join(f"\n-> {written(call)}" for call in message.calls)
+        calls = "".join(f"\n-> {in_one_line(written(call))}" for call in message.calls)
         yield Detail(word, f"{in_one_line(message.role)}: {visible(message.text)}{calls}")
-
-
-def price(cost_usd: float | None) -> str:
-    """Return a cost for a column, empty where there is none."""
-    return dollars(cost_usd) if cost_usd is not None else ""

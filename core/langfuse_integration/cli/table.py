@@ -8,8 +8,9 @@ from typing import NamedTuple
 from rich.cells import cell_len
 from rich.text import Text
 
+from ..presentation import dollars, duration, when
 from ..reading.archive import SessionSummary
-from .text import dollars, duration, fitted, in_one_line, when
+from .text import fitted, in_one_line
 
 GAP = 2
 USER_COLUMNS = 14
@@ -55,9 +56,9 @@ def _columns(summaries: Sequence[SessionSummary]) -> Iterator[Column]:
     yield Column("TRACES", [f"{summary.traces:,}" for summary in summaries], given_up=1)
     yield Column("STEPS", [f"{summary.observations:,}" for summary in summaries], given_up=4)
     yield Column("TOKENS", [f"{total.tokens:,}" for total in totals], given_up=3)
-    yield Column("TIME", [duration(summary.started_ns, summary.ended_ns) for summary in summaries], given_up=5)
+    yield Column("TIME", [duration(summary.ended_ns - summary.started_ns) for summary in summaries], given_up=5)
     if any(total.cost_usd is not None for total in totals):
-        yield Column("COST", [dollars(total.cost_usd) if total.cost_usd is not None else "" for total in totals])
+        yield Column("COST", [dollars(total.cost_usd) for total in totals])
     yield Column("", [_remarks(summary) for summary in summaries], left=True)
 
 

@@ -1,10 +1,8 @@
-"""Words, numbers and times as the terminal shows them. What comes from strangers is shown, never obeyed."""
+"""Text as the terminal shows it. Text from strangers is shown, never obeyed."""
 
 from __future__ import annotations
 
 import re
-import time
-from datetime import datetime
 from typing import Any
 
 from rich.cells import cell_len, chop_cells, set_cell_size
@@ -71,53 +69,6 @@ def _paragraph(text: str, width: int) -> list[str]:
         *whole, line = chop_cells(indent + word, width)
         lines.extend(whole)
     return [*lines, line]
-
-
-def duration(started_ns: int, ended_ns: int) -> str:
-    """Return a time between two points, in the unit that suits it."""
-    seconds = max(ended_ns - started_ns, 0) / 1e9
-    if seconds < 0.00995:
-        return f"{seconds * 1000:.1f} ms"
-    if seconds < 0.9995:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 59.995:
-        return f"{seconds:.2f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min"
-
-
-def clock(at_ns: int) -> str:
-    """Return the time of day, local, to the second."""
-    return _local(at_ns).strftime("%H:%M:%S")
-
-
-def day(at_ns: int) -> str:
-    """Return the day, local."""
-    return _local(at_ns).strftime("%Y-%m-%d")
-
-
-def when(at_ns: int) -> str:
-    """Return the time of day, local, with the day before it unless that is today."""
-    moment = _local(at_ns)
-    same = moment.date() == datetime.fromtimestamp(time.time()).date()
-    return moment.strftime("%H:%M:%S" if same else "%Y-%m-%d %H:%M")
-
-
-def _local(at_ns: int) -> datetime:
-    return datetime.fromtimestamp(at_ns / 1e9)
-
-
-def counted(count: int, one: str, more: str | None = None) -> str:
-    """Return a count with its noun: `1 trace`, `2 traces`."""
-    return f"{count:,} {one if count == 1 else more or one + 's'}"
-
-
-def dollars(cost_usd: float) -> str:
-    """Return an amount in US dollars, with as many digits as it takes to see it."""
-    return f"${cost_usd:,.2f}" if cost_usd >= 1 or cost_usd == 0 else f"${cost_usd:.4f}"
 
 
 def printable_json(text: str) -> str:

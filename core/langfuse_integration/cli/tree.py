@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from rich.cells import cell_len
 from rich.text import Text
 
-from ..reading.archive import Archive, SessionSummary
-from ..reading.conversation import exchange_of
+from ..presentation import agent_of, clock, counted, day, dollars, duration, short_count
+from ..reading.archive import SessionSummary
+from ..reading.conversation import conversation_of
+from ..reading.problems import Problem, problems_of
 from ..reading.replay import Observed, Trace
 from ..reading.totals import Totals, own, totals_of
-from .row import KIND_COLUMNS, Detail, brief, full, label, price
-from .screen import Screen
-from .text import clock, counted, day, dollars, duration, fitted, in_one_line, visible, wrapped
+from .folding import Fold, folded
+from .row import KIND_COLUMNS, Detail, brief, full, label, problem_lines
+from .text import fitted, in_one_line, visible, wrapped
 
 TIME_COLUMNS = 11
 TOKEN_COLUMNS = 20
 COST_COLUMNS = 9
 SPEAKER_COLUMNS = 12
 SAID_LINES = 4
-"""How much of what was said is shown; all of it with `full`."""
+"""Lines of one utterance that are shown; all of them with `--full`."""
+UTTERANCES_SHOWN = 12
+PROBLEMS_SHOWN = 3
 
 
 class Guides(NamedTuple):
@@ -63,35 +67,59 @@ class Replay:
         yield from self._facts(facts)
         began, ended = summary.started_ns, summary.ended_ns
         until = clock(ended) if day(began) == day(ended) else f"{day(ended)} {clock(ended)}"
-        yield from self._facts([f"{day(began)} {clock(began)} to {until} ({duration(began, ended)})"])
+        yield from self._facts([f"{day(began)} {clock(began)} to {until} ({duration(ended - began)})"])
         yield from self._facts(_sums(summary.totals))
         if summary.still_open:
             yield Text(f"{counted(summary.still_open, 'observation')} not ended", "yellow")
 
     def trace(self, number: int, trace: Trace) -> Iterator[Text]:
-        """Yield one trace: when and how long, what was said, what was done."""
+        """Yield one trace: when and how long, what went wrong, what was said, what was done."""
         yield self._rule(number, trace)
-        yield from self._said(trace)
+        problems = problems_of(trace)
+        yield from self._problems(problems[:PROBLEMS_SHOWN], len(problems) - PROBLEMS_SHOWN)
+        yield from self._conversation(trace)
         for root in trace.roots:
             yield from self.tree(root)
 
     def tree(self, root: Observed) -> Iterator[Text]:
         """Yield an observation and everything below it."""
         guides = self._guides
-        waiting: list[tuple[Observed, str, str]] = [(root, "", "")]
+        waiting: list[tuple[Observed | Fold, str, str, str]] = [(root, "", "", "")]
         while waiting:
-            observation, before, below = waiting.pop()
-            yield self._row(observation, before)
-            bar = guides.pass_by[:2] if observation.children else ""
-            for detail in full(observation) if self._everything else brief(observation):
+            node, before, below, agent = waiting.pop()
+            if isinstance(node, Fold):
+                yield self._fold(node, before)
+                continue
+            inside = agent_of(node) or agent
+            yield self._row(node, before, inside if inside != agent and node.type != "agent" else "")
+            inside = inside if node.type == "agent" else agent
+            bar = guides.pass_by[:2] if node.children else ""
+            for detail in full(node) if self._everything else brief(node):
                 yield from self._detail(below, bar, detail)
-            for place, child in enumerate(reversed(observation.children)):
+            children = list(node.children if self._everything else folded(node.children))
+            for place, child in enumerate(reversed(children)):
                 joint, rest = (guides.last, "   ") if place == 0 else (guides.branch, guides.pass_by)
-                waiting.append((child, below + joint, below + rest))
+                waiting.append((child, below + joint, below + rest, inside))
+
+    def problems(self, number: int, trace: Trace) -> Iterator[Text]:
+        """Yield everything that went wrong in a trace."""
+        problems = problems_of(trace)
+        if problems:
+            yield self._rule(number, trace)
+            yield from self._problems(problems, 0)
+
+    def steps(self, number: int, trace: Trace, observations: Iterable[Observed]) -> Iterator[Text]:
+        """Yield some observations of a trace, without the tree around them."""
+        yield self._rule(number, trace)
+        for observation in observations:
+            yield self._row(observation, "", agent_of(observation) if observation.type != "agent" else "")
+            yield Text(f"{' ' * KIND_COLUMNS} {observation.id}", "dim")
+            for detail in full(observation) if self._everything else brief(observation):
+                yield from self._detail("", "", detail)
 
     def _rule(self, number: int, trace: Trace) -> Text:
         left = f"{self._guides.rule * 2} {number} {self._guides.rule} {clock(trace.started_ns)} "
-        columns = self._columns(duration(trace.started_ns, trace.ended_ns), totals_of(trace.observations))
+        columns = self._columns(duration(trace.ended_ns - trace.started_ns), totals_of(trace.observations))
         fill = self._width - cell_len(left) - cell_len(columns.plain)
         line = Text(left, "bold")
         line.append(self._guides.rule * max(fill - 1, 0) + " ", "dim")
@@ -99,32 +127,52 @@ class Replay:
         line.rstrip()
         return line
 
-    def _said(self, trace: Trace) -> Iterator[Text]:
-        exchange = exchange_of(trace)
-        user = next((observation.user_id for observation in trace.observations if observation.user_id), None)
-        if exchange.question:
-            yield from self._line_of(user or "user", exchange.question, "yellow")
-        if exchange.answer:
-            yield from self._line_of(exchange.answered_by or "assistant", exchange.answer, "bold")
-        if exchange.question or exchange.answer:
+    def _conversation(self, trace: Trace) -> Iterator[Text]:
+        utterances = conversation_of(trace)
+        user = next((each.user_id for each in trace.observations if each.user_id), None)
+        for place, utterance in enumerate(utterances):
+            left_out = len(utterances) - UTTERANCES_SHOWN
+            if left_out > 0 and place == UTTERANCES_SHOWN // 2 and not self._everything:
+                yield Text(f"{' ' * SPEAKER_COLUMNS}  and {left_out} more in between", "dim")
+            if left_out > 0 and 0 <= place - UTTERANCES_SHOWN // 2 < left_out and not self._everything:
+                continue
+            if utterance.role in ("user", "request"):
+                yield from self._line_of(
+                    (user or "user") if utterance.role == "user" else "request", utterance.text, "yellow"
+                )
+            else:
+                speaker = utterance.speaker or ("assistant" if utterance.role == "assistant" else "result")
+                yield from self._line_of(speaker, utterance.text, "bold")
+        if utterances:
             yield Text()
 
-    def _line_of(self, speaker: str, text: str, style: str) -> Iterator[Text]:
+    def _line_of(self, speaker: str, words: str, style: str) -> Iterator[Text]:
         name = fitted(in_one_line(speaker), SPEAKER_COLUMNS)
-        lines = wrapped(visible(text), self._width - SPEAKER_COLUMNS - 2, None if self._everything else SAID_LINES)
+        lines = wrapped(visible(words), self._width - SPEAKER_COLUMNS - 2, None if self._everything else SAID_LINES)
         for index, line in enumerate(lines):
             start = name + " " * (SPEAKER_COLUMNS - cell_len(name)) if index == 0 else " " * SPEAKER_COLUMNS
             yield Text.assemble((start, style), "  ", line)
 
-    def _row(self, observation: Observed, before: str) -> Text:
+    def _problems(self, problems: list[Problem], left_out: int) -> Iterator[Text]:
+        for problem in problems:
+            for detail in problem_lines(problem):
+                yield from self._detail("", "", detail)
+        if left_out > 0:
+            yield Text(f"{' ' * KIND_COLUMNS} and {left_out} more: --errors", "dim")
+        if problems:
+            yield Text()
+
+    def _fold(self, fold: Fold, before: str) -> Text:
+        what = " and ".join(fold.kinds)
+        times = counted(fold.repetitions, "more time", "more times")
+        text = f"{self._squeezed(before)}{what} repeated {times} ({counted(fold.steps, 'step')})"
+        return Text(fitted(text, self._width), "dim")
+
+    def _row(self, observation: Observed, before: str, agent: str) -> Text:
         before = self._squeezed(before)
-        ended_ns = observation.ended_ns if observation.finished else observation.started_ns
-        columns = self._columns(
-            duration(observation.started_ns, ended_ns) if observation.finished else "", own(observation)
-        )
-        name = label(observation)
-        room = self._width - cell_len(before) - cell_len(columns.plain) - 1
-        name.truncate(max(room, 8), overflow="ellipsis")
+        time = duration(observation.ended_ns - observation.started_ns) if observation.finished else ""
+        columns = self._columns(time, own(observation))
+        name = label(observation, max(self._width - cell_len(before) - cell_len(columns.plain) - 1, 8), agent)
         gap = self._width - cell_len(before) - cell_len(name.plain) - cell_len(columns.plain)
         row = Text.assemble((before, "dim"), name, " " * max(gap, 1), columns)
         row.rstrip()
@@ -150,30 +198,12 @@ class Replay:
         text = Text(time.rjust(TIME_COLUMNS), "dim")
         text.append(_tokens(totals).rjust(TOKEN_COLUMNS), "dim")
         if self._cost:
-            text.append(price(totals.cost_usd).rjust(COST_COLUMNS), "dim")
+            text.append(dollars(totals.cost_usd).rjust(COST_COLUMNS), "dim")
         return text
 
     def _facts(self, facts: list[str]) -> Iterator[Text]:
         for line in wrapped(", ".join(facts), self._width):
             yield Text(line, "dim")
-
-
-def replayed(archive: Archive, session_id: str | None, screen: Screen, *, everything: bool = False) -> Iterator[Text]:
-    """Yield a session as lines for *screen*, one trace after the other."""
-    summary = archive.session(session_id)
-    if summary is None:
-        yield Text("Nothing is recorded in it." if session_id is not None else "Everything belongs to a session.")
-        return
-    replay = Replay(
-        screen.width,
-        everything=everything,
-        cost=summary.totals.cost_usd is not None,
-        guides=ASCII if screen.plain_ascii else None,
-    )
-    yield from replay.head(summary)
-    for number, trace in enumerate(archive.traces(session_id), 1):
-        yield Text()
-        yield from replay.trace(number, trace)
 
 
 def _users(users: tuple[str, ...]) -> str:
@@ -196,11 +226,5 @@ def _tokens(totals: Totals) -> str:
     if not totals.tokens:
         return ""
     if not (totals.tokens_in or totals.tokens_out):
-        return f"{_short(totals.tokens)} tokens"
-    return f"{_short(totals.tokens_in)} in {_short(totals.tokens_out):>5} out"
-
-
-def _short(count: int) -> str:
-    return (
-        f"{count:,}" if count < 100_000 else f"{count / 1000:,.0f}k" if count < 10_000_000 else f"{count / 1e6:,.0f}M"
-    )
+        return f"{short_count(totals.tokens)} tokens"
+    return f"{short_count(totals.tokens_in)} in {short_count(totals.tokens_out):>5} out"

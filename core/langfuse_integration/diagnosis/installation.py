@@ -38,7 +38,7 @@ class Finding:
         return self.cure is not None
 
 
-class Asked(NamedTuple):
+class ProjectReply(NamedTuple):
     """What Langfuse answered when it was asked for the project of the keys, or why there is no answer."""
 
     answer: HttpResponse | None
@@ -75,7 +75,7 @@ class Installation:
             return JournalFile(None)
 
     @cached_property
-    def asked(self) -> Asked | None:
+    def project_reply(self) -> ProjectReply | None:
         """What Langfuse says of the keys, or None where there are none."""
         from ..export.http import LangfuseHttp, Unreachable
 
@@ -83,9 +83,9 @@ class Installation:
             return None
         connection = LangfuseHttp(self.settings)
         try:
-            return Asked(connection.send("GET", "/api/public/projects", b"", {}), "", time.time())
+            return ProjectReply(connection.send("GET", "/api/public/projects", b"", {}), "", time.time())
         except Unreachable as error:
-            return Asked(None, str(error), time.time())
+            return ProjectReply(None, str(error), time.time())
         finally:
             connection.close()
 

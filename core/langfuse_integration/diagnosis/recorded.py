@@ -20,7 +20,7 @@ NEAR_NS = 50_000_000
 """So close together two tracers note the start of the same step."""
 
 
-class Written(NamedTuple):
+class TracedObservation(NamedTuple):
     """An observation and the tracer that wrote it."""
 
     scope: str
@@ -35,14 +35,20 @@ def contents(installation: Installation) -> Iterator[Finding]:
             "recorded", "What Langfuse has is not looked at here: LANGFUSE_INTEGRATION_KEEP_DELIVERED=1 keeps a copy"
         )
     rows = installation.rows.query("SELECT count(DISTINCT session_id), count(DISTINCT trace_id) FROM spans")
-    if rows and rows[0][1]:
+    if rows and rows[0][1] and not rows[0][0]:
+        yield Finding(
+            "recorded",
+            f"None of the {rows[0][1]:,} traces belongs to a session.",
+            "Call langfuse_manager.set_session() before anything is traced.",
+        )
+    elif rows and rows[0][1]:
         yield Finding("recorded", f"{rows[0][0]:,} sessions, {rows[0][1]:,} traces")
 
 
 def two_tracers(installation: Installation) -> Iterator[Finding]:
     """Say which traces hold the same steps from two tracers."""
     rows = installation.rows.stream("SELECT body FROM spans ORDER BY id DESC LIMIT :most", {"most": LOOKED_AT})
-    traces: dict[str, list[Written]] = defaultdict(list)
+    traces: dict[str, list[TracedObservation]] = defaultdict(list)
     for (body,) in rows:
         for written in _written(body):
             traces[written.observed.trace_id].append(written)
@@ -62,7 +68,7 @@ def two_tracers(installation: Installation) -> Iterator[Finding]:
         )
 
 
-def _twice(written_rows: Iterable[Written]) -> list[str]:
+def _twice(written_rows: Iterable[TracedObservation]) -> list[str]:
     """Return the tracers that wrote, in one trace, what ours wrote as well."""
     ours = [
         written.observed
@@ -102,9 +108,9 @@ def damaged(installation: Installation) -> Iterator[Finding]:
         )
 
 
-def _written(body: bytes) -> Iterator[Written]:
+def _written(body: bytes) -> Iterator[TracedObservation]:
     request = request_of(body)
     for resource in request.resource_spans if request is not None else ():
         for scope in resource.scope_spans:
             for span in scope.spans:
-                yield Written(scope.scope.name, Observed(span))
+                yield TracedObservation(scope.scope.name, Observed(span))

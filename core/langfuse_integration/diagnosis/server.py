@@ -15,7 +15,7 @@ CLOUDS = ("https://cloud.langfuse.com", "https://us.cloud.langfuse.com")
 
 def reachable(installation: Installation) -> Iterator[Finding]:
     """Ask Langfuse for the project of the keys."""
-    current, reply = installation.settings, installation.asked
+    current, reply = installation.settings, installation.project_reply
     if reply is None:
         return
     if reply.answer is None:
@@ -48,7 +48,7 @@ def reachable(installation: Installation) -> Iterator[Finding]:
 
 def clock(installation: Installation) -> Iterator[Finding]:
     """Compare this machine's clock with the one of Langfuse."""
-    reply = installation.asked
+    reply = installation.project_reply
     date = reply.answer.headers.get("date") if reply is not None and reply.answer is not None else None
     if reply is None or date is None:
         return

@@ -13,6 +13,8 @@ from typing import Any, Self
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from .usage_buckets import disjoint_buckets
+
 METADATA = "langfuse.observation.metadata."
 ID_METADATA = frozenset({METADATA + "think_id", METADATA + "tool_call_id"})
 """Text as it is: hex digits may look like a number."""
@@ -114,7 +116,7 @@ class Observed:
     @property
     def usage(self) -> dict[str, int]:
         """Tokens in disjoint buckets."""
-        return _mapping(self._get("usage_details"))
+        return disjoint_buckets(_mapping(self._get("usage_details")))
 
     @property
     def cost(self) -> dict[str, float]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from .replay import Observed
+from .usage_buckets import disjoint_buckets
 
 
 class Totals(NamedTuple):
@@ -15,7 +16,7 @@ class Totals(NamedTuple):
         tokens_in, tokens_out: over all buckets of either side, cached and reasoning tokens among them.
         tokens: of both sides, and of usage that does not say which side it was.
         cost_usd: US dollars, or None where nothing told a cost.
-        errors: observations of level ERROR.
+        errors: observations of level ERROR, a chain of failing steps as one.
     """
 
     tokens_in: int = 0
@@ -37,10 +38,11 @@ class Totals(NamedTuple):
 
 
 def totals_of(observations: Iterable[Observed]) -> Totals:
-    """Return what *observations* add up to."""
+    """Return what *observations* add up to; of a chain of failing steps only the deepest is an error."""
     total = Totals()
     for observation in observations:
-        total = total.plus(own(observation))
+        repeats = any(child.level == "ERROR" for child in observation.children)
+        total = total.plus(own(observation)._replace(errors=0) if repeats else own(observation))
     return total
 
 
@@ -51,7 +53,7 @@ def own(observation: Observed) -> Totals:
 
 def sums(usage_details: object, cost_details: object) -> Totals:
     """Return what an observation's two mappings of buckets add up to."""
-    counts = _numbers(usage_details)
+    counts = _numbers(disjoint_buckets(usage_details) if isinstance(usage_details, Mapping) else None)
     usage = {name: count for name, count in counts.items() if name != "total"}
     tokens_in = sum(count for name, count in usage.items() if name.startswith("input"))
     tokens_out = sum(count for name, count in usage.items() if name.startswith("output"))

@@ -1,61 +1,57 @@
 """What sessions have used up so far, added up once.
 
-Rows of a journal are never changed: a session with as many rows and the same newest one adds up to the same.
+Rows of a journal are never changed: a selection with as many rows and the same newest one adds up to the same.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable
 from typing import NamedTuple
 
 import orjson
 
 from ..internals import forks
+from ..internals.bounded import BoundedDict
 from .replay import request_of
 from .totals import Totals, sums
 
 SESSIONS_LIMIT = 2_000
-"""Sessions that are remembered; the one that was not asked for longest gives way."""
+"""Sums that are kept; the one that was used least recently is dropped first."""
 USAGE, COST = "langfuse.observation.usage_details", "langfuse.observation.cost_details"
 _BUCKETS = frozenset({USAGE, COST})
 
 
-class Rows(NamedTuple):
-    """Which rows were added up: how many, and the newest one's number."""
+class RowsVersion(NamedTuple):
+    """Which rows were added up: how many, and the number of the newest."""
 
-    number: int
-    last: int
+    rows: int
+    newest: int
 
 
-class Spending:
-    """Remembers sums, for several threads."""
+class TotalsCache:
+    """Keeps sums, for several threads."""
 
     def __init__(self, limit: int = SESSIONS_LIMIT) -> None:
-        self._limit = limit
-        self._known: OrderedDict[Hashable, tuple[Rows, Totals]] = OrderedDict()
-        self._guard = forks.Lock()
+        self._entries: BoundedDict[Hashable, tuple[RowsVersion, Totals]] = BoundedDict(limit)
+        self._lock = forks.Lock()
 
     def __len__(self) -> int:
-        return len(self._known)
+        return len(self._entries)
 
-    def of(self, key: Hashable, rows: Rows, add_up: Callable[[], Totals]) -> Totals:
-        """Return the sum over *rows* of what *key* names; *add_up* makes it when it is not known."""
-        with self._guard:
-            entry = self._known.get(key)
-            if entry is not None and entry[0] == rows:
-                self._known.move_to_end(key)
+    def of(self, key: Hashable, version: RowsVersion, add_up: Callable[[], Totals]) -> Totals:
+        """Return the sum over the rows that *key* names; *add_up* is called when that version is not kept."""
+        with self._lock:
+            entry = self._entries.get(key)
+            if entry is not None and entry[0] == version:
+                self._entries.renew(key, entry)
                 return entry[1]
         totals = add_up()
-        with self._guard:
-            self._known[key] = (rows, totals)
-            self._known.move_to_end(key)
-            while len(self._known) > self._limit:
-                self._known.popitem(last=False)
+        with self._lock:
+            self._entries.renew(key, (version, totals))
         return totals
 
 
-def spent(bodies: Iterable[bytes]) -> Totals:
+def totals_of_bodies(bodies: Iterable[bytes]) -> Totals:
     """Return the tokens and the cost in OTLP requests; nothing else of them is read, so its errors are 0."""
     tokens_in = tokens_out = tokens = 0
     cost_usd: float | None = None
@@ -85,5 +81,5 @@ def _read(text: str | None) -> object:
         return None
 
 
-remembered = Spending()
+totals_cache = TotalsCache()
 """The sums of this process."""

@@ -15,7 +15,7 @@ from starlette.staticfiles import StaticFiles
 
 from ..errors import LangfuseIntegrationError
 from ..reading.archive import Archive
-from .conversation_page import TURNS_PAGE, tree_of, turns_of
+from .conversation_page import TURNS_PAGE, RowsView, tree_of, turns_of
 from .events import Changes
 from .guard import Guard
 from .pages import HERE, rendered
@@ -93,7 +93,7 @@ class _Viewer:
             ids = archive.trace_ids(session_id)
             if open_trace in ids:
                 page = ids.index(open_trace) // TURNS_PAGE
-                tree = tree_of(archive, open_trace, session_id, _number(query.get("rows")), at=at)
+                tree = tree_of(archive, open_trace, session_id, RowsView(_number(query.get("rows")), at))
             else:
                 open_trace, tree = "", None
             last = max(len(ids) - 1, 0) // TURNS_PAGE
@@ -122,7 +122,7 @@ class _Viewer:
                 if not owners:
                     return _html("missing.html", 404, what=f"no trace {trace_id}")
                 return RedirectResponse(session_path(owners[0], f"t-{trace_id}", open=trace_id))
-            tree = tree_of(archive, trace_id, query.get("session"), _number(query.get("rows")))
+            tree = tree_of(archive, trace_id, query.get("session"), RowsView(_number(query.get("rows"))))
         if tree is None:
             return _html("missing.html", 404, what=f"no trace {trace_id}")
         return _html("tree.html", tree=tree)

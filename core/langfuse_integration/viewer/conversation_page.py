@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import NamedTuple
 from urllib.parse import urlencode
 
+from ..presentation import counted
 from ..reading.archive import Archive, SessionSummary
-from ..reading.conversation import Exchange, exchange_of
+from ..reading.conversation import Utterance, conversation_of
 from ..reading.replay import Observed
-from .formatting import counted
 from .outline import Head, decoded, head, outline
-from .rows import Row, row
+from .rows import StepRow, row
 
 TURNS_PAGE = 20
 ROWS_PAGE = 200
@@ -18,7 +18,7 @@ AT_ONCE = 120
 """Rows that a page brings along folded, so that the first turns open at once and without JavaScript."""
 
 
-class Tree(NamedTuple):
+class RowsPage(NamedTuple):
     """A page of a trace's rows.
 
     Attributes:
@@ -26,32 +26,54 @@ class Tree(NamedTuple):
         more: where the rest of them is to be had.
         details: the observations themselves by id, where they cannot be asked for later.
         whole: with long inputs and outputs in full.
+        agents: how many agents these steps belong to.
     """
 
     id: str
     session_id: str | None
-    rows: list[Row]
+    rows: list[StepRow]
     page: int
     before: int
     left: int
     more: str
     details: dict[str, Observed]
     whole: bool
+    agents: int
 
 
-class Turn(NamedTuple):
+class RowsView(NamedTuple):
+    """Which rows of a trace are shown, and how.
+
+    Attributes:
+        page: from 0 on.
+        at: an observation: the page on which it stands is shown instead.
+        size: rows of a page.
+        details: with the observations themselves.
+        whole: with long inputs and outputs in full.
+    """
+
+    page: int = 0
+    at: str = ""
+    size: int = ROWS_PAGE
+    details: bool = False
+    whole: bool = False
+
+
+class ConversationTurn(NamedTuple):
     """One trace, as it stands in the conversation."""
 
     number: int
     head: Head
-    exchange: Exchange
+    utterances: list[Utterance]
     user: str | None
     steps: list[str]
     servers: list[str]
-    tree: Tree | None
+    tree: RowsPage | None
 
 
-def turns_of(archive: Archive, summary: SessionSummary, ids: list[str], page: int, open_trace: str) -> list[Turn]:
+def turns_of(
+    archive: Archive, summary: SessionSummary, ids: list[str], page: int, open_trace: str
+) -> list[ConversationTurn]:
     """Return a page of a session's turns.
 
     Args:
@@ -61,7 +83,7 @@ def turns_of(archive: Archive, summary: SessionSummary, ids: list[str], page: in
     session_id = summary.session_id
     alone = summary.totals if len(ids) == 1 else None
     first = page * TURNS_PAGE
-    turns: list[Turn] = []
+    turns: list[ConversationTurn] = []
     room = AT_ONCE
     for number, trace_id in enumerate(ids[first : first + TURNS_PAGE], first + 1):
         trace_head = head(archive, trace_id, session_id, alone)
@@ -75,7 +97,7 @@ def turns_of(archive: Archive, summary: SessionSummary, ids: list[str], page: in
     return turns
 
 
-def turn_of(number: int, trace_head: Head, tree: Tree | None) -> Turn:
+def turn_of(number: int, trace_head: Head, tree: RowsPage | None) -> ConversationTurn:
     """Return a turn from its head."""
     observations = trace_head.trace.observations
     thinks = sum(observation.is_think for observation in observations)
@@ -88,10 +110,10 @@ def turn_of(number: int, trace_head: Head, tree: Tree | None) -> Turn:
         for observation in observations
         if observation.metadata.get("mcp_server")
     )
-    return Turn(
+    return ConversationTurn(
         number=number,
         head=trace_head,
-        exchange=exchange_of(trace_head.trace),
+        utterances=conversation_of(trace_head.trace),
         user=next((observation.user_id for observation in observations if observation.user_id), None),
         steps=steps,
         servers=list(servers),
@@ -99,43 +121,29 @@ def turn_of(number: int, trace_head: Head, tree: Tree | None) -> Turn:
     )
 
 
-def tree_of(
-    archive: Archive,
-    trace_id: str,
-    session_id: str | None,
-    page: int = 0,
-    *,
-    at: str = "",
-    size: int = ROWS_PAGE,
-    details: bool = False,
-    whole: bool = False,
-) -> Tree | None:
-    """Return a page of a trace's rows, or None if it is unknown.
-
-    Args:
-        at: an observation: the page on which it stands.
-        details: with the observations themselves.
-        whole: with long inputs and outputs in full.
-    """
+def tree_of(archive: Archive, trace_id: str, session_id: str | None, view: RowsView | None = None) -> RowsPage | None:
+    """Return a page of a trace's rows, or None if it is unknown."""
     rows_outline = outline(archive, trace_id, session_id)
     if rows_outline is None:
         return None
-    place = rows_outline.place(at) if at else None
-    if place is not None:
-        page = place // size
-    lines = rows_outline.lines[page * size : (page + 1) * size]
+    view = view or RowsView()
+    place = rows_outline.place(view.at) if view.at else None
+    page = view.page if place is None else place // view.size
+    lines = rows_outline.lines[page * view.size : (page + 1) * view.size]
     observed = decoded(archive, trace_id, lines)
     query: dict[str, object] = {"rows": page + 1, "part": 1}
     if session_id is not None:
         query["session"] = session_id
-    return Tree(
+    rows = [row(line, observed[line.span_id], rows_outline) for line in lines if line.span_id in observed]
+    return RowsPage(
         id=trace_id,
         session_id=session_id,
-        rows=[row(line, observed[line.span_id], rows_outline) for line in lines if line.span_id in observed],
+        rows=rows,
         page=page,
-        before=page * size,
-        left=max(len(rows_outline.lines) - (page + 1) * size, 0),
+        before=page * view.size,
+        left=max(len(rows_outline.lines) - (page + 1) * view.size, 0),
         more=f"/traces/{trace_id}?{urlencode(query)}",
-        details=observed if details else {},
-        whole=whole,
+        details=observed if view.details else {},
+        whole=view.whole,
+        agents=len({each.agent for each in rows if each.agent}),
     )

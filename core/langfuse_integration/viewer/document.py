@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from markupsafe import Markup
 
 from ..reading.archive import Archive
-from .conversation_page import Turn, tree_of, turn_of
+from .conversation_page import ConversationTurn, RowsView, tree_of, turn_of
 from .outline import head
 from .pages import environment, style
 
@@ -46,10 +46,9 @@ def document(
     )
 
 
-def _turns(archive: Archive, session_id: str | None, most: int, steps: int, whole: bool) -> Iterator[Turn]:
+def _turns(archive: Archive, session_id: str | None, most: int, steps: int, whole: bool) -> Iterator[ConversationTurn]:
+    view = RowsView(size=steps, details=True, whole=whole)
     for number, trace_id in enumerate(archive.trace_ids(session_id)[:most], 1):
         trace_head = head(archive, trace_id, session_id)
         if trace_head is not None:
-            yield turn_of(
-                number, trace_head, tree_of(archive, trace_id, session_id, size=steps, details=True, whole=whole)
-            )
+            yield turn_of(number, trace_head, tree_of(archive, trace_id, session_id, view))

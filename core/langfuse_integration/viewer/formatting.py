@@ -1,17 +1,22 @@
-"""Times, numbers and texts as the pages show them."""
+"""Texts and values as the pages show them."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
+from zlib import crc32
 
 from markupsafe import Markup, escape
 
-from ..reading.conversation import compact, messages_in
+from ..presentation import summary_of
+from ..reading.messages import RESULT_KEYS, text_of
 from ..reading.replay import Observed
 
+LANES = 6
+"""Colours for agents."""
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
 # Marks that turn the direction of what follows, or are not to be seen: Unicode's Cf as far as texts abuse it.
 _UNSEEN = re.compile(
@@ -35,64 +40,30 @@ def _written(match: re.Match[str]) -> str:
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
-def at(at_ns: int) -> str:
-    """Return a point in time as the machine's clock shows it."""
-    return datetime.fromtimestamp(at_ns / 1e9).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-
-
-def clock(at_ns: int) -> str:
-    """Return the time of day as the machine's clock shows it."""
-    return datetime.fromtimestamp(at_ns / 1e9).astimezone().strftime("%H:%M:%S")
-
-
 def iso(at_ns: int) -> str:
     """Return a point in time for `<time datetime>`."""
     return datetime.fromtimestamp(at_ns / 1e9).astimezone().isoformat(timespec="milliseconds")
 
 
-def lasting(duration_ns: int) -> str:
-    """Return a duration in the unit that fits."""
-    seconds = max(duration_ns, 0) / 1e9
-    if seconds < 0.001:
-        return f"{seconds * 1e6:.0f} µs"
-    if seconds < 0.9995:
-        return f"{seconds * 1e3:.0f} ms"
-    if seconds < 59.95:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours < 48 else f"{hours // 24} days"
-
-
-def dollars(cost: float | None) -> str:
-    """Return a cost, or nothing."""
-    return "" if cost is None else f"${cost:.4f}" if 0 < cost < 0.1 else f"${cost:,.2f}"
-
-
-def counted(count: int, one: str, more: str | None = None) -> str:
-    """Return a count with its noun."""
-    return f"{count:,} {one if count == 1 else more or one + 's'}"
-
-
 def brief(observation: Observed) -> str:
     """Return in one line what an observation came to."""
-    if observation.level in ("ERROR", "WARNING") and observation.status_message:
-        return _cut(observation.status_message)
-    messages = messages_in(observation.output)
-    if messages:
-        last = messages[-1]
-        return _cut(", ".join(f"{call.name}({arguments(call.arguments)})" for call in last.calls) or last.text)
-    if observation.output is None and (request := messages_in(observation.input)):
-        return _cut(request[-1].text)
-    value = observation.output if observation.output is not None else observation.input
-    return "" if value is None else _cut(compact(value))
+    return _cut(summary_of(observation))
 
 
-def arguments(value: Any) -> str:
-    """Return a call's arguments as one would write them between its brackets."""
-    return "" if value in (None, {}, "") else compact(value)
+def lane(agent: str) -> int:
+    """Return the colour of an agent: the same for the same name, on every page."""
+    return crc32(agent.encode(errors="replace")) % LANES
+
+
+def plain_text(value: Any) -> str | None:
+    """Return the text of text blocks, as MCP tools answer them; None for any other value."""
+    if isinstance(value, Mapping) and "content" in value and value.keys() <= RESULT_KEYS:
+        return plain_text(value["content"])
+    if not isinstance(value, list) or not value:
+        return None
+    blocks: list[Any] = value
+    typed = all(isinstance(block, Mapping) and (block.get("type") or block.get("block_type")) for block in blocks)
+    return text_of(blocks) if typed else None
 
 
 def pretty(value: Any) -> str:
@@ -101,6 +72,16 @@ def pretty(value: Any) -> str:
 
 
 def coloured(value: Any, limit: int | None = None) -> Markup:
+    """Return a value as HTML: text and text blocks as text, anything else as indented JSON with its parts in colour.
+
+    Args:
+        limit: cut after so many characters.
+    """
+    text = plain_text(value)
+    return coloured_json(value if text is None else text, limit)
+
+
+def coloured_json(value: Any, limit: int | None = None) -> Markup:
     """Return a value as HTML: text as it is, anything else as indented JSON with its parts in colour.
 
     Args:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..reading.archive import Archive, Columns
+from ..reading.archive import Archive, ObservationColumns
+from ..reading.problems import Problem, problems_of
 from ..reading.replay import Observed, Trace
 from ..reading.totals import Totals, totals_of
 
@@ -22,7 +23,7 @@ class Head(NamedTuple):
     Attributes:
         trace: its first observations, or all of them if it is *whole*.
         observations, errors, totals: over all of it.
-        failed: the first few observations that failed.
+        problems: what went wrong; in a long trace only the first failures.
         running: whether the process that began it is still at it.
         version: changes when anything in it does.
     """
@@ -34,7 +35,7 @@ class Head(NamedTuple):
     observations: int
     errors: int
     totals: Totals
-    failed: list[Observed]
+    problems: list[Problem]
     running: bool
     version: str
 
@@ -75,13 +76,16 @@ def head(archive: Archive, trace_id: str, session_id: str | None, totals: Totals
         return None
     whole = len(columns) <= HEAD_OBSERVATIONS
     first = {row.span_id for row in columns[:HEAD_OBSERVATIONS]}
-    failed = [row.span_id for row in columns if row.level == "ERROR"]
-    observed = {
-        observation.id: observation for observation in archive.observed(trace_id, [*first, *failed[:FAILED_SHOWN]])
-    }
-    trace = Trace(observation for observation in observed.values() if observation.id in first)
+    failed = _deepest_failures(columns)
+    chains = [] if whole else _with_parents(failed[:FAILED_SHOWN], columns)
+    observed = {each.id: each for each in archive.observed(trace_id, [*first, *chains])}
+    trace = Trace(each for each in observed.values() if each.id in first)
     if not trace.observations:
         return None  # damaged, all of it
+    problems = problems_of(trace if whole else Trace(observed[each] for each in chains if each in observed))
+    if not whole:  # the steps in between are not there to be compared
+        problems = [each for each in problems if each.kind == "failed"]
+        trace = Trace(each for each in observed.values() if each.id in first)
     still_open = [row for row in columns if not row.ended_ns]
     ended_ns = _ended(columns)
     return Head(
@@ -92,10 +96,27 @@ def head(archive: Archive, trace_id: str, session_id: str | None, totals: Totals
         observations=len(columns),
         errors=len(failed),
         totals=totals_of(trace.observations) if whole else totals or archive.totals(trace_id, session_id),
-        failed=[observed[span_id] for span_id in failed[:FAILED_SHOWN] if span_id in observed],
+        problems=problems,
         running=any(getattr(observation, "alive", False) for observation in trace.observations),
         version=f"{len(columns)}-{len(still_open)}-{ended_ns}",
     )
+
+
+def _deepest_failures(columns: list[ObservationColumns]) -> list[str]:
+    """Return the failed observations below which nothing failed."""
+    failed = [row for row in columns if row.level == "ERROR"]
+    above = {row.parent_id for row in failed}
+    return [row.span_id for row in failed if row.span_id not in above]
+
+
+def _with_parents(span_ids: list[str], columns: list[ObservationColumns]) -> list[str]:
+    parents = {row.span_id: row.parent_id for row in columns}
+    chains: dict[str, None] = {}
+    for span_id in span_ids:
+        while span_id in parents and span_id not in chains:
+            chains[span_id] = None
+            span_id = parents[span_id]
+    return list(chains)
 
 
 def outline(archive: Archive, trace_id: str, session_id: str | None = None) -> Outline | None:
@@ -104,7 +125,7 @@ def outline(archive: Archive, trace_id: str, session_id: str | None = None) -> O
     if not columns:
         return None
     span_ids = {row.span_id for row in columns}
-    below: dict[str, list[Columns]] = {}
+    below: dict[str, list[ObservationColumns]] = {}
     for row in columns:
         parent = row.parent_id if row.parent_id in span_ids and row.parent_id != row.span_id else ""
         below.setdefault(parent, []).append(row)
@@ -124,5 +145,5 @@ def decoded(archive: Archive, trace_id: str, lines: list[Line]) -> dict[str, Obs
     return {observation.id: observation for observation in archive.observed(trace_id, [line.span_id for line in lines])}
 
 
-def _ended(columns: list[Columns]) -> int:
+def _ended(columns: list[ObservationColumns]) -> int:
     return max(max(row.ended_ns, row.started_ns) for row in columns)

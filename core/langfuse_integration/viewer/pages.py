@@ -8,18 +8,22 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from ..reading.conversation import messages_in
+from .. import presentation
+from ..presentation import documents
+from ..reading.messages import messages_in
 from . import formatting
 from .paths import session_path
 
 HERE = Path(__file__).parent
-FILTERS = (
-    "arguments", "at", "clock", "coloured", "counted", "dollars", "iso", "lasting", "longer", "pretty", "shown",
-)  # fmt: skip
+SHARED = ("arguments", "clock", "counted", "dollars", "duration", "moment", "title_of")
+FILTERS = ("coloured", "coloured_json", "iso", "lane", "longer", "plain_text", "pretty", "shown")
 TEXT_LIMIT = 20_000
 """Characters of one input or output that are shown before one asks for the rest."""
 MESSAGES_SHOWN = 6
 """Messages of one input that are shown before one unfolds the earlier ones."""
+
+UTTERANCES_SHOWN = 20
+PROBLEMS_SHOWN = 4
 
 
 @cache
@@ -32,9 +36,15 @@ def environment() -> Environment:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
+    made.filters.update({name: getattr(presentation, name) for name in SHARED})
     made.filters.update({name: getattr(formatting, name) for name in FILTERS})
-    made.filters.update(messages=messages_in, session_path=session_path)
-    limits: dict[str, Any] = {"TEXT_LIMIT": TEXT_LIMIT, "MESSAGES_SHOWN": MESSAGES_SHOWN}
+    made.filters.update(documents=documents, messages=messages_in, session_path=session_path)
+    limits: dict[str, Any] = {
+        "TEXT_LIMIT": TEXT_LIMIT,
+        "MESSAGES_SHOWN": MESSAGES_SHOWN,
+        "UTTERANCES_SHOWN": UTTERANCES_SHOWN,
+        "PROBLEMS_SHOWN": PROBLEMS_SHOWN,
+    }
     made.globals.update(limits)
     return made
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from ..presentation import agent_of, duration, kind_of, state_of, title_of
 from ..reading.replay import Observed
 from ..reading.totals import Totals, own
-from .formatting import brief, lasting, pretty
+from .formatting import brief, pretty
 from .outline import Line, Outline
 
 DEEPEST = 12
@@ -35,13 +36,13 @@ class Mark(NamedTuple):
 
 def mark(observation: Observed) -> Mark:
     """Return what an observation is."""
-    kind = "think" if observation.is_think else "act" if observation.is_act else observation.type
+    kind, step = kind_of(observation)
     tint = "failed" if observation.level == "ERROR" else kind if kind in COLOURED else "plain"
-    return Mark(kind, str(observation.metadata.get("step_index") or ""), tint)
+    return Mark(kind, step, tint)
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class StepRow:
     """What is shown of an observation before it is opened.
 
     Attributes:
@@ -53,6 +54,7 @@ class Row:
         state: running, never ended, or nothing.
         left, width: where it lies in the trace's time, in percent.
         think_id: the think that an act answers, or nothing.
+        agent: the agent that the step belongs to, or nothing.
     """
 
     id: str
@@ -71,49 +73,36 @@ class Row:
     left: float
     width: float
     think_id: str
+    agent: str
 
 
-def row(line: Line, observation: Observed, within: Outline) -> Row:
+def row(line: Line, observation: Observed, within: Outline) -> StepRow:
     """Return the row of one observation."""
     whole = max(within.ended_ns - within.started_ns, 1)
     ended = max(observation.ended_ns, observation.started_ns) if observation.finished else within.ended_ns
     left = min((observation.started_ns - within.started_ns) * 100 / whole, 100 - NARROWEST)
     width = min(max((ended - observation.started_ns) * 100 / whole, NARROWEST), 100 - left)
-    metadata = observation.metadata
     shown_mark = mark(observation)
-    server = str(metadata.get("mcp_server") or "")
-    return Row(
+    title = title_of(observation)
+    return StepRow(
         id=observation.id,
         trace_id=observation.trace_id,
         depth=min(line.depth, DEEPEST),
         kind=shown_mark.kind,
         step=shown_mark.step,
         tint=shown_mark.tint,
-        name=_name(observation, server, str(metadata.get("mcp_tool") or "")),
-        server=server,
+        name=title.name,
+        server=title.server,
         brief=brief(observation),
         level=observation.level,
-        state=_state(observation),
-        lasting=lasting(ended - observation.started_ns) if observation.finished else "",
+        state=state_of(observation),
+        lasting=duration(ended - observation.started_ns) if observation.finished else "",
         totals=own(observation),
         left=round(left, 3),
         width=round(width, 3),
-        think_id=str(metadata.get("think_id") or ""),
+        think_id=str(observation.metadata.get("think_id") or ""),
+        agent=agent_of(observation),
     )
-
-
-def _name(observation: Observed, server: str, tool: str) -> str:
-    if observation.is_think and observation.model:
-        return observation.model
-    if server:
-        return tool or observation.name.removeprefix(f"{server}.")
-    return observation.name
-
-
-def _state(observation: Observed) -> str:
-    if observation.finished:
-        return ""
-    return "running" if getattr(observation, "alive", False) else "never ended"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +129,7 @@ def hit(observation: Observed, text: str) -> Hit:
         trace_id=observation.trace_id,
         kind=shown_mark.kind,
         tint=shown_mark.tint,
-        name=observation.name,
+        name=title_of(observation).name,
         started_ns=observation.started_ns,
         before=before,
         words=match,

@@ -1,0 +1,159 @@
+"""A session as lines for the terminal: all of it, or the part that was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+from rich.text import Text
+
+from ..presentation import agent_of
+from ..reading.archive import Archive
+from ..reading.replay import Observed, Trace
+from ..reading.search import holds
+from .screen import Screen
+from .text import wrapped
+from .tree import ASCII, Replay
+
+LINES_LIMIT = 200
+"""No replay prints more lines without `--full`."""
+SLOWEST_SHOWN = 10
+CUT = "Cut after 200 lines: --full shows all; --turn, --errors, --slowest, --agent and --grep a part."
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Which part of a session is shown, and how much of it.
+
+    Attributes:
+        full: whole inputs, outputs and metadata, without a limit of lines.
+        turn: only the turn of this number, from 1 on.
+        step: only the step whose id begins like that.
+        errors: only what went wrong.
+        slowest: only the steps that took longest, without the time of the steps below them.
+        agent: only the steps of this agent.
+        grep: only the steps in which this text occurs.
+    """
+
+    full: bool = False
+    turn: int | None = None
+    step: str | None = None
+    errors: bool = False
+    slowest: bool = False
+    agent: str | None = None
+    grep: str | None = None
+
+    @property
+    def chooses_steps(self) -> bool:
+        """Whether single steps are shown instead of the tree."""
+        return bool(self.step or self.slowest or self.agent or self.grep)
+
+
+def replayed(archive: Archive, session_id: str | None, screen: Screen, part: Part | None = None) -> Iterator[Text]:
+    """Yield a session, or a part of it, as lines for *screen*."""
+    part = part or Part()
+    lines = _lines(archive, session_id, screen, part)
+    if part.full or part.step:
+        yield from lines
+        return
+    shown = list(islice(lines, LINES_LIMIT))
+    if next(lines, None) is None:
+        yield from shown
+        return
+    cut = wrapped(CUT, screen.width)
+    yield from shown[: LINES_LIMIT - len(cut) - 1]
+    yield Text()
+    yield from (Text(line, "yellow") for line in cut)
+
+
+def _lines(archive: Archive, session_id: str | None, screen: Screen, part: Part) -> Iterator[Text]:
+    summary = archive.session(session_id)
+    if summary is None:
+        yield Text(
+            "Nothing is recorded in this session." if session_id is not None else "No trace is without a session."
+        )
+        return
+    replay = Replay(
+        screen.width,
+        everything=part.full or part.step is not None,
+        cost=summary.totals.cost_usd is not None,
+        guides=ASCII if screen.plain_ascii else None,
+    )
+    yield from replay.head(summary)
+    shown = False
+    for number, trace in _turns(archive, session_id, part):
+        lines = list(_of_turn(replay, number, trace, part)) if _narrows(part) else _of_turn(replay, number, trace, part)
+        for place, line in enumerate(lines):
+            if place == 0:
+                yield Text()
+            shown = True
+            yield line
+    if not shown:
+        yield Text()
+        yield Text(_nothing(part, summary.traces))
+
+
+def _narrows(part: Part) -> bool:
+    return part.errors or part.chooses_steps
+
+
+def _turns(archive: Archive, session_id: str | None, part: Part) -> Iterator[tuple[int, Trace]]:
+    if part.turn is None:
+        yield from enumerate(archive.traces(session_id), 1)
+        return
+    trace_ids = archive.trace_ids(session_id)
+    if part.turn <= len(trace_ids):
+        trace = archive.trace(trace_ids[part.turn - 1], session_id)
+        if trace is not None:
+            yield part.turn, trace
+
+
+def _of_turn(replay: Replay, number: int, trace: Trace, part: Part) -> Iterator[Text]:
+    if part.errors and not part.chooses_steps:
+        yield from replay.problems(number, trace)
+        return
+    if not part.chooses_steps:
+        yield from replay.trace(number, trace)
+        return
+    observations = [each for each in trace.observations if all(holds_for(each) for holds_for in _conditions(part))]
+    if part.slowest:
+        observations = sorted(observations, key=own_time_ns, reverse=True)[:SLOWEST_SHOWN]
+    if observations:
+        yield from replay.steps(number, trace, observations)
+
+
+def _conditions(part: Part) -> Iterable[Callable[[Observed], bool]]:
+    if part.step:
+        step = part.step.lower()
+        yield lambda observation: observation.id.startswith(step)
+    if part.errors:
+        yield lambda observation: observation.level == "ERROR"
+    if part.agent:
+        agent = part.agent.casefold()
+        yield lambda observation: agent_of(observation).casefold() == agent
+    if part.grep:
+        text = part.grep
+        yield lambda observation: holds(observation, text)
+
+
+def own_time_ns(observation: Observed) -> int:
+    """Return how long an observation took, without the time of the observations below it."""
+    if not observation.finished:
+        return 0
+    covered_ns, until_ns = 0, observation.started_ns
+    for child in observation.children:
+        start_ns = max(child.started_ns, until_ns)
+        end_ns = min(child.ended_ns, observation.ended_ns)
+        if end_ns > start_ns:
+            covered_ns += end_ns - start_ns
+            until_ns = end_ns
+    return observation.ended_ns - observation.started_ns - covered_ns
+
+
+def _nothing(part: Part, turns: int) -> str:
+    if part.turn is not None and part.turn > turns:
+        return f"There is no turn {part.turn}: the last one is {turns}."
+    if part.errors and not part.chooses_steps:
+        return "Nothing went wrong."
+    return "No step matches."

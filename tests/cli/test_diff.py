@@ -1,0 +1,91 @@
+"""`diff`: two sessions side by side."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from commands import Lfi, asked, assert_safe, settle
+from langfuse_integration import langfuse_manager
+from langfuse_integration.reading.archive import Archive
+from langfuse_integration.reading.comparison import Comparison
+
+
+def record(session: str, steps: list[tuple[str, object, object]]) -> None:
+    """Record one turn: a root, and below it tools, each with name, input and output."""
+    with langfuse_manager.session(session), langfuse_manager.trace_span("herder", as_type="agent", input="go"):
+        for name, value, result in steps:
+            with langfuse_manager.trace_span(name, as_type="tool", input=value) as tool:
+                tool.update(output=result)
+
+
+def test_the_same_twice_is_no_difference(lfi: Lfi) -> None:
+    """Exit code 0, and a sentence."""
+    asked("a", "ada")
+    asked("b", "bob")
+    settle()
+    text = lfi.ok("diff", "a", "b")
+    assert "The sessions did the same, with the same inputs and outputs." in text
+    assert json.loads(lfi.ok("diff", "a", "b", "--json"))["changes"] == []
+
+
+def test_another_answer_on_the_same_path_is_a_change(lfi: Lfi) -> None:
+    """Exit code 0: the steps are the same; what differs is named with both values."""
+    asked("a", answer="Hay.")
+    asked("b", answer="Straw.")
+    settle()
+    text = lfi.ok("diff", "a", "b")
+    assert_safe(text)
+    assert "The path is the same. First at turn 1, step 1: agent herder (changed: output)" in text
+    assert "- output Hay." in text
+    assert "+ output Straw." in text
+    changes = json.loads(lfi.ok("diff", "a", "b", "--json"))["changes"]
+    assert [(each["kind"], each["label"], each["differs"]) for each in changes] == [
+        ("changed", "agent herder", ["output"]),
+        ("changed", "think ChatModel", ["output"]),
+    ]
+
+
+def test_paths_that_part_are_exit_code_1(lfi: Lfi) -> None:
+    """A step that one session has and the other has not, and a further turn, are named where they are."""
+    record("a", [("search", "hay", "no"), ("read", "a.md", "A"), ("answer", "x", "y")])
+    record("b", [("search", "hay", "no"), ("answer", "x", "y")])
+    record("b", [("search", "more", "no")])
+    settle()
+    done = lfi("diff", "a", "b")
+    assert done.returncode == 1
+    assert_safe(done.stdout)
+    assert "The paths part. First at turn 1, step 3: tool read (removed)" in done.stdout
+    assert "-   tool read" in done.stdout
+    assert "+   tool search" in done.stdout
+    found = json.loads(lfi("diff", "a", "b", "--json").stdout)
+    assert found["same_path"] is False
+    assert [(each["kind"], each["turn"], each["step"], each["label"]) for each in found["changes"]] == [
+        ("removed", 1, 3, "tool read"),
+        ("added", 2, 1, "agent herder"),
+        ("added", 2, 2, "tool search"),
+    ]
+    assert found["first_divergence"]["left_id"] is not None
+    assert found["first_divergence"]["right_id"] is None
+
+
+def test_an_unknown_session_is_a_sentence(lfi: Lfi) -> None:
+    """Exit code 1, and the sessions' list is named."""
+    asked("a")
+    settle()
+    done = lfi("diff", "a", "nowhere")
+    assert done.returncode == 1
+    assert "No session nowhere is in the journal" in done.stderr
+
+
+def test_long_sessions_are_compared(journal: Path) -> None:
+    """Thousands of the same steps with one other in the middle: that one is found, and nothing else."""
+    steps: list[tuple[str, object, object]] = [("search", "hay", "no")] * 1_500
+    record("a", steps)
+    record("b", [*steps[:700], ("read", "a.md", "A"), *steps[700:]])
+    settle()
+    with Archive(journal) as archive:
+        comparison = Comparison(archive.replay("a"), archive.replay("b"))
+    (change,) = comparison.changes
+    assert (change.kind, change.number) == ("added", 702)
+    assert not comparison.same_path
