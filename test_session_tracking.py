@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from langfuse_integration import configure, langfuse_manager
-from langfuse_integration.cli.screen import Screen
 from langfuse_integration.cli.replaying import replayed
+from langfuse_integration.cli.screen import Screen
 from langfuse_integration.reading.archive import Archive
 from langfuse_integration.reading.replay import SessionReplay, Trace
 from langfuse_integration.settings import settings
