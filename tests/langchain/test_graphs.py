@@ -202,19 +202,60 @@ def test_a_failing_choice_of_the_way_is_shown(sessions: RecordedSessions) -> Non
     assert trace.one("choose").level == "ERROR"
 
 
-def test_a_workflow_of_functions_is_a_graph(sessions: RecordedSessions) -> None:
-    """LangGraph's functional API: the graph that LangGraph makes, the entry point, and its tasks."""
+@every_way
+def test_a_workflow_of_functions_is_named_by_its_function(sessions: RecordedSessions, way: str) -> None:
+    """LangGraph's functional API: the entry point, and below it its tasks, the models and graphs that they call."""
+    inner = line(("inner", says("in"))).compile(name="helper")
 
     @task
     def double(value: int) -> int:
         return value * 2
 
+    @task
+    def ask(question: str) -> str:
+        return str(ScriptedChat("Done.").invoke(question).content)
+
+    @task
+    def delegate(value: int) -> Any:
+        return inner.invoke({"words": []})
+
     @entrypoint()
     def workflow(value: int) -> int:
+        ask("why?").result()
+        delegate(value).result()
         return double(value).result()
 
-    assert workflow.invoke(4, recorded()) == 8
-    assert sessions.trace().tree() == [{"chain LangGraph": [{"chain workflow": ["chain double"]}]}]
+    WAYS[way](workflow, 4)
+    trace = sessions.trace()
+    helper = {"chain helper": ["chain inner"]}
+    tasks = [{"chain ask": ["generation ScriptedChat"]}, {"chain delegate": [helper]}, "chain double"]
+    assert trace.tree() == [{"chain workflow": tasks}]
+    assert trace.one("double").output == 8
+
+
+def test_a_workflow_in_a_node_and_one_with_a_run_name(sessions: RecordedSessions) -> None:
+    """The function's name takes precedence over the node's; a name for the run hides no function."""
+
+    @entrypoint()
+    async def workflow(value: Any) -> Any:
+        return {"words": ["w"]}
+
+    asyncio.run(line(("node", workflow)).compile().ainvoke({"words": []}, recorded()))
+    asyncio.run(workflow.ainvoke({}, recorded(run_name="tonight")))
+    trees = [trace.tree() for trace in sessions.traces]
+    assert trees == [[{"chain LangGraph": ["chain workflow"]}], [{"chain tonight": ["chain workflow"]}]]
+
+
+@every_way
+def test_hidden_steps_make_no_row(sessions: RecordedSessions, way: str) -> None:
+    """A conditional entry gives `__start__` steps of its own: neither it nor what it chooses by is a row."""
+    graph: StateGraph[Any, Any, Any] = StateGraph(Words)
+    graph.add_node("one", says("1"))
+    graph.add_node("two", RunnableLambda(says("2")).with_config(tags=["langsmith:hidden"]))
+    graph.add_conditional_edges(START, lambda state: "one", ["one"])
+    graph.add_edge("one", "two")
+    WAYS[way](graph.compile(name="entry"), {"words": []})
+    assert sessions.trace().tree() == [{"chain entry": ["chain one", "chain two"]}]
 
 
 # -- graphs that turn out to be agents

@@ -16,7 +16,7 @@ from langfuse_integration.recording.registry import Run
 from langfuse_integration.recording.steps import AgentSteps
 
 from . import private
-from .folding import unfold
+from .folding import show_step
 from .interrupts import conversation_of, ended
 from .states import ChainState, ModelState, ToolState
 
@@ -40,7 +40,7 @@ def node_started(graph: Run, node: ChainState) -> None:
         return
     state.graph = True
     if graph.folded and not state.double:
-        unfold(graph)
+        show_step(graph)
     if state.steps is None and private.is_agent(state.metadata, node.name, node.inputs):
         state.thinks_in = private.THINKING_NODE
         _become_agent(graph)

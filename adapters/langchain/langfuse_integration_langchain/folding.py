@@ -2,6 +2,9 @@
 
 A folded run makes no row: the runs below it stand under the run above. The start decides, by what LangChain passes;
 a run below that shows more makes a row of it after all.
+
+A graph that a node calls with its state may be all that the node does, or a part of it: only the node's end tells. The
+graph's row is held back until then: it stands below the node, or in the place of the node.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from langfuse_integration.recording.registry import Run
 from langfuse_integration.recording.snapshot import snapshot
 
 from . import private
+from .notes import RunNotes
 from .states import ChainState
 
 NOT_PASSED: Any = object()
@@ -61,18 +65,114 @@ def folds(state: ChainState, kind: Any, parent: Run) -> bool:
     above = parent.state
     if type(above) is not ChainState:
         return False
+    if state.tags and private.HIDDEN_TAG in state.tags and private.HIDDEN_TAG not in (above.tags or ()):
+        return True
     if state.node:
-        return above.thinks_in is not None and name in private.AGENT_NODES
-    if state.inputs is above.inputs:
-        state.double = name == above.name or (
-            above.node and kind is NOT_PASSED and private.FIRST_STEP_TAG in (state.tags or ())
+        return (above.thinks_in is not None and name in private.AGENT_NODES) or (
+            above.unnamed and _is_entry(state, parent)
         )
-        if state.double:
-            return True
-    if kind is not NOT_PASSED or not private.is_step(state.tags):
+    if name == above.name and _doubles(state, kind, above):
+        state.double = True
+        return True
+    if kind is not NOT_PASSED or state.position != "step":
         return False
-    # LangGraph's own steps after a node: the functions that choose where to go next.
-    return name == PREBUILT_PROMPT or (above.node and private.FIRST_STEP_TAG not in (state.tags or ()))
+    if above.node and name == private.UNNAMED_GRAPH:
+        state.unnamed = True
+        state.name = above.name
+    state.step = above.node
+    return state.step or name == PREBUILT_PROMPT
+
+
+def _doubles(state: ChainState, kind: Any, above: ChainState) -> bool:
+    """Return whether a run is the same thing as the run above that has its name, such as an attempt of a retry."""
+    return not (above.doubled or (above.node and kind is NOT_PASSED)) and equal(state.inputs, above.inputs)
+
+
+def _is_entry(state: ChainState, graph: Run) -> bool:
+    """Return whether a node is the function of an `@entrypoint`, and name the graph around it after the function."""
+    if not private.is_entry(state.name, state.metadata):
+        return False
+    graph.state.name = graph.observation.name = state.name
+    graph.state.unnamed = False
+    state.double = True
+    return True
+
+
+def equal(one: Any, other: Any) -> bool:
+    """Return whether two values are equal; False where a class cannot compare."""
+    try:
+        return bool(one == other)
+    except Exception:  # noqa: BLE001  values of foreign classes, such as arrays
+        return False
+
+
+def show_step(run: Run) -> None:
+    """Make a row of a folded step that turns out to be a graph or a named sequence: below its node, or in its place."""
+    state: ChainState = run.state
+    node = run.parent
+    state.step = False
+    if node is None or not _claim(node, run):
+        unfold(run)
+        use(node)
+        return
+    assert node.parent is not None
+    run.anchor = node.parent.anchor
+    run.observation.late = RunNotes(state.metadata, state.tags, node.parent)
+    unfold(run)
+    state.row = run.observation
+    if node.state.used:
+        keep(node)
+    if node.state.stand_in is not state:
+        state.row.parent = node.observation.span
+
+
+def _claim(node: Run, run: Run) -> bool:
+    """Let *run* stand in for a node if nothing else does and no row stands below the node; safe in several threads."""
+    state, node_state = run.state, node.state
+    if not node_state.node or node_state.used or node.folded or run.anchor is not node.anchor:
+        return False
+    if not equal(state.inputs, node_state.inputs):
+        return False
+    node_state.held = node_state.held or []
+    state.stands_in = node_state.__dict__.setdefault("stand_in", state) is state
+    return bool(state.stands_in)
+
+
+def hold(node: Run, graph: Run, outputs: Any) -> None:
+    """End *graph* with its output, but keep its row until the end of *node*."""
+    row = graph.observation
+    if outputs is not None:
+        row.output = snapshot(outputs)
+    node.state.held.append((row, row.elapsed_to_wall()))
+    if node.state.stand_in is not graph.state:
+        release(node)
+
+
+def passes_on(node: Run, outputs: Any) -> bool:
+    """Return whether a node that ends with *outputs* did no more than the graph that stands in for it."""
+    inner, row = node.state.stand_in.row, node.observation
+    if not node.state.held or (inner.level, inner.status_message) != (row.level, row.status_message):
+        return False
+    return equal(inner.output, row.output if outputs is None else outputs)
+
+
+def keep(node: Run) -> None:
+    """Make a row of a node after all, with the graph in it below."""
+    state: ChainState = node.state
+    graph, state.stand_in = state.stand_in, None
+    if graph is not None and graph.row is not None:
+        graph.row.parent = node.observation.span
+        release(node)
+
+
+def release(node: Run) -> None:
+    """Record the row that was held back; each once, whichever threads come here."""
+    while node.state.held:
+        try:
+            row, ended_ns = node.state.held.pop()
+        except IndexError:
+            return
+        row.end(ended_ns)
 
 
 def fold_wrapper(parent: Run, name: str) -> None:
@@ -89,6 +189,8 @@ def use(run: Run | None) -> None:
     """Mark that a row stands below *run*, and below the runs above as far as *run* is folded."""
     while run is not None and run.state.__class__ is ChainState:
         run.state.used = True
+        if run.state.stand_in is not None:
+            keep(run)
         if not run.folded:
             return
         run = run.parent

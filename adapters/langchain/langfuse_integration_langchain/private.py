@@ -28,10 +28,13 @@ INTERNAL_CALLS = frozenset({"lc_internal_call", "lc_source"})
 """Metadata of model calls that a middleware makes for itself."""
 EXECUTOR = "AgentExecutor"
 UNNAMED_GRAPH = "LangGraph"
+START_NODE = "__start__"
 
 NODE_TAG = "graph:step:"
+NODE_KEY = "langgraph_node"
+HIDDEN_TAG = "langsmith:hidden"
+"""LangGraph's mark of its own plumbing, such as `__start__`; the runs below inherit the tag."""
 STEP_TAG = "seq:step:"
-FIRST_STEP_TAG = "seq:step:1"
 PLUMBING_TAGS = (NODE_TAG, STEP_TAG, "map:key:", "condition:", "branch:", "retry:attempt:", "langsmith:")
 PLUMBING_METADATA = ("ls_", "lc_", "langgraph_", "langfuse_", "checkpoint_", "__")
 TELLING_METADATA = frozenset({"langgraph_node", "langgraph_step", "ls_provider"})
@@ -65,22 +68,20 @@ def is_agent(metadata: Mapping[str, Any], node: str, inputs: Any) -> bool:
     return node == THINKING_NODE or node.endswith(MIDDLEWARE_HOOKS) or (node in AGENT_NODES and sent_a_call)
 
 
-def is_node(tags: list[str] | None) -> bool:
-    """Return whether a run with these tags is a node of a graph."""
+def position(tags: list[str] | None) -> str | None:
+    """Return "node" for a node of a graph, "step" for a step of a sequence or what such a step calls, else None."""
     if tags:
         for tag in tags:
             if tag.startswith(NODE_TAG):
-                return True
-    return False
-
-
-def is_step(tags: list[str] | None) -> bool:
-    """Return whether a run with these tags is a step of a sequence."""
-    if tags:
-        for tag in tags:
+                return "node"
             if tag.startswith(STEP_TAG):
-                return True
-    return False
+                return "step"
+    return None
+
+
+def is_entry(name: str, metadata: Mapping[str, Any]) -> bool:
+    """Return whether a node is the function of an `@entrypoint`: the input itself starts it."""
+    return name != START_NODE and metadata.get("langgraph_triggers") == (START_NODE,)
 
 
 def flow_of(kind: type[BaseException]) -> str | None:

@@ -126,18 +126,37 @@ def failed_leaf(run_id: UUID, error: BaseException) -> None:
 
 
 def _finish(run: Run, outputs: Any, error: BaseException | None = None) -> None:
+    state: ChainState = run.state
+    passes_on = state.stand_in is not None and folding.passes_on(run, outputs)
+    if passes_on and run.parent is not None:
+        run.anchor = run.parent.anchor
     if registry.close(run.key) is None:
         return
-    state: ChainState = run.state
     for failure in state.failures or ():
         if failure.error is not error:  # this one is the run's own error
             folding.unfold(failure.run)
             failure.run.observation.end(failure.ended_ns)
     if state.steps is not None or run.parent is None:
         agents.closed(run, outputs)
-    if not run.folded and not (state.vanishes and outputs is None and not state.used):
-        run.observation.finish(outputs)
+    if state.double and error is None and run.parent is not None:
+        run.parent.state.doubled = True
+    if not run.folded:
+        _record(run, outputs, passes_on)
     _settle(run)
+
+
+def _record(run: Run, outputs: Any, passes_on: bool) -> None:
+    """Record the row of a chain that ends, unless the row of a graph in it or nothing at all takes its place."""
+    state: ChainState = run.state
+    if passes_on:
+        folding.release(run)
+        return
+    if state.stand_in is not None:
+        folding.use(run)
+    if state.stands_in and run.parent is not None and run.parent.state.stand_in is state:
+        folding.hold(run.parent, run, outputs)
+    elif not (state.vanishes and outputs is None and not state.used):
+        run.observation.finish(outputs)
 
 
 def _leave(run: Run) -> None:

@@ -19,26 +19,22 @@ from .models import ModelCall
 from .notes import RunNotes
 from .states import ChainState, LeafState, ModelState, RetrieverState, ToolState
 
-registry = tracing.registry
+_get = tracing.registry.get
 
 
 def chain(binding: Binding, state: ChainState, run_type: Any) -> None:
     """Open a chain, graph, node or agent; *run_type* as in `folding.folds`."""
-    parent = _parent(state)
+    parent = _get(state.parent_key) if state.parent_key is not None else _running()
     inputs = state.inputs
     if parent is None:
         messages.register_graph_types()
+        state.unnamed = state.name == private.UNNAMED_GRAPH
         if "thread_id" in state.metadata:
             state.conversation = interrupts.resumed(state)
         if type(inputs) is dict and "messages" in inputs:
             inputs = GraphInput(snapshot(inputs))
     else:
-        if run_type == "prompt" or parent.state.prompt is not None:
-            _pass_prompt(parent.state, state, run_type)
-        if private.is_node(state.tags):
-            state.node = True
-            state.vanishes = state.name.endswith(private.MIDDLEWARE_HOOKS)
-            agents.node_started(parent, state)
+        _relate(state, parent, run_type)
         if folding.folds(state, run_type, parent):
             _fold(binding, state, parent)
             return
@@ -52,8 +48,10 @@ def chain(binding: Binding, state: ChainState, run_type: Any) -> None:
 
 def model(binding: Binding, state: ModelState, request: Any, parameters: dict[str, Any]) -> None:
     """Open a model call; *request* is a list of messages, or a text."""
-    parent = _parent(state)
+    parent = _get(state.parent_key) if state.parent_key is not None else _running()
     if parent is not None:
+        if parent.folded and parent.state.step and private.position(state.tags) == "step":
+            folding.show_step(parent)
         folding.fold_wrapper(parent, state.name)
     tools = parameters.get("tools") or parameters.get("functions")
     if type(request) is list:
@@ -73,7 +71,7 @@ def model(binding: Binding, state: ModelState, request: Any, parameters: dict[st
 
 def tool(binding: Binding, state: ToolState, inputs: Any, call_id: str | None) -> None:
     """Open a tool call; *call_id* is the id that the model gave it, None if LangChain does not pass it."""
-    parent = _parent(state)
+    parent = _get(state.parent_key) if state.parent_key is not None else _running()
     if type(inputs) is dict:
         inputs = {key: value for key, value in inputs.items() if type(value).__name__ not in private.HIDDEN_ARGUMENTS}
     run = _open(binding, state, inputs, parent)
@@ -88,7 +86,7 @@ def tool(binding: Binding, state: ToolState, inputs: Any, call_id: str | None) -
 
 def retriever(binding: Binding, state: RetrieverState, query: str) -> None:
     """Open a retrieval."""
-    parent = _parent(state)
+    parent = _get(state.parent_key) if state.parent_key is not None else _running()
     run = _open(binding, state, query, parent)
     if run is None:
         return
@@ -97,10 +95,10 @@ def retriever(binding: Binding, state: RetrieverState, query: str) -> None:
         orphans.watch_task(run)
 
 
-def _parent(state: ChainState | LeafState) -> Run | None:
-    """Return the run above. LangChain's fallbacks do not pass its id (langchain#36072), but run inside of it."""
-    key = private.current_run_key() if state.parent_key is None else state.parent_key
-    return None if key is None else registry.get(key)
+def _running() -> Run | None:
+    """Return the run whose code runs here: LangChain's fallbacks do not pass its id (langchain#36072)."""
+    key = private.current_run_key()
+    return None if key is None else _get(key)
 
 
 def _open(binding: Binding, state: ChainState | LeafState, inputs: Any, parent: Run | None) -> Run | None:
@@ -115,9 +113,10 @@ def _open(binding: Binding, state: ChainState | LeafState, inputs: Any, parent: 
             state.bound = True
         state.above = span_inside(parent)
         run = tracing.open_run(state, inputs, parent)
-        folding.use(parent)
+        if run is not None:
+            folding.use(parent)
     if run is None and not binding.empty:
-        binding.rebind(registry.get(state.key))
+        binding.rebind(_get(state.key))
     return run
 
 
@@ -141,6 +140,22 @@ def _fold(binding: Binding, state: ChainState, parent: Run) -> None:
 
     state.above = span_inside(parent)
     tracing.fold_run(state, parent, make)
+
+
+def _relate(state: ChainState, parent: Run, run_type: Any) -> None:
+    """Set what a chain run is to the run above: a node of a graph, a step of a sequence, a template."""
+    if run_type == "prompt" or parent.state.prompt is not None:
+        _pass_prompt(parent.state, state, run_type)
+    position = state.position = private.position(state.tags)
+    if position == "node":
+        state.node = True
+        state.vanishes = state.name.endswith(private.MIDDLEWARE_HOOKS)
+        agents.node_started(parent, state)
+    elif position == "step":
+        if parent.folded and parent.state.step:
+            folding.show_step(parent)
+        node = state.metadata.get(private.NODE_KEY)  # a task of LangGraph's functional API is a node of its own
+        state.node = node == state.name != parent.state.metadata.get(private.NODE_KEY)
 
 
 def _pass_prompt(above: ChainState | LeafState, state: ChainState, run_type: Any) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from langfuse_integration.recording.observation import ObservationType
+from langfuse_integration.recording.observation import Observation, ObservationType
 from langfuse_integration.recording.registry import Run, RunStart
 from langfuse_integration.recording.steps import AgentSteps
 
@@ -33,13 +33,21 @@ class ChainState(RunStart):
         bound: a handler with a session of its own has announced the run.
         inputs: the run's input as LangChain passed it.
         metadata, tags: as LangChain passed them.
-        node: the run is a node of a graph.
+        position: as in `private.position`.
+        node: the run is a node of a graph, or a task of LangGraph's functional API.
         graph: a node has started below the run, so the run is a graph.
+        unnamed: the application has given the graph no name.
         double: the run is the same thing as the run above, whose row stands for both.
         steps: steps of an agent, or of a graph that turned out to be one.
         thinks_in: the node in which the agent decides, None for any node.
         interrupted: something below waits for an answer.
         used: a row stands below this one.
+        step: a folded step of a node, which has a row if it turns out to be a graph or a named sequence.
+        stands_in: the run may turn out to be all that the node above does.
+        row: the row of such a run.
+        stand_in: of a node: the state of the run below that may be all that the node does.
+        held: of a node: the row of that run once it has ended, as (row, end in ns).
+        doubled: a double of the run has ended without an error.
         vanishes: the run leaves no row if it changes nothing and no row stands below it.
         latest: output of the run below that ended last.
         leaving: the run has ended as an abandoned stream, and its last children are about to end.
@@ -52,7 +60,13 @@ class ChainState(RunStart):
 
     # No slots: most of these keep their defaults, which then cost nothing to set.
     type: ObservationType = "chain"
-    node = graph = double = interrupted = used = vanishes = leaving = bound = False
+    node = graph = unnamed = double = interrupted = used = vanishes = leaving = bound = step = stands_in = doubled = (
+        False
+    )
+    position: str | None = None
+    row: Observation | None = None
+    stand_in: ChainState | None = None
+    held: list[tuple[Observation, int]] | None = None
     steps: AgentSteps | None = None
     thinks_in: str | None = None
     latest: Any = None
