@@ -167,7 +167,8 @@ def test_any_interleaving_of_streams_ends_where_it_began(steps: list[tuple[str, 
             elif what == "close" and number in streams:
                 streams.pop(number).close()
             elif what == "step" and number in streams:
-                next(streams[number], None)
+                if next(streams[number], None) is None:
+                    del streams[number]
             elif what == "set" and streams:
                 langfuse_manager.set_session(f"set-{number}")
         for stream in streams.values():
