@@ -9,6 +9,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
+from .hosts.servers import SERVERS, separate_requests
 from .internals import faults, forks, resets
 from .internals.faults import shielded
 from .recording import span_interface, tracing
@@ -45,8 +46,11 @@ _readiness = Readiness()
 def ready() -> None:
     """Register our provider once, and once the application has loaded langfuse, look after its client."""
     if _readiness.registered and (_readiness.langfuse_seen or "langfuse" not in sys.modules):
+        if os.getpid() != forks.process_id:
+            forks.announce_child()
         return
     with _PREPARING:
+        forks.announce_child()
         _prepare()
 
 
@@ -125,4 +129,5 @@ def _read_attributes(observation: Observation) -> Mapping[str, Any]:
 tracing.hooks.make_worker = make_worker
 tracing.hooks.ready = ready
 tracing.store.load_host_with("streamlit", _streamlit_host)
+tracing.store.separate_requests_with(SERVERS, separate_requests)
 span_interface.read_attributes = _read_attributes

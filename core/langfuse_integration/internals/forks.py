@@ -91,7 +91,8 @@ _locks: set[weakref.ref[Lock]] = set()
 _early: dict[weakref.ref[ForkAware], None] = {}
 _late: dict[weakref.ref[ForkAware], None] = {}
 _in_child: list[Callable[[], object]] = []
-_pid = os.getpid()
+process_id = os.getpid()
+"""Of this process, unless C code forked it, which runs no hooks of Python (uWSGI's workers): see `announce_child`."""
 _one_at_a_time = Lock()
 """Held from before a fork until after it in the parent: two threads may fork at the same time."""
 _told: list[ForkAware] = []
@@ -126,14 +127,9 @@ def watch() -> None:
         os.register_at_fork(before=_before, after_in_parent=_after_in_parent)
 
 
-def is_unannounced_child() -> bool:
-    """Return whether this process was forked by C code, which runs no hooks of Python (uWSGI's workers)."""
-    return os.getpid() != _pid
-
-
 def announce_child() -> None:
-    """Do in a child that C code forked what its parent's hook would have done, once."""
-    if is_unannounced_child():
+    """Tell everybody once that this process is a child, if C code forked it: by then `os.getpid()` has changed."""
+    if os.getpid() != process_id:
         _after_in_child()
 
 
@@ -170,8 +166,8 @@ def _after_in_parent() -> None:
 
 
 def _after_in_child() -> None:
-    global _pid
-    _pid = os.getpid()
+    global process_id
+    process_id = os.getpid()
     for reference in list(_locks):
         lock = reference()
         if lock is not None:

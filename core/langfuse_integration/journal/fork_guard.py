@@ -69,8 +69,9 @@ class ForkGuard:
 
     def after_fork_in_child(self) -> None:
         """Leave the files to the parent."""
-        self.tainted = self.tainted or bool(self._missed) or self._opening_missed
-        for journal in (*self._paused, *self._missed):
+        unprepared = [journal for journal in self._journals if journal not in self._paused]  # C code may fork unasked
+        self.tainted = self.tainted or bool(unprepared) or self._opening_missed
+        for journal in (*self._paused, *unprepared):
             journal.inherited()
         self._paused.clear()
         self._missed.clear()

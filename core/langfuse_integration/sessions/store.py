@@ -106,6 +106,8 @@ class SessionStore:
         """Returns what another library propagates here (Langfuse's own), which fills what our session leaves open."""
         self.propagation_context: Callable[[], Iterable[str]] = tuple
         """Returns the keys among which `PROPAGATED_KEYS` stand when that library propagates anything."""
+        self._servers: tuple[str, ...] = ()
+        self._separate: Callable[[SessionStore, str], None] | None = None
         self.thread_cell: Callable[[], Cell | None] | None = None
         """Asked for the cell that a bare thread was started with, where threads are instrumented."""
 
@@ -171,6 +173,9 @@ class SessionStore:
 
     def set(self, session: Session | None) -> None:
         """Make *session* active from here on; None ends the look-up there: untagged."""
+        for name in self._servers:
+            if name in _modules:
+                self._separate_requests(name)
         cell = self.cell()
         if cell is not None and cell.owner is cell:
             cell.session = session
@@ -207,6 +212,14 @@ class SessionStore:
         self._loaders[module] = loader
         self._unseen = (*self._unseen, module)
 
+    def separate_requests_with(self, servers: Iterable[str], separate: Callable[[SessionStore, str], None]) -> None:
+        """Call *separate* with this store and the name of a server's module when a session is set where it is loaded.
+
+        Only what `set` leaves behind could reach the next request of a server's thread.
+        """
+        self._servers = tuple(servers)
+        self._separate = separate
+
     @property
     def automatic_hosts(self) -> tuple[str, ...]:
         """The modules whose hosts load by themselves."""
@@ -221,8 +234,16 @@ class SessionStore:
         """Do not ask *host* any more."""
         self._hosts = tuple(other for other in self._hosts if other is not host)
 
+    def _separate_requests(self, name: str) -> None:
+        if getattr(getattr(_modules[name], "__spec__", None), "_initializing", False):
+            return  # still being imported
+        with self._loading, _LOADING:
+            if name in self._servers and self._separate is not None:
+                self._servers = tuple(other for other in self._servers if other != name)
+                self._separate(self, name)
+
     def _load_host(self, name: str) -> None:
-        if getattr(_modules[name].__spec__, "_initializing", False):
+        if getattr(getattr(_modules[name], "__spec__", None), "_initializing", False):
             return  # still being imported
         with self._loading:  # others wait here: what they set before the host is there would be nobody's
             if name in self._unseen and name not in self._busy:

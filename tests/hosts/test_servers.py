@@ -1,0 +1,154 @@
+"""Real WSGI servers that reuse their threads and processes: no request is in the session of another one."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import random
+import socket
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from applications import PATIENT
+from hosts.serving import APPS
+from machine import need_program
+from peers.otlp import Receiver
+from peers.waiting import until
+
+BIN = Path(sys.executable).parent
+WERKZEUG = "from werkzeug.serving import run_simple; import visits; run_simple('127.0.0.1', PORT, visits.application)"
+WSGIREF = (
+    "from wsgiref.simple_server import make_server; import visits; "
+    "make_server('127.0.0.1', PORT, visits.application).serve_forever()"
+)
+GUNICORN = ["gunicorn", "visits:application", "-b", "127.0.0.1:PORT"]
+UWSGI = ["uwsgi", "--http-socket", "127.0.0.1:PORT", "--module", "visits:application", "--die-on-term", "--need-app",
+         "--enable-threads", "--master"]  # fmt: skip
+SERVERS = {
+    "wsgiref": [sys.executable, "-c", WSGIREF],
+    "gunicorn sync": [*GUNICORN, "--workers", "2"],
+    "gunicorn preload": [*GUNICORN, "--workers", "2", "--preload"],
+    "gunicorn gthread": [*GUNICORN, "-k", "gthread", "--threads", "4"],
+    "gunicorn gevent": [*GUNICORN, "-k", "gevent"],
+    "waitress": ["waitress-serve", "--listen=127.0.0.1:PORT", "--threads=3", "visits:application"],
+    "werkzeug": [sys.executable, "-c", WERKZEUG],
+    "uwsgi": [*UWSGI, "--threads", "3", "--processes", "2", "--py-call-osafterfork"],
+    "uwsgi that forks without hooks": [*UWSGI, "--processes", "3"],
+}
+APPLICATIONS = ("plain", "flask_app", "django_app", "flask_app_in_middleware", "django_app_in_middleware")
+
+
+@contextmanager
+def server(name: str, app: str, receiver: Receiver, journal: Path) -> Iterator[int]:
+    """A server that serves *app* of apps/visits.py, by its port; it is told to end at the end of the block."""
+    if "gevent" in name:
+        pytest.importorskip("gevent")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [part.replace("PORT", str(port)) for part in SERVERS[name]]
+    if command[0] != sys.executable:
+        command[0] = str(BIN / command[0]) if (BIN / command[0]).exists() else need_program(command[0])
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("LANGFUSE_", "OTEL_"))}
+    environment = {
+        **kept,
+        **receiver.environment(),
+        **PATIENT,
+        "LANGFUSE_INTEGRATION_JOURNAL": str(journal),
+        "VISITS": app,
+    }
+    path = os.pathsep.join([str(APPS), str(APPS.parent.parent), *(sys.path if "uwsgi" in name else [])])
+    log = journal.with_name("server.log").open("w+")
+    process = subprocess.Popen(
+        command, cwd=APPS, env={**environment, "PYTHONPATH": path}, stdout=log, stderr=log, start_new_session=True
+    )
+    try:
+        until(lambda: _answers(port) or process.poll() is not None, 60, name)
+        assert process.poll() is None, journal.with_name("server.log").read_text()
+        yield port
+    finally:
+        process.terminate()
+        try:
+            process.wait(30)
+        finally:
+            process.kill()
+            process.wait()
+            log.close()
+
+
+def _answers(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True
+
+
+def visit(port: int, count: int, seed: int, clients: int = 4) -> Counter[tuple[str, str | None]]:
+    """Send *count* requests of 50 users, every third one anonymous; return the rows to expect, by name and session."""
+    sent: Counter[tuple[str, str | None]] = Counter()
+    failed: list[Any] = []
+
+    def client(number: int) -> None:
+        dice = random.Random(f"{seed} {number}")
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        for each in range(count // clients):
+            user = f"u{dice.randrange(50)}" if dice.random() < 0.66 else ""
+            who = f"{user or 'nobody'}-{number}-{each}"
+            try:
+                connection.request("GET", f"/?who={who}&user={user}")
+                body = connection.getresponse().read()
+            except (http.client.RemoteDisconnected, ConnectionResetError):  # a kept connection was closed: once more
+                connection.close()
+                connection.request("GET", f"/?who={who}&user={user}")
+                body = connection.getresponse().read()
+            if body != b"first second":
+                failed.append(body)
+            sent[f"work of {who}", f"chat-of-{user}" if user else None] += 2
+        connection.close()
+
+    threads = [threading.Thread(target=client, args=(number,)) for number in range(clients)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed
+    return sent
+
+
+def assert_all_right(receiver: Receiver, sent: Counter[tuple[str, str | None]]) -> None:
+    """Every request's rows came, in its own session and in no other."""
+    until(lambda: len(receiver.spans) >= sent.total(), 60, "the rows")
+    came = Counter((span.name, span.session_id) for span in receiver.spans)
+    assert came - sent == Counter()
+    assert sent - came == Counter()
+    assert len({span.span_id for span in receiver.spans}) == sent.total()
+
+
+@pytest.mark.parametrize("app", ["plain", "plain_in_middleware"])
+@pytest.mark.parametrize("name", ["gunicorn sync", "waitress"])
+def test_a_reused_thread_keeps_no_session(receiver: Receiver, journal: Path, name: str, app: str) -> None:
+    """With and without the middleware a stranger's request is untagged, whoever's request the thread served before."""
+    with server(name, app, receiver, journal) as port:
+        sent = visit(port, 40, seed=1, clients=2)
+        assert_all_right(receiver, sent)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("app", APPLICATIONS)
+@pytest.mark.parametrize("name", list(SERVERS))
+def test_no_request_of_many_is_in_another_user_s_session(
+    receiver: Receiver, journal: Path, name: str, app: str
+) -> None:
+    """Of hundreds of requests of 50 users, anonymous ones in between, each is in its own session, on every server."""
+    with server(name, app, receiver, journal) as port:
+        sent = visit(port, 300, seed=2)
+        assert_all_right(receiver, sent)
