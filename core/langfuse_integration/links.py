@@ -25,7 +25,7 @@ def trace_url(trace_id: str) -> str:
     found = settings()
     if found.mode != "langfuse":
         return f"{VIEWER_URL}/traces/{trace_id}"
-    return f"{found.base_url}/trace/{trace_id}"
+    return f"{found.address}/trace/{trace_id}"
 
 
 def project_url(settings: Settings, timeout_s: float = 2.0) -> str:
@@ -34,10 +34,10 @@ def project_url(settings: Settings, timeout_s: float = 2.0) -> str:
     if key not in _known:
         found = _ask(settings, timeout_s)
         if found is None:
-            return settings.base_url
+            return settings.address
         _known.clear()
         _known[key] = found
-    return f"{settings.base_url}/project/{_known[key]}"
+    return f"{settings.address}/project/{_known[key]}"
 
 
 def _ask(settings: Settings, timeout_s: float) -> str | None:

@@ -6,7 +6,7 @@ LANGFUSE_* mean what they mean to Langfuse's own SDK; LANGFUSE_INTEGRATION_* are
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -58,13 +58,15 @@ class Settings(BaseSettings):
         journal: LANGFUSE_INTEGRATION_JOURNAL, a file, or `off`; by default in the user's data directory.
         journal_max_bytes, journal_max_age_s: what the journal may hold; the oldest go first.
         keep_delivered: LANGFUSE_INTEGRATION_KEEP_DELIVERED keeps what Langfuse has acknowledged, for the local replay.
-        capture: LANGFUSE_INTEGRATION_CAPTURE: `full`, `truncated` (2 KiB a field) or `none` of the payloads.
+        capture: LANGFUSE_INTEGRATION_CAPTURE: `full`; `truncated`, 2 KiB of each text; `none`, no inputs, outputs,
+            metadata, error texts and other content; `metrics`, only ids, types, times, tokens, cost and the model.
         max_field_bytes: where one field is cut under `full`.
+        mask_names: LANGFUSE_INTEGRATION_MASK_NAMES: names and tags are given to the mask, too.
         write_interval_s: how long the worker gathers before it writes.
         exit_timeout_s: what the end of a process may wait for Langfuse. What is in memory alone is written to the
             journal first, whatever that takes, up to 10 s more: it would be lost otherwise.
         store: LANGFUSE_INTEGRATION_STORE, `memory` or redis://...
-        mask: called as mask(data=value) for every input, output and metadata value; `configure()` only.
+        mask: called as mask(data=value) for every value with content, of every instrumentation; `configure()` only.
     """
 
     model_config = SettingsConfigDict(
@@ -99,7 +101,8 @@ class Settings(BaseSettings):
     journal_max_bytes: int = Field(512 * 1024 * 1024, gt=0, validation_alias=_ours("journal_max_bytes"))
     journal_max_age_s: float = Field(30 * 86_400.0, gt=0, validation_alias=_ours("journal_max_age_s"))
     keep_delivered: bool = Field(False, validation_alias=_ours("keep_delivered"))
-    capture: Literal["full", "truncated", "none"] = Field("full", validation_alias=_ours("capture"))
+    mask_names: Annotated[bool, BeforeValidator(_switch)] = Field(False, validation_alias=_ours("mask_names"))
+    capture: Literal["full", "truncated", "none", "metrics"] = Field("full", validation_alias=_ours("capture"))
     max_field_bytes: int = Field(1024 * 1024, ge=64, validation_alias=_ours("max_field_bytes"))
     write_interval_s: float = Field(0.05, gt=0, le=10, validation_alias=_ours("write_interval_s"))
     exit_timeout_s: float = Field(2.0, ge=0, validation_alias=_ours("exit_timeout_s"))
@@ -112,6 +115,15 @@ class Settings(BaseSettings):
         if not self.tracing_enabled:
             return "off"
         return "langfuse" if self.public_key and self.secret_key else "local"
+
+    @property
+    def address(self) -> str:
+        """The base URL without a user and password in it, as it may be shown."""
+        return address_of(self.base_url)
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        for name, value in super().__repr_args__():
+            yield name, address_of(value) if name in ("base_url", "store") else value
 
     @property
     def journal_path(self) -> Path | None:
@@ -131,6 +143,12 @@ VARIABLES = {
     if isinstance(field.validation_alias, AliasChoices)
 }
 """The environment variable of each setting, for messages."""
+
+
+def address_of(url: str) -> str:
+    """Return *url* without a user and password in it, as it may be shown."""
+    return re.sub(r"^([A-Za-z][\w+.-]*://)?.*@", r"\1", url)
+
 
 _lock = forks.Lock()
 _given: dict[str, Any] = {}
@@ -218,7 +236,7 @@ def _checked(found: Settings, say: Callable[..., object]) -> Settings:
         say(
             "base_url",
             "LANGFUSE_BASE_URL (or LANGFUSE_HOST) is %r, not a URL such as %s: observations stay in the local journal",
-            found.base_url,
+            found.address,
             DEFAULT_BASE_URL,
         )
         changes.update(public_key=None, secret_key=None)

@@ -90,7 +90,7 @@ def test_a_mask_that_raises_costs_only_its_value(
 
 @pytest.mark.parametrize("capture", ["full", "truncated", "none"])
 def test_capture_says_how_much_is_kept(langfuse: Receiver, journal: Path, capture: str) -> None:
-    """`full` keeps payloads up to the limit of a field, `truncated` 2 KiB of each, `none` nothing but metadata."""
+    """`full` keeps payloads up to the limit of a field, `truncated` 2 KiB of each, `none` nothing but markers."""
     configure(capture=capture, max_field_bytes=5_000)
     with langfuse_manager.trace_span("query", input="i" * 4_000, metadata={"kept": "yes"}) as span:
         span.update(output="o" * 9_000)
@@ -108,7 +108,8 @@ def test_capture_says_how_much_is_kept(langfuse: Receiver, journal: Path, captur
         assert len(made) <= sizes[capture][1] + MARKER
         assert (given == "i" * 4_000) == (capture == "full")
         assert made != "o" * 9_000
-    assert query.attributes["langfuse.observation.metadata.kept"] == "yes"
+    kept = "[not captured]" if capture == "none" else "yes"
+    assert query.attributes["langfuse.observation.metadata.kept"] == kept
 
 
 def test_keys_are_nowhere(langfuse: Receiver, journal: Path, caplog: pytest.LogCaptureFixture) -> None:

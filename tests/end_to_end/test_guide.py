@@ -146,16 +146,15 @@ def test_a_payload_shows_what_was_there_at_the_time_of_the_call(sessions: Record
     assert found.output == {"messages": [{"role": "user", "content": ["one"]}]}
 
 
-def test_tags_and_metadata_of_a_session_are_on_its_roots(sessions: RecordedSessions) -> None:
-    """Langfuse reads them from root rows; session and user are on every row."""
+def test_tags_and_metadata_of_a_session_are_on_every_row(sessions: RecordedSessions) -> None:
+    """Langfuse filters and sums per row: tags, metadata, session and user are on each."""
     with langfuse_manager.session("s", "u", tags=["vip"], metadata={"plan": "free"}):  # noqa: SIM117
         with langfuse_manager.trace_span("root"), langfuse_manager.trace_span("child"):
             pass
     root, child = sessions.trace().observations
-    assert root.attributes["langfuse.trace.tags"] == ["vip"]
-    assert root.attributes["langfuse.trace.metadata.plan"] == "free"
-    assert "langfuse.trace.tags" not in child.attributes
     for found in (root, child):
+        assert found.attributes["langfuse.trace.tags"] == ["vip"]
+        assert found.attributes["langfuse.trace.metadata.plan"] == "free"
         assert {key: found.attributes[key] for key in ("session.id", "user.id", "gen_ai.conversation.id")} == {
             "session.id": "s",
             "user.id": "u",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import pickle
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from langfuse_integration import LangfuseIntegrationError, Session
+from langfuse_integration.sessions.session import usable
 
 
 def test_ids_are_stripped() -> None:
@@ -65,8 +68,64 @@ def test_a_session_cannot_be_changed() -> None:
 
 def test_it_survives_pickling() -> None:
     """A session can be sent to another process."""
-    session = Session("s", "u", tags=["a"], metadata={"k": 1})
+    session = Session("s", "u", tags=["a"], metadata={"k": 1}, trace_name="t", version="v", environment="eu")
     assert pickle.loads(pickle.dumps(session)) == session
+    assert Session.from_values({**json.loads(json.dumps(session.to_values())), "of a later release": 1}) == session
+
+
+def test_a_session_over_another_keeps_its_own() -> None:
+    """What it leaves open is taken over, tags and metadata are put together; of another session nothing is."""
+    lower = Session("s", "u", tags=["a"], metadata={"k": 1, "l": 1}, trace_name="t", environment="eu")
+    upper = Session(None, "v", tags=["b"], metadata={"k": 2}, version="2")
+    merged = upper.over(lower)
+    assert merged == Session(
+        "s", "v", tags=["a", "b"], metadata={"k": 2, "l": 1}, trace_name="t", version="2", environment="eu"
+    )
+    assert upper.over(lower) is merged
+    assert upper.over(merged) is merged
+    assert Session("other").over(lower) == Session("other")
+    assert upper.over(None) is upper
+
+
+@pytest.mark.parametrize(
+    ("values", "kept", "named"),
+    [
+        ({"user_id": 42}, Session("s"), "user_id must be a str, not int"),
+        ({"user_id": ""}, Session("s"), "user_id '' is blank"),
+        ({"user_id": "u", "tags": "prod"}, Session("s", "u"), "tags must be a list of str, not str"),
+        ({"tags": ["ok", 3]}, Session("s", tags=["ok"]), "tag must be a str, not int"),
+        ({"tags": ["x" * 201, "ok"]}, Session("s", tags=["ok"]), "has 201 characters"),
+        ({"metadata": {"k": 1, 2: 3}}, Session("s", metadata={"k": 1}), "a metadata key must be a str, not int"),
+        ({"metadata": [1]}, Session("s"), "metadata must be a mapping"),
+        ({"environment": "EU"}, Session("s"), "environment 'EU' is no environment of Langfuse"),
+        ({"trace_name": "a\nb"}, Session("s"), "trace_name 'a\\nb' has characters that cannot be printed"),
+        ({"user_id": None, "tags": None}, Session("s"), ""),
+    ],
+)
+def test_one_unusable_value_is_left_out_alone(
+    values: dict[str, Any], kept: Session, named: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The session stays, and one warning names the value and where it came from."""
+    for _ in range(2):
+        assert usable("a test", {"session_id": "s", **values}) == kept
+    messages = [record.getMessage() for record in caplog.records]
+    assert len(messages) == (1 if named else 0)
+    assert all("A value in a test is left out: " in message and named in message for message in messages)
+
+
+def test_where_nothing_is_usable_there_is_no_session() -> None:
+    """None instead of a session without anything."""
+    assert usable("a test", {"session_id": 7, "tags": []}) is None
+    assert usable("a test", {}) is None
+
+
+@pytest.mark.parametrize("attributes", [{"trace_name": ""}, {"version": "x" * 201}, {"environment": "langfuse-x"}])
+def test_an_attribute_that_langfuse_would_drop_is_refused(attributes: dict[str, Any]) -> None:
+    """Where the application states it, it raises with what is allowed; an unknown name is refused, too."""
+    with pytest.raises(ValueError, match="Allowed: 1 to"):
+        Session("s", **attributes)
+    with pytest.raises(TypeError, match="has no colour"):
+        Session("s", colour="red")  # type: ignore[call-arg]
 
 
 @given(st.text(max_size=300))

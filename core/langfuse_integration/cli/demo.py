@@ -150,7 +150,7 @@ def _where_next(archive: Archive, sessions: list[str], commands: list[str]) -> I
         waiting = archive.states(sessions)
         if waiting["pending"] or waiting["set aside"]:
             missing = waiting["pending"] + waiting["set aside"]
-            yield f"  {counted(missing, 'observation')} did not reach Langfuse at {current.base_url} yet:"
+            yield f"  {counted(missing, 'observation')} did not reach Langfuse at {current.address} yet:"
             yield "  what is pending waits in the journal."
         for session in sessions:
             yield f"  in Langfuse     {session_url(session)}"

@@ -107,7 +107,7 @@ def nothing_in(archive: Archive) -> str:
         return "The journal is switched off by LANGFUSE_INTEGRATION_JOURNAL, so there is nothing to show."
     if current.mode == "langfuse" and not current.keep_delivered:
         return (
-            f"The journal {archive.path} holds no sessions: Langfuse at {current.base_url} has what was recorded. "
+            f"The journal {archive.path} holds no sessions: Langfuse at {current.address} has what was recorded. "
             "LANGFUSE_INTEGRATION_KEEP_DELIVERED=1 keeps a copy here."
         )
     return f"The journal {archive.path} holds no sessions yet: `langfuse-integration demo` makes two."

@@ -66,7 +66,7 @@ def switch(installation: Installation) -> Iterator[Finding]:
             "Set LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY, or remove LANGFUSE_INTEGRATION_JOURNAL=off.",
         )
         return
-    where = f"Langfuse at {current.base_url}" if current.mode == "langfuse" else "the local journal only (no keys)"
+    where = f"Langfuse at {current.address}" if current.mode == "langfuse" else "the local journal only (no keys)"
     yield Finding("settings", f"Observations go to {where}")
 
 

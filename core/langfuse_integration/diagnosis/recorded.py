@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from ..encoding.row import SCOPE
+from ..encoding.row import FORMER_SCOPE, SCOPE
 from ..reading.replay import Observed, request_of
 from .installation import Finding, Installation
 
@@ -73,7 +73,7 @@ def _twice(written_rows: Iterable[TracedObservation]) -> list[str]:
     ours = [
         written.observed
         for written in written_rows
-        if written.scope == SCOPE and written.observed.type in CALLBACK_TYPES
+        if written.scope in (SCOPE, FORMER_SCOPE) and written.observed.type in CALLBACK_TYPES
     ]
     if not ours:
         return []

@@ -21,7 +21,7 @@ def reachable(installation: Installation) -> Iterator[Finding]:
     if reply.answer is None:
         yield Finding(
             "langfuse",
-            f"Langfuse at {current.base_url} cannot be reached: {reply.problem}.",
+            f"Langfuse at {current.address} cannot be reached: {reply.problem}.",
             "Check the address (LANGFUSE_BASE_URL), the network and the proxy; what is recorded waits in the journal.",
         )
         return
@@ -31,7 +31,7 @@ def reachable(installation: Installation) -> Iterator[Finding]:
         elsewhere = f" They may be of {other}: then set LANGFUSE_BASE_URL to it." if other else ""
         yield Finding(
             "langfuse",
-            f"Langfuse at {current.base_url} does not take the keys (HTTP {status}).",
+            f"Langfuse at {current.address} does not take the keys (HTTP {status}).",
             f"Copy both keys anew from the settings of the project in Langfuse.{elsewhere}",
         )
         return
@@ -39,7 +39,7 @@ def reachable(installation: Installation) -> Iterator[Finding]:
     if project is None:
         yield Finding(
             "langfuse",
-            f"What answers at {current.base_url} is no Langfuse, or is not well (HTTP {status}).",
+            f"What answers at {current.address} is no Langfuse, or is not well (HTTP {status}).",
             "Check LANGFUSE_BASE_URL: it is the address of the web page, without a path.",
         )
         return

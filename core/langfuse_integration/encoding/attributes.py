@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
 from ..internals.faults import shielded
+from ..recording.sdk_metadata import plain_text
 from .fields import Fields
 from .json_text import to_json
 
@@ -17,14 +18,23 @@ if TYPE_CHECKING:
     from ..recording.observation import Observation
 
 Value = str | bool | int | float | list[str]
-Attributes = dict[str, Value]
+Attributes = dict[str, Any]
+"""Values that OpenTelemetry takes, see `Value`; None where a value is not captured at all."""
 
 TYPE = "langfuse.observation.type"
+VERSION = "langfuse.version"
+PROMPT = "langfuse.observation.prompt."
+OUTPUT = "langfuse.observation.output"
+USAGE = "langfuse.observation.usage_details"
+COST = "langfuse.observation.cost_details"
+STATUS_MESSAGE = "langfuse.observation.status_message"
 IS_APP_ROOT = "langfuse.internal.is_app_root"
 METADATA = "langfuse.observation.metadata."
 TRACE_METADATA = "langfuse.trace.metadata."
 TRACE_TAGS = "langfuse.trace.tags"
 MAX_METADATA_KEYS = 200
+PRICED = frozenset({"generation", "embedding"})
+"""Types whose tokens the server counts and prices when no row says what they were."""
 
 
 PLAIN = Fields()
@@ -47,9 +57,9 @@ def attributes_of(observation: Observation, fields: Fields = PLAIN) -> Attribute
     if raw:
         tags = attributes.get(TRACE_TAGS)
         attributes.update({key: _plain(key, value, fields) for key, value in raw.items()})
-        if isinstance(tags, list) and TRACE_TAGS in raw:  # propagate_attributes inside of the block adds to them
-            attributes[TRACE_TAGS] = list(dict.fromkeys((*tags, *cast("list[str]", attributes[TRACE_TAGS]))))
-    return attributes
+        if tags and attributes.get(TRACE_TAGS):  # propagate_attributes inside of the block adds to them
+            attributes[TRACE_TAGS] = list(dict.fromkeys((*tags, *attributes[TRACE_TAGS])))
+    return {key: value for key, value in attributes.items() if value is not None}
 
 
 def _session(observation: Observation, fields: Fields, attributes: Attributes) -> None:
@@ -61,17 +71,24 @@ def _session(observation: Observation, fields: Fields, attributes: Attributes) -
         attributes["gen_ai.conversation.id"] = session.session_id
     if session.user_id is not None:
         attributes["user.id"] = session.user_id
-    if session.tags:
-        attributes[TRACE_TAGS] = list(session.tags)
-    for key, value in session.metadata.items():
-        attributes[TRACE_METADATA + key] = fields.text(value)
-    for key, name in (("langfuse.trace.name", session.trace_name), ("langfuse.version", session.version)):
-        if name is not None:
-            attributes[key] = name
     if session.environment is not None:
         attributes["langfuse.environment"] = session.environment
+
+
+def _trace(observation: Observation, fields: Fields, attributes: Attributes) -> None:
+    session = observation.session
+    if session is None:
+        return
+    if session.tags:
+        attributes[TRACE_TAGS] = fields.raw(TRACE_TAGS, session.tags)
+    for key, value in session.metadata.items():
+        attributes[TRACE_METADATA + key] = fields.metadata(TRACE_METADATA + key, value)
+    for key, name in (("langfuse.trace.name", session.trace_name), (VERSION, session.version)):
+        if name is not None:
+            attributes[key] = fields.name(name)
     for key, value in session.extra.items():
-        attributes[key] = _plain(key, value, fields)
+        if not key.startswith(PROMPT) or (observation.type == "generation" and observation.prompt is None):
+            attributes[key] = _plain(key, value, fields)
 
 
 def _kind(observation: Observation, fields: Fields, attributes: Attributes) -> None:
@@ -84,36 +101,37 @@ def _payload(observation: Observation, fields: Fields, attributes: Attributes) -
     if observation.input is not None:
         attributes["langfuse.observation.input"] = fields.payload(observation.input)
     if observation.output is not None:
-        attributes["langfuse.observation.output"] = fields.payload(observation.output)
+        attributes[OUTPUT] = fields.payload(observation.output)
 
 
 def _outcome(observation: Observation, fields: Fields, attributes: Attributes) -> None:
     if observation.level is not None:
         attributes["langfuse.observation.level"] = observation.level
     if observation.status_message:
-        attributes["langfuse.observation.status_message"] = fields.text(observation.status_message)
+        attributes[STATUS_MESSAGE] = fields.message(observation.status_message)
     if observation.version:
-        attributes["langfuse.version"] = observation.version
+        attributes[VERSION] = fields.name(observation.version)
 
 
 def _metadata(observation: Observation, fields: Fields, attributes: Attributes) -> None:
     for index, (key, value) in enumerate((observation.metadata or {}).items()):
         if index >= MAX_METADATA_KEYS:
-            attributes[METADATA + "cut"] = f"{len(observation.metadata or {}) - index} more entries"
+            attributes[METADATA + "cut"] = fields.name(f"{len(observation.metadata or {}) - index} more entries")
             return
-        attributes[METADATA + str(key)] = fields.text(value)
+        name = METADATA + str(key)
+        attributes[name] = fields.metadata(name, value)
 
 
 def _model(observation: Observation, fields: Fields, attributes: Attributes) -> None:
     if observation.model:
         attributes["langfuse.observation.model.name"] = observation.model
     if observation.model_parameters:
-        attributes["langfuse.observation.model.parameters"] = fields.text(observation.model_parameters)
+        attributes["langfuse.observation.model.parameters"] = fields.parameters(observation.model_parameters)
     if observation.prompt is not None and observation.type == "generation":
         name, version = observation.prompt
-        attributes["langfuse.observation.prompt.name"] = name
+        attributes[PROMPT + "name"] = fields.name(name)
         if version is not None:
-            attributes["langfuse.observation.prompt.version"] = version
+            attributes[PROMPT + "version"] = version
     if observation.first_token_ns:
         attributes["langfuse.observation.completion_start_time"] = iso(observation.first_token_ns)
 
@@ -122,12 +140,31 @@ def _usage(observation: Observation, fields: Fields, attributes: Attributes) -> 
     if observation.usage_details:
         usage = whole_numbers(observation.usage_details)
         if usage:
-            attributes["langfuse.observation.usage_details"] = to_json(usage)
+            attributes[USAGE] = to_json(usage)
     if observation.cost_details:
-        attributes["langfuse.observation.cost_details"] = to_json(dict(observation.cost_details))
+        attributes[COST] = to_json(dict(observation.cost_details))
 
 
-ASPECTS = (_session, _kind, _payload, _outcome, _metadata, _model, _usage)
+def _failure(observation: Observation, fields: Fields, attributes: Attributes) -> None:
+    if observation.level == "ERROR":
+        attributes.update(failed_attributes(attributes, attributes.get(STATUS_MESSAGE)))
+
+
+ASPECTS = (_session, _trace, _kind, _payload, _outcome, _metadata, _model, _usage, _failure)
+
+
+def failed_attributes(attributes: Mapping[str, Any], message: str | None) -> dict[str, str]:
+    """Return what a failed observation has besides its *attributes*.
+
+    Its error is its output: Langfuse's session view hides rows without one, so that a failed turn would be empty. And
+    it costs nothing where no usage is known: the server would count the tokens of its texts, and price them.
+    """
+    further: dict[str, str] = {}
+    if message and OUTPUT not in attributes:
+        further[OUTPUT] = message
+    if attributes.get(TYPE) in PRICED and USAGE not in attributes and COST not in attributes:
+        further[COST] = '{"total":0}'
+    return further
 
 
 def whole_numbers(usage: Mapping[str, Any] | None) -> dict[str, int]:
@@ -144,11 +181,11 @@ def iso(at_ns: int) -> str:
     return datetime.fromtimestamp(at_ns / 1_000_000_000, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-def _plain(key: str, value: Any, fields: Fields) -> Value:
-    if isinstance(value, (bool, int, float)):
-        return value
-    if isinstance(value, str):
-        return str(fields.raw(key, value))
+def _plain(key: str, value: Any, fields: Fields) -> Value | None:
+    """Return an attribute that was set through OpenTelemetry's API."""
     if isinstance(value, (list, tuple)):
-        return [str(item) for item in cast("list[Any]", value)]
-    return fields.text(value)
+        value = [str(item) for item in cast("list[Any]", value)]
+    elif isinstance(value, str) and key.startswith((METADATA, TRACE_METADATA)):
+        value = plain_text(value)
+    plain: Value | None = fields.raw(key, value)
+    return plain

@@ -2,45 +2,42 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal
 
 from ..internals.faults import warn_once
+from .content import Kind, failure_of, kind_of
 from .json_text import plain, to_json
 
+Capture = Literal["full", "truncated", "none", "metrics"]
 TRUNCATED_BYTES = 2 * 1024
 MEDIA_BYTES = 64 * 1024 * 1024
 """Where a value is cut before media are taken out of it."""
 NOT_CAPTURED = "[not captured]"
 MASK_FAILED = "[masked: the mask function failed]"
 KEY_REMOVED = "[a Langfuse key was here]"
-
-_PAYLOAD = re.compile(
-    r"langfuse\.(observation|trace)\.(input|output)$"
-    r"|gen_ai\.(prompt|completion|input\.messages|output\.messages|system_instructions|content|tool\.(call\.(arguments|result)|definitions))"
-    r"|(input|output)\.value$|llm\.(input_messages|output_messages|prompts|completions|prompt_template|function_call)"
-    r"|(tool|retrieval|embedding|reranker|message|document)\..*(content|arguments|text|documents|vector)"
-    r"|traceloop\.entity\.(input|output)|mcp\.(request|response)"
-)
-"""Attributes of other libraries that hold what was said: Langfuse's, OpenTelemetry's, OpenInference's, Traceloop's."""
-_TEXT = re.compile(
-    r"langfuse\.(observation|trace)\.(metadata\.|status_message)|exception\.(message|stacktrace)$|metadata$"
-)
-"""Further ones that are masked, but no payload."""
+KEY_PREFIXES = ("pk-lf-", "sk-lf-")
+LEAST_KEY = 16
+"""Characters of a key without Langfuse's prefix: a self-hosted project may have ordinary words as keys."""
 
 
 class Fields:
     """Writes single values by the settings.
 
+    Methods return None for what is left out.
+
     Args:
-        capture: `full`, `truncated` or `none`.
+        capture: `full`; `truncated`, 2 KiB of each text; `none`, no content; `metrics`, neither content nor names.
         max_bytes: where a value is cut under `full`.
         mask: called as mask(data=value), as the Langfuse SDK does, with plain values: a framework's messages are dicts
             by then, so that a function that walks through containers finds their text. When it raises, the value
             becomes a marker.
         media: takes media out of a text and returns it with references in their place; not under other than `full`.
-        keys: texts that never appear.
+        keys: texts that never appear, if they are long enough to be keys.
+        mask_names: names and tags are masked, too.
+
+    Attributes:
+        as_it_is: nothing is masked or left out.
     """
 
     def __init__(
@@ -50,12 +47,78 @@ class Fields:
         mask: Callable[..., Any] | None = None,
         media: Callable[[str], str] | None = None,
         keys: Iterable[str | None] = (),
+        *,
+        mask_names: bool = False,
     ) -> None:
-        self._captured = capture != "none"
+        self._content = capture in ("full", "truncated")
+        self._names = capture != "metrics"
         self._max_bytes = min(max_bytes, TRUNCATED_BYTES) if capture == "truncated" else max_bytes
         self._mask = mask
         self._media = media if capture == "full" else None
-        self._keys = tuple(key for key in keys if key)
+        self._keys = tuple(key for key in keys if key and (len(key) >= LEAST_KEY or key.startswith(KEY_PREFIXES)))
+        self._mask_names = mask_names and mask is not None
+        self.as_it_is = self._content and mask is None
+
+    def attributes(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
+        """Return attributes that somebody else set, as they are sent."""
+        return {key: kept for key, value in attributes.items() if (kept := self.raw(key, value)) is not None}
+
+    # -- by what the value is
+
+    def payload(self, value: Any) -> str | None:
+        """Return an input, an output or another payload as the text that is sent."""
+        if self._content:
+            return self.text(value)
+        return NOT_CAPTURED if self._names else None
+
+    def metadata(self, key: str, value: Any) -> str | None:
+        """Return the value of a metadata attribute: without content, structure and truth values stay."""
+        if self._content or (self._names and (isinstance(value, bool) or kind_of(key) is Kind.LABEL)):
+            return self.text(value)
+        return NOT_CAPTURED if self._names else None
+
+    def message(self, text: str) -> str | None:
+        """Return how an observation ended, in words: without content, the kind of the error."""
+        if self._content:
+            return self.text(text)
+        return failure_of(text) or NOT_CAPTURED if self._names else None
+
+    def name(self, text: str, otherwise: str | None = None) -> str | None:
+        """Return a name or a tag; *otherwise* where names are left out."""
+        if not self._names:
+            return otherwise
+        return self.text(text) if self._mask_names else self._without_keys(text)
+
+    def parameters(self, values: Any) -> str | None:
+        """Return the parameters of a model: without content, numbers and truth values."""
+        if not self._names:
+            return None
+        if not self._content:
+            values = {key: value for key, value in dict(values).items() if isinstance(value, (bool, int, float))}
+        return self.text(values)
+
+    def raw(self, key: str, value: Any) -> Any:
+        """Return the attribute *key* that somebody else set."""
+        kind = kind_of(key)
+        if kind is Kind.MEASURE:
+            return value
+        if isinstance(value, str):
+            return self._raw_text(kind, value)
+        if isinstance(value, (list, tuple)):
+            items = [self._raw_text(kind, item) if isinstance(item, str) else item for item in value]
+            return [item for item in items if item is not None] if self._names else None
+        if isinstance(value, (bool, int, float)):
+            return value if self._content or (self._names and kind is not Kind.PAYLOAD) else self.payload(value)
+        return self.payload(value)
+
+    def _raw_text(self, kind: Kind, value: str) -> str | None:
+        if kind is Kind.LABEL:
+            return self.name(value)
+        if self.as_it_is and kind is Kind.TEXT and len(value) < self._max_bytes >> 2:
+            return self._without_keys(value)
+        return self.payload(value)
+
+    # -- as text
 
     def text(self, value: Any) -> str:
         """Return *value* as the text that is sent."""
@@ -68,34 +131,22 @@ class Fields:
             text = to_json(value, max(MEDIA_BYTES, self._max_bytes))
             if "base64" in text or '"data"' in text:
                 text = media(text)
-            if len(text) > self._max_bytes:
+            if len(text) > self._max_bytes >> 2 and _size_bytes(text) > self._max_bytes:
                 text = self._cut(value, text)
+        return self._without_keys(text)
+
+    def _without_keys(self, text: str) -> str:
         for key in self._keys:
             if key in text:
                 text = text.replace(key, KEY_REMOVED)
         return text
-
-    def payload(self, value: Any) -> str:
-        """Return an input or output as the text that is sent."""
-        return self.text(value) if self._captured else NOT_CAPTURED
-
-    def raw(self, key: str, value: Any) -> Any:
-        """Return an attribute that somebody else set: payloads are masked, the rest stays."""
-        if isinstance(value, str):
-            if _PAYLOAD.match(key):
-                return self.payload(value)
-            if _TEXT.match(key) or any(known in value for known in self._keys):
-                return self.text(value)
-        elif isinstance(value, (list, tuple)) and _PAYLOAD.match(key):
-            return [self.payload(item) if isinstance(item, str) else item for item in value]
-        return value
 
     def _masked(self, value: Any) -> Any:
         if self._mask is None:
             return value
         try:
             return self._mask(data=plain(value))
-        except Exception as error:  # noqa: BLE001  a stranger's fault; what it says may hold what was to be hidden
+        except Exception as error:  # noqa: BLE001  a fault of the application; its text may hold what was to be hidden
             kind = type(error).__name__
             warn_once(f"mask {kind}", "The mask function raised %s: what it was given is replaced by a marker", kind)
             return MASK_FAILED
@@ -109,3 +160,7 @@ class Fields:
             return to_json(orjson.loads(text), self._max_bytes)
         except orjson.JSONDecodeError:
             return to_json(text, self._max_bytes)
+
+
+def _size_bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "backslashreplace"))

@@ -68,6 +68,7 @@ def _once(converter: Converter) -> Converter:
 MAX_FIELD_BYTES = 1024 * 1024
 MAX_KEY_BYTES = 1024
 CUT = "... [cut: {size} bytes in all]"
+MARKER_BYTES = 50
 
 
 def to_json(value: Any, limit_bytes: int = MAX_FIELD_BYTES) -> str:
@@ -115,10 +116,12 @@ def _options() -> int:
 
 
 def _text(value: str, limit_bytes: int) -> str:
-    clean = value if value.isascii() else value.encode("utf-8", "backslashreplace").decode()
-    if len(clean) <= limit_bytes:
-        return clean
-    return clean[:limit_bytes] + CUT.format(size=len(clean.encode()))
+    if value.isascii():
+        return value if len(value) <= limit_bytes else value[:limit_bytes] + CUT.format(size=len(value))
+    encoded = value.encode("utf-8", "backslashreplace")
+    if len(encoded) <= limit_bytes:
+        return encoded.decode()
+    return encoded[:limit_bytes].decode("utf-8", "ignore") + CUT.format(size=len(encoded))
 
 
 def _carefully(value: Any, limit_bytes: int, size_bytes: int) -> str:
@@ -168,8 +171,13 @@ class _Walk:
         return self.plain(converted, depth + 1)
 
     def _string(self, value: str) -> str:
-        text = _text(value, max(self._left, 0))
-        self._left -= len(text)
+        limit = max(self._left, 0)
+        text = _text(value, limit)
+        size_bytes = len(dumps(text))
+        if size_bytes > limit + MARKER_BYTES:  # of characters that JSON escapes
+            text = _text(value, limit * limit // size_bytes)
+            size_bytes = len(dumps(text))
+        self._left -= size_bytes
         return text
 
     def _mapping(self, value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
@@ -179,7 +187,7 @@ class _Walk:
                 plain["[cut]"] = f"{len(value) - done} more entries"
                 break
             name = _text(key if isinstance(key, str) else _shown(key), MAX_KEY_BYTES)
-            self._left -= len(name)
+            self._left -= len(name) if name.isascii() else len(name.encode())
             plain[name] = self.plain(item, depth + 1)
         return plain
 

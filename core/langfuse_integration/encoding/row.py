@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from copy import copy
 from typing import Any, NamedTuple
 
 from ..recording.observation import Observation
+from ..recording.score import Score
+from ..recording.sdk_metadata import plain_text
 from ..settings import Settings
 from . import otlp
-from .attributes import attributes_of
+from .attributes import METADATA, TRACE_METADATA, TYPE, attributes_of
 from .fields import Fields
 from .media import MediaSieve
 
-SCOPE = "langfuse-integration"
+SCOPE = "langfuse-sdk.integration"
+"""Langfuse repeats every attribute in the metadata of rows whose scope does not begin with `langfuse-sdk`."""
+FORMER_SCOPE = "langfuse-integration"
+"""The scope of rows that older releases left in a journal."""
 INTERNAL = 1
 """`Span.SPAN_KIND_INTERNAL`."""
 LAST_NS = 2**63 - 1
 """The last time that SQLite can hold; OTLP goes further."""
+SDK_SCOPE = "langfuse-sdk"
+_METADATA = (METADATA, TRACE_METADATA)
 _SCOPE = otlp.scope_field(SCOPE, "")
 
 
@@ -87,6 +95,7 @@ class Encoder:
             settings.mask or mask,
             sieve.sift if sieve is not None else None,
             keys,
+            mask_names=settings.mask_names,
         )
         return cls(fields, settings.environment, settings.release, resource)
 
@@ -101,7 +110,7 @@ class Encoder:
     def row(self, observation: Observation, ended_ns: int | None = None) -> Row:
         """Return the row of an observation of ours; *ended_ns* is the end of one that never ended."""
         self.written = attributes = self.attributes(observation)
-        name = clean(str(observation.name))
+        name = self.name(observation)
         end_ns = observation.ended_ns or ended_ns or observation.started_ns
         failed = observation.level == "ERROR"
         message = str(attributes.get("langfuse.observation.status_message", "")) if failed else ""
@@ -118,32 +127,56 @@ class Encoder:
             _column(attributes.get("session.id")),
             _column(attributes.get("user.id")),
             name,
-            _column(attributes.get("langfuse.observation.type")) or "span",
+            _column(attributes.get(TYPE)) or "span",
             _column(attributes.get("langfuse.observation.level")) or "DEFAULT",
             observation.started_ns,
             end_ns,
             self._body(_SCOPE, parts, attributes),
         )
 
+    def name(self, observation: Observation) -> str:
+        """Return an observation's name as it is sent."""
+        return clean(self._fields.name(str(observation.name), observation.type) or "")
+
+    @property
+    def changes_spans(self) -> bool:
+        """Whether the settings mask, cut or leave out anything in spans of other libraries."""
+        return not self._fields.as_it_is
+
+    def span_parts(self, span: Any) -> tuple[str, dict[str, Any], list[tuple[int, str, dict[str, Any]]], str]:
+        """Return name, attributes, events and status message of a span of the OpenTelemetry SDK, as they are sent.
+
+        The span may be open, and be changed meanwhile. An event is (time in ns, name, attributes).
+        """
+        fields, scope = self._fields, span.instrumentation_scope
+        attributes = fields.attributes((span.attributes or {}).copy())
+        if scope is not None and scope.name == SDK_SCOPE:
+            attributes = _decoded(attributes)
+        events = [
+            (event.timestamp, name, fields.attributes(event.attributes or {}))
+            for event in span.events
+            if (name := fields.name(event.name)) is not None
+        ]
+        name = clean(fields.name(span.name, _column(attributes.get(TYPE)) or "span") or "")
+        message = span.status.description
+        return name, attributes, events, (fields.message(message) or "") if message else ""
+
     def readable(self, span: Any) -> Row:
         """Return the row of a span of the OpenTelemetry SDK; it may be open, and be changed meanwhile."""
-        raw = self._fields.raw
-        own = (span.attributes or {}).copy()
-        self.written = attributes = {**self._constant, **{key: raw(key, value) for key, value in own.items()}}
+        name, own, events, message = self.span_parts(span)
+        self.written = attributes = {**self._constant, **own}
         scope, context, parent = span.instrumentation_scope, span.get_span_context(), span.parent
         parent_id = (row_parents().get(context.span_id) or parent.span_id) if parent is not None else 0
-        name, code = clean(span.name), span.status.status_code.value
+        code = span.status.status_code.value
         started_ns = span.start_time or 0
         ended_ns = span.end_time or started_ns
         parts = [
             otlp.ids(context.trace_id, context.span_id, parent_id),
             otlp.field(otlp.NAME, name.encode()),
             otlp.times(span.kind.value + 1, started_ns, ended_ns),
-            otlp.status(code, self._fields.text(span.status.description) if span.status.description else ""),
+            otlp.status(code, message),
+            *(otlp.event(*event) for event in events),
         ]
-        for event in span.events:
-            event_attributes = {key: raw(key, value) for key, value in (event.attributes or {}).items()}
-            parts.append(otlp.event(event.timestamp, event.name, event_attributes))
         return Row(
             f"{context.span_id:016x}",
             f"{context.trace_id:032x}",
@@ -151,12 +184,20 @@ class Encoder:
             _column(attributes.get("session.id")),
             _column(attributes.get("user.id")),
             name,
-            _column(attributes.get("langfuse.observation.type")) or "span",
+            _column(attributes.get(TYPE)) or "span",
             _column(attributes.get("langfuse.observation.level")) or ("ERROR" if code == otlp.ERROR else "DEFAULT"),
             started_ns,
             ended_ns,
             self._body(otlp.scope_field(scope.name, scope.version or "") if scope else b"", parts, attributes),
         )
+
+    def score(self, score: Score) -> Score:
+        """Return *score* with its comment as it is sent."""
+        if score.comment is None:
+            return score
+        written = copy(score)
+        written.comment = self._fields.message(str(score.comment))
+        return written
 
     def _body(self, scope: bytes, parts: list[bytes], attributes: dict[str, Any]) -> bytes:
         size = sum(map(len, parts)) + otlp.put(parts, otlp.ATTRIBUTE, attributes)
@@ -168,6 +209,14 @@ def row_parents() -> dict[int, int]:
     from ..recording import otel_spans
 
     return otel_spans.row_parents
+
+
+def _decoded(attributes: dict[str, Any]) -> dict[str, Any]:
+    """Return the attributes of Langfuse's SDK with text in metadata as it is: SDK 5 sends it as JSON, in quotes."""
+    return {
+        key: plain_text(value) if type(value) is str and key.startswith(_METADATA) else value
+        for key, value in attributes.items()
+    }
 
 
 def row_of(request: Any) -> Row:

@@ -19,13 +19,18 @@ from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from typing import NamedTuple
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from ..settings import Settings
 
 import_module("encodings.idna")  # http.client would import it with the first connection, on a thread, during a fork
 
+SDK_VERSION = "4.7.0"
+"""The version of Langfuse's SDK whose form the rows have: metadata is plain text, which SDK 5 writes as JSON.
+
+From 4.7.0 on, Langfuse knows that rows say which of them are roots, and its Tracing page lists those by default.
+"""
 MAX_RESPONSE_BYTES = 1024 * 1024
 _CHUNK_BYTES = 128 * 1024
 """Bytes per call of zlib: a larger chunk would hold the interpreter lock for longer."""
@@ -48,7 +53,7 @@ class LangfuseHttp:
 
     def __init__(self, settings: Settings) -> None:
         self._base_url = settings.base_url
-        self.address = address_of(settings.base_url)
+        self.address = settings.address
         self._timeout_s = settings.timeout_s
         if settings.base_url.startswith("https:"):
             _certificates()
@@ -58,6 +63,7 @@ class LangfuseHttp:
             "Authorization": f"Basic {token}",
             "User-Agent": "langfuse-integration",
             "x-langfuse-sdk-name": "python",
+            "x-langfuse-sdk-version": SDK_VERSION,
             "x-langfuse-public-key": settings.public_key or "",
             "x-langfuse-ingestion-version": "4",
         }
@@ -137,12 +143,6 @@ def _exchange(
     except ValueError:  # without the original: it shows the header, which may be a key
         connection.close()
         raise Unreachable("a key or the address holds characters that HTTP forbids") from None
-
-
-def address_of(url: str) -> str:
-    """Return *url* without user and password, so that it may be logged."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def reason_of(error: Exception) -> str:

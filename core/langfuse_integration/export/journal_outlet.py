@@ -80,7 +80,7 @@ class JournalOutlet(Outlet):
         media = [medium for medium in media if (medium.id, medium.field) not in self._open.get(medium.span_id, ())]
         # An observation older than this outlet may be in the journal as open, under a previous writer.
         ended = [row.span_id for row in rows if row.started_ns < self._since_ns or row.span_id in self._open]
-        valid_scores = [score for score in scores if sendable(score)]
+        valid_scores = [self._encoder.score(score) for score in scores if sendable(score)]
         if len(valid_scores) < len(scores):
             warn_once("scores", "A score is NaN or infinite, which Langfuse does not accept: it is left out")
         for span_id in ended:

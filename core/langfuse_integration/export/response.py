@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
-from ..settings import Settings
-from .http import HttpResponse, Unreachable, address_of
+from ..settings import Settings, address_of
+from .http import HttpResponse, Unreachable
 
 MAX_RETRY_AFTER_S = 3600.0
 """The longest pause that a server may ask for by Retry-After."""
@@ -98,7 +98,7 @@ def advice(status: int, settings: Settings) -> str:
     for name, key, beginning in (("PUBLIC", public, "pk-lf-"), ("SECRET", secret, "sk-lf-")):
         if not key.startswith(beginning):
             return f"LANGFUSE_{name}_KEY does not begin with {beginning}"
-    address = address_of(settings.base_url)
+    address = settings.address
     if status == 403:
         return f"the keys LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY may not write to their project at {address}"
     return (

@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanKind
 from opentelemetry.trace.status import Status, StatusCode
 
-from ..encoding.row import SCOPE, Encoder
+from ..encoding.attributes import STATUS_MESSAGE
+from ..encoding.row import FORMER_SCOPE, SCOPE, Encoder
 from ..export.outlet import Outlet
 from ..internals.faults import shielded
 from ..recording.observation import Observation
@@ -47,11 +48,11 @@ class ClientOutlet(Outlet):
         """Hand a batch over."""
         for found in finished:
             with _HANDING:
-                self._processor.on_end(self._span(found) if isinstance(found, Observation) else found)
+                self._processor.on_end(self._span(found) if isinstance(found, Observation) else self._foreign(found))
                 self._given += 1
                 continue
             self._lost["not handed over"] += 1
-        for score in scores:
+        for score in map(self._encoder.score, scores):
             with _HANDING:
                 self._client().create_score(
                     name=score.name,
@@ -95,17 +96,36 @@ class ClientOutlet(Outlet):
 
     def _span(self, observation: Observation) -> ReadableSpan:
         attributes = self._encoder.attributes(observation)
-        attributes.setdefault(PASS, SCOPE)
+        attributes.setdefault(PASS, FORMER_SCOPE)
         failed = observation.level == "ERROR"
         return ReadableSpan(
-            name=str(observation.name),
+            name=self._encoder.name(observation),
             context=span_context(observation.trace, observation.span),
             parent=span_context(observation.trace, observation.parent) if observation.parent else None,
             resource=self._resource,
             attributes=attributes,
             kind=SpanKind.INTERNAL,
             instrumentation_scope=_SCOPE,
-            status=Status(StatusCode.ERROR, observation.status_message) if failed else Status(),
+            status=Status(StatusCode.ERROR, attributes.get(STATUS_MESSAGE)) if failed else Status(),
             start_time=observation.started_ns,
             end_time=observation.ended_ns,
+        )
+
+    def _foreign(self, span: ReadableSpan) -> ReadableSpan:
+        """Return a span of another library, without what our settings mask or do not capture."""
+        if not self._encoder.changes_spans:
+            return span
+        name, attributes, events, message = self._encoder.span_parts(span)
+        return ReadableSpan(
+            name=name,
+            context=span.get_span_context(),
+            parent=span.parent,
+            resource=span.resource,
+            attributes=attributes,
+            events=[Event(event_name, given, at_ns) for at_ns, event_name, given in events],
+            kind=span.kind,
+            instrumentation_scope=span.instrumentation_scope,
+            status=Status(span.status.status_code, message or None),
+            start_time=span.start_time,
+            end_time=span.end_time,
         )

@@ -91,8 +91,11 @@ class Observed:
 
     @cached_property
     def output(self) -> Any:
-        """The output as a value."""
-        return parsed(self._get("output"))
+        """The output as a value; None where an error stands in its place, as it does in Langfuse."""
+        output = self._get("output")
+        if output is not None and self.level == "ERROR" and output == self._get("status_message"):
+            return None
+        return parsed(output)
 
     @cached_property
     def metadata(self) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from ..sessions.session import Session, usable
 from .anchor import Anchor, Parent
 from .observation import Observation
 from .otel_api import ROOT_KEY, ROW_KEY, SPAN_KEY, get_context, set_context, span_context
+from .sdk_metadata import plain_text
 
 trace_api.Span.register(Observation)
 
@@ -160,6 +161,8 @@ def propagated() -> Session | None:
 def _propagated(values: tuple[Any, ...]) -> Session | None:
     named: dict[str, Any] = dict(zip(_ATTRIBUTES, values, strict=False))
     extra = zip(_EXTRA.values(), values[len(_ATTRIBUTES) :], strict=True)
+    if named["metadata"]:
+        named["metadata"] = {key: plain_text(value) for key, value in named["metadata"].items()}
     named["extra"] = {key: value for key, value in extra if value is not None} or None
     if named["extra"] and _EXTRA["experiment_item_root_observation_id"] in named["extra"]:
         named["environment"] = EXPERIMENT_ENVIRONMENT

@@ -144,7 +144,9 @@ class Session:
 
         From another session nothing is taken over: its user is not this one's.
         """
-        if lower is None or lower is self or self.session_id not in (None, lower.session_id):
+        if lower is None or lower is self:
+            return self
+        if self.session_id is not None and lower.session_id not in (None, self.session_id):
             return self
         last = self._last_over
         if last is not None and (last[0] is lower or last[1] is lower):
@@ -155,7 +157,7 @@ class Session:
         merged["metadata"] = {**lower.metadata, **self.metadata}
         merged["extra"] = {**lower.extra, **self.extra}
         user_id = self.user_id if self.user_id is not None else lower.user_id
-        session = Session(lower.session_id, user_id, **merged)
+        session = Session(self.session_id or lower.session_id, user_id, **merged)
         object.__setattr__(self, "_last_over", (lower, session))
         return session
 

@@ -1,0 +1,16 @@
+"""Metadata in the form of Langfuse's SDK 5, which writes text as JSON, in quotes; rows of ours have text as it is."""
+
+from __future__ import annotations
+
+
+def plain_text(text: str) -> str:
+    """Return a value of metadata with text as it is; other JSON, and what is no JSON, stays."""
+    if text[:1] != '"':
+        return text
+    import json
+
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return value if isinstance(value, str) else text
