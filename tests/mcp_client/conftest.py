@@ -18,6 +18,10 @@ NEEDS = {
     "test_langchain_mcp.py": "fastmcp",
     "test_llamaindex_tools.py": "llama_index.tools.mcp",
     "test_mcp_adapters.py": "langchain_mcp_adapters",
+    "test_rounds.py": "fastmcp",
+    "test_server_names.py": "fastmcp",
+    "test_tasks.py": "fastmcp_tasks",
+    "test_tasks_of_mcp1.py": "mcp.client.experimental",
 }
 """Tests of what exists for one generation of the SDK only, by a package that has to be there."""
 

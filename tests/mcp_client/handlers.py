@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from langfuse_integration import langfuse_manager
 from langfuse_integration_mcp import trace_server
+from peers.mcp_tools import Context
 
 
 async def work(topic: str) -> str:
@@ -33,3 +35,14 @@ def install_wary(server: Any) -> None:
     server.add_tool(work)
     server.add_tool(flush)
     trace_server(server, accept_identity=False)
+
+
+async def headers(ctx: Context) -> str:
+    """Return the trace's headers of the HTTP request, as JSON."""
+    received = ctx.request_context.request.headers
+    return json.dumps({key: received[key] for key in ("traceparent", "tracestate", "baggage") if key in received})
+
+
+def install_headers(server: Any) -> None:
+    """Add the tool above; the server itself is not traced, and reads no `_meta`."""
+    server.add_tool(headers)
