@@ -150,10 +150,13 @@ def hold(node: Run, graph: Run, outputs: Any) -> None:
 
 def passes_on(node: Run, outputs: Any) -> bool:
     """Return whether a node that ends with *outputs* did no more than the graph that stands in for it."""
-    inner, row = node.state.stand_in.row, node.observation
-    if not node.state.held or (inner.level, inner.status_message) != (row.level, row.status_message):
+    graph, row = node.state.stand_in, node.observation
+    inner = None if graph is None else graph.row
+    if inner is None or not node.state.held:
         return False
-    return equal(inner.output, row.output if outputs is None else outputs)
+    return (inner.level, inner.status_message) == (row.level, row.status_message) and equal(
+        inner.output, row.output if outputs is None else outputs
+    )
 
 
 def keep(node: Run) -> None:

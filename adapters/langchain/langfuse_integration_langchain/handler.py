@@ -13,7 +13,7 @@ from langfuse_integration.internals import faults
 from langfuse_integration.internals.faults import shielded
 from langfuse_integration.recording import ambient, tracing
 
-from . import agents, current, messages, orphans, run_ends, run_starts, streams
+from . import agents, current, messages, orphans, private, run_ends, run_starts, streams
 from .binding import Binding
 from .folding import NOT_PASSED
 from .states import ChainState, ModelState, RetrieverState, ToolState
@@ -132,7 +132,12 @@ class SessionHandler(BaseCallbackHandler):
             run_starts.model(self._binding, state, messages[0], invocation_params or {})
 
     def on_llm_start(self, serialized: dict[str, Any], prompts: list[str], *, run_id: UUID, **extra: Any) -> None:
-        """Open a call of a model that takes text."""
+        """Open a call of a model that takes text; tell the handlers that LangChain forgets beside an inline one."""
+        with _STARTING:
+            missing = private.missing_starts(run_id.int)
+            if missing is not None:
+                handlers, awaited = missing
+                awaited.append(private.tell_start(run_id.int, handlers, serialized, prompts, run_id=run_id, **extra))
         self.on_chat_model_start(serialized, prompts, run_id=run_id, **extra)  # type: ignore[arg-type]
 
     def on_llm_new_token(self, token: Any, *, run_id: UUID, chunk: Any = None, **extra: Any) -> None:

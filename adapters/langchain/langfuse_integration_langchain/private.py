@@ -8,9 +8,12 @@ compared as text, so that nothing but langchain-core is ever imported. If one of
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Coroutine, Mapping
 from contextvars import ContextVar
 from typing import Any
+
+from langchain_core.callbacks import manager
 
 try:
     from langchain_core.runnables.config import var_child_runnable_config
@@ -96,11 +99,53 @@ _running_loop: Callable[[], asyncio.AbstractEventLoop | None] | None = getattr(a
 
 
 def current_task() -> asyncio.Task[Any] | None:
-    """Return the task that is running in this thread, or None. (The public functions raise where there is no loop.)"""
+    """Return the task in which the application runs here, or None: outside of a loop, and in a task of LangChain.
+
+    LangChain announces each prompt of an async text model in a task that ends at once.
+    """
     if _running_loop is not None:
         loop = _running_loop()
-        return None if loop is None else asyncio.current_task(loop)
-    try:
-        return asyncio.current_task()
-    except RuntimeError:
+        task = None if loop is None else asyncio.current_task(loop)
+    else:
+        try:
+            task = asyncio.current_task()
+        except RuntimeError:
+            return None
+    if task is None:
         return None
+    code = getattr(task.get_coro(), "cr_code", None)
+    return None if code is not None and code.co_filename == manager.__file__ else task
+
+
+FRAMES = 6
+"""How far above a handler the callback manager of an async text model may be; it is the third frame today."""
+
+
+def missing_starts(run_id: int) -> tuple[list[Any], list[Coroutine[Any, Any, Any]]] | None:
+    """Return the handlers that LangChain does not tell of an async text model, and the list of what it awaits for them.
+
+    Where one handler runs inline, `AsyncCallbackManager.on_llm_start` calls the inline handlers only (langchain-core
+    1.0 to 1.7). None if nothing is missing: in sync runs, in a release that calls all of them, for a second handler
+    of the same run, or where the manager's variables have other names.
+    """
+    frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
+    for _ in range(FRAMES):
+        above = frame.f_back
+        if above is None:
+            return None
+        frame = above
+        if frame.f_code.co_name == "on_llm_start" and frame.f_code.co_filename == manager.__file__:
+            variables = frame.f_locals
+            handlers, awaited = variables.get("non_inline_handlers"), variables.get("non_inline_tasks")
+            if not handlers or not isinstance(awaited, list):
+                return None
+            added = [coroutine for coroutine in awaited if coroutine.__name__ == tell_start.__name__]
+            if len(added) < len(awaited) or any(each.cr_frame.f_locals["key"] == run_id for each in added):
+                return None
+            return handlers, awaited
+    return None
+
+
+async def tell_start(key: int, handlers: list[Any], *arguments: Any, **options: Any) -> None:
+    """Tell *handlers* that the call of a text model starts, as LangChain tells them of a sync call."""
+    await manager.ahandle_event(handlers, "on_llm_start", "ignore_llm", *arguments, **options)
