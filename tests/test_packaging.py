@@ -154,9 +154,11 @@ def test_what_core_imports_is_declared() -> None:
     """Core leans on no package that merely happens to be there: each is a dependency or of an extra."""
     extras = PROJECT["optional-dependencies"]
     declared = {name_of(each) for each in PROJECT["dependencies"]}
-    declared |= {name_of(each) for extra in ("viewer", "redis", "streamlit", "threads") for each in extras[extra]}
-    # A pytest plugin is loaded by pytest; opentelemetry-exporter-otlp-proto-http is langfuse's own dependency.
-    declared |= {"pytest", "opentelemetry-exporter-otlp-proto-http"}
+    declared |= {
+        name_of(each) for extra in ("mcp", "viewer", "redis", "streamlit", "threads") for each in extras[extra]
+    }
+    # A pytest plugin is loaded by pytest; opentelemetry-exporter-otlp-proto-http is langfuse's dependency, anyio mcp's.
+    declared |= {"pytest", "opentelemetry-exporter-otlp-proto-http", "anyio"}
     distributions = packages_distributions()
     undeclared = {}
     for path in (ROOT / "core").rglob("*.py"):

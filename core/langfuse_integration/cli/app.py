@@ -12,6 +12,7 @@ from .demo import demo
 from .diff import diff
 from .doctor import doctor
 from .export import export
+from .mcp import mcp
 from .prune import prune
 from .push import push
 from .tail import tail
@@ -71,5 +72,5 @@ def options(
     """Take what comes before the command."""
 
 
-for command in (demo, sessions, show, diff, tail, view, push, export, prune, doctor):
+for command in (demo, sessions, show, diff, tail, view, push, export, prune, doctor, mcp):
     app.command(cls=Command)(command)

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import re
-import time
-from collections.abc import Iterator
-from datetime import datetime
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
+from ..reading import times
 from .screen import stop
 from .text import in_one_line
 
 if TYPE_CHECKING:
     from ..reading.archive import Archive
 
-_SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d|w)", re.IGNORECASE)
-LATEST_NS = 2**63 - 1
-"""The largest number that a column takes."""
-_UNIT_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
+T = TypeVar("T")
 
 
 def age_s(value: str) -> float:
@@ -28,10 +23,7 @@ def age_s(value: str) -> float:
     Raises:
         typer.BadParameter: it is none.
     """
-    match = _SPAN.fullmatch(value.strip())
-    if match is None:
-        raise typer.BadParameter(f"{value!r} is no age: write 90s, 15m, 2h, 7d or 3w.")
-    return float(match[1]) * _UNIT_S[match[2].lower()]
+    return _parsed(times.age_s, value)
 
 
 def since_ns(value: str) -> int:
@@ -40,14 +32,14 @@ def since_ns(value: str) -> int:
     Raises:
         typer.BadParameter: it is neither.
     """
-    if _SPAN.fullmatch(value.strip()):
-        return int((time.time() - age_s(value)) * 1e9)
+    return _parsed(times.since_ns, value)
+
+
+def _parsed(parse: Callable[[str], T], value: str) -> T:
     try:
-        return min(int(datetime.fromisoformat(value.strip()).timestamp() * 1e9), LATEST_NS)
-    except (ValueError, OverflowError, OSError):
-        raise typer.BadParameter(
-            f"{value!r} is no time: write an age (90s, 15m, 2h, 7d) or a date (2030-01-31, 2030-01-31T14:30)."
-        ) from None
+        return parse(value)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def complete_session(incomplete: str) -> Iterator[str]:

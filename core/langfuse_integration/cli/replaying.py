@@ -118,7 +118,7 @@ def _of_turn(replay: Replay, number: int, trace: Trace, part: Part) -> Iterator[
         return
     observations = [each for each in trace.observations if all(holds_for(each) for holds_for in _conditions(part))]
     if part.slowest:
-        observations = sorted(observations, key=own_time_ns, reverse=True)[:SLOWEST_SHOWN]
+        observations = sorted(observations, key=lambda each: each.own_time_ns, reverse=True)[:SLOWEST_SHOWN]
     if observations:
         yield from replay.steps(number, trace, observations)
 
@@ -135,20 +135,6 @@ def _conditions(part: Part) -> Iterable[Callable[[Observed], bool]]:
     if part.grep:
         text = part.grep
         yield lambda observation: holds(observation, text)
-
-
-def own_time_ns(observation: Observed) -> int:
-    """Return how long an observation took, without the time of the observations below it."""
-    if not observation.finished:
-        return 0
-    covered_ns, until_ns = 0, observation.started_ns
-    for child in observation.children:
-        start_ns = max(child.started_ns, until_ns)
-        end_ns = min(child.ended_ns, observation.ended_ns)
-        if end_ns > start_ns:
-            covered_ns += end_ns - start_ns
-            until_ns = end_ns
-    return observation.ended_ns - observation.started_ns - covered_ns
 
 
 def _nothing(part: Part, turns: int) -> str:

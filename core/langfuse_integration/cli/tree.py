@@ -11,10 +11,10 @@ from rich.text import Text
 from ..presentation import agent_of, clock, counted, day, dollars, duration, short_count
 from ..reading.archive import SessionSummary
 from ..reading.conversation import conversation_of
+from ..reading.folding import Fold, folded
 from ..reading.problems import Problem, problems_of
 from ..reading.replay import Observed, Trace
 from ..reading.totals import Totals, own, totals_of
-from .folding import Fold, folded
 from .row import KIND_COLUMNS, Detail, brief, full, label, problem_lines
 from .text import fitted, in_one_line, visible, wrapped
 
@@ -163,9 +163,7 @@ class Replay:
             yield Text()
 
     def _fold(self, fold: Fold, before: str) -> Text:
-        what = " and ".join(fold.kinds)
-        times = counted(fold.repetitions, "more time", "more times")
-        text = f"{self._squeezed(before)}{what} repeated {times} ({counted(fold.steps, 'step')})"
+        text = f"{self._squeezed(before)}{fold}"
         return Text(fitted(text, self._width), "dim")
 
     def _row(self, observation: Observed, before: str, agent: str) -> Text:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from ..presentation import kind_of, title_of
-from ..reading.replay import Observed
+from .replay import Observed
 
 LONGEST_PERIOD = 4
 """Steps in one repetition at most."""
@@ -19,6 +18,10 @@ class Fold(NamedTuple):
 
     repetitions: int
     kinds: tuple[str, ...]
+
+    def __str__(self) -> str:
+        times = "time" if self.repetitions == 1 else "times"
+        return f"{' and '.join(self.kinds)} repeated {self.repetitions:,} more {times} ({self.steps:,} steps)"
 
     @property
     def steps(self) -> int:
@@ -38,13 +41,17 @@ def folded(children: Sequence[Observed]) -> Iterator[Observed | Fold]:
             continue
         end = place + period * repetitions
         yield from children[place : place + 2 * period]
-        yield Fold(repetitions - 3, tuple(kind_of(child).word for child in children[place : place + period]))
+        yield Fold(repetitions - 3, tuple(_word(child) for child in children[place : place + period]))
         yield from children[end - period : end]
         place = end
 
 
-def _shape(child: Observed) -> tuple[str, str, str, bool]:
-    return kind_of(child).word, *title_of(child), child.level == "ERROR"
+def _shape(child: Observed) -> tuple[str, str, str | None, bool]:
+    return _word(child), child.name, child.model, child.level == "ERROR"
+
+
+def _word(child: Observed) -> str:
+    return "think" if child.is_think else "act" if child.is_act else child.type
 
 
 def _repetition(shapes: Sequence[object], start: int) -> tuple[int, int]:
