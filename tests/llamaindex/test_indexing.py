@@ -132,10 +132,12 @@ async def test_an_async_ingestion(settled: RecordedSessions) -> None:
 
 
 def test_an_index_is_made_inside_of_the_span_around_it(settled: RecordedSessions) -> None:
-    """LlamaIndex has no span for `from_documents`: its transformations are roots, unless a span is around them."""
+    """The index has a row of its own in the span."""
     with langfuse_manager.trace_span("index"):
         VectorStoreIndex.from_documents(documents(), embed_model=MockEmbedding(embed_dim=4))
-    assert settled.trace().tree() == [{"span index": [SPLITTER, EMBEDDING]}]
+    assert settled.trace().tree() == [
+        {"span index": [{"chain VectorStoreIndex.from_documents": [SPLITTER, EMBEDDING]}]}
+    ]
 
 
 def test_metadata_that_json_does_not_know(settled: RecordedSessions) -> None:

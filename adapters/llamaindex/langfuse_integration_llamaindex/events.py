@@ -61,7 +61,7 @@ def _start_completion(event: LLMCompletionStartEvent) -> None:
 def _progress(event: LLMChatInProgressEvent | LLMCompletionInProgressEvent) -> None:
     run = announced.get(event.span_id)
     if run is not None:
-        run.state.token(run, event.response)
+        run.state.token(run, event.span_id, event.response)
 
 
 def _end(event: LLMChatEndEvent | LLMCompletionEndEvent) -> None:
@@ -73,7 +73,7 @@ def _end(event: LLMChatEndEvent | LLMCompletionEndEvent) -> None:
 def _error(event: ExceptionEvent) -> None:
     run = announced.get(event.span_id)
     if run is not None:
-        run.state.error(run, event.exception)
+        run.state.error(run, event.span_id, event.exception)
 
 
 def _delta(event: StreamChatDeltaReceivedEvent) -> None:

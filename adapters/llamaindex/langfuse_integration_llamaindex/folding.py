@@ -28,6 +28,7 @@ class Kind(Enum):
     TOOL = "a tool call"
     CHAT = "a turn of a chat engine"
     WRITER = "the background end of a streamed turn"
+    INDEXING = "a change of an index"
     PLUMBING = "no row"
 
 
@@ -73,6 +74,7 @@ QUERY = Role(Kind.ROW, "chain", _query)
 SYNTHESIS = Role(Kind.ROW, "chain", nodes.synthesised)
 CHAT = Role(Kind.CHAT, "chain", first("message"))
 WRITER = Role(Kind.WRITER)
+INDEXING = Role(Kind.INDEXING, "chain", nodes.documents, nothing)
 INGESTION = Role(Kind.ROW, "chain", nodes.documents, nodes.listed)
 TRANSFORMATION = Role(Kind.ROW, "chain", nodes.documents, nodes.listed)
 SELECTION = Role(Kind.ROW, "chain", given)
@@ -104,6 +106,10 @@ FAMILIES: dict[str, dict[str, Role]] = {
     "StreamingAgentChatResponse": _rows(WRITER, "write_response_to_history"),
     "BaseNodePostprocessor": _rows(RERANKING, "postprocess_nodes"),
     "IngestionPipeline": _rows(INGESTION, "run"),
+    "BaseIndex": {
+        **_rows(INDEXING, "from_documents", "build_index_from_nodes", "insert", "insert_nodes"),
+        **_rows(INDEXING, "update_ref_doc", "refresh_ref_docs"),
+    },
     "TransformComponent": {"__call__": TRANSFORMATION, **_rows(TRANSFORMATION, "call", "extract", "parse_nodes")},
     "BaseSelector": _rows(SELECTION, "select"),
     "BaseQuestionGenerator": _rows(SELECTION, "generate"),
@@ -142,14 +148,15 @@ def _look_up(instance: Any, name: str) -> Role:
     if instance is None:
         return PLUMBING if name in PLUMBING_FUNCTIONS else FUNCTION
     method = name.rpartition(".")[2]
-    for base in type(instance).__mro__:
+    kind = instance if isinstance(instance, type) else type(instance)
+    for base in kind.__mro__:
         rows = FAMILIES.get(base.__name__)
         if rows is None or not base.__module__.startswith(FRAMEWORK):
             continue
         if method in rows:
             return rows[method]
-        return PLUMBING if _of_framework(type(instance), method) else FUNCTION
-    return PLUMBING if _of_framework(type(instance), method) else FUNCTION
+        return PLUMBING if _of_framework(kind, method) else FUNCTION
+    return PLUMBING if _of_framework(kind, method) else FUNCTION
 
 
 def _of_framework(kind: type, method: str) -> bool:

@@ -31,6 +31,8 @@ class ModelCall(rows.RowState):
     Attributes:
         think: the agent's step that decides by this call, or None.
         announced: the id of the outermost span that LlamaIndex sent a start event for.
+        spans: the ids of all spans that it sent a start event for.
+        piece: the last piece of a stream inside; its end is not announced if the reader leaves.
         claimed: whether a call inside has been folded into it.
         streamed: whether the call returned a stream: events end the row then.
         named: the innermost model object so far: the one that answers.
@@ -48,6 +50,8 @@ class ModelCall(rows.RowState):
         "first_ns",
         "last",
         "named",
+        "piece",
+        "spans",
         "streamed",
         "think",
         "watch",
@@ -57,6 +61,8 @@ class ModelCall(rows.RowState):
         super().__init__(role, instance)
         self.think = think
         self.announced: str | None = None
+        self.spans: list[str] = []
+        self.piece: Any = None
         self.claimed = self.streamed = False
         self.named: Any = None
         self.answers: list[Any] = []
@@ -88,9 +94,10 @@ class ModelCall(rows.RowState):
     def start(self, run: Run, span_id: str, prompt: Any, described: Any, options: Mapping[str, Any]) -> None:
         """Note the input of a model; that of the outermost call counts."""
         observation = run.observation
+        self.spans.append(span_id)
+        announced[span_id] = run
         if self.announced is None:
             self.announced = span_id
-            announced[span_id] = run
             tools = options.get("tools")
             observation.input = Prompt(prompt, tools) if tools or not isinstance(prompt, str) else prompt
         instance = self._innermost(span_id)
@@ -100,8 +107,11 @@ class ModelCall(rows.RowState):
             observation.model = models.asked_model(instance, described) or observation.model
             observation.model_parameters = models.parameters_of(instance, options)
 
-    def token(self, run: Run, response: Any) -> None:
-        """Note a piece of a streamed answer."""
+    def token(self, run: Run, span_id: str, response: Any) -> None:
+        """Note a piece of a streamed answer; a structured stream has pieces of its own beside the model's."""
+        if span_id != self.announced:
+            self.piece = response
+            return
         self.last = response
         delta = getattr(response, "delta", None)
         if delta:
@@ -118,9 +128,9 @@ class ModelCall(rows.RowState):
         if self.streamed and span_id == self.announced:
             self._close(run, self._partial())
 
-    def error(self, run: Run, error: BaseException) -> None:
+    def error(self, run: Run, span_id: str, error: BaseException) -> None:
         """Note the error that ended a stream, or that its reader left."""
-        if self.streamed:
+        if self.streamed and span_id == self.announced:
             run.observation.fail(error)
             self._close(run, self._partial())
 
@@ -154,13 +164,15 @@ class ModelCall(rows.RowState):
             return
         if self.watch is not None:
             self.watch.stop()
-        if self.announced is not None:
-            announced.pop(self.announced, None)
+        for span_id in self.spans:
+            announced.pop(span_id, None)
         observation = run.observation
         if self.first_ns and not observation.first_token_ns:
             observation.first_token_ns = self.first_ns
         if self.announced is None:
             _describe_by_call(run, self)
+        if self.piece is not None and not self.answers:
+            self.answers.append(self.piece)
         answers = self.answers or ([self.last] if _is_response(self.last) else ())
         if answers:
             observation.model = models.answering_model(answers) or observation.model

@@ -13,7 +13,7 @@ from langfuse_integration.internals import forks
 from langfuse_integration.internals.faults import shielded
 from langfuse_integration.recording import ambient, tracing
 
-from . import bindings, foreign, messages, nodes, places, tools, workflow_events
+from . import bindings, foreign, messages, nodes, places, tools, unspanned, workflow_events
 from .events import EventHandler
 from .private import own_callback_manager, root
 from .spans import SpanHandler
@@ -137,6 +137,7 @@ def _start_for(user: object) -> None:
             ambient.register(places.current)
             for part in (messages, nodes, tools, workflow_events):
                 part.register()
+            unspanned.wrap()
         foreign.look()
     tracing.hooks.ready()
 
@@ -154,3 +155,4 @@ def _stop_for(user: object) -> None:
             handler for handler in dispatcher.event_handlers if handler is not _event_handler
         ]
         ambient.unregister(places.current)
+        unspanned.unwrap()

@@ -74,11 +74,12 @@ def synthesised(bound: BoundArguments) -> NodeQuery:
 
 
 def documents(bound: BoundArguments) -> Any:
-    """Return the input of a transformation or a pipeline."""
+    """Return the input of a transformation, a pipeline or a change of an index."""
     for name in ("documents", "nodes"):
         if bound.arguments.get(name) is not None:
             return listed(bound.arguments[name])
-    return None
+    document = bound.arguments.get("document")
+    return [document] if document is not None else None
 
 
 def listed(result: Any) -> Any:

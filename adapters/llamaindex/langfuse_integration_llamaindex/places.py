@@ -7,9 +7,11 @@ fold, without an observation: spans inside of it find the row that they belong t
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from contextvars import ContextVar
 from typing import Any, Protocol
 
 from langfuse_integration.internals.bounded import BoundedDict
+from langfuse_integration.recording import ambient
 from langfuse_integration.recording.anchor import Parent
 from langfuse_integration.recording.observation import Observation
 from langfuse_integration.recording.registry import Run
@@ -98,6 +100,18 @@ class Folds:
 folds = Folds()
 
 
+class Around(Protocol):
+    """A call without a span that has a row, or a fold, in this context: see unspanned.py."""
+
+    @property
+    def parent_id(self) -> str | None: ...
+    @property
+    def id(self) -> str: ...
+
+
+block: ContextVar[Around | None] = ContextVar("langfuse_integration_llamaindex_block", default=None)
+
+
 class SpanPlace:
     """Where a span starts.
 
@@ -113,6 +127,9 @@ class SpanPlace:
         self.run: Run | None = None
         self.key: Hashable | None = None
         self.fold: Fold | None = None
+        around = block.get()
+        if around is not None and around.parent_id == parent_id:
+            parent_id = around.id
         if parent_id is None:
             return
         fold = folds.get(parent_id)
@@ -133,6 +150,9 @@ class SpanPlace:
 def current() -> Parent | None:
     """Return the observation of this context's active span, or None: a source of `ambient`."""
     id_ = active_span_id.get()
+    around = block.get()
+    if around is not None and around.parent_id == id_:
+        id_ = around.id
     if id_ is None or (RUN_STAYS_ACTIVE and id_[:-37].endswith(".run")):
         return None
     fold = folds.get(id_)
@@ -140,6 +160,21 @@ def current() -> Parent | None:
         return fold.run.anchor if fold.run is not None else _footprint(fold.key)
     run = registry.get(id_)
     return run.anchor if run is not None else _footprint(folds.row_key(id_))
+
+
+outside: ContextVar[Parent | None] = ContextVar("langfuse_integration_llamaindex_outside", default=None)
+"""The current span of a reader, while a piece of a streamed answer is made in the reader's context."""
+
+
+def span_inside(parent: Run) -> Parent | None:
+    """Return the span that the code of *parent* has opened around this line, or None.
+
+    It is in the trace of *parent* and younger; a span of the reader of a streamed answer is no part of the answer.
+    """
+    span, anchor = ambient.current_span(), parent.anchor
+    if span is None or span.trace != anchor.trace or span.started_ns < anchor.started_ns or not span.exported:
+        return None
+    return span if span is not outside.get() else None
 
 
 def _footprint(key: Hashable | None) -> Parent | None:

@@ -24,6 +24,7 @@ __all__ = [
     "own_callback_manager",
     "root",
     "tracer_of",
+    "unspanned_classes",
     "waiting_events",
     "waits",
 ]
@@ -135,6 +136,15 @@ def keep_context(tool: Any) -> None:
 def frame_of(generator: Any) -> FrameType | None:
     """Return the frame of an unfinished generator, sync or async; None for anything else."""
     return getattr(generator, "gi_frame", None) or getattr(generator, "ag_frame", None)
+
+
+def unspanned_classes() -> list[type]:
+    """Return the base classes some of whose methods have no span, as far as this release has them."""
+    from llama_index.core.indices.base import BaseIndex
+    from llama_index.core.postprocessor.types import BaseNodePostprocessor
+    from llama_index.core.types import BasePydanticProgram
+
+    return [BaseIndex, BaseNodePostprocessor, BasePydanticProgram]
 
 
 def own_callback_manager(settings: Any) -> Any:

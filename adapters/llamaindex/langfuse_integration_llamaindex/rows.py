@@ -12,7 +12,7 @@ from langfuse_integration.recording.tracing import open_run, registry
 
 from . import bindings, foreign
 from .folding import Role
-from .places import SpanPlace
+from .places import SpanPlace, span_inside
 
 
 class RowState(RunStart):
@@ -59,17 +59,25 @@ def open_row(
         above: the parent of a root; None to ask the context.
     """
     role = state.role
-    carried: bindings.CarriedContext | None = None
-    if place.run is None:
-        carried = bindings.carried()
-        foreign.look()
     state.key, state.parent_key = id_, place.key
     state.name, state.type = name, role.type
-    state.session = bindings.bound(state.instance) if place.run is None else None
-    state.suggested = carried.anchor.session if carried is not None else None
-    state.above = above or (carried.above() if carried is not None else None)
     parent = registry.get(place.key) if place.key is not None else None
+    if parent is not None:
+        state.above = above or span_inside(parent)
+    elif place.run is None:
+        _find_origin(state, above)
     return open_run(state, role.read(bound), parent)
+
+
+def _find_origin(state: RowState, above: Parent | None) -> None:
+    """Note the parent and the sessions that a root may have by its handler or its workflow."""
+    foreign.look()
+    carried = bindings.carried()
+    state.session = bindings.bound(state.instance)
+    state.above = above
+    if carried is not None:
+        state.suggested = carried.anchor.session
+        state.above = above or carried.above()
 
 
 def finish(key: Hashable, output: Any = None) -> Run | None:

@@ -170,6 +170,14 @@ def _enter_writer(id_: str, name: str, role: Role, instance: Any, place: SpanPla
     folds.open(id_, chats.HistoryWriter(place.run, place.key, instance))
 
 
+def _enter_indexing(id_: str, name: str, role: Role, instance: Any, place: SpanPlace, bound: BoundArguments) -> None:
+    state = place.run.state if place.run is not None else None
+    if isinstance(state, rows.RowState) and state.role.kind is Kind.INDEXING:
+        _fold(id_, place)
+        return
+    rows.open_row(id_, place, name, rows.RowState(role, instance), bound)
+
+
 def _enter_plumbing(id_: str, name: str, role: Role, instance: Any, place: SpanPlace, bound: BoundArguments) -> None:
     _fold(id_, place)
 
@@ -182,6 +190,7 @@ OPENERS: dict[Kind, Callable[[str, str, Role, Any, SpanPlace, BoundArguments], N
     Kind.TOOL: _enter_tool,
     Kind.CHAT: _enter_chat,
     Kind.WRITER: _enter_writer,
+    Kind.INDEXING: _enter_indexing,
     Kind.PLUMBING: _enter_plumbing,
 }
 

@@ -10,11 +10,12 @@ from typing import Any
 
 from langfuse_integration.internals.context_variables import reset_quietly
 from langfuse_integration.internals.faults import shielded
-from langfuse_integration.recording import tracing
+from langfuse_integration.recording import ambient, tracing
 from langfuse_integration.recording.registry import Run
 from langfuse_integration.sessions.session import Session
 
 from . import rows
+from .places import outside
 from .private import active_span_id
 
 _ENDING = shielded("ending a streamed answer")
@@ -134,11 +135,12 @@ async def _read_async(
     """Yield the pieces of *inner*; while a piece is made, the session and span of the query's caller are active."""
     try:
         while True:
-            span, session = active_span_id.set(id_), tracing.store.scoped(origin)
+            span, reader = active_span_id.set(id_), outside.set(ambient.current_span())
             try:
-                with session:
+                with tracing.store.scoped(origin):
                     piece = await anext(inner, _END)
             finally:
+                reset_quietly(outside, reader)
                 reset_quietly(active_span_id, span)
             if piece is _END:
                 break

@@ -46,7 +46,7 @@ def current(span: Parent | None = _UNKNOWN) -> Parent | None:
     Args:
         span: OpenTelemetry's current span, where the caller has it already; it is returned as it is.
     """
-    innermost = _current_span() if span is _UNKNOWN else span
+    innermost = current_span() if span is _UNKNOWN else span
     for source in _sources:
         with _ASKING:
             parent = source()
@@ -72,11 +72,12 @@ def leave(token: Token[tuple[Parent | None, int] | None]) -> None:
 
 def _load() -> Parent | None:
     """Load OpenTelemetry at the first look-up, and stand aside from then on."""
-    global _current_span
-    from .otel_spans import current_span
+    global current_span
+    from . import otel_spans
 
-    _current_span = current_span
+    current_span = otel_spans.current_span
     return current_span()
 
 
-_current_span: Source = _load
+current_span: Source = _load
+"""Returns OpenTelemetry's current span as a parent, or None; to be called as `ambient.current_span()`."""
