@@ -62,7 +62,6 @@ def run(
     environment: Mapping[str, str] | None = None,
     logged: str = "",
     code_of_exit: int = 0,
-    timeout_s: float = 180,
 ) -> str:
     """Run *code* to its end, and return what it printed.
 
@@ -70,7 +69,7 @@ def run(
         logged: what has to be in its one line on stderr; by default it says nothing there.
     """
     with application(code, journal, receiver, *arguments, environment=environment) as process:
-        printed, said = process.communicate(timeout=timeout_s)
+        printed, said = process.communicate(timeout=180)
         whole = f"exit {process.returncode}\n{printed}\n{said}"
         assert process.returncode == code_of_exit, whole
         assert (logged in said and said.count("\n") <= 1) if logged else not said, whole

@@ -56,24 +56,33 @@ async def log_in_later(user: str) -> str:
     return log_in(user)
 
 
+def words(kind: str, user: str) -> Iterator[str]:
+    for word in ("one ", "two "):
+        record(f"{kind}: body", user)
+        yield word
+
+
+async def words_later(kind: str, user: str) -> AsyncIterator[str]:
+    for word in words(kind, user):
+        await asyncio.sleep(0.001)
+        yield word
+
+
+async def later(kind: str, user: str) -> None:
+    await asyncio.sleep(0.001)
+    record(f"{kind}: background", user)
+
+
 def chat() -> FastAPI:
     """An application that sets the session in every place where an application can, and records in all others."""
     app = FastAPI()
+    add_endpoints(app)
+    add_dependencies(app)
+    add_socket(app)
+    return app
 
-    def words(kind: str, user: str) -> Iterator[str]:
-        for word in ("one ", "two "):
-            record(f"{kind}: body", user)
-            yield word
 
-    async def words_later(kind: str, user: str) -> AsyncIterator[str]:
-        for word in words(kind, user):
-            await asyncio.sleep(0.001)
-            yield word
-
-    async def later(kind: str, user: str) -> None:
-        await asyncio.sleep(0.001)
-        record(f"{kind}: background", user)
-
+def add_endpoints(app: FastAPI) -> None:
     @app.get("/sync")
     def sync(user: str, after: BackgroundTasks) -> StreamingResponse:
         log_in(user)
@@ -88,6 +97,12 @@ def chat() -> FastAPI:
         after.add_task(later, "async", user)
         return StreamingResponse(words_later("async", user))
 
+    @app.get("/nobody")
+    def nobody() -> None:
+        record("nobody: endpoint", "nobody")
+
+
+def add_dependencies(app: FastAPI) -> None:
     @app.get("/dependency")
     def dependency(user: Annotated[str, Depends(log_in)]) -> StreamingResponse:
         record("dependency: endpoint", user)
@@ -108,10 +123,8 @@ def chat() -> FastAPI:
 
         return StreamingResponse(stream(), media_type="text/event-stream")
 
-    @app.get("/nobody")
-    def nobody() -> None:
-        record("nobody: endpoint", "nobody")
 
+def add_socket(app: FastAPI) -> None:
     @app.websocket("/talk")
     async def talk(socket: WebSocket) -> None:
         await socket.accept()
@@ -123,8 +136,6 @@ def chat() -> FastAPI:
                     await asyncio.to_thread(record, "talk", said)
                     record("talk", said)
             await socket.send_text(langfuse_manager.current_session_id or "nobody")
-
-    return app
 
 
 def test_what_an_endpoint_sets_holds_for_all_of_its_request(sessions: RecordedSessions) -> None:

@@ -47,7 +47,9 @@ def is_error(result: Any) -> bool:
 
 def text_of(result: Any, limit: int = 2_000) -> str:
     """Return the text in a tool's result, for a status message."""
-    texts = [block.text for block in getattr(result, "content", ()) if getattr(block, "type", None) == "text"]
+    texts: list[str] = [
+        block.text for block in getattr(result, "content", ()) if getattr(block, "type", None) == "text"
+    ]
     return "\n".join(texts)[:limit]
 
 
@@ -59,7 +61,7 @@ def _result(result: Any) -> Any:
         return _one_or_all(parts)
     # A tool that returns text, a number or a list is wrapped by the SDK's servers, since the protocol wants an object.
     # Others put its text under a key of their own.
-    texts = [block.text for block in blocks if getattr(block, "type", None) == "text"]
+    texts: list[str] = [block.text for block in blocks if getattr(block, "type", None) == "text"]
     plain = structured
     if isinstance(structured, dict) and len(structured) == 1:
         [(key, value)] = structured.items()

@@ -23,7 +23,7 @@ AROUND = 2
 LINES_LIMIT = 200
 MARKS = {"same": "  ", "changed": "~ ", "removed": "- ", "added": "+ "}
 STYLES = {"same": "dim", "changed": "yellow", "removed": "red", "added": "green"}
-SESSION = {"metavar": "SESSION", "autocompletion": complete_session}
+SESSION: dict[str, Any] = {"metavar": "SESSION", "autocompletion": complete_session}
 
 
 def diff(
