@@ -6,7 +6,8 @@ import json
 from typing import Any
 
 import pytest
-from langfuse import propagate_attributes
+from langfuse import observe, propagate_attributes
+from opentelemetry import trace
 
 from langfuse_integration import configure, langfuse_manager
 from langfuse_integration.encoding.attributes import failed_attributes
@@ -146,6 +147,50 @@ def test_a_propagated_user_within_a_span_keeps_its_session(sessions: RecordedSes
         pass
     span.__exit__(None, None, None)
     assert rows(sessions)["child"] == {"session": "s-1", "user": "u-1", "tags": ["a", "b"]}
+
+
+def test_spans_of_other_libraries_carry_the_same(langfuse: Receiver) -> None:
+    """Also where they have tags of their own; one that names another session keeps it, and gets nothing of this one."""
+    configure(environment="staging")
+    tracer = trace.get_tracer("openinference.instrumentation.any")
+    session = langfuse_manager.session(
+        "s-1", "u-1", tags=["vip"], metadata={"plan": "free"}, trace_name="checkout", version="v-2", environment="eu"
+    )
+    own = {"langfuse.trace.tags": ["own"], "langfuse.version": "own"}
+    other = {"session.id": "s-2"}
+    with session:
+        for name, attributes in (("plain", {}), ("own", own), ("other", other)):
+            with tracer.start_as_current_span(name, attributes={"gen_ai.operation.name": "chat", **attributes}):  # type: ignore[dict-item]
+                pass
+    assert langfuse_manager.flush(20) == (3, 0, 0)
+    found = {
+        row.name: {NAMES[key]: value for key, value in row.attributes.items() if key in NAMES} for row in langfuse.spans
+    }
+    plain = {"session": "s-1", "user": "u-1", "tags": ["vip"], "plan": "free"}
+    plain |= {"trace_name": "checkout", "version": "v-2", "environment": "eu"}
+    assert found == {
+        "plain": plain,
+        "own": {**plain, "tags": ["own", "vip"], "version": "own"},
+        "other": {"session": "s-2", "environment": "staging"},
+    }
+
+
+def test_what_the_sdk_observes_carries_what_both_propagate(sessions: RecordedSessions) -> None:
+    """A span of `@observe` in our session and within propagate_attributes has the tags and metadata of both."""
+
+    @observe()
+    def feed() -> None:
+        """Do nothing."""
+
+    ours = langfuse_manager.session("s-1", tags=["ours"], metadata={"plan": "free"})
+    theirs = propagate_attributes(tags=["theirs"], metadata={"tenant": "acme"})
+    with ours, theirs, langfuse_manager.trace_span("around"):
+        feed()
+    expected = {"session": "s-1", "plan": "free", "tenant": "acme"}
+    for row in sessions.observations:
+        assert sorted(told(row).pop("tags")) == ["ours", "theirs"]
+        assert {name: value for name, value in told(row).items() if name in expected} == expected
+    assert {row.name for row in sessions.observations} == {"around", "feed"}
 
 
 @pytest.mark.parametrize("within_a_span", [False, True])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
 from ..internals.faults import shielded
@@ -16,12 +17,14 @@ from .json_text import to_json
 
 if TYPE_CHECKING:
     from ..recording.observation import Observation
+    from ..sessions.session import Session
 
 Value = str | bool | int | float | list[str]
 Attributes = dict[str, Any]
 """Values that OpenTelemetry takes, see `Value`; None where a value is not captured at all."""
 
 TYPE = "langfuse.observation.type"
+ENVIRONMENT = "langfuse.environment"
 VERSION = "langfuse.version"
 PROMPT = "langfuse.observation.prompt."
 OUTPUT = "langfuse.observation.output"
@@ -72,13 +75,20 @@ def _session(observation: Observation, fields: Fields, attributes: Attributes) -
     if session.user_id is not None:
         attributes["user.id"] = session.user_id
     if session.environment is not None:
-        attributes["langfuse.environment"] = session.environment
+        attributes[ENVIRONMENT] = session.environment
 
 
 def _trace(observation: Observation, fields: Fields, attributes: Attributes) -> None:
     session = observation.session
     if session is None:
         return
+    _put_trace(session, fields, attributes)
+    for key, value in session.extra.items():
+        if not key.startswith(PROMPT) or (observation.type == "generation" and observation.prompt is None):
+            attributes[key] = _plain(key, value, fields)
+
+
+def _put_trace(session: Session, fields: Fields, attributes: Attributes) -> None:
     if session.tags:
         attributes[TRACE_TAGS] = fields.raw(TRACE_TAGS, session.tags)
     for key, value in session.metadata.items():
@@ -86,9 +96,24 @@ def _trace(observation: Observation, fields: Fields, attributes: Attributes) -> 
     for key, name in (("langfuse.trace.name", session.trace_name), (VERSION, session.version)):
         if name is not None:
             attributes[key] = fields.name(name)
-    for key, value in session.extra.items():
-        if not key.startswith(PROMPT) or (observation.type == "generation" and observation.prompt is None):
-            attributes[key] = _plain(key, value, fields)
+
+
+@lru_cache(256)
+def span_attributes(session: Session) -> Mapping[str, Value]:
+    """Return what a span of another library in *session* gets: the attributes of the session and of its trace.
+
+    `gen_ai.conversation.id` is not among them: it would make any span one that Langfuse takes.
+    """
+    attributes: Attributes = {}
+    for key, value in (
+        ("session.id", session.session_id),
+        ("user.id", session.user_id),
+        (ENVIRONMENT, session.environment),
+    ):
+        if value is not None:
+            attributes[key] = value
+    _put_trace(session, PLAIN, attributes)
+    return {**attributes, **session.extra}
 
 
 def _kind(observation: Observation, fields: Fields, attributes: Attributes) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import weakref
+from collections.abc import Mapping
 from typing import Any
 
 from opentelemetry import context as context_api
@@ -12,11 +13,12 @@ from opentelemetry import trace as trace_api
 from opentelemetry.context.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
 
-from ..encoding.attributes import IS_APP_ROOT
+from ..encoding.attributes import ENVIRONMENT, IS_APP_ROOT, TRACE_TAGS, span_attributes
 from ..internals.faults import shielded
 from ..recording import tracing
 from ..recording.anchor import Parent
 from ..recording.otel_spans import SpanAnchor, captures, parent_of, row_parents
+from ..sessions.session import Session
 from ..settings import settings
 from . import sdk_clients
 
@@ -83,12 +85,7 @@ class Stamp(SpanProcessor):
         """Stamp it, and return whether it will be exported."""
         attributes = span.attributes or {}
         session, origin = tracing.store.resolve(parent)
-        stamp: dict[str, Any] = {}
-        if session is not None and "session.id" not in attributes and "user.id" not in attributes:
-            if session.session_id is not None:
-                stamp["session.id"] = session.session_id
-            if session.user_id is not None:
-                stamp["user.id"] = session.user_id
+        stamp = {} if session is None else _stamp_of(session, attributes)
         exported = wanted(span)
         if span.parent is not None and exported:
             stamp[IS_APP_ROOT] = parent is None or not parent.exported
@@ -140,6 +137,21 @@ class SuppressedClientProcessor(SpanProcessor):
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Flush it."""
         return bool(self.inner.force_flush(timeout_millis))
+
+
+def _stamp_of(session: Session, attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a span with *attributes* gets of *session*: nothing when it names another session or user."""
+    for key, value in (("session.id", session.session_id), ("user.id", session.user_id)):
+        if attributes.get(key) not in (None, value):
+            return {}
+    stamp: dict[str, Any] = {
+        key: value
+        for key, value in span_attributes(session).items()
+        if key not in attributes or key in (TRACE_TAGS, ENVIRONMENT)
+    }
+    if TRACE_TAGS in stamp and TRACE_TAGS in attributes:
+        stamp[TRACE_TAGS] = list(dict.fromkeys((*attributes[TRACE_TAGS], *stamp[TRACE_TAGS])))
+    return stamp
 
 
 def wanted(span: ReadableSpan) -> bool:
