@@ -73,7 +73,7 @@ def make_worker(recorder: QueueRecorder) -> Worker:
     if active.mode == "off":
         recorder.enabled = False
     else:
-        outlet = RoutingOutlet(active, CustomisedClient(active).outlet)
+        outlet = RoutingOutlet(active, CustomisedClient(settings).outlet, settings)
     outlet.prepare()
     return Worker(recorder, outlet, active.write_interval_s, active.sample_rate)
 

@@ -6,7 +6,7 @@ LANGFUSE_* mean what they mean to Langfuse's own SDK; LANGFUSE_INTEGRATION_* are
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -15,7 +15,7 @@ from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, Validation
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from .errors import InvalidSettings
-from .internals import forks
+from .internals import forks, standard_variables
 from .internals.faults import warn_once
 
 DEFAULT_BASE_URL = "https://cloud.langfuse.com"
@@ -48,7 +48,7 @@ class Settings(BaseSettings):
         base_url: LANGFUSE_BASE_URL, or LANGFUSE_HOST.
         tracing_enabled: LANGFUSE_TRACING_ENABLED; false records nothing at all.
         environment: LANGFUSE_TRACING_ENVIRONMENT, lower case, 40 characters at most.
-        release: LANGFUSE_RELEASE.
+        release: LANGFUSE_RELEASE, else the commit that a build system names (GIT_COMMIT and the like).
         sample_rate: LANGFUSE_SAMPLE_RATE, the share of traces that is kept, 0 to 1.
         timeout_s: LANGFUSE_TIMEOUT, for one request, in seconds.
         flush_at: LANGFUSE_FLUSH_AT, observations in one request at most, and how many are sent without gathering more.
@@ -152,6 +152,8 @@ def address_of(url: str) -> str:
 
 _lock = forks.Lock()
 _given: dict[str, Any] = {}
+_of_client: dict[str, Any] = {}
+"""What the application's own Langfuse client was given; it counts before the environment and after `_given`."""
 _settings: Settings | None = None
 
 
@@ -160,8 +162,26 @@ def settings() -> Settings:
     global _settings
     with _lock:
         if _settings is None:
-            _settings = _usable(_given)
+            _settings = _usable({**_of_client, **_given})
         return _settings
+
+
+def without_client() -> Settings:
+    """Return what the settings would be if the application had no Langfuse client."""
+    with _lock:
+        return _usable(_given, _silent)
+
+
+def use_client(values: Mapping[str, Any]) -> Settings:
+    """Put what a Langfuse client was given before the environment; it replaces what an earlier one was given."""
+    global _settings
+    with _lock:
+        _of_client.clear()
+        _of_client.update(values)
+        active = _usable({**_of_client, **_given})
+        if active != _settings:
+            _settings = active
+        return active
 
 
 def change(**given: Any) -> Settings:
@@ -180,7 +200,7 @@ def change(**given: Any) -> Settings:
             raise InvalidSettings(name, problem) from None
         _given.clear()
         _given.update(wanted)
-        _settings = _usable(_given)
+        _settings = _usable({**_of_client, **_given})
         return _settings
 
 
@@ -189,6 +209,7 @@ def forget() -> None:
     global _settings
     with _lock:
         _given.clear()
+        _of_client.clear()
         _settings = None
 
 
@@ -196,8 +217,12 @@ def problems() -> list[str]:
     """Return what is wrong with the settings in force, a sentence each."""
     found: list[str] = []
     with _lock:
-        _usable(_given, lambda _, message, *values: found.append(message % values))
+        _usable({**_of_client, **_given}, lambda _, message, *values: found.append(message % values))
     return found
+
+
+def _silent(*_: object) -> None:
+    pass
 
 
 def _usable(given: dict[str, Any], say: Callable[..., object] = warn_once) -> Settings:
@@ -248,5 +273,7 @@ def _checked(found: Settings, say: Callable[..., object]) -> Settings:
             found.environment,
         )
         changes["environment"] = None
+    if found.release is None:
+        changes["release"] = standard_variables.release()
     changes["base_url"] = found.base_url.rstrip("/")
     return found.model_copy(update=changes)

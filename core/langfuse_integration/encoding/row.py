@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from copy import copy
 from typing import Any, NamedTuple
 
+from ..internals import standard_variables
 from ..recording.observation import Observation
 from ..recording.score import Score
 from ..recording.sdk_metadata import plain_text
@@ -84,7 +84,8 @@ class Encoder:
             sieve: takes media out of payloads.
         """
         resource = {
-            "service.name": os.environ.get("OTEL_SERVICE_NAME", "langfuse-integration"),
+            "service.name": "langfuse-integration",
+            **standard_variables.resource_attributes(),
             "telemetry.sdk.language": "python",
             "telemetry.sdk.name": "langfuse-integration",
         }

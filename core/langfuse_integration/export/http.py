@@ -22,6 +22,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+from ..internals import standard_variables
 from ..settings import Settings
 
 import_module("encodings.idna")  # http.client would import it with the first connection, on a thread, during a fork
@@ -67,12 +68,22 @@ class LangfuseHttp:
             "x-langfuse-public-key": settings.public_key or "",
             "x-langfuse-ingestion-version": "4",
         }
+        self._traces_path = standard_variables.export_path() or "/api/public/otel/v1/traces"
+        # The project's keys and what else Langfuse needs count before what an exporter is told to send.
+        ours = {name.lower() for name in self._headers}
+        self._export_headers = {
+            name: value for name, value in standard_variables.export_headers().items() if name.lower() not in ours
+        }
+        self._compresses = standard_variables.compresses()
         self._connection: http.client.HTTPConnection | None = None
 
     def spans(self, body: bytes) -> HttpResponse:
         """Send an OTLP trace request, compressed; raises Unreachable."""
-        headers = {"Content-Type": "application/x-protobuf", "Content-Encoding": "gzip"}
-        return self.send("POST", "/api/public/otel/v1/traces", compressed(body), headers)
+        headers = {**self._export_headers, "Content-Type": "application/x-protobuf"}
+        if self._compresses:
+            headers["Content-Encoding"] = "gzip"
+            body = compressed(body)
+        return self.send("POST", self._traces_path, body, headers)
 
     def json(self, method: str, path: str, body: bytes) -> HttpResponse:
         """Send JSON to Langfuse's API; raises Unreachable."""

@@ -20,14 +20,23 @@ class RoutingOutlet(Outlet):
 
     Args:
         find_client_outlet: asked before each batch.
+        current_settings: returns the settings in force; when they have changed, further batches go by those.
     """
 
-    def __init__(self, settings: Settings, find_client_outlet: FindClientOutlet) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        find_client_outlet: FindClientOutlet,
+        current_settings: Callable[[], Settings] | None = None,
+    ) -> None:
         self._settings = settings
+        self._current_settings = current_settings or (lambda: settings)
         self._find_client_outlet = find_client_outlet
         self._journal: JournalOutlet | None = None
         self._client: Outlet | None = None
-        self._previous: list[Outlet] = []  # outlets of earlier clients, for their counts
+        self._previous: list[
+            Outlet
+        ] = []  # outlets of earlier clients and settings: for their counts, and what they still deliver
 
     def prepare(self) -> None:
         """Load everything that will be needed."""
@@ -43,8 +52,8 @@ class RoutingOutlet(Outlet):
 
     def ending(self) -> None:
         """End what is still open."""
-        if self._journal is not None:
-            self._journal.ending()
+        for outlet in self._outlets():
+            outlet.ending()
 
     def flush(self, deadline: float) -> None:
         """Deliver until *deadline* at most."""
@@ -94,6 +103,12 @@ class RoutingOutlet(Outlet):
             if client in self._previous:
                 self._previous.remove(client)
             self._client = client
+        active = self._current_settings()
+        if active is not self._settings:
+            self._settings = active
+            if self._journal is not None:
+                self._previous.append(self._journal)
+                self._journal = None
         if client is not None:
             return client
         if self._journal is None:

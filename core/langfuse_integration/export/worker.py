@@ -39,7 +39,7 @@ class Worker:
         self._recorder = recorder
         self._outlet = outlet
         self._interval_s = interval_s
-        self._sample_bound = round(sample_rate * (1 << 64)) if sample_rate < 1 else None
+        self.sample(sample_rate)
         self._pace = Pace(recorder.limit // 2)
         self._stopped = self._ending = False
         self._counting = forks.Lock()  # what is off the queue is counted at every moment
@@ -154,6 +154,10 @@ class Worker:
 
     def _is_sampled(self, trace: int) -> bool:
         return self._sample_bound is None or trace & _HALF < self._sample_bound
+
+    def sample(self, rate: float) -> None:
+        """Keep this share of traces from here on."""
+        self._sample_bound = round(rate * (1 << 64)) if rate < 1 else None
 
     def _idle(self) -> float | None:
         return self._guarded("tidying up", self._outlet.idle)

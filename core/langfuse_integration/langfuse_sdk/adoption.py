@@ -40,7 +40,8 @@ def adopt(provider: Any, sdk: Any, ours: object) -> None:
         def add(processor: Any) -> None:
             with _lock:
                 *others, last = composite._span_processors
-                composite._span_processors = (*others, _wrapped(processor, ours), last)
+                kept = [other for other in others if not _replaces(processor, other)]
+                composite._span_processors = (*kept, _wrapped(processor, ours), last)
 
         composite.add_span_processor = add
         wrapped = [_wrapped(processor, ours) for processor in composite._span_processors]
@@ -54,6 +55,13 @@ def is_private(provider: Any) -> bool:
         isinstance(processor, Stamp | SuppressedClientProcessor) or private.is_client_processor(processor)
         for processor in private.processors_of(provider)
     )
+
+
+def _replaces(processor: Any, other: Any) -> bool:
+    """Return whether *processor* belongs to a client that was made anew, after one of the same key had been dropped."""
+    if not isinstance(other, SuppressedClientProcessor) or not private.is_client_processor(processor):
+        return False
+    return bool(processor.public_key == other.inner.public_key)
 
 
 def _wrapped(processor: Any, ours: object) -> Any:

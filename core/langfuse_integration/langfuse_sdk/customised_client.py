@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from ..encoding.row import Encoder
@@ -13,10 +14,15 @@ from .provider import provider
 
 
 class CustomisedClient:
-    """The customised client of the moment, looked up again whenever clients come or go."""
+    """The customised client of the moment, looked up again whenever clients come or go.
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    Args:
+        settings: returns the settings in force.
+    """
+
+    def __init__(self, settings: Callable[[], Settings]) -> None:
+        self._current_settings = settings
+        self._settings: Settings | None = None
         self._clients: tuple[Any, ...] | None = None
         self._processor: Any = None
         self._outlet: Outlet | None = None
@@ -26,13 +32,14 @@ class CustomisedClient:
         if "langfuse" not in sys.modules:
             return None
         clients = tuple(sdk_clients.instances().values())
-        if clients != self._clients:
-            self._clients = clients
-            self._look_up()
+        active = self._current_settings()
+        if clients != self._clients or active is not self._settings:
+            self._clients, self._settings = clients, active
+            self._look_up(active)
         return self._outlet
 
-    def _look_up(self) -> None:
-        client = sdk_clients.customised(self._settings, provider)
+    def _look_up(self, active: Settings) -> None:
+        client = sdk_clients.customised(active, provider)
         processor = provider.processor_of(client) if client is not None else None
         if processor is self._processor:
             return
@@ -41,7 +48,7 @@ class CustomisedClient:
         if processor is not None:
             from .client_outlet import ClientOutlet
 
-            encoder = Encoder.from_settings(self._settings, mask=getattr(client, "mask", None))
+            encoder = Encoder.from_settings(active, mask=getattr(client, "mask", None))
             self._outlet = ClientOutlet(
                 processor, encoder, getattr(getattr(client, "tracer_provider", None), "resource", None)
             )

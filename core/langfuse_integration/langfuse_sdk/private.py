@@ -8,6 +8,8 @@ OpenTelemetry API and SDK 1.33 to 1.45:
 
 langfuse 4.7 to 5.0:
 - `langfuse._client.resource_manager.LangfuseResourceManager._instances`, resource managers by public key.
+- A resource manager's `api` and `async_api`, without which `auth_check()` says False, and `add_score_task`: it takes a
+  score as a dictionary keyed by API field names (5.0), or an event with such a score as `body` (4.7).
 """
 
 from __future__ import annotations
@@ -102,6 +104,22 @@ def client_instances() -> dict[str, Any] | None:
     module = sys.modules.get("langfuse._client.resource_manager")
     instances = getattr(getattr(module, "LangfuseResourceManager", None), "_instances", None)
     return instances if isinstance(instances, dict) else None
+
+
+def disconnect(client: Any, take_score: Callable[[dict[str, Any]], None]) -> None:
+    """Let a client that leads nowhere ask no server.
+
+    Args:
+        client: its resource manager.
+        take_score: gets what the client would send, keyed by API field names.
+    """
+    client.api = client.async_api = None
+
+    def add_score_task(score: Any, **_: Any) -> None:
+        body = score.get("body", score)
+        take_score(body if isinstance(body, dict) else body.dict(by_alias=True))
+
+    client.add_score_task = add_score_task
 
 
 def watch_clients(made: Callable[[Any], None]) -> None:

@@ -17,9 +17,10 @@ from ..encoding.attributes import ENVIRONMENT, IS_APP_ROOT, TRACE_TAGS, span_att
 from ..internals.faults import shielded
 from ..recording import tracing
 from ..recording.anchor import Parent
+from ..recording.observation import Observation
 from ..recording.otel_spans import SpanAnchor, captures, parent_of, row_parents
 from ..sessions.session import Session
-from ..settings import settings
+from ..settings import Settings, settings
 from . import sdk_clients
 
 LANGFUSE_SCOPE = "langfuse-sdk"
@@ -88,7 +89,7 @@ class Stamp(SpanProcessor):
         stamp = {} if session is None else _stamp_of(session, attributes)
         exported = wanted(span)
         if span.parent is not None and exported:
-            stamp[IS_APP_ROOT] = parent is None or not parent.exported
+            stamp[IS_APP_ROOT] = parent is None or not parent.exported or _in_another_project(span, parent)
             if not stamp[IS_APP_ROOT] and IS_APP_ROOT not in attributes:
                 del stamp[IS_APP_ROOT]
         span.set_attributes(stamp)
@@ -104,6 +105,12 @@ class Stamp(SpanProcessor):
         anchor.root = _root_of(span, parent)
         captures[span] = anchor
         return exported
+
+
+def _in_another_project(span: Span, parent: Parent) -> bool:
+    """Return whether *parent* is a row of ours, which does not go to the project of the client that made *span*."""
+    maker = sdk_clients.maker_of(span) if isinstance(parent, Observation) else None
+    return maker not in (None, sdk_clients.LOCAL_PUBLIC_KEY, settings().public_key)
 
 
 def _root_of(span: Span, parent: Parent | None) -> weakref.ref[trace_api.Span] | None:
@@ -125,9 +132,10 @@ class SuppressedClientProcessor(SpanProcessor):
         self.inner.on_start(span, parent_context)
 
     def on_end(self, span: ReadableSpan) -> None:
-        """Let it export, when its client is customised."""
+        """Let it export, when its client is customised and the trace is sampled, as our rows of it are."""
         instance = sdk_clients.instances().get(self.inner.public_key)
-        if instance is not None and not sdk_clients.is_plain(instance, settings(), self._ours):
+        active = settings()
+        if instance is not None and not sdk_clients.is_plain(instance, active, self._ours) and _kept(span, active):
             self.inner.on_end(span)
 
     def shutdown(self) -> None:
@@ -163,6 +171,13 @@ def wanted(span: ReadableSpan) -> bool:
         return True
     rules = sys.modules.get("langfuse.span_filter")
     return bool(rules.is_default_export_span(span)) if rules is not None else False
+
+
+def _kept(span: ReadableSpan, active: Settings) -> bool:
+    """Return whether a trace is in the share that is kept, decided by trace id as the worker does."""
+    ids = span.get_span_context()
+    bound = round(active.sample_rate * (1 << 64))
+    return ids is None or ids.trace_id & ((1 << 64) - 1) < bound
 
 
 def _sampled(span: ReadableSpan) -> bool:

@@ -16,6 +16,8 @@ from ..settings import Settings, settings
 from . import private
 
 LOCAL_PUBLIC_KEY = "pk-lf-local"
+NO_PUBLIC_KEY = "fake"
+"""Of the client that the SDK makes when several are there and none was named."""
 NO_ADDRESS = "http://127.0.0.1:9"
 CUSTOMS = ("mask", "mask_otel_spans", "should_export_span", "span_exporter", "additional_headers")
 
@@ -23,6 +25,11 @@ CUSTOMS = ("mask", "mask_otel_spans", "should_export_span", "span_exporter", "ad
 def instances() -> dict[str, Any]:
     """Return the resource managers of the clients in this process, by public key."""
     return dict(private.client_instances() or {})
+
+
+def applications() -> dict[str, Any]:
+    """Return the clients that the application made: neither ours, nor what the SDK makes where it records nothing."""
+    return {key: client for key, client in instances().items() if key not in (LOCAL_PUBLIC_KEY, NO_PUBLIC_KEY)}
 
 
 def is_plain(instance: Any, active: Settings, ours: object) -> bool:
@@ -66,7 +73,7 @@ def exports(span: Any, provider: object, ours: object) -> bool:
     active = settings()
     here = _behind(provider, ours)
     clients = {key: client for key, client in instances().items() if _behind(client.tracer_provider, ours) is here}
-    maker = _maker(span)
+    maker = maker_of(span)
     if maker is not None:
         return maker in clients and not is_plain(clients[maker], active, ours)
     return bool(clients) and not any(is_plain(client, active, ours) for client in clients.values())
@@ -85,7 +92,7 @@ def _behind(provider: object, ours: object) -> object:
     return behind or ours if provider is ours else provider
 
 
-def _maker(span: Any) -> str | None:
+def maker_of(span: Any) -> str | None:
     """Return the public key of the client that made *span*, or None when no client did."""
     scope = getattr(span, "instrumentation_scope", None)
     key = (getattr(scope, "attributes", None) or {}).get("public_key")
