@@ -91,7 +91,7 @@ async def test_a_failed_call_marks_the_run(connect: Connect, sessions: RecordedS
 
 
 async def test_a_run_that_has_ended_takes_no_call(sessions: RecordedSessions) -> None:
-    """Work that outlives a tool's run makes a row of its own, below it."""
+    """Work that outlives a tool's run makes a row of its own, below it while the trace is open."""
 
     async def later() -> None:
         await released.wait()
@@ -100,12 +100,23 @@ async def test_a_run_that_has_ended_takes_no_call(sessions: RecordedSessions) ->
     released = asyncio.Event()
     async with memory_session() as session:
         wrap_session(session, server_name="tools")
+        with langfuse_manager.trace_span("turn"):
+            with run_of("echo"):
+                task = asyncio.create_task(later())
+                await asyncio.sleep(0)
+            released.set()
+            await task
         with run_of("echo"):
+            released.clear()
             task = asyncio.create_task(later())
             await asyncio.sleep(0)
         released.set()
         await task
-    assert sessions.trace().tree() == [{"tool echo": ["tool tools.echo"]}]
+    assert [trace.tree() for trace in sessions.traces] == [
+        [{"span turn": [{"tool echo": ["tool tools.echo"]}]}],
+        ["tool echo"],
+        ["tool tools.echo"],
+    ]
 
 
 async def test_what_the_handler_records_stands_below_the_run(sessions: RecordedSessions) -> None:

@@ -154,6 +154,12 @@ class McpCall:
         """The parent of what is made on account of this call."""
         return self.row if self.row is not None else self.parent
 
+    @property
+    def around(self) -> Context | None:
+        """The OpenTelemetry context in which the call was made."""
+        outer = self._context.old_value if self._context is not None else None
+        return None if outer is Token.MISSING else outer
+
     def serve(self, connection: Connection) -> None:
         """Let another connection do the work of a hollow one: it knows the server."""
         self.connection = connection

@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 
 from langfuse_integration.internals.context_variables import reset_quietly
 from langfuse_integration.internals.faults import shielded
+from langfuse_integration.recording.otel_spans import DUPLICATE
 
 _LOOKING = shielded("looking at the MCP SDK")
 
@@ -149,6 +150,8 @@ class Hooks(NamedTuple):
         inject: writes our ids into the `_meta` of a request; False: the SDK writes what is current.
         caller: gives what stands for the OpenTelemetry context in the `_meta` of a request, if its caller is here.
         server: gives a context manager for the handling of such a request, or None: the SDK makes its own span.
+        kept: returns whether somebody else reads the SDKs' spans: then they are made beside our rows.
+        around: gives the OpenTelemetry context around the call.
         headers: gives the HTTP headers for a request with that `_meta`.
         broken: is told that an HTTP request with that `_meta` has failed.
         unanswered: is told that such a request is over: whoever still waits waits in vain.
@@ -158,6 +161,8 @@ class Hooks(NamedTuple):
     inject: Callable[[dict[str, Any]], bool]
     caller: Callable[[Any], Any]
     server: Callable[[Any], Any]
+    kept: Callable[[], bool]
+    around: Callable[[], Any]
     headers: Callable[[Mapping[str, Any]], Mapping[str, str]]
     broken: Callable[[Mapping[str, Any] | None, Exception], None]
     unanswered: Callable[[Mapping[str, Any] | None], None]
@@ -200,7 +205,10 @@ def _replace_sdk(module: Any, hooks: Hooks) -> None:
         return
 
     def otel_span(name: str, **options: Any) -> Any:
-        return hooks.client() or own_span(name, **options)
+        block = hooks.client()
+        if block is not None and hooks.kept():
+            return own_span(name, **{**options, "context": hooks.around()})
+        return block or own_span(name, **options)
 
     def inject_trace_context(meta: dict[str, Any]) -> None:
         if not hooks.inject(meta):
@@ -208,6 +216,26 @@ def _replace_sdk(module: Any, hooks: Hooks) -> None:
 
     _replace(module, "otel_span", otel_span)
     _replace(module, "inject_trace_context", inject_trace_context)
+
+
+class _Within:
+    """A context manager that enters one block and then another, and gives what the inner one gives."""
+
+    __slots__ = ("_inner", "_outer")
+
+    def __init__(self, outer: Any, inner: Any) -> None:
+        self._outer = outer
+        self._inner = inner
+
+    def __enter__(self) -> Any:
+        self._outer.__enter__()
+        return self._inner.__enter__()
+
+    def __exit__(self, *outcome: Any) -> Any:
+        try:
+            return self._inner.__exit__(*outcome)
+        finally:
+            self._outer.__exit__(*outcome)
 
 
 def _replace_server(module: Any, hooks: Hooks) -> None:
@@ -220,7 +248,13 @@ def _replace_server(module: Any, hooks: Hooks) -> None:
         return hooks.caller(meta) or own_extract(meta)
 
     def otel_span(name: str, *, context: Any = None, **options: Any) -> Any:
-        return hooks.server(context) or own_span(name, context=context, **options)
+        block = hooks.server(context)
+        if block is None:
+            return own_span(name, context=context, **options)
+        if not hooks.kept():
+            return block
+        attributes = {**options.pop("attributes", {}), DUPLICATE: True}
+        return _Within(block, own_span(name, attributes=attributes, **options))
 
     _replace(module, "otel_span", otel_span)
     _replace(module, "extract_trace_context", extract_trace_context)

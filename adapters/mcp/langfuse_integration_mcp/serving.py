@@ -1,4 +1,4 @@
-"""The spans that an SDK makes of its own accord for what is a row of ours already: they give way to it."""
+"""The spans that an SDK makes of its own accord for what is a row of ours already: they are not recorded twice."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from opentelemetry import trace as trace_api
 
 from langfuse_integration.internals.context_variables import reset_quietly
 from langfuse_integration.internals.faults import fault, shielded
+from langfuse_integration.langfuse_sdk.provider import read_by_others
 from langfuse_integration.recording import otel_spans
 from langfuse_integration.recording.placement import Placed
 
@@ -84,6 +85,15 @@ def _client() -> Any:
     return _NO_SPAN if call is not None and call.open and call.row is not None else None
 
 
+def _are_kept() -> bool:
+    return _kept
+
+
+def _around() -> Any:
+    call = current.get()
+    return call.around if call is not None else None
+
+
 def _inject(meta: dict[str, Any]) -> bool:
     call = current.get()
     if call is None or not call.open or call.row is None:
@@ -114,12 +124,22 @@ def _unanswered(meta: Any) -> None:
         call.transport_error = ConnectionError("the HTTP response ended without an answer")
 
 
-_HOOKS = private.Hooks(_client, _inject, caller_of, _server, propagation.headers, _broken, _unanswered)
+_HOOKS = private.Hooks(
+    _client, _inject, caller_of, _server, _are_kept, _around, propagation.headers, _broken, _unanswered
+)
+_kept = False
+"""Whether the SDK's own spans are made beside our rows: somebody else reads them."""
 _holders: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 def hold(holder: object) -> None:
-    """Let the SDKs' spans give way while *holder*, a connection or a server, is there and not released."""
+    """Let the SDKs' spans give way while *holder*, a connection or a server, is there and not released.
+
+    Where the application has a back end of its own for OpenTelemetry's spans they stay, as spans that Langfuse does not
+    get.
+    """
+    global _kept
+    _kept = read_by_others()
     _holders.add(holder)
     private.replace_spans(_HOOKS)
 

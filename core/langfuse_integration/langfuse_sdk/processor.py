@@ -18,7 +18,7 @@ from ..internals.faults import shielded
 from ..recording import tracing
 from ..recording.anchor import Parent
 from ..recording.observation import Observation
-from ..recording.otel_spans import SpanAnchor, captures, parent_of, row_parents
+from ..recording.otel_spans import DUPLICATE, SpanAnchor, captures, parent_of, row_parents
 from ..sessions.session import Session
 from ..settings import Settings, settings
 from . import sdk_clients
@@ -167,7 +167,10 @@ def wanted(span: ReadableSpan) -> bool:
     scope = span.instrumentation_scope
     if scope is not None and scope.name == LANGFUSE_SCOPE:
         return True
-    if any(key.startswith("gen_ai.") for key in span.attributes or {}):
+    attributes = span.attributes or {}
+    if DUPLICATE in attributes:
+        return False
+    if any(key.startswith("gen_ai.") for key in attributes):
         return True
     rules = sys.modules.get("langfuse.span_filter")
     return bool(rules.is_default_export_span(span)) if rules is not None else False

@@ -250,6 +250,17 @@ def register() -> None:
     ambient_context.install(_looks_for_runs)
 
 
+def read_by_others() -> bool:
+    """Return whether anybody besides Langfuse reads the spans of the global provider: a back end of the application."""
+    registered = trace_api.get_tracer_provider()
+    sdk = provider.behind if registered is provider else registered
+    if not hasattr(sdk, "add_span_processor"):
+        return False
+    from .adoption import is_private
+
+    return not is_private(sdk)
+
+
 def adopt_client(client: Any) -> None:
     """Adopt the provider that a Langfuse client exports from."""
     with _ADOPTING:

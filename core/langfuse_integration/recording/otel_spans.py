@@ -52,6 +52,9 @@ row_parents: BoundedDict[int, int] = BoundedDict(10_000)
 """Of spans below one that does not reach Langfuse: the id of the nearest row above them, by their own ids."""
 
 
+DUPLICATE = "langfuse_integration.duplicate"
+"""The attribute of a span that stands for what an adapter records as well, and that somebody else reads."""
+
 duplicate_scopes: set[str] = set()
 """Scopes whose spans stand for what an adapter records as well: the adapter's run wins over them."""
 
