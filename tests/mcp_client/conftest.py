@@ -18,6 +18,7 @@ NEEDS = {
     "test_langchain_mcp.py": "fastmcp",
     "test_llamaindex_tools.py": "llama_index.tools.mcp",
     "test_mcp_adapters.py": "langchain_mcp_adapters",
+    "test_peers.py": "fastmcp",
     "test_rounds.py": "fastmcp",
     "test_server_names.py": "fastmcp",
     "test_tasks.py": "fastmcp_tasks",

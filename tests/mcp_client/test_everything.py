@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -16,8 +14,8 @@ from mcp import ClientSession, StdioServerParameters, stdio_client
 from langfuse_integration import langfuse_manager
 from langfuse_integration.testing import RecordedSessions
 from langfuse_integration_mcp import instrument
-from machine import need_program
 from peers.mcp_servers import ClientSide
+from peers.node import command_of, environment
 
 pytestmark = [pytest.mark.mcp, pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -26,33 +24,14 @@ PACKAGE = "@modelcontextprotocol/server-everything"
 
 @pytest.fixture(scope="module")
 def command() -> list[str]:
-    """How the server is started; npx fetches it once."""
-    start = [*_npx(), "--yes", f"--package={PACKAGE}", "--"]
-    try:
-        fetched = subprocess.run([*start, "node", "--version"], env=_environment(start), timeout=200, check=False)
-    except subprocess.TimeoutExpired:
-        fetched = None
-    if fetched is None or fetched.returncode != 0:
-        pytest.skip(f"needs {PACKAGE}: let npm reach a registry, or run `npm install --global {PACKAGE}`")
-    return [*start, "mcp-server-everything", "stdio"]
-
-
-def _npx() -> list[str]:
-    """Return how npx is started: the Python package that brings node has no command for it that works."""
-    node = need_program("node", oldest=20)
-    script = Path(node).parent.parent / "lib" / "node_modules" / "npm" / "bin" / "npx-cli.js"
-    return [node, str(script)] if script.exists() else [need_program("npx")]
-
-
-def _environment(command: list[str]) -> dict[str, str]:
-    """Programs that npx starts look for the same `node`."""
-    return {**os.environ, "PATH": str(Path(command[0]).parent) + os.pathsep + os.environ["PATH"]}
+    """How the server is started."""
+    return [*command_of(PACKAGE, "mcp-server-everything"), "stdio"]
 
 
 @asynccontextmanager
 async def connected(command: list[str], **options: Any) -> AsyncGenerator[ClientSession, None]:
     """Yield an initialised session with the server."""
-    parameters = StdioServerParameters(command=command[0], args=command[1:], env=_environment(command))
+    parameters = StdioServerParameters(command=command[0], args=command[1:], env=environment(command))
     try:
         with open(os.devnull, "w") as quiet:  # noqa: ASYNC230, PTH123  it greets on standard error
             async with stdio_client(parameters, errlog=quiet) as streams, ClientSession(*streams, **options) as session:
