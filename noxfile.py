@@ -17,7 +17,14 @@ CORE = ("sessions", "recording", "encoding", "reading", "test_settings.py")
 """The tests of core that need no framework."""
 
 # They allow no mcp 1.
-MCP_2_ONLY = {"fastmcp", "fastmcp-tasks", "llama-index-tools-mcp"}
+MCP_2_ONLY = {
+    "fastmcp",
+    "fastmcp-tasks",
+    "mcp-server-fetch",
+    "mcp-server-git",
+    "mcp-server-time",
+    "llama-index-tools-mcp",
+}
 # They do not work with the oldest llama-index-core; using both together is tested at the newest releases.
 OTHER_INSTRUMENTATION = {"openinference-instrumentation-langchain", "openinference-instrumentation-llama-index"}
 
