@@ -103,7 +103,7 @@ class Pruning:
 
 
 def _remove_extras(db: sqlite3.Connection, trace_ids: set[str]) -> None:
-    """Take out scores and media of those traces of which nothing is left, unless they are owed."""
+    """Take out scores and media of traces and sessions of which nothing is left, unless they are owed."""
     traces = {"traces": json.dumps(sorted(trace_ids))}
     for table in ("scores", "media_uses"):
         db.execute(
@@ -111,6 +111,10 @@ def _remove_extras(db: sqlite3.Connection, trace_ids: set[str]) -> None:
             "AND NOT EXISTS (SELECT 1 FROM spans WHERE spans.trace_id = " + table + ".trace_id)",
             traces,
         )
+    db.execute(
+        f"DELETE FROM scores WHERE NOT {_OWED} AND session_id IS NOT NULL "
+        "AND NOT EXISTS (SELECT 1 FROM spans WHERE spans.session_id = scores.session_id)"
+    )
     db.execute("DELETE FROM media WHERE id NOT IN (SELECT media_id FROM media_uses)")
 
 

@@ -50,6 +50,8 @@ MIGRATIONS = (
     """,
     # Media that nobody takes grow too old like everything else.
     "ALTER TABLE media_uses ADD COLUMN at_ns INTEGER NOT NULL DEFAULT 0",
+    # Sessions are scored, too.
+    "ALTER TABLE scores ADD COLUMN session_id TEXT",
 )
 """What makes a schema of version n from one of version n - 1; the first starts from nothing.
 
