@@ -30,14 +30,14 @@ SETTLE_S = 60
 
 
 class RecordedSessions:
-    """Everything recorded while it is in force; every look first waits until all is in."""
+    """Everything recorded while it is active. Each property waits until the recorder has settled."""
 
     def __init__(self) -> None:
         self._outlet = _Memory()
         self._counted = False
 
     def deterministic(self) -> None:
-        """Give ids that count and times that tick from here on, in everything that is read here.
+        """Number ids and let times tick, in everything read from here on.
 
         Traces and observations are numbered by their starts, and a millisecond passes between any two things that
         happened, from 2030-01-01 in UTC on. The application itself goes on seeing its own ids and times.

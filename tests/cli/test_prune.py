@@ -50,7 +50,7 @@ def test_age_decides(lfi: Lfi) -> None:
     time.sleep(1.1)
     asked("new")
     settle()
-    assert lfi.ok("prune", "--older-than", "1h", "--yes") == "Nothing is to be removed.\n"
+    assert lfi.ok("prune", "--older-than", "1h", "--yes") == "Nothing matches.\n"
     assert lfi.ok("prune", "--older-than", "1s", "--session", "old", "--yes").startswith("4 observations")
     assert sessions(lfi) == ["new"]
 
@@ -105,7 +105,7 @@ def test_what_langfuse_is_still_to_get_is_kept(lfi: Lfi, receiver: Receiver, mon
     asked("chat-1")
     assert langfuse_manager.flush(0.5).pending == 4
     kept = lfi("prune", "--all", "--yes")
-    assert (kept.returncode, kept.stdout) == (0, "Nothing is to be removed.\n")
+    assert (kept.returncode, kept.stdout) == (0, "Nothing matches.\n")
     assert kept.stderr == "4 observations not yet in Langfuse will stay: --undelivered removes that, too.\n"
     assert sessions(lfi) == ["chat-1"]
     assert lfi.ok("prune", "--all", "--undelivered", "--yes") == "4 observations of 1 session removed.\n"

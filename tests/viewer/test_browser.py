@@ -87,7 +87,7 @@ def test_a_turn_opens_into_its_tree_and_a_step_into_all_that_is_known(
         "820 ms",
         "420 ms",
         "320 ms",
-        "1.10 s",
+        "1.14 s",
     ]
     bars = [
         [float(bar.get_attribute(name).rstrip("%")) for name in ("x", "width")]

@@ -19,7 +19,7 @@ def fenced(text: str) -> str:
 
 
 def clean(text: str) -> str:
-    """Return text in which control characters and characters that nobody sees are written out (`\\x1b`)."""
+    """Return text in which control characters and invisible characters are escapes (`\\x1b`)."""
     return _UNSEEN.sub(_written, text.replace("\r\n", "\n"))
 
 

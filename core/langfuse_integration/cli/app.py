@@ -21,7 +21,7 @@ from .view import view
 
 
 def _flags_take_no_value(parameters: list[Any]) -> list[Any]:
-    """Leave out of the help the `<bool>` that newer releases of typer write behind an option without a value."""
+    """Remove the `<bool>` that newer releases of typer add to flags in the help."""
     for parameter in parameters:
         if getattr(parameter, "is_flag", False):
             parameter.metavar = ""
@@ -29,18 +29,18 @@ def _flags_take_no_value(parameters: list[Any]) -> list[Any]:
 
 
 class Command(TyperCommand):
-    """A command."""
+    """A command whose flags show no `<bool>`."""
 
     def get_params(self, ctx: Any) -> Any:
-        """Return what it takes."""
+        """Return its parameters."""
         return _flags_take_no_value(super().get_params(ctx))
 
 
 class Group(TyperGroup):
-    """All of them."""
+    """The group of all commands."""
 
     def get_params(self, ctx: Any) -> Any:
-        """Return what comes before the command."""
+        """Return the parameters before the command."""
         return _flags_take_no_value(super().get_params(ctx))
 
 
@@ -70,7 +70,7 @@ def options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which version this is.")
     ] = False,
 ) -> None:
-    """Take what comes before the command."""
+    """Parse the options before the command."""
 
 
 for command in (demo, sessions, show, diff, tail, view, push, export, prune, score, doctor, mcp):

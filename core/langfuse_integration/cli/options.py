@@ -1,4 +1,4 @@
-"""What the commands take, said once."""
+"""Parameters that several commands share, and how a session is chosen."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _parsed(parse: Callable[[str], T], value: str) -> T:
 
 
 def complete_session(incomplete: str) -> Iterator[str]:
-    """Offer the session ids that begin like that to the shell."""
+    """Yield the session ids that complete *incomplete*, for the shell."""
     from ..errors import LangfuseIntegrationError
     from ..reading.archive import Archive
 
@@ -55,7 +55,7 @@ def complete_session(incomplete: str) -> Iterator[str]:
 
 
 def chosen(archive: Archive, prefix: str | None) -> str:
-    """Return the session that is meant by an id or its beginning, or the newest one without any.
+    """Return the session with this id or with an id that begins like that; for None the newest.
 
     Raises:
         typer.Exit: there is none, or several; a sentence was written.

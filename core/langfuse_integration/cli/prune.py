@@ -1,4 +1,4 @@
-"""`prune`: take sessions out of the journal."""
+"""`prune`: remove sessions from the journal."""
 
 from __future__ import annotations
 
@@ -44,8 +44,7 @@ class PruneOptions:
         narrowed = self.older_than is not None or bool(self.session) or self.delivered
         if self.everything == narrowed:
             raise typer.BadParameter(
-                "Say what is to go: --older-than 30d, --session ID or --delivered (together if you like), "
-                "or --all alone."
+                "Name what to remove: --older-than 30d, --session ID or --delivered (they combine), or --all alone."
             )
         if self.delivered and self.undelivered:
             raise typer.BadParameter("--delivered and --undelivered exclude each other.")
@@ -80,7 +79,7 @@ def prune(options: PruneOptions) -> None:
                 note(f"{waiting} will stay: --undelivered removes that, too.")
             amount = f"{counted(to_remove.observations, 'observation')} of {counted(to_remove.sessions, 'session')}"
             if options.dry_run or not to_remove.observations:
-                Screen().line(f"{amount} would be removed." if to_remove.observations else "Nothing is to be removed.")
+                Screen().line(f"{amount} would be removed." if to_remove.observations else "Nothing matches.")
                 return
             if not options.yes:
                 if not sys.stdin.isatty():

@@ -1,4 +1,4 @@
-"""`push`: what waits in the journal goes to Langfuse, now."""
+"""`push`: deliver what waits in the journal to Langfuse."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def push(
         typer.Option("--session", "-s", metavar="SESSION", autocompletion=complete_session, help="This session only."),
     ] = None,
     everything: Annotated[
-        bool, typer.Option("--all", help="Also what was recorded for another project, or with keys of before.")
+        bool, typer.Option("--all", help="Also what was recorded for another project or with other keys.")
     ] = False,
 ) -> None:
-    """Deliver the journal to Langfuse. May be broken off and started again; exit code 1 if something still waits."""
+    """Deliver the journal to Langfuse. It can be interrupted and repeated. Exit code 1 if something still waits."""
     with reported():
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn

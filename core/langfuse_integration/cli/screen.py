@@ -1,4 +1,4 @@
-"""The terminal, or whatever stands in for it: a pipe, a file, a place without colours."""
+"""Output to a terminal, a pipe or a file, with or without colours."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WIDEST_COLUMNS = 120
 
 
 class Screen:
-    """Writes lines that are made to fit, on standard output."""
+    """Writes lines to standard output."""
 
     def __init__(self) -> None:
         _never_fail(sys.stdout)
@@ -39,7 +39,7 @@ class Screen:
 
     @property
     def is_terminal(self) -> bool:
-        """Whether somebody looks at it."""
+        """Whether it is a terminal."""
         return self._console.is_terminal
 
     def lines(self, lines: Iterable[Text | str]) -> None:
@@ -48,7 +48,7 @@ class Screen:
             self.line(line)
 
     def line(self, line: Text | str = "") -> None:
-        """Write one line as it is; text that is to be styled comes as `Text`, a str is plain."""
+        """Write one line. A `Text` is styled, a str is plain."""
         text = Text(line) if isinstance(line, str) else line
         if self._console.color_system is not None:
             self._console.print(text)
@@ -80,7 +80,7 @@ def stop(reason: str) -> Any:
 
 @contextmanager
 def reported() -> Generator[None, None, None]:
-    """Turn what goes wrong on the way into a sentence and exit code 1; a reader that has gone away is no fault."""
+    """Report our own errors as a sentence and exit code 1; a closed pipe ends quietly."""
     try:
         yield
     except LangfuseIntegrationError as error:
@@ -92,7 +92,7 @@ def reported() -> Generator[None, None, None]:
 
 
 def _never_fail(stream: IO[str]) -> None:
-    """Have characters that the encoding lacks written out instead of raising."""
+    """Write characters that the encoding lacks as escapes instead of raising."""
     reconfigure = getattr(stream, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(errors="backslashreplace")

@@ -197,7 +197,7 @@ class Replay:
             yield Text.assemble((before, "dim"), (start + " ", "dim"), (line, detail.style))
 
     def _squeezed(self, before: str) -> str:
-        """Let what stands very deep keep room for itself: its outer levels become a mark."""
+        """Return the guides of a row, the outer levels cut where a deep row needs the room."""
         if cell_len(before) <= self._deepest:
             return before
         return "… " + before[-(self._deepest - 2) :]

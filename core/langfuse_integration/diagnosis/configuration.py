@@ -16,14 +16,14 @@ TESTS = frozenset({"LANGFUSE_INTEGRATION_REQUIRE_ALL", "LANGFUSE_INTEGRATION_IMA
 
 
 def settings(installation: Installation) -> Iterator[Finding]:
-    """Say which settings make no sense."""
+    """Report settings with invalid values."""
     for problem in settings_problems():
         variable = problem.split(" ", 1)[0]
         yield Finding("settings", f"{problem}.", f"Correct {variable}, or remove it.")
 
 
 def names(installation: Installation) -> Iterator[Finding]:
-    """Say which variables are nobody's, and look like one that is."""
+    """Report variables that nothing reads, with the variable that is probably meant."""
     given = sorted(name for name in installation.environment if name.startswith("LANGFUSE"))
     for name in given:
         if name in KNOWN or name in TESTS:
@@ -46,7 +46,7 @@ def _meant(name: str) -> str | None:
 
 
 def switch(installation: Installation) -> Iterator[Finding]:
-    """Say where observations go, and whether they do."""
+    """Report where observations are sent, and settings that stop them."""
     current = installation.settings
     if current.mode == "off":
         yield Finding(
@@ -71,7 +71,7 @@ def switch(installation: Installation) -> Iterator[Finding]:
 
 
 def keys(installation: Installation) -> Iterator[Finding]:
-    """Say which keys are set, so that one can tell them apart and nobody can use them."""
+    """Report the keys, masked, and keys in the wrong variable."""
     current = installation.settings
     public, secret = current.public_key, current.secret_key.get_secret_value() if current.secret_key else None
     if public and public.startswith("sk-"):
@@ -96,7 +96,7 @@ def masked(key: str) -> str:
 
 
 def store(installation: Installation) -> Iterator[Finding]:
-    """Say whether the shared session store answers."""
+    """Check that the shared session store answers."""
     address = installation.settings.store
     if address == "memory":
         return

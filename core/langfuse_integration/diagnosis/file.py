@@ -19,7 +19,7 @@ FREE_BYTES = 64 * 1024 * 1024
 
 
 def readable(installation: Installation) -> Iterator[Finding]:
-    """Say where the journal is, how large, and whether it can be read and written."""
+    """Check that the journal can be read and written; report its path and size."""
     path = installation.settings.journal_path
     if path is None:
         yield Finding("journal", "The journal is switched off by LANGFUSE_INTEGRATION_JOURNAL")
@@ -46,7 +46,7 @@ def readable(installation: Installation) -> Iterator[Finding]:
 
 
 def private(installation: Installation) -> Iterator[Finding]:
-    """Say whether others on this machine can read what was recorded."""
+    """Check that other users of this machine cannot read the journal."""
     path = installation.settings.journal_path
     if path is None or os.name != "posix" or not path.is_file():
         return
@@ -56,7 +56,7 @@ def private(installation: Installation) -> Iterator[Finding]:
 
 
 def room(installation: Installation) -> Iterator[Finding]:
-    """Say whether the disk is full, or the journal about to throw the oldest away."""
+    """Check for a full disk, and for a journal close to its size limit."""
     path, most = installation.settings.journal_path, installation.settings.journal_max_bytes
     if path is None:
         return
@@ -75,7 +75,7 @@ def room(installation: Installation) -> Iterator[Finding]:
 
 
 def waiting(installation: Installation) -> Iterator[Finding]:
-    """Say what has waited for Langfuse for longer than it takes to send."""
+    """Check for observations that have waited long for Langfuse."""
     if installation.settings.mode != "langfuse":
         return
     rows = installation.rows.query(f"SELECT count(*), min(ended_ns) FROM spans WHERE state = {PENDING}")
@@ -91,7 +91,7 @@ def waiting(installation: Installation) -> Iterator[Finding]:
 
 
 def set_aside(installation: Installation) -> Iterator[Finding]:
-    """Say what Langfuse refused, and why."""
+    """Report observations that Langfuse refused, by reason."""
     rows = installation.rows.query(
         f"SELECT coalesce(reason, 'no reason given'), count(*) FROM spans WHERE state = {SET_ASIDE} "
         "GROUP BY reason ORDER BY count(*) DESC LIMIT 5"

@@ -14,7 +14,7 @@ JUST_BEFORE_NS = 5_000_000_000
 """An untagged trace that started so shortly before a session's first one belongs to it."""
 RUSH_NS = 600_000_000_000
 RUSH_SESSIONS = 5
-"""So many sessions of one trace each, by one user in RUSH_NS, are one session with an id made anew each time."""
+"""Sessions of one trace each, by one user within RUSH_NS, from which on the ids count as created per message."""
 TRACES_LIMIT = 20_000
 """Traces and sessions that are looked at, the newest."""
 _NAMED = 5
@@ -29,7 +29,7 @@ class Start(NamedTuple):
 
 
 def before_the_session(installation: Installation) -> Iterator[Finding]:
-    """Say which traces were made just before their session was set, by the same process and for no other user."""
+    """Report traces that the same process recorded just before it set the session, for no other user."""
     untagged = installation.rows.query(
         "SELECT writer, min(started_ns), max(user_id), trace_id FROM spans GROUP BY trace_id "
         "HAVING max(session_id) IS NULL ORDER BY max(id) DESC LIMIT :most",
@@ -65,7 +65,7 @@ def before_the_session(installation: Installation) -> Iterator[Finding]:
 
 
 def inside_a_trace(installation: Installation) -> Iterator[Finding]:
-    """Say which traces fall apart: the session was set, or another one, when they had begun already."""
+    """Report traces whose session was set or changed after they had begun."""
     rows = installation.rows.query(
         "SELECT trace_id, count(DISTINCT session_id), max(CASE WHEN parent_id = '' THEN coalesce(session_id, '') END) "
         "FROM spans GROUP BY trace_id HAVING count(DISTINCT coalesce(session_id, '')) > 1"
@@ -89,7 +89,7 @@ def inside_a_trace(installation: Installation) -> Iterator[Finding]:
 
 
 def a_session_each_time(installation: Installation) -> Iterator[Finding]:
-    """Say whose sessions have one trace each, one after the other: their id is made anew each time."""
+    """Report users whose sessions have one trace each in a row: the application creates an id per message."""
     rows = installation.rows.query(
         "SELECT user_id, session_id, min(started_ns), count(DISTINCT trace_id) FROM spans "
         "WHERE session_id IS NOT NULL AND user_id IS NOT NULL GROUP BY user_id, session_id "
@@ -110,7 +110,7 @@ def a_session_each_time(installation: Installation) -> Iterator[Finding]:
 
 
 def almost_the_same(installation: Installation) -> Iterator[Finding]:
-    """Say which session ids differ in upper and lower case or in spaces only."""
+    """Report session ids that differ only in case or spaces."""
     rows = installation.rows.query(
         "SELECT group_concat(session_id, ' and ') FROM (SELECT DISTINCT session_id FROM spans "
         "WHERE session_id IS NOT NULL) GROUP BY lower(replace(session_id, ' ', '')) HAVING count(*) > 1 LIMIT :most",
@@ -125,7 +125,7 @@ def almost_the_same(installation: Installation) -> Iterator[Finding]:
 
 
 def several_users(installation: Installation) -> Iterator[Finding]:
-    """Say which session ids several users share."""
+    """Report session ids with several users."""
     rows = installation.rows.query(
         "SELECT session_id, count(DISTINCT user_id), group_concat(DISTINCT user_id) FROM spans "
         "WHERE session_id IS NOT NULL AND user_id IS NOT NULL GROUP BY session_id HAVING count(DISTINCT user_id) > 1 "

@@ -1,4 +1,4 @@
-"""What this process has: hosts, adapters, and tracers of others. The command has little; an application has more."""
+"""Hosts, adapters and other tracers in this process. In an application there are more than in the command."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ OTHERS = {
     "opentelemetry.instrumentation.llamaindex": ("LlamaIndexInstrumentor", "llama_index.core"),
     "opentelemetry.instrumentation.mcp": ("McpInstrumentor", "mcp"),
 }
-"""Instrumentors of others, by their modules, and what they trace."""
+"""Instrumentors of other libraries by module, with the framework that they trace."""
 
 
 def hosts(installation: Installation) -> Iterator[Finding]:
-    """Say which environments give every visit a session of its own here."""
+    """Report the hosts that keep sessions apart in this process."""
     names = sorted(name for name in tracing.store.automatic_hosts if _there(name))
     if names:
         yield Finding("hosts", f"Sessions are kept apart by {', '.join(names)}")
 
 
 def adapters(installation: Installation) -> Iterator[Finding]:
-    """Say which frameworks can be traced, and which are traced as a whole in this process."""
+    """Report the installed frameworks, and those that are instrumented in this process."""
     there = [name for name, framework in ADAPTERS.items() if _there(framework)]
     if there:
         yield Finding("adapters", f"Frameworks found: {', '.join(there)}")
@@ -42,7 +42,7 @@ def adapters(installation: Installation) -> Iterator[Finding]:
 
 
 def two_tracers(installation: Installation) -> Iterator[Finding]:
-    """Say which tracer of somebody else is attached to a framework that ours traces in this process."""
+    """Report tracers of other libraries on a framework that this package traces too."""
     for module, (name, framework) in OTHERS.items():
         kind: Any = getattr(sys.modules.get(module), name, None)
         ours = next((ending for ending, traced in ADAPTERS.items() if traced == framework), "")

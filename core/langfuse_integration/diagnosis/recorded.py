@@ -28,7 +28,7 @@ class TracedObservation(NamedTuple):
 
 
 def contents(installation: Installation) -> Iterator[Finding]:
-    """Say how many sessions and traces there are."""
+    """Report how many sessions and traces are recorded."""
     current = installation.settings
     if current.mode == "langfuse" and not current.keep_delivered:
         yield Finding(
@@ -46,7 +46,7 @@ def contents(installation: Installation) -> Iterator[Finding]:
 
 
 def two_tracers(installation: Installation) -> Iterator[Finding]:
-    """Say which traces hold the same steps from two tracers."""
+    """Report traces in which two tracers recorded the same steps."""
     rows = installation.rows.stream("SELECT body FROM spans ORDER BY id DESC LIMIT :most", {"most": LOOKED_AT})
     traces: dict[str, list[TracedObservation]] = defaultdict(list)
     for (body,) in rows:
@@ -69,7 +69,7 @@ def two_tracers(installation: Installation) -> Iterator[Finding]:
 
 
 def _twice(written_rows: Iterable[TracedObservation]) -> list[str]:
-    """Return the tracers that wrote, in one trace, what ours wrote as well."""
+    """Return the other tracers that recorded the same steps in one trace."""
     ours = [
         written.observed
         for written in written_rows
@@ -95,7 +95,7 @@ def _same(one: Observed, other: Observed) -> bool:
 
 
 def damaged(installation: Installation) -> Iterator[Finding]:
-    """Say how many of the newest observations cannot be read any more."""
+    """Report how many of the newest observations are damaged."""
     rows = installation.rows.stream("SELECT body FROM spans ORDER BY id DESC LIMIT :most", {"most": LOOKED_AT})
     count = sum(request_of(body) is None for (body,) in rows)
     if count:

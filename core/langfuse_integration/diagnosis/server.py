@@ -1,4 +1,4 @@
-"""Whether Langfuse is there, takes the keys, and has the same time."""
+"""Whether Langfuse answers, accepts the keys, and has the same time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CLOUDS = ("https://cloud.langfuse.com", "https://us.cloud.langfuse.com")
 
 
 def reachable(installation: Installation) -> Iterator[Finding]:
-    """Ask Langfuse for the project of the keys."""
+    """Check that Langfuse answers and accepts the keys."""
     current, reply = installation.settings, installation.project_reply
     if reply is None:
         return
@@ -32,7 +32,7 @@ def reachable(installation: Installation) -> Iterator[Finding]:
         yield Finding(
             "langfuse",
             f"Langfuse at {current.address} does not take the keys (HTTP {status}).",
-            f"Copy both keys anew from the settings of the project in Langfuse.{elsewhere}",
+            f"Copy both keys again from the settings of the project in Langfuse.{elsewhere}",
         )
         return
     project = _project(reply.answer.body) if status == 200 else None
@@ -47,7 +47,7 @@ def reachable(installation: Installation) -> Iterator[Finding]:
 
 
 def clock(installation: Installation) -> Iterator[Finding]:
-    """Compare this machine's clock with the one of Langfuse."""
+    """Check this machine's clock against Langfuse's."""
     reply = installation.project_reply
     date = reply.answer.headers.get("date") if reply is not None and reply.answer is not None else None
     if reply is None or date is None:

@@ -31,7 +31,7 @@ class Requirement(NamedTuple):
 
 
 def python(installation: Installation) -> Iterator[Finding]:
-    """Say which Python runs."""
+    """Check the Python version."""
     running = f"Python {sys.version.split()[0]}"
     if sys.version_info < OLDEST_PYTHON:
         oldest = ".".join(map(str, OLDEST_PYTHON))
@@ -41,7 +41,7 @@ def python(installation: Installation) -> Iterator[Finding]:
 
 
 def packages(installation: Installation) -> Iterator[Finding]:
-    """Say what is installed, and what of it is outside of the bounds that are tested."""
+    """Report the installed packages, and those outside the supported versions."""
     stated = {requirement.name: requirement for requirement in requirements(OURSELVES)}
     there: list[str] = []
     for name in dict.fromkeys((*stated, *SHOWN)):
@@ -64,7 +64,7 @@ def packages(installation: Installation) -> Iterator[Finding]:
 
 
 def quarrels(installation: Installation) -> Iterator[Finding]:
-    """Say which of the installed packages needs another release of one of them than the one that is there."""
+    """Report packages whose requirements the installed versions do not meet."""
     for name in SHOWN:
         if _version(name) is None:
             continue

@@ -15,7 +15,7 @@ from .search import holds
 
 
 class JournalFile:
-    """A file that may not be there yet, be replaced, or be written to by others meanwhile. Nothing here writes.
+    """A journal file, read-only. It may not exist yet, and other processes may write to it or replace it.
 
     In its queries `holds(body, text)` tells whether a text occurs in an observation.
 
@@ -62,7 +62,7 @@ class JournalFile:
         return {row[0] for row in self.query("SELECT name FROM pragma_table_info(:table)", {"table": table})}
 
     def refresh(self) -> None:
-        """Take up the file anew if it has come or was replaced since."""
+        """Reopen the file if it was created or replaced."""
         now = _identity(self.path)
         if now is not None and (self._db is None or now != self.identity):
             self.close()

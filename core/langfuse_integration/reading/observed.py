@@ -193,7 +193,7 @@ def parsed(text: Any) -> Any:
 
 
 def _text(value: Any) -> str | None:
-    """Return an attribute that should be text: spans of others may set it to anything."""
+    """Return an attribute as text; spans of other libraries may set it to any type."""
     return None if value is None else str(value)
 
 

@@ -34,6 +34,6 @@ class OpenObserved(Observed):
             os.kill(self.pid, 0)
         except ProcessLookupError:
             return False
-        except OSError:  # it is somebody else's
+        except OSError:  # the process belongs to another user
             return True
         return True

@@ -5,18 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypedDict, Unpack
 
-from .conditions import of_session
+from .conditions import Condition, of_session
 from .observation_reader import ObservationReader
 from .search import holds
 from .totals import Totals
 from .totals_cache import RowsVersion
 
 FAILED = "level = 'ERROR'"
-_DEEPEST_FAILURES = (
-    "SELECT count(*) FROM spans AS failed WHERE {where} AND level = 'ERROR' AND NOT EXISTS ("
-    "SELECT 1 FROM spans AS child WHERE child.trace_id = failed.trace_id AND child.parent_id = failed.span_id "
-    "AND child.level = 'ERROR')"
-)
 
 
 class SessionFilter(TypedDict, total=False):
@@ -59,7 +54,7 @@ class SessionSummary:
 
 
 class SessionSummaries(ObservationReader):
-    """Lists sessions."""
+    """Reads the list of sessions, and the summary of one."""
 
     def sessions(
         self, *, limit: int | None = None, offset: int = 0, **chosen: Unpack[SessionFilter]
@@ -118,7 +113,6 @@ class SessionSummaries(ObservationReader):
             values,
         )
         count, traces, first, last, newest = rows[0] if rows else (0, 0, None, None, None)
-        failures = self.query(_DEEPEST_FAILURES.format(where=where), values)
         users: list[str] = [
             row[0]
             for row in self.query(
@@ -142,5 +136,13 @@ class SessionSummaries(ObservationReader):
             still_open=len(still_open),
             started_ns=min(starts, default=0),
             ended_ns=max([last or 0, *starts]),
-            totals=totals._replace(errors=int(failures[0][0]) if failures else 0),
+            totals=totals._replace(errors=self._failures(condition)),
         )
+
+    def _failures(self, condition: Condition) -> int:
+        """Return how many failed rows have no failed row below them: a chain of failing steps counts once."""
+        rows = self.query(
+            f"SELECT trace_id, span_id, parent_id FROM spans WHERE {condition.where} AND {FAILED}", condition.values
+        )
+        above = {(trace_id, parent_id) for trace_id, _, parent_id in rows}
+        return len({(trace_id, span_id) for trace_id, span_id, _ in rows} - above)

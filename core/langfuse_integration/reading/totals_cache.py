@@ -29,7 +29,7 @@ class RowsVersion(NamedTuple):
 
 
 class TotalsCache:
-    """Keeps sums, for several threads."""
+    """Sums by selection, shared by threads."""
 
     def __init__(self, limit: int = SESSIONS_LIMIT) -> None:
         self._entries: BoundedDict[Hashable, tuple[RowsVersion, Totals]] = BoundedDict(limit)

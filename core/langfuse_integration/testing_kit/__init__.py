@@ -1,1 +1,1 @@
-"""What the public module testing stands on."""
+"""Internal parts of the public module `testing`."""

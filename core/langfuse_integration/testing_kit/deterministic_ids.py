@@ -37,11 +37,11 @@ class DeterministicIds:
         self._times = {at_ns: BEGIN_NS + tick * TICK_NS for tick, at_ns in enumerate(ordered)}
 
     def observed(self) -> list[Observed]:
-        """Return the observations anew, in the order of their starts."""
+        """Return renumbered copies of the observations, in the order of their starts."""
         return [self._renumbered(observation) for observation in self._observed]
 
     def scores(self, scores: Iterable[Score]) -> list[Score]:
-        """Return scores of these observations anew; their own ids count as well."""
+        """Return renumbered copies of the scores of these observations."""
         renumbered: list[Score] = []
         for number, score in enumerate(scores, 1):
             made = copy.copy(score)

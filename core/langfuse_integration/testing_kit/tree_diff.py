@@ -1,4 +1,4 @@
-"""Where two trees differ, as lines that one can read: for failing assertions."""
+"""The differences of two trees as readable lines, for failing assertions."""
 
 from __future__ import annotations
 

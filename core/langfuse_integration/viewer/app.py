@@ -130,7 +130,7 @@ class _Viewer:
         return _html("tree.html", tree=tree)
 
     def observation(self, request: Request) -> Response:
-        """Show everything that is known of one observation."""
+        """Return the page of one observation."""
         trace_id, span_id = request.path_params["trace_id"], request.path_params["span_id"]
         query = request.query_params
         with Archive(self._journal) as archive:
@@ -141,11 +141,11 @@ class _Viewer:
         return _html(name, found=observations[0], mark=mark(observations[0]), whole=bool(query.get("whole")))
 
     def trouble(self, request: Request, error: Exception) -> Response:
-        """Say what is wrong with the journal."""
+        """Return the page that tells why the journal cannot be read."""
         return _html("trouble.html", 500, error=str(error))
 
     def missing(self, request: Request, error: Exception) -> Response:
-        """Say that there is no such page."""
+        """Return the page for an unknown address."""
         return _html("missing.html", 404, what=f"no page {request.url.path}")
 
 

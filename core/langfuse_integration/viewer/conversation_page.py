@@ -15,7 +15,7 @@ from .rows import StepRow, row
 TURNS_PAGE = 20
 ROWS_PAGE = 200
 AT_ONCE = 120
-"""Rows that a page brings along folded, so that the first turns open at once and without JavaScript."""
+"""Rows included in a page while folded: the first turns open at once, also without JavaScript."""
 
 
 class RowsPage(NamedTuple):
@@ -23,7 +23,7 @@ class RowsPage(NamedTuple):
 
     Attributes:
         before, left: rows before and after these.
-        more: where the rest of them is to be had.
+        more: the address of the next page.
         details: the observations themselves by id, where they cannot be asked for later.
         whole: with long inputs and outputs in full.
         agents: how many agents these steps belong to.

@@ -1,4 +1,4 @@
-"""The stream that says `changed` whenever somebody has written to the journal."""
+"""The event stream that sends `changed` after each write to the journal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 LOOK_EVERY_S = 0.5
 QUIET_S = 15.0
-"""After so long without news something is sent anyway, to find out who has gone."""
+"""Seconds without a change after which a comment is sent, to detect closed connections."""
 LISTENERS_LIMIT = 50
 
 
@@ -54,7 +54,7 @@ class Changes:
 
 
 def _look(journal: Path | None) -> tuple[tuple[int, int], ...]:
-    """Return what is different after somebody has written: times and sizes of the file and of its log."""
+    """Return values that change with each write: times and sizes of the file and of its log."""
     if journal is None:
         return ()
     state: list[tuple[int, int]] = []

@@ -30,7 +30,7 @@ COLOURED_LIMIT = 20_000
 
 
 def shown(text: object) -> str:
-    """Return *text* with control characters as their pictures, and marks that nobody sees written out."""
+    """Return *text* with control characters shown as symbols and invisible characters as escapes."""
     pictured = _CONTROL.sub(lambda match: "\u2421" if match[0] == "\x7f" else chr(0x2400 + ord(match[0])), str(text))
     return _LONE.sub(_written, _UNSEEN.sub(_written, pictured))
 

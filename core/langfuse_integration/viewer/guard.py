@@ -1,4 +1,4 @@
-"""Who may ask: this machine's browser, by this machine's names, for pages only."""
+"""Access control: only browsers on this machine, by its local names, and only reading requests."""
 
 from __future__ import annotations
 

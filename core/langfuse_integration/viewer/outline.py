@@ -1,4 +1,4 @@
-"""What a page needs of a trace, and no more: its head, and its rows in the order of its tree.
+"""The head of a trace, and its rows in the order of its tree, for one page.
 
 Both are read from the journal's columns; only what is shown is decoded, so that a session of 10,000 observations opens
 as fast as one of ten.

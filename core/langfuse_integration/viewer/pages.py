@@ -1,4 +1,4 @@
-"""The templates, and what is shared by everything that fills them."""
+"""The template environment and its limits."""
 
 from __future__ import annotations
 

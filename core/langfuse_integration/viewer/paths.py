@@ -1,4 +1,4 @@
-"""Where pages are."""
+"""Addresses of pages."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from urllib.parse import quote, urlencode
 
 
 def session_path(session_id: str | None, fragment: str | None = None, /, **query: object) -> str:
-    """Return where a session's page is, with what is asked of it; empty answers are left out."""
+    """Return the address of a session's page. Empty query values are left out."""
     parameters = {name: value for name, value in query.items() if value}
     if session_id is None:
         path = "/untagged"
