@@ -28,13 +28,13 @@ def row(number: int, body: bytes = b"body", session_id: str | None = None) -> Ro
 def bodies(journal: Journal, writer: int, **options: int) -> list[bytes]:
     """What a writer's rows hold, taken batch by batch and acknowledged."""
     found: list[bytes] = []
-    while (batch := journal.next_batch(writer, **{"most_rows": 7, "most_bytes": 10_000, **options})) is not None:
+    while (batch := journal.next_batch(writer, **{"max_rows": 7, "max_bytes": 10_000, **options})) is not None:
         start = 0
         for size in batch.sizes:
             found.append(batch.body[start : start + size])
             start += size
         assert start == len(batch.body)
-        journal.acknowledge(batch.ids, keep=False)
+        journal.acknowledge(batch, keep=False)
     return found
 
 
@@ -78,7 +78,7 @@ def test_a_batch_is_bounded_in_rows_and_bytes(journal: Path) -> None:
     sizes: list[list[int]] = []
     while (batch := opened.next_batch(1, 2, 1_000)) is not None:
         sizes.append(batch.sizes)
-        opened.acknowledge(batch.ids, keep=False)
+        opened.acknowledge(batch, keep=False)
     assert sizes == [[400, 400], [400], [5_000], [1]]
     opened.close()
 
@@ -90,7 +90,7 @@ def test_a_batch_of_one_session_leaves_the_others(journal: Path) -> None:
     batch = opened.next_batch(1, 10, 1_000, "a")
     assert batch is not None
     assert batch.body == b"024"
-    opened.acknowledge(batch.ids, keep=False)
+    opened.acknowledge(batch, keep=False)
     assert bodies(opened, 1) == [b"1", b"3", b"5"]
     opened.close()
 

@@ -1,7 +1,8 @@
-"""What a journal may hold: bounded in bytes and age, the oldest go first, and what is lost by that is counted."""
+"""What a journal may hold: bounded in bytes and age, the oldest sessions go first, and what is lost is counted."""
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from applications import assert_once, run
+from journal.test_journal import row
 from langfuse_integration import configure, langfuse_manager
 from langfuse_integration.journal import retention, storage
 from langfuse_integration.journal.journal import Journal
+from langfuse_integration.journal.retention import Retention
 from langfuse_integration.reading.archive import Archive
 from peers.otlp import Receiver
 from peers.waiting import until
@@ -26,7 +29,7 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
 def record(count: int, first: int = 0) -> list[str]:
     ids: list[str] = []
     for number in range(first, first + count):
-        with langfuse_manager.trace_span(f"span {number}", input="x" * 2_000) as span:
+        with langfuse_manager.trace_span(f"span {number}", input=secrets.token_hex(1_000)) as span:
             ids.append(span.id)
         if number % 50 == 0:
             langfuse_manager.flush(0.02)
@@ -116,11 +119,14 @@ def test_scores_and_media_give_way_too(langfuse: Receiver, journal: Path) -> Non
 
 
 def test_without_keys_the_oldest_sessions_go(journal: Path) -> None:
-    """Mode local: the replay keeps the newest; nothing is lost that was delivered by being written."""
+    """Mode local: the replay keeps the newest; what was removed for them is lost, and counted."""
     configure(journal_max_bytes=1_000_000)
     record(1_500)
-    assert langfuse_manager.flush(10) == (1_500, 0, 0)
-    assert 100 < len(kept(journal)) < 600
+    delivered, pending, lost = langfuse_manager.flush(10)
+    assert (delivered + lost, pending) == (1_500, 0)
+    assert 100 < delivered < 600
+    assert len(kept(journal)) == delivered
+    assert langfuse_manager.stats.reasons == {"journal full": lost}
     with Archive(journal) as archive:
         names = {found.name for trace in archive.traces(None) for found in trace.observations}
     assert "span 1499" in names
@@ -149,8 +155,10 @@ def test_what_another_process_evicts_is_counted_by_its_writer(receiver: Receiver
 
     small = {"LANGFUSE_INTEGRATION_JOURNAL_MAX_BYTES": "600000", "LANGFUSE_INTEGRATION_EXIT_TIMEOUT_S": "0.1"}
     other = """
+        import logging, secrets
+        logging.getLogger("langfuse_integration").setLevel(logging.ERROR)
         for number in range(1_000):
-            with langfuse_manager.trace_span("other", input="x" * 1_000):
+            with langfuse_manager.trace_span("other", input=secrets.token_hex(500)):
                 pass
             if number % 50 == 0:
                 langfuse_manager.flush(0.05)
@@ -163,6 +171,83 @@ def test_what_another_process_evicts_is_counted_by_its_writer(receiver: Receiver
     with application(first, journal, receiver, environment=small) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "written\n"
-        run(other, journal, receiver, environment=small, logged="connection refused")
+        run(other, journal, receiver, environment=small)
         printed, _ = process.communicate("go\n", timeout=60)
     assert count(printed) == 100
+
+
+def sessions_left(journal: Path) -> dict[str | None, int]:
+    """How many observations of each session are in the journal."""
+    opened = Journal(journal)
+    try:
+        return dict(opened.query("SELECT session_id, count(*) FROM spans GROUP BY session_id"))
+    finally:
+        opened.close()
+
+
+def test_whole_sessions_give_way_the_one_used_last_stays(journal: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Of every session all observations are left or none; what went is counted, and one warning names the setting."""
+    configure(journal_max_bytes=1_000_000)
+    for number in range(12):
+        with langfuse_manager.session(f"chat {number}"):
+            record(50)
+        with langfuse_manager.session("always"):
+            record(1)
+        langfuse_manager.flush(1)
+    delivered, _, lost = langfuse_manager.flush(10)
+    left = sessions_left(journal)
+    assert delivered == sum(left.values())
+    assert delivered + lost == 12 * 51
+    assert left.pop("always") == 12
+    assert left == {f"chat {number}": 50 for number in range(12 - len(left), 12)}
+    assert 0 < len(left) < 10
+    warnings = [record.getMessage() for record in caplog.records if "journal_max_bytes" in record.getMessage()]
+    assert len(warnings) == 1
+
+
+def test_of_a_single_session_whole_traces_give_way(journal: Path) -> None:
+    """Each of its traces has all of its three observations, or none; the newest trace is left."""
+    configure(journal_max_bytes=1_000_000)
+    with langfuse_manager.session("only"):
+        for number in range(400):
+            with langfuse_manager.trace_span(f"turn {number}", input=secrets.token_hex(1_000)):
+                record(2)
+            if number % 20 == 0:
+                langfuse_manager.flush(1)
+    delivered, _, lost = langfuse_manager.flush(10)
+    assert delivered + lost == 1_200
+    opened = Journal(journal)
+    counts = opened.query("SELECT count(*), max(name = 'turn 399') FROM spans GROUP BY trace_id")
+    opened.close()
+    assert {count for count, _ in counts} == {3}
+    assert max(newest for _, newest in counts) == 1
+
+
+def test_what_was_being_sent_while_it_was_removed_is_delivered(journal: Path) -> None:
+    """Removed while Langfuse receives it, a row is counted as lost at first, and as delivered after the response."""
+    opened = Journal(journal)
+    opened.query("INSERT INTO writers (id, owner, destination, pid, since_ns) VALUES (7, 7, 'x', 1, 1)")
+    opened.append(7, [row(number) for number in range(3)])
+    batch = opened.next_batch(7, 10, 1_000_000)
+    assert batch is not None
+    assert Retention(opened, 10**9, 1.0).apply()
+    assert opened.query("SELECT evicted FROM writers") == [(3,)]
+    opened.acknowledge(batch, keep=False)
+    assert opened.query("SELECT evicted FROM writers") == [(0,)]
+    opened.close()
+
+
+def test_a_burst_stays_within_one_and_a_half_times_the_bound(journal: Path) -> None:
+    """Large observations in quick succession: the file with its log never takes much more than allowed."""
+    configure(journal_max_bytes=8 * 1024 * 1024)
+    largest = 0
+    for number in range(1_000):
+        with langfuse_manager.trace_span("burst", input=secrets.token_hex(40_000)):
+            pass
+        if number % 10 == 0:
+            largest = max(largest, sum(file.stat().st_size for file in journal.parent.iterdir() if file.is_file()))
+        if number % 200 == 0:
+            langfuse_manager.flush(5)
+    langfuse_manager.flush(20)
+    largest = max(largest, sum(file.stat().st_size for file in journal.parent.iterdir() if file.is_file()))
+    assert 4 * 1024 * 1024 < largest < 16 * 1024 * 1024

@@ -79,9 +79,10 @@ def test_a_page_of_a_session_never_reads_the_whole_journal(journal: Path) -> Non
         assert len(archive.find("chat-1", "", errors=True)) == 2
         assert archive.matching("chat-1") == ["chat-1"]
         archive._db.set_trace_callback(None)
-        plans = {(sql, row[3]) for sql in asked_for for row in archive.query("EXPLAIN QUERY PLAN " + sql)}
+        own = [sql for sql in asked_for if not sql.startswith("--")]  # else a statement inside of another one
+        plans = {(sql, row[3]) for sql in own for row in archive.query("EXPLAIN QUERY PLAN " + sql)}
     assert len(asked_for) > 10
-    scans = {plan for _, plan in plans if plan.startswith("SCAN spans")}
+    scans = {plan for _, plan in plans if plan.startswith("SCAN main.spans")}
     assert len(scans) == 1
     assert scans.pop().endswith("INDEX spans_failed")  # which holds nothing but those that failed
     one = [plan for sql, plan in plans if "span_id IN" in sql]

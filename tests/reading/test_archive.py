@@ -98,7 +98,7 @@ def test_reading_writes_nothing(journal: Path) -> None:
     asked("chat-1")
     settle()
     with Archive(journal) as archive, pytest.raises(JournalUnreadable, match="readonly"):
-        archive.query("DELETE FROM spans")
+        archive.query("DELETE FROM main.spans")
     assert stat.S_IMODE(journal.stat().st_mode) == 0o600
 
 

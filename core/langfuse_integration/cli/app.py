@@ -15,7 +15,6 @@ from .export import export
 from .mcp import mcp
 from .prune import prune
 from .push import push
-from .score import score
 from .tail import tail
 from .view import view
 
@@ -73,5 +72,5 @@ def options(
     """Parse the options before the command."""
 
 
-for command in (demo, sessions, show, diff, tail, view, push, export, prune, score, doctor, mcp):
+for command in (demo, sessions, show, diff, tail, view, push, export, prune, doctor, mcp):
     app.command(cls=Command)(command)

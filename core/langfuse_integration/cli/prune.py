@@ -19,7 +19,7 @@ class PruneOptions:
 
     older_than: Annotated[
         float | None,
-        typer.Option("--older-than", parser=age_s, metavar="AGE", help="What ended longer ago than 15m, 2h, 7d."),
+        typer.Option("--older-than", parser=age_s, metavar="AGE", help="Traces that ended longer ago than 15m, 7d."),
     ] = None
     session: Annotated[
         list[str] | None,

@@ -29,6 +29,7 @@ CHECKS: tuple[Check, ...] = (
     server.reachable,
     server.clock,
     file.readable,
+    file.whole,
     file.private,
     file.room,
     file.waiting,

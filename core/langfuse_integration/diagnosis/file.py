@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import LangfuseIntegrationError
-from ..journal.journal import PENDING, SET_ASIDE
+from ..journal.schema import PENDING, PIECES_SCHEMA, SET_ASIDE
 from .installation import Finding, Installation
 
 WAITS_LONG_S = 600.0
@@ -45,6 +45,26 @@ def readable(installation: Installation) -> Iterator[Finding]:
     yield Finding("journal", f"{path}: {rows[0][0] if rows else 0:,} observations, {size / 1e6:,.1f} MB")
 
 
+def whole(installation: Installation) -> Iterator[Finding]:
+    """Say whether parts of what was recorded are missing in the file."""
+    rows = installation.rows
+    version = rows.query("PRAGMA user_version")
+    if not version or version[0][0] < PIECES_SCHEMA:
+        return
+    missing = rows.query(
+        "SELECT (SELECT count(*) FROM main.spans, json_each(main.spans.pieces) "
+        "WHERE json_extract(value, '$[1]') NOT IN (SELECT id FROM nodes)) + "
+        "(SELECT count(*) FROM nodes WHERE parent NOT IN (SELECT id FROM nodes UNION SELECT 0) "
+        "OR copy_of NOT IN (SELECT id FROM nodes UNION SELECT 0))"
+    )[0][0]
+    if missing:
+        yield Finding(
+            "journal",
+            f"{installation.settings.journal_path} is damaged: {missing} parts of observations are missing.",
+            "Please report it. The next process that sends from it sets the file aside, and keeps what can be read.",
+        )
+
+
 def private(installation: Installation) -> Iterator[Finding]:
     """Check that other users of this machine cannot read the journal."""
     path = installation.settings.journal_path
@@ -65,7 +85,7 @@ def room(installation: Installation) -> Iterator[Finding]:
         yield Finding(
             "journal", f"The disk of {path} has {free / 1e6:,.0f} MB left.", "Make room, or move the journal elsewhere."
         )
-    waiting = installation.rows.query(f"SELECT coalesce(sum(length(body)), 0) FROM spans WHERE state = {PENDING}")
+    waiting = installation.rows.query(f"SELECT coalesce(sum(stored_bytes), 0) FROM spans WHERE state = {PENDING}")
     if installation.settings.mode == "langfuse" and waiting and waiting[0][0] > 0.8 * most:
         yield Finding(
             "journal",

@@ -7,7 +7,7 @@ when the parts of a request are joined. Only what rows hold is written; to read,
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 ATTRIBUTE, EVENT_ATTRIBUTE, RESOURCE_ATTRIBUTE = b"\x4a", b"\x1a", b"\x0a"
@@ -158,3 +158,73 @@ def _any(value: Any) -> bytes:
         return field(b"\x0a", encoded(value))
     texts = (field(b"\x0a", field(b"\x0a", encoded(str(item)))) for item in value)
     return field(b"\x2a", b"".join(texts))
+
+
+def large_texts(body: bytes, least_bytes: int) -> list[tuple[int, int]]:
+    """Return (start, end) of each attribute's text of *least_bytes* or more, in a request with one Span.
+
+    Fields are skipped by their lengths, so that the cost does not depend on the size of the texts.
+    """
+    places: list[tuple[int, int]] = []
+    start, end = 0, len(body)
+    for wanted in (0x0A, 0x12, 0x12):  # ExportTraceServiceRequest.resource_spans, its scope_spans, their spans
+        for tag, first, last in _fields(body, start, end):
+            if tag == wanted:
+                start, end = first, last
+                break
+        else:
+            return places
+    while start < end - 1:
+        # Written out for attributes: there are many, and few are large.
+        length, first = body[start + 1], start + 2
+        if body[start] != ATTRIBUTE[0] or length > 0x7F:
+            tag, first, last = next(_fields(body, start, end), (0, end, end))
+            if tag == ATTRIBUTE[0] and last - first >= least_bytes:
+                places += _large_text(body, first, last, least_bytes)
+            start = last
+        else:
+            start = first + length
+    return places
+
+
+def _large_text(body: bytes, start: int, end: int, least_bytes: int) -> Iterator[tuple[int, int]]:
+    """Yield (start, end) of the text of a KeyValue, if it is a large one."""
+    for of_entry, first, last in _fields(body, start, end):
+        if of_entry == 0x12:  # KeyValue.value
+            for of_value, text_start, text_end in _fields(body, first, last):
+                if of_value == 0x0A and text_end - text_start >= least_bytes:  # AnyValue.string_value
+                    yield text_start, text_end
+
+
+def _fields(body: bytes, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """Yield (tag, start, end) of each field of a message; ends where the bytes are no message."""
+    while start < end:
+        tag = body[start]
+        length, first = _read_varint(body, start + 1, end)
+        kind = tag & 7
+        if tag > 0x7F:  # fields from 16 on: there is none in these messages
+            return
+        if kind == 0:
+            length = 0
+        elif kind in (1, 5):
+            first, length = start + 1, 8 if kind == 1 else 4
+        elif kind != 2:
+            return
+        start = first + length
+        if start > end:
+            return
+        yield tag, first, start
+
+
+def _read_varint(body: bytes, start: int, end: int) -> tuple[int, int]:
+    """Return a number written by `varint`, and where it ends; what is no number ends at *end*."""
+    number = shift = 0
+    for position in range(start, end):
+        byte = body[position]
+        number |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return number, position + 1
+        shift += 7
+        if shift > 63:
+            break
+    return 0, end

@@ -121,14 +121,12 @@ WHOLES = {kind: part.whole for kind, part in PARTS.items()} | {"input": "input",
 
 
 def first_buckets(reports: Iterable[Any], model: str | None = None) -> dict[str, int]:
-    """Return the buckets of the first of *reports* that names tokens; zeros count only where no report names more."""
-    zeros: dict[str, int] = {}
+    """Return the buckets of the first of *reports* that names any tokens; empty when none does."""
     for report in reports:
         buckets = usage_buckets(report, model)
-        if any(buckets.values()):
+        if buckets:
             return buckets
-        zeros = zeros or buckets
-    return zeros
+    return {}
 
 
 def usage_buckets(report: Any, model: str | None = None) -> dict[str, int]:

@@ -40,7 +40,7 @@ class Delivery:
         self._rows = self._max_rows
         self._environment = settings.environment
         self.http = LangfuseHttp(settings)
-        self._unsettled: list[tuple[Journal, list[int]]] = []
+        self._unsettled: list[tuple[Journal, Batch]] = []
 
     # -- observations
 
@@ -91,15 +91,15 @@ class Delivery:
             if refused is not None:
                 journal.set_aside(batch.ids, refused)
             else:
-                journal.acknowledge(batch.ids, self._keep)
+                journal.acknowledge(batch, self._keep)
             while self._unsettled:
-                unsettled, ids = self._unsettled[-1]
-                unsettled.acknowledge(ids, self._keep)
+                unsettled, delivered = self._unsettled[-1]
+                unsettled.acknowledge(delivered, self._keep)
                 self._unsettled.pop()
         except (sqlite3.Error, OSError) as error:
             report("removing delivered rows from the journal", error)
             journal.skip(batch.writer, batch.ids[-1])  # with a full disk these rows would be sent again and again
-            self._unsettled.append((journal, batch.ids))
+            self._unsettled.append((journal, batch))
 
     # -- scores
 
@@ -127,8 +127,7 @@ class Delivery:
     def _score_fields(self, score: WaitingScore) -> dict[str, object]:
         fields = {
             "id": score.id,
-            "traceId": score.trace_id or None,
-            "sessionId": score.session_id,
+            "traceId": score.trace_id,
             "observationId": score.span_id or None,
             "name": score.name,
             "value": score.value,

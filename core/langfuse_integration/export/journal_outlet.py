@@ -86,7 +86,8 @@ class JournalOutlet(Outlet):
         for span_id in ended:
             self._open.pop(span_id, None)
         opened_rows = self._open_rows(opened, media)
-        self._store(WriteBatch(rows, opened_rows, ended, valid_scores, media))
+        for part in self._storage.parts(WriteBatch(rows, opened_rows, ended, valid_scores, media)):
+            self._store(part)
         self._storage.tidy()
         if self._sender is not None:
             self._sender.wake(len(rows))
@@ -132,8 +133,9 @@ class JournalOutlet(Outlet):
 
         Pending is always 0: the worker counts what it passed on, and the difference is pending.
         """
-        lost = sum(self.reasons().values())
-        return (self._stored if self._local else self._delivered), 0, lost
+        lost = self.reasons()
+        delivered = self._stored - sum(self._storage.evicted().values()) if self._local else self._delivered
+        return delivered, 0, sum(lost.values())
 
     def reasons(self) -> Mapping[str, int]:
         """Return how many were lost, by reason."""

@@ -42,9 +42,12 @@ class StorageBackend:
         return self.journal.path is None
 
     def newly_evicted(self) -> int:
-        """Return how many of this writer's rows retention removed since the last call."""
+        """Return how many of this writer's rows retention removed since the last call.
+
+        Negative when Langfuse has received rows that were being sent while they were removed.
+        """
         previous, self._evicted = self._evicted, self.writers.evicted()
-        return max(self._evicted - previous, 0)
+        return self._evicted - previous
 
     def close(self) -> None:
         """Leave the journal to other writers, and close it."""

@@ -1,7 +1,7 @@
-"""The journal: a SQLite file (WAL, mode 0600) that holds what is not delivered yet, and without keys everything.
+"""The journal: a SQLite file (WAL, mode 0600) that holds observations until they are delivered; without keys, all.
 
 Several processes may share one file. Each row is sent by one of them: the process that wrote it, or when that has died
-the one that took over; see writers.py. Nothing is written to a row to send it, and its removal is the acknowledgement.
+the one that adopted its rows; see writers.py. Sending changes nothing in a row; its removal is the acknowledgement.
 """
 
 from __future__ import annotations
@@ -10,27 +10,27 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from itertools import chain
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..encoding.row import Row
 from ..internals import forks
+from .bodies import Bodies
+from .chains import MIN_TEXT_BYTES, Chains, remove_unused
 from .fork_guard import fork_guard
-from .schema import SCHEMA, connect
+from .rows import INSERT_STORED, INSERTS, STORED_COLUMNS, StoredRow, fitting, slices
+from .schema import DELIVERED, PENDING, SCHEMA, SET_ASIDE, connect
 
-PENDING, DELIVERED, SET_ASIDE = 0, 1, 2
-__all__ = ["DELIVERED", "PENDING", "SCHEMA", "SET_ASIDE", "Batch", "Journal"]
+__all__ = ["DELIVERED", "PENDING", "SCHEMA", "SET_ASIDE", "Batch", "Journal", "StoredRow"]
 
-_COLUMNS = (*Row._fields, "writer")
-_TOGETHER = 64
-"""Rows in one INSERT: each statement gives the interpreter lock away and has to wait for it again."""
+NODES_PER_TRANSACTION = 256
 
 
 class Batch(NamedTuple):
-    """Rows of one writer that wait, the oldest first.
+    """Waiting rows of one writer, the oldest first.
 
     Attributes:
         ids: their numbers in the journal.
@@ -71,6 +71,7 @@ class Journal:
         self.inode = 0
         self._db: sqlite3.Connection | None = None
         self._skipped: dict[int, int] = {}
+        self._chains = Chains()
         forks.watch()
         with fork_guard.opening:
             self._connected()
@@ -80,7 +81,7 @@ class Journal:
 
     @contextmanager
     def transaction(self) -> Generator[sqlite3.Connection]:
-        """Give the connection for a block that is written as a whole or not at all."""
+        """Yield the connection for a block that is committed as a whole or not at all."""
         with self._lock:
             db = self._connected()
             db.execute("BEGIN IMMEDIATE")
@@ -92,16 +93,16 @@ class Journal:
                     db.execute("ROLLBACK")
                 raise
 
-    def query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Return what one statement finds."""
+    def query(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> list[tuple[Any, ...]]:
+        """Return the rows of one statement."""
         with self._lock:
             return self._connected().execute(sql, values).fetchall()
 
-    def give_back(self, most_pages: int = 0) -> None:
-        """Return free pages of the file to the system, so many or all."""
+    def give_back(self, max_pages: int = 0) -> None:
+        """Return free pages of the file to the system: *max_pages*, or with 0 all."""
         with self._lock:
             # Not `execute`: it takes one step of a statement without columns, and each step frees a single page.
-            self._connected().executescript(f"PRAGMA incremental_vacuum({most_pages})")
+            self._connected().executescript(f"PRAGMA incremental_vacuum({max_pages})")
 
     def replaced(self) -> bool:
         """Return whether another file, or none, is now where this journal was opened."""
@@ -120,17 +121,17 @@ class Journal:
             self._db = None
 
     def abandon(self) -> None:
-        """Let go of the file without closing it.
+        """Forget the connection without closing it.
 
-        To close the last connection to a file, SQLite removes its write-ahead log by name: that is another file's by
-        now when this one was replaced, and the parent's in a forked child.
+        When the last connection is closed, SQLite removes the write-ahead log by its name: that is the log of another
+        file when this one was replaced, and the parent's in a forked child.
         """
         with self._lock:
-            held, self._db = self._db, None
-        if held is not None:
+            connection, self._db = self._db, None
+        if connection is not None:
             import ctypes
 
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(held))  # else the interpreter closes it on its way out
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))  # else the interpreter closes it at exit
 
     # -- while this process is forked
 
@@ -138,17 +139,17 @@ class Journal:
         """Close the file once its transaction has ended, and keep it closed; False if that takes too long."""
         if not self._lock.acquire(timeout=wait_s):
             return False
-        if self.path is not None:  # what is in memory has no locks, and would be gone
+        if self.path is not None:  # a journal in memory has no locks, and would be lost
             with suppress(sqlite3.Error):
                 self.close()
         return True
 
     def resume(self) -> None:
-        """Go on after a `pause`."""
+        """Continue after a `pause`."""
         self._lock.release()
 
     def inherited(self) -> None:
-        """Never use what the parent process had open."""
+        """In a forked child: never use the connection of the parent process."""
         if self.path is not None:
             self.abandon()
 
@@ -159,67 +160,133 @@ class Journal:
             if self.path is not None and fork_guard.tainted:
                 raise OSError("the parent process was busy with the journal when it forked this one")
             self._db = _patiently(self.path)
+            self._bodies = Bodies(self._db)
             self.inode = self.path.stat().st_ino if self.path is not None else 0
         return self._db
 
     # -- writing
 
     def append(self, writer: int, rows: Sequence[Row], opened: Iterable[Row] = (), ended: Iterable[str] = ()) -> None:
-        """Write finished rows, and rows that are still open; what has *ended*, by span id, is open no more."""
+        """Write finished rows and rows that are still open; the spans with the ids *ended* are open no longer."""
         with self.transaction() as db:
-            for start, size in _slices(len(rows)):
-                values = chain.from_iterable((*row, writer) for row in rows[start : start + size])
-                db.execute(_INSERTS[size], list(values))
+            values_of_rows = [(*self._stored(db, row), writer) for row in rows]
+            for start, size in slices(len(rows)):
+                db.execute(INSERTS[size], list(chain.from_iterable(values_of_rows[start : start + size])))
             for span_id in ended:
                 db.execute("DELETE FROM open_spans WHERE span_id = ?", (span_id,))
             for row in opened:
                 values_of_one = (row.span_id, writer, os.getpid(), row.started_ns, row.body)
                 db.execute("INSERT OR REPLACE INTO open_spans VALUES (?,?,?,?,?)", values_of_one)
 
-    # -- sending
+    def insert(self, db: sqlite3.Connection, rows: Iterable[StoredRow]) -> int:
+        """Write rows of another journal, inside a transaction; return how many of them wait for delivery."""
+        pending = 0
+        for row in rows:
+            values = (*self._stored(db, row.row), row.writer, row.state, row.reason)
+            db.execute(INSERT_STORED, values)
+            pending += row.state == PENDING
+        return pending
 
-    def next_batch(self, writer: int, most_rows: int, most_bytes: int, session_id: str | None = None) -> Batch | None:
-        """Return the oldest rows of *writer* that wait, or None.
+    def _stored(self, db: sqlite3.Connection, row: Row) -> tuple[Any, ...]:
+        """Return the values of a row, its large texts in chains, for the columns of spans without the writer."""
+        if len(row.body) < MIN_TEXT_BYTES:
+            return (*row, None, None)
+        body, pieces, size_bytes = self._chains.stored(db, row.session_id or row.trace_id, row.body)
+        return (*row[:-1], body, pieces, size_bytes)
 
-        Args:
-            most_bytes: of all bodies; one row is returned even if it is larger.
-            session_id: only rows of this session.
-        """
-        found = "FROM spans WHERE writer = :writer AND state = 0 AND id > :after"
-        if session_id is not None:
-            found += " AND session_id = :session"
-        values = {"writer": writer, "after": self._skipped.get(writer, 0), "session": session_id, "most": most_rows}
+    def remove_unused(self, budget_s: float = 0.1) -> bool:
+        """Remove parts of large texts that no row refers to any more; False when *budget_s* was not enough."""
+        deadline = time.monotonic() + budget_s
+        while self.query("SELECT 1 FROM nodes WHERE uses = 0 LIMIT 1"):
+            with self.transaction() as db:
+                remove_unused(db, NODES_PER_TRANSACTION)
+            if time.monotonic() > deadline:
+                return False
+        return True
+
+    # -- reading
+
+    def rows(self, after: int, limit: int) -> list[tuple[int, StoredRow]]:
+        """Return the next *limit* rows whose number is higher than *after*, with their numbers."""
+        statement = f"SELECT id, pieces, {STORED_COLUMNS} FROM spans WHERE id > ? ORDER BY id LIMIT ?"
         with self._lock:
             db = self._connected()
-            # One statement of one row, however many rows it reads: see _TOGETHER. group_concat takes BLOBs as they are.
+            return [
+                (number, StoredRow.of(self._bodies, pieces, values))
+                for number, pieces, *values in db.execute(statement, (after, limit)).fetchall()
+            ]
+
+    # -- sending
+
+    def next_batch(self, writer: int, max_rows: int, max_bytes: int, session_id: str | None = None) -> Batch | None:
+        """Return the oldest waiting rows of *writer*, or None.
+
+        Args:
+            max_bytes: of all bodies together; a single row may be larger.
+            session_id: only rows of this session.
+
+        Raises:
+            BrokenChain: the file is damaged.
+        """
+        waiting = "FROM spans WHERE writer = :writer AND state = 0 AND id > :after"
+        if session_id is not None:
+            waiting += " AND session_id = :session"
+        values = {"writer": writer, "after": self._skipped.get(writer, 0), "session": session_id, "limit": max_rows}
+        with self._lock:
+            db = self._connected()
+            # One statement of one row, however many rows it reads: see ROWS_PER_INSERT. group_concat keeps BLOBs.
             sizes = db.execute(
-                f"SELECT group_concat(size) FROM (SELECT length(body) AS size {found} ORDER BY id LIMIT :most)",
+                f"SELECT group_concat(size) FROM (SELECT coalesce(size_bytes, length(body)) AS size {waiting} "
+                "ORDER BY id LIMIT :limit)",
                 values,
             ).fetchone()[0]
             if sizes is None:
                 return None
-            values["most"] = _fitting(sizes.split(","), most_bytes)
-            ids, sizes, body = db.execute(
-                "SELECT group_concat(id), group_concat(length(body)), CAST(group_concat(body, '') AS BLOB) "
-                f"FROM (SELECT id, body {found} ORDER BY id LIMIT :most)",
-                values,
-            ).fetchone()
-        if ids is None:  # the caps took them meanwhile
-            return None
-        return Batch(writer, [int(found) for found in ids.split(",")], [int(size) for size in sizes.split(",")], body)
+            values["limit"] = fitting(sizes.split(","), max_bytes)
+            db.execute("BEGIN")  # rows and chains of one moment
+            try:
+                ids, sizes, pieces, body = db.execute(
+                    "SELECT group_concat(id), group_concat(length(body)), group_concat(coalesce(pieces, ''), ';'), "
+                    f"CAST(group_concat(body, '') AS BLOB) FROM (SELECT id, body, pieces {waiting} "
+                    "ORDER BY id LIMIT :limit)",
+                    values,
+                ).fetchone()
+                if ids is None:  # removed meanwhile
+                    return None
+                bodies = self._whole(body, [int(size) for size in sizes.split(",")], pieces.split(";"))
+            finally:
+                db.execute("COMMIT")
+        return Batch(writer, [int(number) for number in ids.split(",")], *bodies)
 
-    def acknowledge(self, ids: Sequence[int], keep: bool) -> None:
-        """Note that Langfuse has these rows: they go, or with *keep* stay for the local replay."""
+    def _whole(self, body: bytes, sizes: list[int], pieces: list[str]) -> tuple[list[int], bytes]:
+        """Return sizes and bodies of whole rows, from those of stored rows."""
+        if not any(pieces):
+            return sizes, body
+        ends = list(accumulate(sizes))
+        bodies = [
+            self._bodies.whole(body[end - size : end], piece)
+            for size, end, piece in zip(sizes, ends, pieces, strict=True)
+        ]
+        return [len(whole) for whole in bodies], b"".join(bodies)
+
+    def acknowledge(self, batch: Batch, keep: bool) -> None:
+        """Mark the rows of a batch as delivered: they are removed, or with *keep* stay for the local replay.
+
+        Rows that were removed while Langfuse received them were counted as lost, and are so no longer.
+        """
         statement = "UPDATE spans SET state = 1" if keep else "DELETE FROM spans"
         with self.transaction() as db:
-            db.execute(f"{statement} WHERE id IN (SELECT value FROM json_each(?))", (json.dumps(ids),))
+            where = "WHERE id IN (SELECT value FROM json_each(?))"
+            missing = len(batch.ids) - db.execute(f"{statement} {where}", (json.dumps(batch.ids),)).rowcount
+            if missing:
+                db.execute("UPDATE writers SET evicted = max(evicted - ?, 0) WHERE id = ?", (missing, batch.writer))
 
     def skip(self, writer: int, number: int) -> None:
-        """Do not give out rows of *writer* up to this number again, as long as this journal is open."""
+        """Do not return rows of *writer* up to this number again, as long as this journal is open."""
         self._skipped[writer] = number
 
     def set_aside(self, ids: Sequence[int], reason: str) -> None:
-        """Keep rows that Langfuse refuses, with the reason, and from being sent again."""
+        """Keep rows that Langfuse refuses, with the reason; they are not sent again."""
         with self.transaction() as db:
             db.execute(
                 "UPDATE spans SET state = 2, reason = ? WHERE id IN (SELECT value FROM json_each(?))",
@@ -227,14 +294,14 @@ class Journal:
             )
 
     def pending(self, writer: int | None = None, session_id: str | None = None) -> int:
-        """Return how many rows wait: of all, or of one writer or session."""
-        wanted = "SELECT count(*) FROM spans WHERE state = 0"
-        wanted += " AND (?1 IS NULL OR writer = ?1) AND (?2 IS NULL OR session_id = ?2)"
-        return int(self.query(wanted, (writer, session_id))[0][0])
+        """Return how many rows wait: of all writers and sessions, or of one."""
+        statement = "SELECT count(*) FROM spans WHERE state = 0"
+        statement += " AND (?1 IS NULL OR writer = ?1) AND (?2 IS NULL OR session_id = ?2)"
+        return int(self.query(statement, (writer, session_id))[0][0])
 
 
 def _patiently(path: Path | None) -> sqlite3.Connection:
-    """Open the file; two processes that make it at the same moment may find it locked, whatever the time-out."""
+    """Open the file; when two processes create it at once, one may find it locked in spite of the time-out."""
     for pause_s in (0.01, 0.05, 0.2):
         try:
             return connect(path)
@@ -243,29 +310,3 @@ def _patiently(path: Path | None) -> sqlite3.Connection:
                 raise
             time.sleep(pause_s)
     return connect(path)
-
-
-def _insert(count: int) -> str:
-    row = f"({','.join('?' * len(_COLUMNS))})"
-    return f"INSERT INTO spans ({', '.join(_COLUMNS)}) VALUES {','.join([row] * count)}"
-
-
-_INSERTS = {1 << power: _insert(1 << power) for power in range(_TOGETHER.bit_length())}
-
-
-def _slices(count: int) -> Iterator[tuple[int, int]]:
-    """Yield (start, size) of slices with few different sizes, so that few statements are prepared."""
-    start = 0
-    while start < count:
-        size = min(_TOGETHER, 1 << ((count - start).bit_length() - 1))
-        yield start, size
-        start += size
-
-
-def _fitting(sizes: Sequence[str], most_bytes: int) -> int:
-    total = count = 0
-    for count, size in enumerate(sizes, 1):
-        total += int(size)
-        if total > most_bytes:
-            return max(count - 1, 1)
-    return count

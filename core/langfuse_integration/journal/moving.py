@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from ..encoding.row import Row
 from .journal import Journal
 
 ROWS_PER_TRANSACTION = 256
@@ -26,18 +23,12 @@ def move(source: Journal, target: Journal) -> int:
 
 
 def _move_spans(source: Journal, target: Journal) -> int:
-    names = ", ".join((*Row._fields, "writer", "state", "reason"))
-    marks = ",".join("?" * (len(Row._fields) + 3))
     exists = "SELECT 1 FROM spans WHERE trace_id = ? AND span_id = ?"
     count = 0
-    while True:
-        rows: list[tuple[Any, ...]] = source.query(
-            f"SELECT id, {names} FROM spans ORDER BY id LIMIT {ROWS_PER_TRANSACTION}"
-        )
-        if not rows:
-            return count
+    while rows := source.rows(0, ROWS_PER_TRANSACTION):
         with target.transaction() as db:
-            new = [row[1:] for row in rows if not db.execute(exists, (row[2], row[1])).fetchone()]
-            db.executemany(f"INSERT INTO spans ({names}) VALUES ({marks})", new)
+            count += target.insert(
+                db, [row for _, row in rows if not db.execute(exists, (row.row.trace_id, row.row.span_id)).fetchone()]
+            )
         source.query("DELETE FROM spans WHERE id <= ?", (rows[-1][0],))
-        count += sum(row[-2] == 0 for row in rows)
+    return count

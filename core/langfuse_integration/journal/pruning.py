@@ -1,4 +1,4 @@
-"""Taking things out of the journal that nobody wants to keep."""
+"""Pruning: removes observations from a journal on demand."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from ..errors import JournalUnreadable
 from .journal import DELIVERED, PENDING, Journal
 
 CHUNK = 256
-"""Rows that go in one transaction, so that applications can write in between."""
+"""Rows in one transaction, so that applications can write in between."""
 _OWED = f"(state = {PENDING} AND writer IN (SELECT id FROM writers WHERE destination != ''))"
 
 
 class Selection(NamedTuple):
-    """What is meant; several conditions have to hold together.
+    """Which observations to remove; several conditions have to hold together.
 
     Attributes:
-        ended_before_ns: what ended before this time, in ns since 1970.
-        session_ids: what is in one of these sessions; empty for all.
-        delivered_only: what Langfuse has acknowledged.
-        owed: also what was recorded for Langfuse and is not there yet.
+        ended_before_ns: traces of which everything ended before this time, in ns since 1970.
+        session_ids: observations in one of these sessions; empty for all.
+        delivered_only: observations that Langfuse has acknowledged.
+        owed: also observations that were recorded for Langfuse and are not delivered yet.
     """
 
     ended_before_ns: int | None = None
@@ -36,14 +36,14 @@ class Selection(NamedTuple):
 
 
 class Amount(NamedTuple):
-    """How much a selection is."""
+    """The size of a selection."""
 
     observations: int
     sessions: int
 
 
 class Pruning:
-    """A journal, open for taking things out.
+    """A journal, open for removing observations.
 
     Raises:
         JournalTooNew: the file was written by a newer release.
@@ -52,42 +52,44 @@ class Pruning:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        with self._told():
+        with self._readable_errors():
             self._journal = Journal(path)
 
     def amount(self, selection: Selection) -> Amount:
-        """Return how much would go."""
+        """Return how much would be removed."""
         where, values = _where(selection)
         counts = f"SELECT count(*), count(DISTINCT session_id) FROM spans WHERE {where}"
-        with self._told(), self._journal.transaction() as db:
+        with self._readable_errors(), self._journal.transaction() as db:
             return Amount(*db.execute(counts, values).fetchone())
 
     def remove(self, selection: Selection) -> Amount:
-        """Take it out with what belongs to it, give the room back, and return how much it was."""
-        found = self.amount(selection)
+        """Remove a selection with its scores and media, give the room back, and return how much was removed."""
+        selected = self.amount(selection)
         where, values = _where(selection)
-        with self._told():
+        with self._readable_errors():
             removed = 0
             while chunk := self._remove_some(where, values):
                 removed += chunk
+            while not self._journal.remove_unused():
+                pass
             self._journal.give_back()
-        return Amount(removed, found.sessions)
+        return Amount(removed, selected.sessions)
 
     def _remove_some(self, where: str, values: dict[str, Any]) -> int:
         with self._journal.transaction() as db:
             rows = db.execute(f"SELECT id, trace_id FROM spans WHERE {where} LIMIT {CHUNK}", values).fetchall()
             ids = {"ids": json.dumps([row[0] for row in rows])}
             chosen = "id IN (SELECT value FROM json_each(:ids))"
-            # A process that still runs tells its application that these are lost.
+            # A running process tells its application that these are lost.
             owed = f"SELECT writer, count(*) FROM spans WHERE {_OWED} AND {chosen} GROUP BY writer"
             for writer, count in db.execute(owed, ids).fetchall():
                 db.execute("UPDATE writers SET evicted = evicted + ? WHERE id = ?", (count, writer))
             db.execute(f"DELETE FROM spans WHERE {chosen}", ids)
-            _remove_extras(db, {row[1] for row in rows})
+            _remove_scores_and_media(db, {row[1] for row in rows})
         return len(rows)
 
     @contextmanager
-    def _told(self) -> Generator[None, None, None]:
+    def _readable_errors(self) -> Generator[None, None, None]:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
@@ -102,8 +104,8 @@ class Pruning:
         self._journal.close()
 
 
-def _remove_extras(db: sqlite3.Connection, trace_ids: set[str]) -> None:
-    """Take out scores and media of traces and sessions of which nothing is left, unless they are owed."""
+def _remove_scores_and_media(db: sqlite3.Connection, trace_ids: set[str]) -> None:
+    """Remove scores and media of traces that have no row left, unless they are owed."""
     traces = {"traces": json.dumps(sorted(trace_ids))}
     for table in ("scores", "media_uses"):
         db.execute(
@@ -111,15 +113,11 @@ def _remove_extras(db: sqlite3.Connection, trace_ids: set[str]) -> None:
             "AND NOT EXISTS (SELECT 1 FROM spans WHERE spans.trace_id = " + table + ".trace_id)",
             traces,
         )
-    db.execute(
-        f"DELETE FROM scores WHERE NOT {_OWED} AND session_id IS NOT NULL "
-        "AND NOT EXISTS (SELECT 1 FROM spans WHERE spans.session_id = scores.session_id)"
-    )
     db.execute("DELETE FROM media WHERE id NOT IN (SELECT media_id FROM media_uses)")
 
 
 def before(age_s: float) -> int:
-    """Return the time that was *age_s* seconds ago, in ns since 1970."""
+    """Return the time *age_s* seconds ago, in ns since 1970."""
     return int((time.time() - age_s) * 1e9)
 
 
@@ -128,6 +126,7 @@ def _where(selection: Selection) -> tuple[str, dict[str, Any]]:
     values: dict[str, Any] = {}
     if selection.ended_before_ns is not None:
         conditions.append("ended_ns < :before")
+        conditions.append("trace_id NOT IN (SELECT trace_id FROM spans WHERE ended_ns >= :before)")
         values["before"] = selection.ended_before_ns
     if selection.session_ids:
         names = {f"session{place}": session for place, session in enumerate(selection.session_ids)}

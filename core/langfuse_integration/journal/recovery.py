@@ -6,7 +6,7 @@ import os
 import sqlite3
 import sys
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from ..encoding.row import Row
 from ..recording.ids import new_bits
+from .bodies import Bodies, BrokenChain
 from .fork_guard import fork_guard
-from .journal import Journal
+from .journal import Journal, StoredRow
 from .schema import NoJournal
 from .writers import NOBODY, NOWHERE
 
@@ -31,7 +32,7 @@ _GAP_LIMIT = 100_000
 
 def is_damage(error: BaseException) -> bool:
     """Return whether *error* says that the file itself is unusable, not that the disk is full or the file locked."""
-    if isinstance(error, NoJournal):
+    if isinstance(error, (NoJournal, BrokenChain)):
         return True
     code = getattr(error, "sqlite_errorcode", None)
     return isinstance(error, sqlite3.DatabaseError) and code is not None and code & 0xFF in _DAMAGE
@@ -94,16 +95,17 @@ def _copy(old: sqlite3.Connection, into: Journal, table: str) -> None:
 
 def _copy_spans(old: sqlite3.Connection, into: Journal) -> int:
     names = _shared(old, into, "spans")
-    if not {*Row._fields, "id"} <= set(names):
+    if not {*Row._fields, "id", "writer", "state", "reason"} <= set(names):
         return 0
-    names.remove("id")
-    listed = ", ".join(names)
-    statement = f"INSERT OR IGNORE INTO spans ({listed}) VALUES ({','.join('?' * len(names))})"
-    body = names.index("body") + 1
+    columns = ", ".join((*Row._fields, "writer", "state", "reason"))
+    pieces = "pieces" if "pieces" in names else "NULL"
+    bodies = Bodies(old)
     count = 0
-    for rows in _readable(old, f"SELECT id, {listed} FROM spans"):
+    for values_of_rows in _readable(old, f"SELECT id, {pieces}, {columns} FROM spans"):
+        rows = [row for row in (_row_of(bodies, values) for values in values_of_rows) if row is not None]
         with into.transaction() as db:
-            count += db.executemany(statement, [row[1:] for row in rows if _is_whole(row[body])]).rowcount
+            into.insert(db, rows)
+        count += len(rows)
     unknown = new_bits(63)
     with into.transaction() as db:  # the project of such rows is unknown: only `push` delivers them
         values = (unknown,)
@@ -111,6 +113,15 @@ def _copy_spans(old: sqlite3.Connection, into: Journal) -> int:
             row = (unknown, NOBODY, NOWHERE, 0, time.time_ns())
             db.execute("INSERT INTO writers (id, owner, destination, pid, since_ns) VALUES (?,?,?,?,?)", row)
     return count
+
+
+def _row_of(bodies: Bodies, values: Sequence[Any]) -> StoredRow | None:
+    """Return a row with its whole body, or None if that cannot be read."""
+    try:
+        row = StoredRow.of(bodies, values[1], values[2:])
+    except (sqlite3.Error, TypeError, ValueError):
+        return None
+    return row if _is_whole(row.row.body) else None
 
 
 def _is_whole(body: object) -> bool:

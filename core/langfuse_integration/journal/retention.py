@@ -1,76 +1,150 @@
-"""What a journal may hold: bounded in bytes and in age, the oldest go first, and what went undelivered is counted."""
+"""Retention: what a journal may hold, in bytes and in age. Whole sessions or traces go, the oldest first.
+
+A session without its first half would show something that never happened. When the size is exceeded, the sessions
+that were used last the longest time ago go; a trace without a session goes as a whole, too. Of the one session that is
+left, whole traces go. When the age is exceeded, a trace goes when its last observation is that old.
+"""
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Sequence
+from typing import NamedTuple
 
+from ..internals.faults import warn_once
 from .journal import Journal
 
 CHUNK = 256
-"""Rows that go in one transaction, so that other processes can write in between."""
+"""Rows in one transaction, so that other processes can write in between."""
+UNITS = 1_000
+"""Sessions and traces that are looked up at once."""
 FREE_PAGES = 256
 VACUUM_PAGES = 2_048
-_LEAST = 0.95
-"""How far below its cap a journal is brought, so that not every row evicts another."""
+_TARGET = 0.95
+"""The share of its size that a full journal is brought down to, so that not every row evicts another."""
+_OLDEST_UNITS = """
+    SELECT session_id, trace_id, count(*) FROM spans
+    WHERE session_id IS NOT NULL OR trace_id NOT IN (SELECT trace_id FROM spans WHERE session_id IS NOT NULL)
+    GROUP BY session_id, CASE WHEN session_id IS NULL THEN trace_id END ORDER BY max(id) LIMIT :limit
+"""
+_OLDEST_TRACES = """
+    SELECT NULL, trace_id, count(*) FROM spans GROUP BY trace_id ORDER BY max(id) LIMIT :limit
+"""
+_OF_UNITS = """
+    SELECT id FROM spans WHERE session_id IN (SELECT value FROM json_each(:sessions))
+    UNION SELECT id FROM spans WHERE trace_id IN (SELECT value FROM json_each(:traces))
+    UNION SELECT id FROM spans WHERE session_id IS NULL AND trace_id IN (
+        SELECT trace_id FROM spans WHERE session_id IN (SELECT value FROM json_each(:sessions)))
+"""
+
+
+class _Unit(NamedTuple):
+    """What goes as a whole: a session, or with None as its session a trace."""
+
+    session_id: str | None
+    trace_id: str
+    row_count: int
 
 
 class Retention:
     """The bounds of one journal.
 
     Args:
-        max_bytes: of the pages in use; what is free in the file counts for nothing.
-        max_age_s: since an observation ended.
+        max_bytes: of the pages in use; free pages of the file do not count.
+        max_age_s: seconds since the last observation of a trace ended.
     """
 
     def __init__(self, journal: Journal, max_bytes: int, max_age_s: float) -> None:
         self._journal = journal
         self._max_bytes = max_bytes
         self._max_age_s = max_age_s
-        # What was recorded without keys is delivered by being written; but not into memory.
-        self._counted = "writers.destination != ''" if journal.path is not None else "1"
+        self._leaving: list[int] = []  # rows of units whose removal has begun
 
     def apply(self, budget_s: float = 0.2) -> bool:
-        """Take away what is too much or too old; False when *budget_s* was not enough."""
+        """Remove what is too old or too much; return False when *budget_s* was not enough."""
         deadline = time.monotonic() + budget_s
+        if not self._remove_leaving(deadline):
+            return False
         oldest_ns = int((time.time() - self._max_age_s) * 1e9)
-        while (
-            self._evict(f"id IN (SELECT id FROM spans ORDER BY id LIMIT {CHUNK}) AND ended_ns < ?", oldest_ns) == CHUNK
-        ):
-            if time.monotonic() > deadline:
-                return False
-        self._expire_extras(oldest_ns)
-        if self._used() <= self._max_bytes:
-            return True
-        while (excess := self._used() - int(self._max_bytes * _LEAST)) > 0:
-            if not self._evict_oldest(excess) and not self._evict_media() and not self._evict_scores():
-                return True
-            if time.monotonic() > deadline:
-                return False
-        return True
+        if not self._remove_old(oldest_ns, deadline):
+            return False
+        self._expire_scores_and_media(oldest_ns)
+        return self._used() <= self._max_bytes or self._shrink(deadline)
 
     def give_back(self) -> None:
-        """Return free room in the file to the system, a part of it each time."""
-        if self._number("freelist_count") > FREE_PAGES:
+        """Remove parts of texts that no row uses, and return free room in the file to the system, some each time."""
+        if self._journal.remove_unused() and self._number("freelist_count") > FREE_PAGES:
             self._journal.give_back(VACUUM_PAGES)
 
-    def _evict_oldest(self, excess_bytes: int) -> int:
-        """Take away so many of the oldest rows, of CHUNK at most, as free about *excess_bytes*."""
-        last = 0
-        for number, size in self._journal.query(f"SELECT id, length(body) FROM spans ORDER BY id LIMIT {CHUNK}"):
-            last = number
-            excess_bytes -= size
-            if excess_bytes <= 0:
-                break
-        return self._evict("id <= ?", last) if last else 0
+    # -- age
 
-    def _evict(self, chosen: str, value: int) -> int:
+    def _remove_old(self, oldest_ns: int, deadline: float) -> bool:
+        after = 0
+        while True:
+            rows = self._journal.query(
+                f"SELECT id, trace_id FROM spans WHERE id > ? AND ended_ns < ? AND id IN "
+                f"(SELECT id FROM spans WHERE id > ? ORDER BY id LIMIT {CHUNK})",
+                (after, oldest_ns, after),
+            )
+            if not rows:
+                return True
+            after = max(number for number, _ in rows)
+            traces = self._journal.query(
+                "SELECT value FROM json_each(?) WHERE NOT EXISTS "
+                "(SELECT 1 FROM spans WHERE trace_id = value AND ended_ns >= ?)",
+                (json.dumps(sorted({trace_id for _, trace_id in rows})), oldest_ns),
+            )
+            if traces:
+                self._warn("journal_max_age_s", f"{self._max_age_s:g} s")
+                self._leaving = self._rows_of([_Unit(None, trace_id, 0) for (trace_id,) in traces])
+                if not self._remove_leaving(deadline):
+                    return False
+
+    def _expire_scores_and_media(self, oldest_ns: int) -> None:
+        tables = ("scores", "media_uses")
+        if not any(
+            self._journal.query(f"SELECT 1 FROM {table} WHERE at_ns < ? LIMIT 1", (oldest_ns,)) for table in tables
+        ):
+            return
         with self._journal.transaction() as db:
-            lost = f"SELECT writer, count(*) FROM spans WHERE {chosen} AND state = 0 GROUP BY writer"
-            for writer, count in db.execute(lost, (value,)).fetchall():
-                db.execute(
-                    f"UPDATE writers SET evicted = evicted + ? WHERE id = ? AND {self._counted}", (count, writer)
-                )
-            return db.execute(f"DELETE FROM spans WHERE {chosen}", (value,)).rowcount
+            for table in tables:
+                db.execute(f"DELETE FROM {table} WHERE at_ns < ?", (oldest_ns,))
+            db.execute("DELETE FROM media WHERE id NOT IN (SELECT media_id FROM media_uses)")
+
+    # -- size
+
+    def _shrink(self, deadline: float) -> bool:
+        while not self._journal.remove_unused(max(deadline - time.monotonic(), 0.0)):
+            if time.monotonic() > deadline:
+                return False
+        target = int(self._max_bytes * _TARGET)
+        units: list[_Unit] = []
+        while (excess := self._used() - target) > 0:
+            if time.monotonic() > deadline:
+                return False
+            if len(units) <= 1:  # the last one may not be taken before those that were left out
+                units = self._oldest_units()
+            if units:
+                self._warn("journal_max_bytes", f"{self._max_bytes} bytes")
+                self._leaving = self._rows_of(_first(units, self._rows_in(excess)))
+                if not self._remove_leaving(deadline) or not self._journal.remove_unused():
+                    return False
+            elif not self._evict_media() and not self._evict_scores():
+                return True
+        return True
+
+    def _oldest_units(self) -> list[_Unit]:
+        """Return the oldest sessions and traces, or those of the only session; the newest one comes last."""
+        units = [_Unit(*row) for row in self._journal.query(_OLDEST_UNITS, {"limit": UNITS})]
+        if len(units) == 1 and units[0].session_id is not None:
+            units = [_Unit(*row) for row in self._journal.query(_OLDEST_TRACES, {"limit": UNITS})]
+        return units
+
+    def _rows_in(self, size_bytes: int) -> int:
+        """Return about how many rows take so many bytes; CHUNK at most."""
+        count = int(self._journal.query("SELECT count(*) FROM spans")[0][0])
+        return min(-(-size_bytes * count // max(self._used(), 1)), CHUNK)
 
     def _evict_media(self) -> int:
         oldest = f"(SELECT id FROM media ORDER BY rowid LIMIT {CHUNK // 16})"
@@ -84,19 +158,50 @@ class Retention:
                 f"DELETE FROM scores WHERE id IN (SELECT id FROM scores ORDER BY at_ns LIMIT {CHUNK})"
             ).rowcount
 
-    def _expire_extras(self, oldest_ns: int) -> None:
-        old = ("scores", "media_uses")
-        if not any(
-            self._journal.query(f"SELECT 1 FROM {table} WHERE at_ns < ? LIMIT 1", (oldest_ns,)) for table in old
-        ):
-            return
-        with self._journal.transaction() as db:
-            for table in old:
-                db.execute(f"DELETE FROM {table} WHERE at_ns < ?", (oldest_ns,))
-            db.execute("DELETE FROM media WHERE id NOT IN (SELECT media_id FROM media_uses)")
+    # -- rows
+
+    def _rows_of(self, units: Sequence[_Unit]) -> list[int]:
+        sessions = json.dumps([unit.session_id for unit in units if unit.session_id is not None])
+        traces = json.dumps([unit.trace_id for unit in units if unit.session_id is None])
+        return [row[0] for row in self._journal.query(_OF_UNITS, {"sessions": sessions, "traces": traces})]
+
+    def _remove_leaving(self, deadline: float) -> bool:
+        """Remove the rows of units whose removal has begun; return False when the time is over."""
+        while self._leaving:
+            ids = json.dumps(self._leaving[:CHUNK])
+            chosen = "id IN (SELECT value FROM json_each(?))"
+            with self._journal.transaction() as db:
+                pending = f"SELECT writer, count(*) FROM spans WHERE {chosen} AND state = 0 GROUP BY writer"
+                for writer, count in db.execute(pending, (ids,)).fetchall():
+                    db.execute("UPDATE writers SET evicted = evicted + ? WHERE id = ?", (count, writer))
+                db.execute(f"DELETE FROM spans WHERE {chosen}", (ids,))
+            del self._leaving[:CHUNK]
+            if time.monotonic() > deadline:
+                return not self._leaving
+        return True
+
+    def _warn(self, setting: str, bound: str) -> None:
+        warn_once(
+            f"retention {setting} {self._journal.path}",
+            "The journal %s has reached %s (%s): its oldest sessions and traces are removed; "
+            "those that Langfuse does not have are counted as lost",
+            self._journal.path or "in memory",
+            setting,
+            bound,
+        )
 
     def _used(self) -> int:
         return (self._number("page_count") - self._number("freelist_count")) * self._number("page_size")
 
     def _number(self, name: str) -> int:
         return int(self._journal.query(f"PRAGMA {name}")[0][0])
+
+
+def _first(units: list[_Unit], row_count: int) -> list[_Unit]:
+    """Take the oldest units off the list: one, or so many as have *row_count* rows together."""
+    taken = [units.pop(0)]
+    count = taken[0].row_count
+    while len(units) > 1 and count + units[0].row_count <= row_count:
+        taken.append(units.pop(0))
+        count += taken[-1].row_count
+    return taken

@@ -1,13 +1,16 @@
-"""The journal's tables, and how an older file becomes a current one."""
+"""The journal's schema, and its migration from older versions."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import JournalTooNew
 
+PENDING, DELIVERED, SET_ASIDE = 0, 1, 2
+"""What becomes of a row."""
 MIGRATIONS = (
     """
     CREATE TABLE spans (
@@ -50,35 +53,60 @@ MIGRATIONS = (
     """,
     # Media that nobody takes grow too old like everything else.
     "ALTER TABLE media_uses ADD COLUMN at_ns INTEGER NOT NULL DEFAULT 0",
-    # Sessions are scored, too.
-    "ALTER TABLE scores ADD COLUMN session_id TEXT",
+    # Large texts are stored once: see chains.py.
+    """
+    CREATE TABLE nodes (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, parent INTEGER NOT NULL, hash BLOB NOT NULL, content BLOB,
+        copy_of INTEGER NOT NULL, uses INTEGER NOT NULL DEFAULT 0, body BLOB NOT NULL
+    );
+    CREATE UNIQUE INDEX nodes_by_hash ON nodes (hash);
+    CREATE INDEX nodes_by_content ON nodes (content) WHERE content IS NOT NULL;
+    CREATE INDEX nodes_unused ON nodes (id) WHERE uses = 0;
+    ALTER TABLE spans ADD COLUMN pieces TEXT;
+    ALTER TABLE spans ADD COLUMN size_bytes INTEGER;
+    CREATE TRIGGER spans_inserted AFTER INSERT ON spans WHEN new.pieces IS NOT NULL BEGIN
+        UPDATE nodes SET uses = uses + 1
+        WHERE id IN (SELECT json_extract(value, '$[1]') FROM json_each(new.pieces));
+    END;
+    CREATE TRIGGER spans_deleted AFTER DELETE ON spans WHEN old.pieces IS NOT NULL BEGIN
+        UPDATE nodes SET uses = uses - 1
+        WHERE id IN (SELECT json_extract(value, '$[1]') FROM json_each(old.pieces));
+    END;
+    """,
 )
-"""What makes a schema of version n from one of version n - 1; the first starts from nothing.
+"""The steps from schema version n - 1 to n; the first one creates the tables.
 
-    spans        finished observations: `state` is PENDING, DELIVERED or SET_ASIDE, and then `reason` says why
-    open_spans   roots and agent runs that have not ended, as they were when they were noted
+    spans        finished observations: `state` is PENDING, DELIVERED or SET_ASIDE, and then `reason` says why; `body`
+                 is an OTLP request; where `pieces` is set it lacks its large texts and is
+                 deflated, and `size_bytes` is its whole size
+    nodes        parts of large texts: `parent` is the part before it or 0, `uses` counts rows and nodes that refer to
+                 it, `content` is a hash of `body`, which is empty when it is the one of node `copy_of`
+    open_spans   roots and agent runs that have not ended, as they were when they were written
     scores       `value` is a number or text, `data_type` Langfuse's word for it
-    media        images, sounds and files that payloads held, by Langfuse's id for them
-    media_uses   in which observation, and there in which field
-    writers      who wrote: `owner` is the writer that delivers (itself, until it dies), `destination` a fingerprint of
-                 the Langfuse project that the rows are for, empty without keys, `evicted` what the caps took away
+    media        images, sounds and files from payloads, by Langfuse's id for them
+    media_uses   the observation and the field that a medium is used in
+    writers      `owner` is the writer that delivers (itself, until it dies), `destination` a fingerprint of the
+                 Langfuse project that the rows are for, empty without keys, `evicted` counts the undelivered rows that
+                 were removed
 """
 SCHEMA = len(MIGRATIONS)
-_TABLES = {"spans", "open_spans", "scores", "media", "media_uses", "writers"}
+PIECES_SCHEMA = 4
+"""The first version that stores large texts of rows in nodes."""
+_TABLES = {"spans", "nodes", "open_spans", "scores", "media", "media_uses", "writers"}
 BUSY_S = 2.0
-"""How long a lock of another process is waited for; a transaction takes a few milliseconds."""
+"""How long to wait for a lock of another process; a transaction takes a few milliseconds."""
 WAL_BYTES = 16 * 1024 * 1024
-"""What the write-ahead log is cut back to after a burst."""
+"""The size to which the write-ahead log is truncated after a burst."""
 
 
 class NoJournal(sqlite3.DatabaseError):
-    """A database that is none of ours."""
+    """The file is a database, but not a journal."""
 
 
 def connect(path: Path | None) -> sqlite3.Connection:
-    """Return a connection to the journal of today's schema in *path*, or to an empty one in memory.
+    """Return a connection to the journal in *path*, migrated to the current schema, or to an empty one in memory.
 
-    The file is made if need be, and its directory: readable by this user only.
+    The file and its directory are created if need be, readable by this user only.
 
     Raises:
         JournalTooNew: the file was written by a newer release.
@@ -103,12 +131,12 @@ def connect(path: Path | None) -> sqlite3.Connection:
 
 
 def migrate(db: sqlite3.Connection, name: str) -> None:
-    """Bring the file behind *db* to today's schema, in one transaction."""
+    """Migrate the file behind *db* to the current schema, in one transaction."""
     if _version(db, name) < SCHEMA:
         db.execute("BEGIN IMMEDIATE")
         try:
-            for step in MIGRATIONS[_version(db, name) :]:  # another process may have done it meanwhile
-                for statement in step.split(";"):  # executescript would commit before it begins
+            for step in MIGRATIONS[_version(db, name) :]:  # another process may have migrated it meanwhile
+                for statement in _statements(step):  # executescript would commit before it begins
                     db.execute(statement)
             db.execute(f"PRAGMA user_version={SCHEMA}")
             db.execute("COMMIT")
@@ -121,7 +149,16 @@ def migrate(db: sqlite3.Connection, name: str) -> None:
 
 
 def _version(db: sqlite3.Connection, name: str) -> int:
-    found = int(db.execute("PRAGMA user_version").fetchone()[0])
-    if found > SCHEMA:
-        raise JournalTooNew(name, found, SCHEMA)
-    return found
+    version = int(db.execute("PRAGMA user_version").fetchone()[0])
+    if version > SCHEMA:
+        raise JournalTooNew(name, version, SCHEMA)
+    return version
+
+
+def _statements(script: str) -> Iterator[str]:
+    statement = ""
+    for part in script.split(";"):
+        statement += part + ";"
+        if sqlite3.complete_statement(statement):  # a trigger holds semicolons
+            yield statement
+            statement = ""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from ..encoding.media import Media
@@ -25,7 +25,10 @@ RETRY_S = (1.0, 30.0)
 ENDED_LIMIT = 20_000
 """Span ids to be removed from the file's open ones once it works; ids beyond the limit are dropped."""
 RETENTION_S = 1.0
-"""Seconds between two looks at the journal's size and age."""
+"""Seconds between two looks at the journal's size and age, unless much is written meanwhile."""
+RETENTION_SHARE = 16
+"""The size is looked at whenever this share of it was written."""
+LEAST_RETENTION_BYTES = 256 * 1024
 _FAILURES = (sqlite3.Error, OSError, JournalTooNew)
 
 
@@ -69,6 +72,8 @@ class Storage:
         self._ended: list[str] = []
         self._damage: tuple[StorageBackend, Exception] | None = None
         self._retention_at = 0.0
+        self._retention_bytes = max(settings.journal_max_bytes // RETENTION_SHARE, LEAST_RETENTION_BYTES)
+        self._written_bytes = 0
         self._evicted = {"journal full": 0, "memory full": 0}
         self.moving = forks.Lock()
 
@@ -97,6 +102,18 @@ class Storage:
             self._empty_memory()
         return stored
 
+    def parts(self, batch: WriteBatch) -> Iterator[WriteBatch]:
+        """Yield a batch in parts that are small against the journal's size; make room between them."""
+        rows: list[Row] = []
+        for row in batch.rows:
+            if rows and self._written_bytes + len(row.body) > self._retention_bytes:
+                yield WriteBatch(rows)
+                self.tidy(full=True)
+                rows = []
+            rows.append(row)
+            self._written_bytes += len(row.body)
+        yield batch._replace(rows=rows)
+
     def end_dead(self) -> None:
         """End the open observations of dead processes; a writer that sends adopts their rows."""
         for backend in self.backends():
@@ -113,15 +130,20 @@ class Storage:
             except _FAILURES as error:
                 self._note_failure(error)
 
-    def tidy(self, idle: bool = False) -> None:
-        """Apply the retention, and move rows from memory into the file; called now and then."""
+    def tidy(self, *, idle: bool = False, full: bool = False) -> None:
+        """Apply the retention, and move rows from memory into the file; called after each batch.
+
+        Args:
+            idle: nothing else is to be done: unused room is given back, too.
+            full: as much was written as may be before the size is looked at.
+        """
         self._handle_damage()
         if self._memory is not None and self._usable_file() is not None:
             self._empty_memory()
         now = time.monotonic()
-        if not idle and self._memory is None and now - self._retention_at < RETENTION_S:
+        if not (idle or full) and self._memory is None and now - self._retention_at < RETENTION_S:
             return
-        self._retention_at = now
+        self._retention_at, self._written_bytes = now, 0
         for backend in self.backends():
             try:
                 done = backend.retention.apply()

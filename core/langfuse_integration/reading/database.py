@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from ..errors import JournalTooNew, JournalUnreadable
+from ..journal.bodies import Bodies
 from ..journal.journal import SCHEMA
 from .replay import Observed
 from .search import holds
@@ -51,15 +52,6 @@ class JournalFile:
             yield from self._db.execute(sql, values or {})
         except sqlite3.Error as error:
             raise JournalUnreadable(str(self.path), str(error)) from error
-
-    @property
-    def tables(self) -> set[str]:
-        """The names of the tables; a journal of an older release may lack some."""
-        return {row[0] for row in self.query("SELECT name FROM sqlite_master WHERE type = 'table'")}
-
-    def columns_of(self, table: str) -> set[str]:
-        """Return the names of a table's columns; a journal of an older release may lack some."""
-        return {row[0] for row in self.query("SELECT name FROM pragma_table_info(:table)", {"table": table})}
 
     def refresh(self) -> None:
         """Reopen the file if it was created or replaced."""
@@ -109,7 +101,21 @@ def _opened(path: Path | None) -> sqlite3.Connection | None:
         db.close()
         return None
     db.create_function("holds", 2, _body_holds, deterministic=True)
+    _show_whole(db)
     return db
+
+
+def _show_whole(db: sqlite3.Connection) -> None:
+    """Have queries of this connection find whole bodies in `spans`, whose large texts lie elsewhere in the file."""
+    columns = [row[1] for row in db.execute("PRAGMA main.table_info(spans)")]
+    body = "body"
+    if "pieces" in columns:  # written by this release
+        db.create_function("whole", 2, Bodies(db).readable, deterministic=True)
+        body = "CASE WHEN pieces IS NULL THEN body ELSE whole(body, pieces) END"
+    others = ", ".join(name for name in columns if name not in ("body", "pieces", "size_bytes"))
+    db.execute(
+        f"CREATE TEMP VIEW spans AS SELECT {others}, length(body) AS stored_bytes, {body} AS body FROM main.spans"
+    )
 
 
 def _body_holds(body: bytes, text: str) -> bool:

@@ -1,0 +1,94 @@
+"""Whole bodies of rows again, from what the journal stores of them; see chains.py. Nothing here writes."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import zlib
+from collections import OrderedDict
+from typing import Any
+
+RECENT_BYTES = 8 * 1024 * 1024
+_CHAIN = """
+    WITH RECURSIVE chain(id, parent) AS (
+        SELECT id, parent FROM nodes WHERE id = :last
+        UNION ALL
+        SELECT nodes.id, nodes.parent FROM chain JOIN nodes ON nodes.id = chain.parent
+        WHERE chain.parent NOT IN (SELECT value FROM json_each(:recent))
+    )
+    SELECT CAST(group_concat(body, '') AS BLOB), min(parent), count(*), count(body) FROM (
+        SELECT chain.parent, CASE nodes.copy_of WHEN 0 THEN nodes.body ELSE originals.body END AS body
+        FROM chain JOIN nodes ON nodes.id = chain.id LEFT JOIN nodes AS originals ON originals.id = nodes.copy_of
+        ORDER BY chain.id
+    )
+"""
+"""A node has a higher number than its parent: the first of a chain has the lowest one."""
+
+
+class BrokenChain(sqlite3.DatabaseError):
+    """A row or a node cannot be read: the file is damaged."""
+
+
+class Bodies:
+    """Reads chains through one connection; it remembers the last texts, which those of the next rows begin with.
+
+    Args:
+        db: a connection to a journal; the same transaction has to read a row and its chains.
+    """
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+        self._recent: OrderedDict[int, bytes] = OrderedDict()
+        self._recent_bytes = 0
+
+    def whole(self, body: bytes, pieces: str | None) -> bytes:
+        """Return the OTLP request of a row.
+
+        Args:
+            body, pieces: these columns of the row.
+
+        Raises:
+            BrokenChain: a node is missing.
+        """
+        if not pieces:
+            return body
+        parts: list[bytes] = []
+        position = 0
+        try:
+            body = zlib.decompress(body)
+            places = [(int(place), int(last)) for place, last in json.loads(pieces)]
+        except (zlib.error, ValueError, TypeError) as error:
+            raise BrokenChain(f"a row cannot be read: {error}") from error
+        for place, last in places:
+            parts += (body[position:place], self._text(last))
+            position = place
+        parts.append(body[position:])
+        return b"".join(parts)
+
+    def readable(self, body: bytes, pieces: str | None) -> bytes:
+        """Return the OTLP request of a row; empty where a node is missing."""
+        try:
+            return self.whole(body, pieces)
+        except BrokenChain:
+            return b""
+
+    def _text(self, last: int) -> bytes:
+        if last in self._recent:
+            self._recent.move_to_end(last)
+            return self._recent[last]
+        values = {"last": last, "recent": json.dumps(list(self._recent))}
+        row: tuple[Any, int, int, int] = self._db.execute(_CHAIN, values).fetchone()
+        joined, parent, nodes, bodies = row
+        if not nodes or bodies < nodes:
+            raise BrokenChain(f"node {last}, or one before it, is missing")
+        text = bytes(joined)
+        if parent:
+            beginning = self._recent.get(parent)
+            if beginning is None:
+                raise BrokenChain(f"node {parent} is missing")
+            text = beginning + text
+        self._recent[last] = text
+        self._recent_bytes += len(text)
+        while self._recent_bytes > RECENT_BYTES and len(self._recent) > 1:
+            self._recent_bytes -= len(self._recent.popitem(last=False)[1])
+        return text

@@ -1,0 +1,286 @@
+"""Large texts in the journal: each part is stored once, and every row is read back byte for byte."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from langfuse_integration.encoding import otlp
+from langfuse_integration.encoding.row import Row
+from langfuse_integration.journal.bodies import Bodies, BrokenChain
+from langfuse_integration.journal.journal import Journal
+from langfuse_integration.reading.archive import Archive
+from langfuse_integration.reading.database import JournalFile
+
+WRITER = 7
+
+
+def row(number: int, text: str, *, session_id: str | None = "chat", output: str = "") -> Row:
+    """An observation with this input."""
+    attributes = {"langfuse.observation.type": "generation", "langfuse.observation.input": text, "output": output}
+    parts = [otlp.ids(number + 1, number + 1, 0), otlp.field(otlp.NAME, b"model"), otlp.times(1, number, number + 1)]
+    size = sum(map(len, parts)) + otlp.put(parts, otlp.ATTRIBUTE, attributes)
+    body = otlp.request(otlp.field(b"\x0a", b""), otlp.scope_field("scope", ""), parts, size)
+    ids = f"{number + 1:016x}", f"{number + 1:032x}"
+    return Row(*ids, "", session_id, None, "model", "generation", "DEFAULT", number, number + 1, body)
+
+
+def history(chance: random.Random, count: int) -> list[dict[str, str]]:
+    return [{"role": "user", "content": chance.randbytes(200).hex()} for _ in range(count)]
+
+
+def text_of(messages: Any) -> str:
+    return json.dumps(messages, separators=(",", ":"))
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Journal]:
+    journal = Journal(path)
+    try:
+        yield journal
+    finally:
+        journal.close()
+
+
+def size_bytes(folder: Path) -> int:
+    """What is in the files of a journal."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def assert_sound(journal: Journal) -> None:
+    """No reference is dangling, and each node is counted as often as it is used."""
+    used = dict.fromkeys((row[0] for row in journal.query("SELECT id FROM nodes")), 0)
+    for number, parent, copy_of, _ in journal.query("SELECT id, parent, copy_of, 0 FROM nodes"):
+        assert parent < number
+        for reference in filter(None, (parent, copy_of)):
+            used[reference] += 1
+    for (pieces,) in journal.query("SELECT pieces FROM spans WHERE pieces IS NOT NULL"):
+        for reference in {last for _, last in json.loads(pieces)}:
+            used[reference] += 1
+    assert dict(journal.query("SELECT id, uses FROM nodes")) == used
+
+
+def read_back(journal: Journal) -> dict[str, bytes]:
+    """The whole bodies that are in a journal, by span id."""
+    return {stored.row.span_id: stored.row.body for _, stored in journal.rows(0, 100_000)}
+
+
+def test_a_history_takes_three_times_what_was_said_at_most(tmp_path: Path) -> None:
+    """500 steps that each send everything said before, as a model's input and as a graph's state with more in it."""
+    chance = random.Random(1)
+    messages = history(chance, 1)
+    rows: list[Row] = []
+    for step in range(500):
+        messages += history(chance, 2)
+        text = text_of(messages) if step % 2 else text_of({"messages": messages, "step": step, "done": False})
+        rows.append(row(step, text))
+    said = len(messages) * 400
+    with opened(tmp_path / "j.db") as journal:
+        for start in range(0, len(rows), 16):
+            journal.append(WRITER, rows[start : start + 16])
+        assert_sound(journal)
+        assert read_back(journal) == {row.span_id: row.body for row in rows}
+    assert size_bytes(tmp_path) < 3 * said
+    assert sum(len(row.body) for row in rows) > 100 * said
+
+
+def test_equal_texts_are_stored_once_whoever_writes_them(tmp_path: Path) -> None:
+    """Two processes with the same instructions and documents, also where these follow something that grows."""
+    chance = random.Random(2)
+    document = chance.randbytes(20_000).hex()
+    with opened(tmp_path / "j.db") as first, opened(tmp_path / "j.db") as second:
+        first.append(1, [row(0, document, output=document)])
+        size = first.query("SELECT sum(length(body)) FROM nodes")[0][0]
+        second.append(2, [row(number, document, session_id=None) for number in range(1, 20)])
+        assert size == 40_000
+        assert second.query("SELECT sum(length(body)) FROM nodes") == [(size,)]
+        messages: list[dict[str, str]] = []
+        for number in range(20, 40):
+            messages += history(chance, 1)
+            second.append(2, [row(number, text_of({"messages": messages, "documents": document}))])
+        assert second.query("SELECT sum(length(body)) FROM nodes")[0][0] < 2.5 * size + 20 * 500
+        assert_sound(first)
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("say"), st.integers(0, 3), st.integers(1, 4)),
+        st.tuples(st.just("state"), st.integers(0, 3), st.integers(1, 3)),
+        st.tuples(st.just("edit"), st.integers(0, 3), st.integers(0, 8)),
+        st.tuples(st.just("cut"), st.integers(0, 3), st.integers(0, 8)),
+        st.tuples(st.just("branch"), st.integers(0, 3), st.integers(0, 3)),
+        st.tuples(st.just("text"), st.integers(0, 3), st.integers(0, 9_000)),
+        st.tuples(st.just("deliver"), st.integers(0, 3), st.integers(1, 6)),
+        st.tuples(st.just("remove"), st.integers(0, 3), st.integers(1, 6)),
+        st.tuples(st.just("collect"), st.integers(0, 3), st.integers(1, 40)),
+        st.tuples(st.just("fail"), st.integers(0, 3), st.integers(1, 3)),
+    ),
+    max_size=40,
+)
+
+
+class Model:
+    """Several processes on one journal, and what is in it."""
+
+    def __init__(self, path: Path) -> None:
+        self.journals = [Journal(path) for _ in range(2)]
+        self.histories: list[list[dict[str, str]]] = [[] for _ in range(4)]
+        self.bodies: dict[str, bytes] = {}
+        self.number = 0
+        self.chance = random.Random(3)
+
+    def record(self, who: int, text: str) -> None:
+        session_id = None if who == 3 else f"chat {who % 2}"
+        one = row(self.number, text, session_id=session_id, output=text[:2_000] if who else "")
+        self.number += 1
+        self.journals[who % 2].append(who % 2 + 1, [one])
+        self.bodies[one.span_id] = one.body
+
+    def say(self, who: int, count: int) -> None:
+        self.histories[who] = self.histories[who] + history(self.chance, count)
+        self.record(who, text_of(self.histories[who]))
+
+    def state(self, who: int, count: int) -> None:
+        self.histories[who] = self.histories[who] + history(self.chance, count)
+        self.record(who, text_of({"messages": self.histories[who], "more": "x" * 900, "count": count}))
+
+    def edit(self, who: int, place: int) -> None:
+        messages = self.histories[who]
+        if place < len(messages):
+            self.histories[who] = [*messages[:place], *history(self.chance, 1), *messages[place + 1 :]]
+        self.record(who, text_of(self.histories[who]))
+
+    def cut(self, who: int, place: int) -> None:
+        self.histories[who] = self.histories[who][place:]
+        self.record(who, text_of(self.histories[who]))
+
+    def branch(self, who: int, other: int) -> None:
+        self.histories[who] = list(self.histories[other])
+        self.record(who, text_of(self.histories[who]))
+
+    def text(self, who: int, size: int) -> None:
+        self.record(who, self.chance.choice(["}]}]", "line\n", "\u00e9", "},{"]) * size)
+
+    def deliver(self, who: int, count: int) -> None:
+        batch = self.journals[who % 2].next_batch(who % 2 + 1, count, 1_000_000)
+        if batch is None:
+            return
+        start = 0
+        ids = {number: stored.row.span_id for number, stored in self.journals[0].rows(0, 100_000)}
+        for number, size in zip(batch.ids, batch.sizes, strict=True):
+            assert batch.body[start : start + size] == self.bodies.pop(ids[number])
+            start += size
+        self.journals[who % 2].acknowledge(batch, keep=False)
+
+    def remove(self, who: int, count: int) -> None:
+        """As retention and `prune` do."""
+        rows = self.journals[who % 2].query("SELECT span_id FROM spans ORDER BY id LIMIT ?", (count,))
+        for (span_id,) in rows:
+            self.journals[who % 2].query("DELETE FROM spans WHERE span_id = ?", (span_id,))
+            del self.bodies[span_id]
+
+    def collect(self, who: int, count: int) -> None:
+        self.journals[who % 2].remove_unused(0.001 * count)
+
+    def fail(self, who: int, count: int) -> None:
+        """A batch that is rolled back: its last row is refused."""
+        said = self.histories[who] + history(self.chance, count)
+        refused = row(self.number, "x" * 5_000)._replace(name=None)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        with pytest.raises(Exception, match="NOT NULL"):
+            self.journals[who % 2].append(who % 2 + 1, [row(self.number, text_of(said)), refused])
+
+
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
+@given(steps=STEPS)
+def test_whatever_is_said_edited_branched_and_removed(steps: list[tuple[str, int, int]]) -> None:
+    """After every order of steps each row that is left is what was recorded, for writers and for readers."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "j.db"
+        model = Model(path)
+        for what, who, count in steps:
+            getattr(model, what)(who, count)
+        assert_sound(model.journals[0])
+        assert read_back(model.journals[1]) == model.bodies
+        with JournalFile(path) as file:
+            assert dict(file.query("SELECT span_id, body FROM spans")) == model.bodies
+        model.journals[0].query("DELETE FROM spans")
+        assert model.journals[0].remove_unused(30)
+        assert model.journals[0].query("SELECT * FROM nodes") == []
+        for journal in model.journals:
+            journal.close()
+
+
+KILLED = """
+import random, sys
+from pathlib import Path
+from journal.test_chains import history, row, text_of
+from langfuse_integration.journal.journal import Journal
+journal, seed = Journal(Path(sys.argv[1])), int(sys.argv[2])
+chance, messages = random.Random(seed), []
+print("ready", flush=True)
+for number in range(seed * 100_000, seed * 100_000 + 2_000):
+    messages = messages + history(chance, 1)
+    journal.append(1, [row(number, text_of(messages))])
+    if number % 3 == 0:
+        batch = journal.next_batch(1, 2, 1_000_000)
+        journal.acknowledge(batch, keep=False)
+        journal.remove_unused()
+"""
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_kill_leaves_no_dangling_reference(tmp_path: Path, seed: int) -> None:
+    """A process that is killed while it writes, delivers and removes leaves whole rows, and nodes that are counted."""
+    path = tmp_path / "j.db"
+    tests = Path(__file__).parents[1]
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(path), str(seed)],
+        stdout=subprocess.PIPE, env={"PYTHONPATH": str(tests)}, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        try:
+            process.wait(0.2 * seed)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+    chance, messages = random.Random(seed), list[dict[str, str]]()
+    expected: dict[str, bytes] = {}
+    for number in range(seed * 100_000, seed * 100_000 + 2_000):
+        messages = messages + history(chance, 1)
+        expected[f"{number + 1:016x}"] = row(number, text_of(messages)).body
+        if len(expected) > 300 and number % 3:
+            break
+    with opened(path) as journal:
+        assert_sound(journal)
+        bodies = read_back(journal)
+        assert {span_id: body for span_id, body in bodies.items() if span_id in expected} == {
+            span_id: expected[span_id] for span_id in bodies if span_id in expected
+        }
+        journal.query("DELETE FROM spans")
+        assert journal.remove_unused(30)
+        assert journal.query("SELECT count(*) FROM nodes") == [(0,)]
+
+
+def test_a_missing_node_is_damage(tmp_path: Path) -> None:
+    """A row whose text cannot be read as a whole is never sent or shown in part."""
+    with opened(tmp_path / "j.db") as journal:
+        journal.append(WRITER, [row(0, text_of(history(random.Random(4), 50)))])
+        journal.query("DELETE FROM nodes WHERE id = 20")
+        with pytest.raises(BrokenChain):
+            journal.next_batch(WRITER, 10, 1_000_000)
+        assert journal._db is not None
+        assert Bodies(journal._db).readable(b"not deflated", "[[0,1]]") == b""
+    with Archive(tmp_path / "j.db") as archive:
+        assert archive.observed(f"{1:032x}", [f"{1:016x}"]) == []
