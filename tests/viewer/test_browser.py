@@ -102,6 +102,10 @@ def test_a_turn_opens_into_its_tree_and_a_step_into_all_that_is_known(
     assert detail.locator(".call").all_text_contents() == ['→calls search(query="guard llama dogs")']
     assert "gpt-5-mini" in detail.locator(".facts").inner_text()
     tree.locator(ROW).nth(5).click()
+    document = tree.locator(".row").nth(5).locator(".documents li")
+    document.wait_for()
+    assert document.inner_text() == "[0.93] One gelded llama bonds with a flock."
+    tree.locator(".row").nth(5).locator(".raw > summary").last.click()
     retrieved = tree.locator(".row").nth(5).locator("pre").last
     retrieved.wait_for()
     assert retrieved.locator(".j-word").all_inner_texts() == ["null", "true"]
