@@ -6,8 +6,9 @@ threads that LangChain starts; nothing is attached to any context.
 
 from __future__ import annotations
 
-from langfuse_integration.recording import otel_spans, tracing
+from langfuse_integration.recording import model_calls, otel_spans, tracing
 from langfuse_integration.recording.anchor import Parent
+from langfuse_integration.recording.observation import Observation
 from langfuse_integration.recording.registry import Run
 
 from . import private
@@ -24,6 +25,15 @@ def source() -> Parent | None:
         return tracing.registry.footprint(key)
     use(run)
     return run.anchor
+
+
+def model_call() -> Observation | None:
+    """Return the open generation of the model whose code is running here, for `model_calls`."""
+    key = private.current_model_key()
+    run = tracing.registry.get(key) if key is not None else None
+    if run is None or run.folded or run.observation.type not in model_calls.TYPES:
+        return None
+    return run.observation
 
 
 def span_inside(parent: Run) -> Parent | None:

@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from langfuse_integration.internals import faults
 from langfuse_integration.internals.faults import shielded
-from langfuse_integration.recording import ambient, tracing
+from langfuse_integration.recording import ambient, model_calls, tracing
 
 from . import agents, current, messages, orphans, private, run_ends, run_starts, streams
 from .binding import Binding
@@ -240,6 +240,7 @@ def switch_on() -> None:
         _switched_on = True
         messages.register()
         ambient.register(current.source)
+        model_calls.register(current.model_call)
         tracing.recorder.sweeps = (*tracing.recorder.sweeps, orphans.sweep)
 
 

@@ -11,6 +11,7 @@ import asyncio
 import sys
 from collections.abc import Callable, Coroutine, Mapping
 from contextvars import ContextVar
+from types import FrameType
 from typing import Any
 
 from langchain_core.callbacks import manager
@@ -115,6 +116,30 @@ def current_task() -> asyncio.Task[Any] | None:
         return None
     code = getattr(task.get_coro(), "cr_code", None)
     return None if code is not None and code.co_filename == manager.__file__ else task
+
+
+RUN_MANAGER = "run_manager"
+"""The argument by which a model's code gets its callbacks, the run's id among them."""
+MODEL_FRAMES = 60
+"""How deep a model's client may be below that code."""
+
+
+def current_model_key() -> int | None:
+    """Return the id of the model run whose code is running on this stack, or None.
+
+    LangChain keeps a run for the children of chains and tools, not of models (langchain-core 1.0 to 1.7).
+    """
+    frame: FrameType | None = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
+    for _ in range(MODEL_FRAMES):
+        if frame is None:
+            return None
+        if RUN_MANAGER in frame.f_code.co_varnames:
+            run_id = getattr(frame.f_locals.get(RUN_MANAGER), "run_id", None)
+            if run_id is not None:
+                key: int | None = getattr(run_id, "int", None)
+                return key
+        frame = frame.f_back
+    return None
 
 
 FRAMES = 6

@@ -21,7 +21,7 @@ from ..recording.observation import Observation
 from ..recording.otel_spans import DUPLICATE, SpanAnchor, captures, parent_of, row_parents
 from ..sessions.session import Session
 from ..settings import Settings, settings
-from . import sdk_clients
+from . import repeated, sdk_clients
 
 LANGFUSE_SCOPE = "langfuse-sdk"
 
@@ -55,14 +55,23 @@ class Stamp(SpanProcessor):
             # A parent with another id is known to the span's maker alone.
             if span.parent is not None and above.get_span_context().span_id == span.parent.span_id:
                 parent = parent_of(above, context)
-            if self._stamp(span, parent) and _sampled(span) and not self._left_to_a_client(span):
+            repeats = wanted(span) and repeated.note(span)
+            exported = self._stamp(span, parent)
+            if repeats:
+                anchor = captures[span]
+                anchor.started_ns = 0  # whatever run of ours is here takes precedence over it
+                anchor.repeats, anchor.above = repeated.run_of(span), parent
+            elif exported and _sampled(span) and not self._left_to_a_client(span):
                 tracing.recorder.opened(span)
 
     def on_end(self, span: ReadableSpan) -> None:
         """Take it along, if Langfuse wants such spans."""
         with _TAKING:
-            if _sampled(span) and wanted(span) and not self._left_to_a_client(span):
+            exported = _sampled(span) and wanted(span)
+            repeats = repeated.gives_way(span)
+            if exported and not repeats and not self._left_to_a_client(span):
                 tracing.recorder.record(span)
+            repeated.forget(span, exported)
 
     def shutdown(self) -> None:
         """Nothing to do: the recorder has an end of its own."""
@@ -103,6 +112,7 @@ class Stamp(SpanProcessor):
         reached = exported or row != ids.span_id
         anchor = SpanAnchor(ids.trace_id, row, (session, origin), span.start_time or 0, reached)
         anchor.root = _root_of(span, parent)
+        anchor.repeats = anchor.above = None
         captures[span] = anchor
         return exported
 
@@ -135,6 +145,8 @@ class SuppressedClientProcessor(SpanProcessor):
         """Let it export, when its client is customised and the trace is sampled, as our rows of it are."""
         instance = sdk_clients.instances().get(self.inner.public_key)
         active = settings()
+        if repeated.gives_way(span):
+            return
         if instance is not None and not sdk_clients.is_plain(instance, active, self._ours) and _kept(span, active):
             self.inner.on_end(span)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from contextvars import Token
 from typing import Any
 
@@ -39,11 +39,15 @@ class SpanAnchor(Anchor):
 
     Attributes:
         root: the span at the top of its trace, or None when that is a row of ours or is not known.
+        repeats: the key of the run that the span stands for as well, or None: it is no parent of that run.
+        above: what stands above the span then.
     """
 
-    __slots__ = ("root",)
+    __slots__ = ("above", "repeats", "root")
 
     root: weakref.ref[trace_api.Span] | None
+    repeats: Hashable | None
+    above: Parent | None
 
 
 captures: weakref.WeakKeyDictionary[trace_api.Span, SpanAnchor] = weakref.WeakKeyDictionary()

@@ -119,6 +119,8 @@ def _open_root(start: RunStart, input: Any) -> Run | None:  # noqa: A002
         session, origin = parent.session, store.current()
     else:
         parent = start.above or ambient.current()
+        if getattr(parent, "repeats", None) == start.key:  # a span that somebody else made of the same run
+            parent = parent.above  # type: ignore[union-attr]
         session, origin = store.resolve(parent)
         if start.above is not None and start.above.session is not None and (session is None or not session.session_id):
             session = start.above.session if session is None else session.over(start.above.session)
