@@ -11,6 +11,8 @@ from .internals.faults import shielded
 from .recording import tracing
 from .recording.observation import Observation, ObservationType
 from .recording.recorder import FlushResult
+from .recording.score import Score, ScoreValue
+from .recording.scoring import scored
 from .runtime import ready
 from .sessions.ownership import claim
 from .sessions.session import Session, TraceAttributes, valid
@@ -238,6 +240,36 @@ class LangfuseManager:
 
         found = ambient.current()
         return found if isinstance(found, Observation) and not found.ended_ns else None
+
+    # -- scores
+
+    def score(
+        self,
+        name: str,
+        value: ScoreValue,
+        *,
+        comment: str | None = None,
+        trace_id: str | None = None,
+        session_id: str | None = None,
+    ) -> None:
+        """Give a score to the current trace or, where nothing is being traced, to the active session.
+
+        `observation.score` gives one to a single step.
+
+        Args:
+            name: what is judged, such as `helpful`.
+            value: a number, True or False, or a category as text.
+            comment: why.
+            trace_id: the trace that is scored instead, 32 hex digits, such as one that has ended.
+            session_id: the session that is scored instead.
+
+        Raises:
+            ValueError: there is neither a trace nor a session to score, both are named, or an id is not valid.
+        """
+        trace, session_id = scored(trace_id, session_id)
+        ready()
+        with shielded("recording a score"):
+            tracing.recorder.score(Score(trace, 0, name, value, comment, session_id))
 
     # -- delivery
 

@@ -107,6 +107,13 @@ def short_count(count: int) -> str:
     return f"{count / 1000:,.0f}k" if count < 10_000_000 else f"{count / 1e6:,.0f}M"
 
 
+def score_value(value: float | str, data_type: str) -> str:
+    """Return a score's value: `0.5`, `yes` or `no`, or the category's name."""
+    if data_type == "BOOLEAN":
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, (int, float)) else value
+
+
 # -- what an observation is
 
 

@@ -53,6 +53,20 @@ def test_scores_of_each_kind_arrive(langfuse: Receiver, journal: Path) -> None:
     assert waiting(journal) == NOTHING
 
 
+def test_a_score_of_a_session_arrives_as_one(langfuse: Receiver, journal: Path) -> None:
+    """It names the session, and neither a trace nor an observation; a score of a trace names that alone."""
+    with langfuse_manager.session("s-1"), langfuse_manager.trace_span("query") as span:
+        langfuse_manager.score("exact", True)
+    langfuse_manager.score("helpful", 1, session_id="s-1", comment="thanks")
+    assert langfuse_manager.flush(10).pending == 0
+    named = ("name", "sessionId", "traceId", "observationId")
+    assert sorted(tuple(score.get(key) for key in named) for score in langfuse.scores) == [
+        ("exact", None, span.trace_id, None),
+        ("helpful", "s-1", None, None),
+    ]
+    assert waiting(journal)["scores"] == 0
+
+
 def test_scores_and_media_outlive_an_outage_and_a_kill(receiver: Receiver, journal: Path) -> None:
     """Killed with Langfuse gone: the next process delivers score and picture, each once, with the right ids."""
     code = f"""

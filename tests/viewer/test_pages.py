@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from langfuse_integration import Session
+from langfuse_integration import Session, langfuse_manager
 from viewer.sample import Book, assistant, guarding, record, user
 from web import get
 
@@ -268,3 +268,17 @@ def test_a_long_text_is_shown_in_part_until_it_is_asked_for(viewer: str, journal
     assert "END" not in part
     assert "All 50,003 characters" in part
     assert "aaaEND" in get(address, params={"whole": 1}).text
+
+
+def test_scores_stand_with_their_session(viewer: str, journal: Path) -> None:
+    """A session's page names each score with its value and comment, as text; a score of a turn leads to it."""
+    langfuse_manager.set_session("scored")
+    with langfuse_manager.trace_span("turn") as turn:
+        langfuse_manager.score("exact", True)
+    langfuse_manager.score("helpful", 0.5, comment="<b>thanks</b>")
+    assert langfuse_manager.flush(10).pending == 0
+    page = get(viewer + "/sessions/scored").text
+    (listed,) = re.findall(r'<ul class="scores".*?</ul>', page, re.DOTALL)
+    assert f'<b>exact</b> yes <a href="#t-{turn.trace_id}">turn</a>' in listed
+    assert "<b>helpful</b> 0.5 <span>&lt;b&gt;thanks&lt;/b&gt;</span>" in listed
+    assert 'class="scores"' not in get(viewer + "/untagged").text

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from ..diagnosis import examine
-from ..presentation import clock, counted, duration
+from ..presentation import clock, counted, duration, score_value
 from ..reading.archive import Archive, SessionSummary
 from ..reading.comparison import Comparison
 from ..reading.conversation import conversation_of
@@ -29,6 +29,7 @@ from .lines import (
 )
 
 PROBLEMS_LISTED = 12
+SCORES_LISTED = 10
 SESSIONS_LIMIT = 100
 HITS_LIMIT = 50
 SLOW_SHOWN = 3
@@ -104,6 +105,10 @@ def read_session(
     summary = session_of(archive, session_id)
     page = Page(budget_tokens)
     page.add(session_line(summary), LINE_CHARACTERS)
+    for score in archive.scores(summary.session_id)[:SCORES_LISTED]:
+        subject = f"[{score.span_id}]" if score.span_id else f"trace {score.trace_id}" if score.trace_id else "session"
+        value = score_value(score.value, score.data_type)
+        page.add(f"SCORE of {subject}: {score.name} {value} {one_line(score.comment or '')}".rstrip(), LINE_CHARACTERS)
     listed = _problems_first(archive, summary, page)
     trace_ids = archive.trace_ids(summary.session_id)
     first = turn or 1

@@ -15,6 +15,7 @@ from .export import export
 from .mcp import mcp
 from .prune import prune
 from .push import push
+from .score import score
 from .tail import tail
 from .view import view
 
@@ -72,5 +73,5 @@ def options(
     """Parse the options before the command."""
 
 
-for command in (demo, sessions, show, diff, tail, view, push, export, prune, doctor, mcp):
+for command in (demo, sessions, show, diff, tail, view, push, export, prune, score, doctor, mcp):
     app.command(cls=Command)(command)

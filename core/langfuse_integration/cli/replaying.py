@@ -80,7 +80,7 @@ def _lines(archive: Archive, session_id: str | None, screen: Screen, part: Part)
         cost=summary.totals.cost_usd is not None,
         guides=ASCII if screen.plain_ascii else None,
     )
-    yield from replay.head(summary)
+    yield from replay.head(summary, archive.scores(session_id))
     shown = False
     for number, trace in _turns(archive, session_id, part):
         lines = list(_of_turn(replay, number, trace, part)) if _narrows(part) else _of_turn(replay, number, trace, part)

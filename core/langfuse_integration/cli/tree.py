@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from rich.cells import cell_len
 from rich.text import Text
 
-from ..presentation import agent_of, clock, counted, day, dollars, duration, short_count
-from ..reading.archive import SessionSummary
+from ..presentation import agent_of, clock, counted, day, dollars, duration, score_value, short_count
+from ..reading.archive import RecordedScore, SessionSummary
 from ..reading.conversation import conversation_of
 from ..reading.folding import Fold, folded
 from ..reading.problems import Problem, problems_of
@@ -25,6 +25,7 @@ SPEAKER_COLUMNS = 12
 SAID_LINES = 4
 """Lines of one utterance that are shown; all of them with `--full`."""
 UTTERANCES_SHOWN = 12
+SCORES_SHOWN = 10
 PROBLEMS_SHOWN = 3
 
 
@@ -58,8 +59,8 @@ class Replay:
         self._guides = guides or Guides()
         self._deepest = max(width // 3, 12)
 
-    def head(self, summary: SessionSummary) -> Iterator[Text]:
-        """Yield what a session is, in three lines."""
+    def head(self, summary: SessionSummary, scores: Sequence[RecordedScore] = ()) -> Iterator[Text]:
+        """Yield what a session is, in a few lines, and the scores that were given in it."""
         name = "no session" if summary.session_id is None else in_one_line(summary.session_id)
         for line in wrapped(name, self._width):
             yield Text(line, "bold")
@@ -71,6 +72,15 @@ class Replay:
         yield from self._facts(_sums(summary.totals))
         if summary.still_open:
             yield Text(f"{counted(summary.still_open, 'observation')} not ended", "yellow")
+        for score in scores[:SCORES_SHOWN]:
+            comment = f": {score.comment}" if score.comment else ""
+            subject = (
+                f" (step {score.span_id})" if score.span_id else f" (trace {score.trace_id})" if score.trace_id else ""
+            )
+            line = f"score {score.name} {score_value(score.value, score.data_type)}{comment}{subject}"
+            yield Text(fitted(in_one_line(line), self._width), "magenta")
+        if len(scores) > SCORES_SHOWN:
+            yield Text(f"and {counted(len(scores) - SCORES_SHOWN, 'more score')}", "dim")
 
     def trace(self, number: int, trace: Trace) -> Iterator[Text]:
         """Yield one trace: when and how long, what went wrong, what was said, what was done."""

@@ -127,7 +127,8 @@ class Delivery:
     def _score_fields(self, score: WaitingScore) -> dict[str, object]:
         fields = {
             "id": score.id,
-            "traceId": score.trace_id,
+            "traceId": score.trace_id or None,
+            "sessionId": score.session_id,
             "observationId": score.span_id or None,
             "name": score.name,
             "value": score.value,

@@ -105,7 +105,7 @@ class Pruning:
 
 
 def _remove_scores_and_media(db: sqlite3.Connection, trace_ids: set[str]) -> None:
-    """Remove scores and media of traces that have no row left, unless they are owed."""
+    """Remove scores and media of traces and sessions that have no row left, unless they are owed."""
     traces = {"traces": json.dumps(sorted(trace_ids))}
     for table in ("scores", "media_uses"):
         db.execute(
@@ -113,6 +113,10 @@ def _remove_scores_and_media(db: sqlite3.Connection, trace_ids: set[str]) -> Non
             "AND NOT EXISTS (SELECT 1 FROM spans WHERE spans.trace_id = " + table + ".trace_id)",
             traces,
         )
+    db.execute(
+        f"DELETE FROM scores WHERE NOT {_OWED} AND session_id IS NOT NULL "
+        "AND NOT EXISTS (SELECT 1 FROM spans WHERE spans.session_id = scores.session_id)"
+    )
     db.execute("DELETE FROM media WHERE id NOT IN (SELECT media_id FROM media_uses)")
 
 

@@ -73,6 +73,8 @@ MIGRATIONS = (
         WHERE id IN (SELECT json_extract(value, '$[1]') FROM json_each(old.pieces));
     END;
     """,
+    # Sessions are scored, too.
+    "ALTER TABLE scores ADD COLUMN session_id TEXT",
 )
 """The steps from schema version n - 1 to n; the first one creates the tables.
 

@@ -14,7 +14,10 @@ from .journal import Journal
 
 
 class WaitingScore(NamedTuple):
-    """A score that waits for delivery; *value* and *data_type* as in Langfuse's API."""
+    """A score that waits for delivery; *value* and *data_type* as in Langfuse's API.
+
+    Either *trace_id* or *session_id* says what is scored; a trace_id is empty where a session is.
+    """
 
     id: str
     trace_id: str
@@ -24,6 +27,7 @@ class WaitingScore(NamedTuple):
     data_type: str
     comment: str | None
     at_ns: int
+    session_id: str | None = None
 
 
 class WaitingUse(NamedTuple):
@@ -49,8 +53,9 @@ class ScoresAndMedia:
         """Write scores and media."""
         with self._journal.transaction() as db:
             db.executemany(
-                "INSERT OR REPLACE INTO scores (id, trace_id, span_id, name, value, data_type, comment, at_ns, writer) "
-                "VALUES (?,?,?,?,?,?,?,?,?)",
+                "INSERT OR REPLACE INTO scores "
+                "(id, trace_id, span_id, name, value, data_type, comment, at_ns, session_id, writer) "
+                "VALUES (?,?,?,?,?,?,?,?,?,?)",
                 [(*_plain(score), writer) for score in scores],
             )
             for medium in media:
@@ -123,11 +128,12 @@ def _plain(score: Score) -> WaitingScore:
     data_type = "BOOLEAN" if isinstance(value, bool) else "NUMERIC" if isinstance(plain, float) else "CATEGORICAL"
     return WaitingScore(
         id=score.id,
-        trace_id=f"{score.trace:032x}",
+        trace_id=f"{score.trace:032x}" if score.trace else "",
         span_id=f"{score.span:016x}" if score.span else "",
         name=clean(str(score.name)),
         value=plain,
         data_type=data_type,
         comment=clean(str(score.comment)) if score.comment is not None else None,
         at_ns=time.time_ns(),
+        session_id=score.session_id,
     )

@@ -53,6 +53,15 @@ class JournalFile:
         except sqlite3.Error as error:
             raise JournalUnreadable(str(self.path), str(error)) from error
 
+    @property
+    def tables(self) -> set[str]:
+        """The names of the tables; a journal of an older release may lack some."""
+        return {row[0] for row in self.query("SELECT name FROM sqlite_master WHERE type = 'table'")}
+
+    def columns_of(self, table: str) -> set[str]:
+        """Return the names of a table's columns; a journal of an older release may lack some."""
+        return {row[0] for row in self.query("SELECT name FROM pragma_table_info(:table)", {"table": table})}
+
     def refresh(self) -> None:
         """Reopen the file if it was created or replaced."""
         now = _identity(self.path)

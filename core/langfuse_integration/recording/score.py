@@ -1,19 +1,36 @@
-"""A score: a value that somebody gave to an observation."""
+"""A score: a value that somebody gave to an observation, a trace or a session."""
 
 from __future__ import annotations
 
 from .ids import new_bits
 
+ScoreValue = float | str | bool
+"""A number, True or False, or a category as text."""
+
 
 class Score:
-    """A value given to an observation: a number, True or False, or a category as text."""
+    """A value given to an observation, or to a whole trace, or to a whole session.
 
-    __slots__ = ("comment", "id", "name", "span", "trace", "value")
+    Attributes:
+        trace, span: ids as integers; a span of 0 is the whole trace, a trace of 0 the session.
+        session_id: the session that is scored, or None.
+    """
 
-    def __init__(self, trace: int, span: int, name: str, value: float | str | bool, comment: str | None) -> None:
+    __slots__ = ("comment", "id", "name", "session_id", "span", "trace", "value")
+
+    def __init__(
+        self,
+        trace: int,
+        span: int,
+        name: str,
+        value: ScoreValue,
+        comment: str | None = None,
+        session_id: str | None = None,
+    ) -> None:
         self.id = f"{new_bits(128):032x}"
         self.trace = trace
         self.span = span
         self.name = name
         self.value = value
         self.comment = comment
+        self.session_id = session_id

@@ -100,9 +100,11 @@ class _Viewer:
             page = min(page, last)
             turns = turns_of(archive, summary, ids, page, open_trace)
             running = any(observation.session_id == session_id for observation in archive.running())
+            scores = archive.scores(session_id)
         return _html(
             "session.html",
             summary=summary,
+            scores=scores,
             turns=[turn._replace(tree=tree) if turn.head.trace.id == open_trace else turn for turn in turns],
             opened=open_trace,
             running=running,

@@ -38,6 +38,7 @@ def document(
         .get_template("document.html")
         .generate(
             summary=summary,
+            scores=archive.scores(session_id),
             turns=_turns(archive, session_id, turns, steps, whole),
             left=max(summary.traces - turns, 0),
             style=Markup(sheet),

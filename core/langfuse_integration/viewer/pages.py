@@ -15,7 +15,7 @@ from . import formatting
 from .paths import session_path
 
 HERE = Path(__file__).parent
-SHARED = ("arguments", "clock", "counted", "dollars", "duration", "moment", "title_of")
+SHARED = ("arguments", "clock", "counted", "dollars", "duration", "moment", "score_value", "title_of")
 FILTERS = ("coloured", "coloured_json", "iso", "lane", "longer", "plain_text", "pretty", "shown")
 TEXT_LIMIT = 20_000
 """Characters of one input or output that are shown before one asks for the rest."""
@@ -24,6 +24,7 @@ MESSAGES_SHOWN = 6
 
 UTTERANCES_SHOWN = 20
 PROBLEMS_SHOWN = 4
+SCORES_SHOWN = 20
 
 
 @cache
@@ -44,6 +45,7 @@ def environment() -> Environment:
         "MESSAGES_SHOWN": MESSAGES_SHOWN,
         "UTTERANCES_SHOWN": UTTERANCES_SHOWN,
         "PROBLEMS_SHOWN": PROBLEMS_SHOWN,
+        "SCORES_SHOWN": SCORES_SHOWN,
     }
     made.globals.update(limits)
     return made
