@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from langfuse_integration.internals.secrets import names_a_secret
 from langfuse_integration.recording.registry import Run
 from langfuse_integration.sessions.session import MAX_LENGTH, Session, usable
 
@@ -66,7 +67,12 @@ def named(metadata: Mapping[str, Any], tags: list[str] | None) -> Session | None
     for key, value in metadata.items():
         if key in IDS:
             values[IDS[key]] = value
-        elif not key.startswith(PLUMBING_METADATA) and key != "thread_id" and _is_simple(value):
+        elif (
+            not key.startswith(PLUMBING_METADATA)
+            and key != "thread_id"
+            and _is_simple(value)
+            and not names_a_secret(key)
+        ):
             own[key] = value
     kept = [tag for tag in tags if not tag.startswith(PLUMBING_TAGS)] if tags else []
     given = metadata.get(TAGS_KEY)

@@ -18,6 +18,7 @@ from langchain_core.outputs import ChatGeneration, Generation
 from langchain_core.prompt_values import PromptValue
 
 from langfuse_integration.encoding import json_text
+from langfuse_integration.internals.secrets import without_secrets
 
 ROLES = {"human": "user", "ai": "assistant", "system": "system", "tool": "tool", "function": "function"}
 BESIDE_CONTENT = ("refusal", "reasoning_content")
@@ -137,7 +138,9 @@ def _message(short: Any) -> Any:
 
 
 def _tool(tool: Any) -> Any:
-    if isinstance(tool, dict) or not hasattr(tool, "name"):
+    if isinstance(tool, dict):
+        return without_secrets(tool)
+    if not hasattr(tool, "name"):
         return tool
     from langchain_core.utils.function_calling import convert_to_openai_tool
 

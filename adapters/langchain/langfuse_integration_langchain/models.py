@@ -11,14 +11,13 @@ from typing import Any
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
 
+from langfuse_integration.encoding.model_parameters import recorded_parameters
 from langfuse_integration.encoding.usage import first_buckets
 from langfuse_integration.recording.observation import Observation
 from langfuse_integration.recording.registry import Run
 
 from .notes import RunNotes
 
-NOT_PARAMETERS = frozenset({"model", "model_name", "model_id", "_type", "tools", "functions", "messages", "responses"})
-"""Entries among the parameters that have a place of their own, or none."""
 MODEL_KEYS = ("model_name", "model", "model_id")
 FINISH_KEYS = ("finish_reason", "stop_reason", "done_reason", "status")
 USAGE_KEYS = ("usage", "usage_metadata", "token_usage", "token_count", "amazon-bedrock-invocationMetrics")
@@ -41,9 +40,7 @@ class ModelCall(RunNotes):
         """Fill in the model, the parameters and what the readers find in the answer."""
         super().__call__(observation)
         observation.model = asked_model(self.metadata, self.parameters)
-        observation.model_parameters = {
-            key: value for key, value in self.parameters.items() if value is not None and key not in NOT_PARAMETERS
-        }
+        observation.model_parameters = recorded_parameters(self.parameters)
         if self.answer is not None:
             read(observation, self.answer)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from langfuse_integration.internals.secrets import without_secrets
 from langfuse_integration.recording.observation import Observation
 from langfuse_integration.recording.registry import Run
 
@@ -43,4 +44,4 @@ class RunNotes:
         if own:
             entries["tags"] = own
         if entries:
-            observation.metadata = {**entries, **(observation.metadata or {})}
+            observation.metadata = {**without_secrets(entries), **(observation.metadata or {})}

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from langfuse_integration.encoding.model_parameters import recorded_parameters
 from langfuse_integration.encoding.usage import first_buckets
 
 PARAMETERS = (
@@ -104,7 +105,7 @@ def parameters_of(instance: Any, options: Mapping[str, Any] | None) -> Lazy:
         instance: the model object; its settings are taken as they are when the row is written.
         options: what was passed with the call.
     """
-    return Lazy(lambda: dict(_parameters(instance, options or {})))
+    return Lazy(lambda: recorded_parameters(dict(_parameters(instance, options or {}))))
 
 
 def _parameters(instance: Any, options: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
