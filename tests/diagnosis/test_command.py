@@ -104,3 +104,13 @@ def test_strange_names_are_shown_not_obeyed(journal: Path) -> None:
     assert done.returncode == 1
     assert_safe(done.stdout)
     assert r"The session chat[bold] has 2 users ([red]ada,b\u202eob\x1b[31m)" in in_one_line(done.stdout)
+
+
+def test_a_password_in_an_address_is_not_printed(receiver: Receiver) -> None:
+    """Neither that of Langfuse's address nor that of Redis, whether the server answers or not."""
+    host = receiver.environment()["LANGFUSE_BASE_URL"].removeprefix("http://")
+    for address in (f"http://me:langfuse-pass@{host}", "http://me:langfuse-pass@127.0.0.1:9"):
+        environment = {**receiver.environment(), "LANGFUSE_BASE_URL": address}
+        done = Lfi()("doctor", LANGFUSE_INTEGRATION_STORE="redis://:redis-pass@127.0.0.1:9/0", **environment)
+        assert f"Langfuse at http://{address.rpartition('@')[2]}" in in_one_line(done.stdout)
+        assert "-pass" not in done.stdout + done.stderr

@@ -313,6 +313,8 @@ def test_the_first_report_with_tokens_counts() -> None:
     reports: list[Any] = [None, {"finish_reason": "stop"}, langchain(3, 2), langchain(30, 20)]
     assert first_buckets(reports) == {"input": 3, "output": 2}
     assert first_buckets([None, {}]) == {}
+    assert first_buckets([langchain(0, 0), None, langchain(3, 2)]) == {"input": 3, "output": 2}
+    assert first_buckets([langchain(0, 0), {}]) == {"input": 0, "output": 0}
 
 
 def test_every_part_has_a_bucket_or_joins_one() -> None:

@@ -121,12 +121,14 @@ WHOLES = {kind: part.whole for kind, part in PARTS.items()} | {"input": "input",
 
 
 def first_buckets(reports: Iterable[Any], model: str | None = None) -> dict[str, int]:
-    """Return the buckets of the first of *reports* that names any tokens; empty when none does."""
+    """Return the buckets of the first of *reports* that names tokens; zeros count only where no report names more."""
+    zeros: dict[str, int] = {}
     for report in reports:
         buckets = usage_buckets(report, model)
-        if buckets:
+        if any(buckets.values()):
             return buckets
-    return {}
+        zeros = zeros or buckets
+    return zeros
 
 
 def usage_buckets(report: Any, model: str | None = None) -> dict[str, int]:
