@@ -133,7 +133,7 @@ def recorded_sessions() -> Generator[RecordedSessions]:
 
 
 class _Memory(Outlet):
-    """An outlet that keeps rows as they would be sent."""
+    """An outlet that keeps rows as they would be sent, media replaced by references."""
 
     def __init__(self) -> None:
         self.observed: list[Observed] = []
@@ -141,10 +141,12 @@ class _Memory(Outlet):
         self._taken = 0
 
     def worker(self, recorder: QueueRecorder) -> Any:
+        from .encoding.media import MediaSieve
         from .encoding.row import Encoder
         from .export.worker import Worker
 
-        self._encoder = Encoder(Fields(), None, None, {})
+        self._sieve = MediaSieve()
+        self._encoder = Encoder(Fields(media=self._sieve.sift), None, None, {})
         return Worker(recorder, self, interval_s=0.001)
 
     def take(self, finished: Sequence[Any], opened: Sequence[Any], scores: Sequence[Score]) -> None:
@@ -152,6 +154,7 @@ class _Memory(Outlet):
             self._taken += 1
             row = self._encoder.encode(record)
             self.observed.extend(Observed.decoded(row.body))
+            self._sieve.found.clear()
         self.scores.extend(scores)
 
     def outcome(self) -> tuple[int, int, int]:

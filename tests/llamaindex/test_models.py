@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import gc
 from collections.abc import Generator, Sequence
 from typing import Any
 
 import pytest
 from llama_index.core.base.llms.types import (
+    AudioBlock,
     ChatMessage,
     ChatResponse,
     CompletionResponse,
+    DocumentBlock,
     ImageBlock,
     LLMMetadata,
     MessageRole,
@@ -489,20 +492,24 @@ def test_the_model_that_answered_is_named(settled: RecordedSessions) -> None:
 # -- what messages look like
 
 
-def test_media_is_a_line_and_not_its_bytes(settled: RecordedSessions) -> None:
-    """Images show where they are or how large; data of data URLs is left out."""
+@pytest.mark.parametrize("way", ["bytes", "data url"])
+def test_media_are_references(settled: RecordedSessions, way: str) -> None:
+    """The bytes of images, sounds and documents are uploaded and replaced; an address stays an address."""
+    pixels = b"\x89PNG" + bytes(range(60))
+    uri = "data:image/png;base64," + base64.b64encode(pixels).decode()
+    image = ImageBlock(image=pixels, image_mimetype="image/png") if way == "bytes" else ImageBlock(url=uri)
     blocks: Sequence[Any] = [
-        TextBlock(text="What is this?"),
-        ImageBlock(image=b"\x89PNG", image_mimetype="image/png"),
-        ImageBlock(url="https://example.com/alpaca.png"),
+        *(TextBlock(text="What is this?"), image, ImageBlock(url="https://example.com/alpaca.png")),
+        *(AudioBlock(audio=pixels, format="mp3"), DocumentBlock(data=pixels, document_mimetype="application/pdf")),
     ]
     ScriptedLLM(["An alpaca."]).chat([ChatMessage(role=MessageRole.USER, blocks=list(blocks))])
     (message,) = only(settled).input
-    text, inline, linked = message["content"]
+    text, inline, linked, sound, document = message["content"]
     assert text == {"type": "text", "text": "What is this?"}
-    assert (inline["type"], inline["mime_type"]) == ("image", "image/png")
-    assert "iVBOR" not in str(message)
-    assert linked["url"] == "https://example.com/alpaca.png"
+    assert (inline["type"], linked["url"]) == ("image", "https://example.com/alpaca.png")
+    for part, content_type in ((inline, "image/png"), (sound, "audio/mp3"), (document, "application/pdf")):
+        assert part["url"].startswith(f"@@@langfuseMedia:type={content_type}|id=")
+    assert "base64," not in str(message)
 
 
 def test_what_the_application_changes_later_does_not_show(settled: RecordedSessions) -> None:

@@ -7,10 +7,18 @@ from typing import Any
 
 from langfuse_integration.encoding import json_text
 
-NOT_SHOWN = frozenset(
-    ("tool_calls", "tool_call_id", "name", "usage", "stop_reason", "thinking_delta", "images", "refusal")
-)
+from . import blocks, tools
+
+NOT_SHOWN = frozenset((
+    "tool_calls", "tool_call_id", "name", "usage", "stop_reason", "thinking_delta", "images", "refusal", "status",
+    "prompt_tokens", "completion_tokens", "total_tokens", "thought_signatures",
+))  # fmt: skip
 """Entries of `additional_kwargs` that stand elsewhere on the row, or that readers have no use for."""
+
+ROLES = {"model": "assistant", "chatbot": "assistant"}
+"""Names that providers have for the assistant."""
+
+EMPTY: tuple[Any, ...] = (None, "", [], {})
 
 ARGUMENTS = ("arguments", "input", "tool_kwargs", "args")
 """The keys of a tool call's arguments, as integrations name them."""
@@ -57,20 +65,22 @@ class ModelAnswer:
 def plain(message: Any) -> dict[str, Any]:
     """Return a `ChatMessage` in OpenAI's form; fields that this form lacks keep LlamaIndex's names."""
     extra = message.additional_kwargs or {}
-    calls = [*_calls(extra.get("tool_calls"))]
+    calls: list[dict[str, Any]] = []
     parts: list[Any] = []
     for block in message.blocks:
         if getattr(block, "block_type", None) == "tool_call":
             calls.append(_call(block.tool_call_id, block.tool_name, block.tool_kwargs))
         else:
-            parts.append(_part(block))
-    entries: dict[str, Any] = {"role": getattr(message.role, "value", message.role), "content": _content(parts)}
+            parts.append(blocks.plain(block))
+    role = getattr(message.role, "value", message.role)
+    entries: dict[str, Any] = {"role": ROLES.get(role, role), "content": _content(parts)}
+    calls = _merged(_calls(extra.get("tool_calls")), calls)
     if calls:
-        entries["tool_calls"] = _distinct(calls)
+        entries["tool_calls"] = calls
     for name in ("tool_call_id", "name", "refusal"):
-        if extra.get(name) is not None:
+        if isinstance(extra.get(name), str) and not (name == "tool_call_id" and role == "assistant"):
             entries[name] = extra[name]
-    rest = {key: value for key, value in extra.items() if key not in NOT_SHOWN and value is not None}
+    rest = {key: value for key, value in extra.items() if key not in NOT_SHOWN and value not in EMPTY}
     if rest:
         entries["additional_kwargs"] = rest
     return entries
@@ -82,35 +92,6 @@ def _content(parts: list[Any]) -> Any:
     if all(part["type"] == "text" for part in parts):
         return "\n".join(part["text"] for part in parts)
     return parts
-
-
-def _part(block: Any) -> dict[str, Any]:
-    kind = getattr(block, "block_type", type(block).__name__)
-    if kind == "text":
-        return {"type": "text", "text": block.text}
-    if kind == "thinking":
-        return {"type": "thinking", "thinking": block.content}
-    if kind in ("image", "audio", "video", "document"):
-        return _media(kind, block)
-    fields = getattr(type(block), "model_fields", {})
-    return {"type": kind, **{name: getattr(block, name, None) for name in fields if name != "block_type"}}
-
-
-def _media(kind: str, block: Any) -> dict[str, Any]:
-    """Return the address, or the type and size, of a media block; never its bytes."""
-    entries: dict[str, Any] = {"type": kind}
-    for name in ("url", "path", "title"):
-        value = getattr(block, name, None)
-        if value is not None:
-            text = str(value)
-            entries[name] = text if not text.startswith("data:") else text.partition(",")[0]
-    mime = getattr(block, f"{kind}_mimetype", None) or getattr(block, "format", None)
-    if mime:
-        entries["mime_type"] = mime
-    data = getattr(block, "data", None) if kind == "document" else getattr(block, kind, None)
-    if isinstance(data, (bytes, bytearray)):
-        entries["size_bytes"] = len(data)
-    return entries
 
 
 def _calls(given: Any) -> list[dict[str, Any]]:
@@ -127,15 +108,23 @@ def _calls(given: Any) -> list[dict[str, Any]]:
 
 
 def _call(call_id: Any, name: Any, arguments: Any) -> dict[str, Any]:
-    return {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
+    """Return a tool call; without an id of the provider its name stands for the id, as LlamaIndex has it."""
+    identity = str(call_id or name or "")
+    return {"id": identity, "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
-def _distinct(calls: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Drop repetitions: some integrations keep a call both as a block and in `additional_kwargs`."""
-    kept: dict[Any, dict[str, Any]] = {}
-    for index, call in enumerate(calls):
-        kept[call["id"] or index] = call
-    return list(kept.values())
+def _merged(extra: list[dict[str, Any]], in_blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return each call once: some integrations keep it both as a block and in `additional_kwargs`.
+
+    Parallel calls may have the same id, or none: the first of one list is the first of the other.
+    """
+    merged, left = [], list(in_blocks)
+    for call in extra:
+        twin = next((other for other in left if other["id"] == call["id"]), None)
+        if twin is not None:
+            left.remove(twin)
+        merged.append(twin or call)
+    return merged + left
 
 
 def _get(value: Any, key: str) -> Any:
@@ -143,7 +132,8 @@ def _get(value: Any, key: str) -> Any:
 
 
 def _prompt(prompt: Prompt) -> Any:
-    return {"messages": prompt.messages, "tools": prompt.tools} if prompt.tools else prompt.messages
+    offered = tools.offered(prompt.tools) if prompt.tools else None
+    return {"messages": prompt.messages, "tools": offered} if offered else prompt.messages
 
 
 def _template(template: Template) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from inspect import BoundArguments
 from typing import Any
 
@@ -67,14 +68,62 @@ def _outcome(outcome: ToolOutcome) -> Any:
     return output.content
 
 
-def _offered(tool: Any) -> dict[str, Any]:
+def offered(tools: Any) -> list[Any]:
+    """Return the tools that a model got, in OpenAI's form, from the form of any provider."""
+    entries = _get(tools, "tools") or tools  # Bedrock: with the choice beside them
+    forms: list[Any] = []
+    for tool in entries if isinstance(entries, (list, tuple)) else [entries]:
+        declarations = _get(tool, "function_declarations", "functionDeclarations")
+        if declarations:  # Google
+            forms.extend(_function(declaration) for declaration in declarations)
+        elif _get(tool, "toolSpec"):  # Bedrock
+            forms.append(_function(_get(tool, "toolSpec")))
+        else:
+            forms.append(_without_none(tool))
+    return forms
+
+
+def _function(declaration: Any) -> dict[str, Any]:
+    schema = _get(declaration, "parameters", "parameters_json_schema", "parametersJsonSchema", "inputSchema")
+    if isinstance(schema, Mapping) and "json" in schema:
+        schema = schema["json"]
+    function = {
+        "name": _get(declaration, "name"),
+        "description": _get(declaration, "description"),
+        "parameters": _without_none(
+            _get(schema, "json") if isinstance(schema, Mapping) and "json" in schema else schema
+        ),
+    }
+    return {"type": "function", "function": {key: value for key, value in function.items() if value is not None}}
+
+
+def _get(value: Any, *keys: str) -> Any:
+    for key in keys:
+        entry = value.get(key) if isinstance(value, Mapping) else getattr(value, key, None)
+        if entry is not None:
+            return entry
+    return None
+
+
+def _without_none(value: Any) -> Any:
+    """Return plain values without entries that are None; what is no data stays as it is."""
+    if hasattr(value, "model_dump"):
+        value = value.model_dump(mode="json", exclude_none=True)
+    if isinstance(value, Mapping):
+        return {key: _without_none(entry) for key, entry in value.items() if entry is not None}
+    if isinstance(value, (list, tuple)):
+        return [_without_none(entry) for entry in value]
+    return value
+
+
+def _description(tool: Any) -> dict[str, Any]:
     """Return the description of a tool that a model gets."""
     metadata = tool.metadata
     function: dict[str, Any] = {"name": name_of(tool), "description": metadata.description}
     try:
         function["parameters"] = metadata.get_parameters_dict()
     except Exception:  # noqa: BLE001  a schema of the application's own that cannot be written
-        function["parameters"] = None
+        pass
     return {"type": "function", "function": function}
 
 
@@ -82,6 +131,6 @@ def register() -> None:
     """Register how the worker writes tools and their outputs."""
     from llama_index.core.tools import BaseTool, ToolOutput
 
-    json_text.register(BaseTool, _offered, immutable=True)
+    json_text.register(BaseTool, _description, immutable=True)
     json_text.register(ToolOutcome, _outcome)
     json_text.register(ToolOutput, lambda output: _outcome(ToolOutcome(output)))
