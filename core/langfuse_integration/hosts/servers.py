@@ -1,8 +1,8 @@
-"""WSGI servers, whose threads serve one request after the other: each request begins with no session.
+"""WSGI servers and task queues, whose threads serve one after the other: each request or task begins with no session.
 
-A middleware of this package is not needed for that: where one of these servers is loaded when a session is first set,
-the method with which it serves one request runs in a cell of its own from then on. uWSGI is written in C and has no
-such method: there a request is known by its number.
+A middleware of this package is not needed for that: where one of these is loaded when a session is first set, the
+method with which it serves one request or task runs in a cell of its own from then on. uWSGI is written in C and has no
+such method: there a request is known by its number. Celery has signals: see celery.py.
 """
 
 from __future__ import annotations
@@ -24,21 +24,32 @@ METHODS = {
     "wsgiref.handlers": ("BaseHandler", "run"),
     "cheroot.server": ("HTTPRequest", "respond"),
     "gevent.pywsgi": ("WSGIHandler", "run_application"),
+    "dramatiq.worker": ("_WorkerThread", "process_message"),
 }
-"""The method that serves one request from its first byte to its last, by module.
+"""The method that serves one request or task from its begin to its end, by module.
 
-Seen in gunicorn 20 to 27, waitress 3, Werkzeug 2 and 3, Python 3.11 to 3.14, cheroot 10, gevent 24 to 26.
+Seen in gunicorn 27, waitress 3, Werkzeug 3.1, Python 3.11, gevent 26, Dramatiq 2.2; cheroot 10 was only read.
 """
 
-SERVERS = (*METHODS, "uwsgi")
+SERVERS = (*METHODS, "uwsgi", "celery.app.trace", "rq.worker")
 
 _MARKER = "_langfuse_integration_separated"
 
 
 def separate_requests(store: SessionStore, module: str) -> None:
-    """Have each request of the server in *module* begin with no session, unless its method is not there."""
+    """Have each request or task in *module* begin with no session, unless its method is not there."""
     if module == "uwsgi":
         store.add_host(UwsgiHost())
+        return
+    if module == "celery.app.trace":
+        from .celery import separate_tasks
+
+        separate_tasks(store, module)
+        return
+    if module == "rq.worker":
+        from .rq import separate_jobs
+
+        separate_jobs(store, module)
         return
     class_name, method = METHODS[module]
     server: Any = getattr(sys.modules.get(module), class_name, None)
