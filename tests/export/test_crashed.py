@@ -39,11 +39,11 @@ def ending_of(span: Span) -> tuple[object, ...]:
     return level, message, span.status, span.status_message
 
 
-@pytest.mark.parametrize("how", ["SIGKILL", "SIGTERM", "os._exit"])
+@pytest.mark.parametrize("how", ["SIGKILL", "SIGTERM"])
 def test_what_was_open_at_a_crash_is_delivered_by_the_next_process(receiver: Receiver, journal: Path, how: str) -> None:
     """Root and agent are ERROR 'the process ended', with input and session; an open leaf alone is not known."""
-    code = DYING + ("os._exit(9)" if how == "os._exit" else f"os.kill(os.getpid(), signal.{how})\ntime.sleep(60)")
-    run(code, journal, receiver, code_of_exit=9 if how == "os._exit" else -signal.Signals[how])
+    code = DYING + f"os.kill(os.getpid(), signal.{how})\ntime.sleep(60)"
+    run(code, journal, receiver, code_of_exit=-signal.Signals[how])
     assert [span.name for span in receiver.spans] == ["done"]
     deliver(journal, receiver)
     (request,), (agent,), (done,) = (arrived(receiver, name) for name in ("request", "agent", "done"))
@@ -60,6 +60,20 @@ def test_what_was_open_at_a_crash_is_delivered_by_the_next_process(receiver: Rec
     assert receiver.doubled() == {}
     assert deliver(journal, receiver) != ""
     assert len(receiver.spans) == 5  # ended once, whoever comes next
+
+
+@pytest.mark.parametrize("how", ["os._exit(9)", "signal.raise_signal(signal.SIGTERM)"])
+def test_what_was_open_at_a_hard_exit_is_delivered_by_the_process_itself(
+    receiver: Receiver, journal: Path, how: str
+) -> None:
+    """A process that ends itself says of what is open that the process ended, and leaves nothing to the next one."""
+    run(DYING + how, journal, receiver, code_of_exit=9 if "exit" in how else -signal.SIGTERM)
+    assert receiver.trees() == [("request", ("agent", ("done",)))]
+    assert ending_of(arrived(receiver, "request")[0]) == ENDED
+    assert ending_of(arrived(receiver, "done")[0])[0] != "ERROR"
+    deliver(journal, receiver)
+    assert receiver.doubled() == {}
+    assert len(receiver.spans) == 4
 
 
 def test_what_is_open_when_an_exception_ends_the_process_is_delivered_by_itself(

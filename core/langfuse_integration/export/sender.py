@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sqlite3
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -59,16 +60,21 @@ class Sender:
         self._thread = threading.Thread(target=self._run, name="langfuse-integration-sender", daemon=True)
 
     def start(self) -> None:
-        """Start the thread; when the interpreter is shutting down, the next process delivers instead."""
+        """Start the thread; when the interpreter is shutting down, the next process delivers instead.
+
+        Where no thread can be had now, the next rows try again.
+        """
         try:
             self._thread.start()
-        except RuntimeError:
-            self._stopped = True
+        except RuntimeError as error:
+            self._stopped = sys.is_finalizing() or "shutdown" in str(error)
 
     # -- the worker's thread
 
     def wake(self, rows: int) -> None:
         """Note that the worker has written *rows* rows, and wake the thread."""
+        if self._thread.ident is None and not self._stopped:
+            self.start()
         with self._changed:
             if self._written == self._done:
                 self._since = time.monotonic()

@@ -24,6 +24,8 @@ WORKERS = {"rq.worker": "Worker", "rq.worker.base": "BaseWorker"}
 _MARKER = "_langfuse_integration_separated"
 _lock = forks.Lock()
 _follows_sender = False
+_continued: list[Task] = []
+"""The job that ran already when `instrument` was called, until the next one begins."""
 
 
 def instrument() -> None:
@@ -43,7 +45,7 @@ def instrument() -> None:
         if isinstance(create, classmethod) and not hasattr(create.__func__, _MARKER):
             setattr(Job, "create", classmethod(_noting_sender(create.__func__)))  # noqa: B010
     if running is not None:
-        Task(_header(running)).__enter__()
+        _continued.append(Task(_header(running)).__enter__())
 
 
 def uninstrument() -> None:
@@ -69,6 +71,8 @@ def _separate() -> None:
 def _in_a_task(original: Any) -> Any:
     @functools.wraps(original)
     def perform_job(worker: Any, job: Any, *arguments: Any, **options: Any) -> Any:
+        while _continued:
+            _continued.pop().__exit__(None, None, None)
         with Task(_header(job)):
             return original(worker, job, *arguments, **options)
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import sys
 import threading
 import time
-import weakref
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from ..internals import forks
 from ..internals.faults import shielded, warn_once
+from . import process_end
 from .observation import Observation
 from .score import Score
 
@@ -111,7 +110,7 @@ class QueueRecorder:
         """Called on the worker's thread before each round: adapters end there what nobody will end."""
         self._begin()
         forks.register(self)
-        _recorders.add(self)
+        process_end.recorders.add(self)
 
     def _begin(self) -> None:
         self._starting = forks.Lock()
@@ -171,11 +170,14 @@ class QueueRecorder:
             thread = threading.Thread(target=self._work, name="langfuse-integration", daemon=True)
             try:
                 thread.start()
-            except RuntimeError:  # the interpreter is on its way out
-                self._exited = True
+            except RuntimeError as error:
+                if sys.is_finalizing() or "shutdown" in str(error):
+                    self._exited = True
+                else:  # a container's limit of threads, say: the next record tries again
+                    warn_once("thread", "rows are written on the application's own threads for now: %s", error)
             else:
                 self._thread = thread
-                _run_at_exit()
+                process_end.watch()
                 return
         self._write_here()
 
@@ -208,7 +210,7 @@ class QueueRecorder:
         ready = self._ready
         try:
             with _STARTING:
-                worker = self._make_worker(self)
+                worker = self.worker or self._make_worker(self)
                 if self._ready is ready:  # it was not closed meanwhile
                     self.worker = worker
                 ready.set()
@@ -273,6 +275,10 @@ class QueueRecorder:
             if thread is not None and thread is not threading.current_thread():
                 thread.join(max(deadline - time.monotonic(), 0.1))
 
+    def has_work(self) -> bool:
+        """Return whether anything may be lost if the process ends now."""
+        return not self._exited and (self._thread is not None or any(self.queues()))
+
     def exit(self) -> None:
         """Deliver at the end of the process, within `exit_timeout_s`; what is recorded later is written at once.
 
@@ -299,27 +305,3 @@ class QueueRecorder:
         # Not os.getppid(): a parent that forks to go into the background may have ended already.
         self.born_ns, self.parent_pid, self._pid = time.time_ns(), self._pid, os.getpid()
         self._begin()
-
-
-_recorders: weakref.WeakSet[QueueRecorder] = weakref.WeakSet()
-_exits_with: set[int] = set()
-
-
-def _run_at_exit() -> None:
-    """Have `_exit` run at the end of this process."""
-    if os.getpid() in _exits_with:
-        return
-    if not _exits_with:
-        atexit.register(_exit)
-    _exits_with.add(os.getpid())
-    process = sys.modules.get("multiprocessing.process")
-    if process is not None and process.parent_process() is not None:
-        # A child of multiprocessing ends by `os._exit`, after what is registered there.
-        from multiprocessing.util import Finalize
-
-        Finalize(None, _exit, exitpriority=-10)
-
-
-def _exit() -> None:
-    for recorder in list(_recorders):
-        recorder.exit()

@@ -1,0 +1,88 @@
+"""The ends of this process: whichever way it goes, what was recorded is delivered, or left whole for the next process.
+
+An ordinary end runs exit handlers. A forked job often ends by `os._exit` (RQ's work horse, Celery's children, forked
+pools), which runs none, and a server that was told to end may raise the signal again once it has shut down (uvicorn):
+the two functions deliver first. Nothing else is done about signals: their handlers are the application's.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import os
+import signal
+import sys
+import threading
+import weakref
+from typing import Any, NoReturn, Protocol
+
+from ..internals.faults import shielded
+
+LONGEST_S = 12.0
+"""What an end may take at most, whatever hangs: the journal's time and the delivery's."""
+_DEADLY = {getattr(signal, name, None) for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")}
+_ENDING = shielded("delivering at the end of the process")
+
+
+class EndsWithProcess(Protocol):
+    """A recorder, as far as the end goes."""
+
+    def has_work(self) -> bool:
+        """Return whether anything may be lost now."""
+        ...
+
+    def exit(self) -> None:
+        """Deliver, in a time of its own."""
+        ...
+
+
+recorders: weakref.WeakSet[Any] = weakref.WeakSet()
+"""Those whose `exit` is called, each an `EndsWithProcess`."""
+_watched: set[int] = set()
+_exit_now = os._exit
+_raise_signal = signal.raise_signal
+
+
+def watch() -> None:
+    """Deliver at the end of this process from now on."""
+    if os.getpid() in _watched:
+        return
+    if not _watched:
+        atexit.register(_at_exit)
+        os._exit = _delivering_exit
+        signal.raise_signal = _delivering_raise
+    _watched.add(os.getpid())
+    process = sys.modules.get("multiprocessing.process")
+    if process is not None and process.parent_process() is not None:
+        # A child of multiprocessing ends by `os._exit`, after what is registered there.
+        from multiprocessing.util import Finalize
+
+        Finalize(None, _at_exit, exitpriority=-10)
+
+
+def _at_exit() -> None:
+    for recorder in list(recorders):
+        recorder.exit()
+
+
+def _deliver() -> None:
+    """Deliver on a thread of its own: this one may hold any lock, where it is told to end."""
+    if os.getpid() in _watched and any(recorder.has_work() for recorder in list(recorders)):
+        thread = threading.Thread(target=_at_exit, name="langfuse-integration-end", daemon=True)
+        thread.start()
+        thread.join(LONGEST_S)
+
+
+@functools.wraps(os._exit)
+def _delivering_exit(status: int) -> NoReturn:
+    with _ENDING:
+        _deliver()
+    _exit_now(status)
+
+
+@functools.wraps(signal.raise_signal)
+def _delivering_raise(signalnum: int, /) -> None:
+    with _ENDING:
+        if signalnum in _DEADLY and signal.getsignal(signalnum) is signal.SIG_DFL:
+            _deliver()
+    _raise_signal(signalnum)
