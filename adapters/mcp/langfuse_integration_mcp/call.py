@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 current: ContextVar[McpCall | None] = ContextVar("langfuse_integration_mcp_call", default=None)
 """The call within which this code runs."""
 
-open_rows: BoundedDict[int, McpCall] = BoundedDict(10_000)
-"""Calls that await an answer, by the id of their row, so that a server in this process finds its caller."""
+open_rows: BoundedDict[str, McpCall] = BoundedDict(10_000)
+"""Calls that await an answer, by the `traceparent` of their row, so that a server in this process finds its caller."""
 
 
 class McpCall:
@@ -46,6 +46,7 @@ class McpCall:
         open: False once it is answered.
         sent: a request has gone out; without one, a cache has answered.
         spare: the row that it gets only if it fails.
+        traceparent: the ids of the row, as a request carries them; empty without a row.
         transport_error: what broke the connection meanwhile, or None: the SDK then cancels whoever waits.
         stamp: the server's name in the answer, where no handshake has told it, or None.
     """
@@ -66,6 +67,7 @@ class McpCall:
         "spare",
         "stamp",
         "subject",
+        "traceparent",
         "transport_error",
         "typed",
     )
@@ -87,6 +89,7 @@ class McpCall:
         self.typed = typed
         self.merged = self.sent = self.open = False
         self.row = self.spare = self.stamp = self.parent = self.session = None
+        self.traceparent = ""
         self.transport_error = self._context = None
 
     def begin(self, payload: Any, *, resumed: bool = False) -> McpCall:
@@ -105,7 +108,8 @@ class McpCall:
             run = run_for(self.parent, self.connection.server, self.subject, payload, resumed)
         self.row = row = self._open_row(payload) if run is None else self._join(run)
         if row is not None:
-            open_rows[row.span] = self
+            self.traceparent = f"00-{row.trace:032x}-{row.span:016x}-01"
+            open_rows[self.traceparent] = self
             self._context = propagation.attach(row)
         self._token = current.set(self)
         return self
@@ -221,7 +225,7 @@ class McpCall:
     def _end(self, error_type: str | None) -> None:
         self.open = False
         if self.row is not None:
-            open_rows.pop(self.row.span, None)
+            open_rows.pop(self.traceparent, None)
         if self._context is not None:
             otel_api.detach(self._context)
         reset_quietly(current, self._token)

@@ -150,7 +150,6 @@ class Hooks(NamedTuple):
         inject: writes our ids into the `_meta` of a request; False: the SDK writes what is current.
         caller: gives what stands for the OpenTelemetry context in the `_meta` of a request, if its caller is here.
         server: gives a context manager for the handling of such a request, or None: the SDK makes its own span.
-        kept: returns whether somebody else reads the SDKs' spans: then they are made beside our rows.
         around: gives the OpenTelemetry context around the call.
         headers: gives the HTTP headers for a request with that `_meta`.
         broken: is told that an HTTP request with that `_meta` has failed.
@@ -161,13 +160,14 @@ class Hooks(NamedTuple):
     inject: Callable[[dict[str, Any]], bool]
     caller: Callable[[Any], Any]
     server: Callable[[Any], Any]
-    kept: Callable[[], bool]
     around: Callable[[], Any]
     headers: Callable[[Mapping[str, Any]], Mapping[str, str]]
     broken: Callable[[Mapping[str, Any] | None, Exception], None]
     unanswered: Callable[[Mapping[str, Any] | None], None]
 
 
+_kept = False
+"""Whether the SDK's own spans are made beside our rows, since somebody else reads them."""
 _replaced: list[tuple[Any, str, Any]] = []
 
 
@@ -176,8 +176,10 @@ def merges_spans() -> bool:
     return any(name == "inject_trace_context" for _, name, _ in _replaced)
 
 
-def replace_spans(hooks: Hooks) -> None:
+def replace_spans(hooks: Hooks, *, kept: bool) -> None:
     """Let the SDKs' own spans give way to our rows; done twice it is done once."""
+    global _kept
+    _kept = kept
     with _LOOKING:
         if "mcp.shared.jsonrpc_dispatcher" in sys.modules and not merges_spans():
             _replace_sdk(sys.modules["mcp.shared.jsonrpc_dispatcher"], hooks)
@@ -206,7 +208,7 @@ def _replace_sdk(module: Any, hooks: Hooks) -> None:
 
     def otel_span(name: str, **options: Any) -> Any:
         block = hooks.client()
-        if block is not None and hooks.kept():
+        if block is not None and _kept:
             return own_span(name, **{**options, "context": hooks.around()})
         return block or own_span(name, **options)
 
@@ -251,7 +253,7 @@ def _replace_server(module: Any, hooks: Hooks) -> None:
         block = hooks.server(context)
         if block is None:
             return own_span(name, context=context, **options)
-        if not hooks.kept():
+        if not _kept:
             return block
         attributes = {**options.pop("attributes", {}), DUPLICATE: True}
         return _Within(block, own_span(name, attributes=attributes, **options))

@@ -51,16 +51,14 @@ def attach(row: Observation) -> Token[Context]:
     return otel_api.set_context(Context(entries))
 
 
-def outgoing(row: Observation, identified: bool) -> dict[str, str]:
+def outgoing(row: Observation, traceparent: str, identified: bool) -> dict[str, str]:
     """Return the entries for the `_meta` of a request; *row* has to be attached.
 
     Args:
+        traceparent: the ids of *row*.
         identified: the server gets the session's and the user's id.
     """
-    carrier = {
-        "traceparent": f"00-{row.trace:032x}-{row.span:016x}-01",
-        "tracestate": IS_IN_LANGFUSE,
-    }
+    carrier = {"traceparent": traceparent, "tracestate": IS_IN_LANGFUSE}
     session = row.session if identified else None
     context = otel_api.get_context()
     if session is not None:

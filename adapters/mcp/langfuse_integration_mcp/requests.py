@@ -32,7 +32,7 @@ def with_meta(call: McpCall, row: Observation, request: Any) -> Any:
 
 
 def _meta(meta: Any, row: Observation, call: McpCall) -> Any:
-    ours = propagation.outgoing(row, call.connection.identified)
+    ours = propagation.outgoing(row, call.traceparent, call.connection.identified)
     model = private.meta_model()
     if model is None:
         return {**(meta or {}), **ours}

@@ -70,23 +70,12 @@ _NO_SPAN = _NoSpan()
 def caller_of(meta: Any) -> McpCall | None:
     """Return the call of this process that a request with this `_meta` is, while it awaits its answer."""
     traceparent = meta.get("traceparent") if meta else None
-    if not isinstance(traceparent, str) or not open_rows:
-        return None
-    try:
-        trace, span = int(traceparent[3:35], 16), int(traceparent[36:52], 16)
-    except ValueError:
-        return None
-    call = open_rows.get(span)
-    return call if call is not None and call.row is not None and call.row.trace == trace else None
+    return open_rows.get(traceparent) if isinstance(traceparent, str) else None
 
 
 def _client() -> Any:
     call = current.get()
     return _NO_SPAN if call is not None and call.open and call.row is not None else None
-
-
-def _are_kept() -> bool:
-    return _kept
 
 
 def _around() -> Any:
@@ -99,7 +88,7 @@ def _inject(meta: dict[str, Any]) -> bool:
     if call is None or not call.open or call.row is None:
         return False
     try:
-        meta.update(propagation.outgoing(call.row, call.connection.identified))
+        meta.update(propagation.outgoing(call.row, call.traceparent, call.connection.identified))
     except Exception as error:  # noqa: BLE001  our own fault
         fault(_SENDING, error)
         return False
@@ -124,11 +113,7 @@ def _unanswered(meta: Any) -> None:
         call.transport_error = ConnectionError("the HTTP response ended without an answer")
 
 
-_HOOKS = private.Hooks(
-    _client, _inject, caller_of, _server, _are_kept, _around, propagation.headers, _broken, _unanswered
-)
-_kept = False
-"""Whether the SDK's own spans are made beside our rows: somebody else reads them."""
+_HOOKS = private.Hooks(_client, _inject, caller_of, _server, _around, propagation.headers, _broken, _unanswered)
 _holders: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
@@ -138,10 +123,8 @@ def hold(holder: object) -> None:
     Where the application has a back end of its own for OpenTelemetry's spans they stay, as spans that Langfuse does not
     get.
     """
-    global _kept
-    _kept = read_by_others()
     _holders.add(holder)
-    private.replace_spans(_HOOKS)
+    private.replace_spans(_HOOKS, kept=read_by_others())
 
 
 def release(holder: object = None) -> None:

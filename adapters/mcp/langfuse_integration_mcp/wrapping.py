@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from langfuse_integration.internals.faults import fault, shielded
 
 from . import callbacks, lifecycle, private, readable, requests, serving
+from .call import current
 from .connection import Connection, Policy
 from .methods import FASTMCP_ROUNDS, ROUNDS, TYPED, Method
 
@@ -135,6 +136,9 @@ def _rowed(method: Method, connection: Connection, original: Bound, client: Any)
             return await original(*positional, **named)
         if adopting:
             adopt(client, connection)
+        around = current.get()
+        if around is not None and around.open and around.connection is connection:
+            return await original(*positional, **named)
         call = lifecycle.begun(connection, method, positional, named)
         try:
             result = await original(*positional, **named)
