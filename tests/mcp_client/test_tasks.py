@@ -12,6 +12,7 @@ import fastmcp
 import pytest
 from fastmcp_tasks import TasksExtension
 from fastmcp_tasks.client import call_tool_task
+from mcp import types
 
 from langfuse_integration import langfuse_manager
 from langfuse_integration.testing import RecordedSessions
@@ -36,6 +37,15 @@ def server() -> Any:
         return f"{dataset}: all well"
 
     @made.tool(task=True)
+    async def ask(ctx: fastmcp.Context) -> Any:
+        answers = ctx.input_responses
+        if not answers:
+            schema = {"type": "object", "properties": {"animal": {"type": "string"}}}
+            params = types.ElicitRequestFormParams(message="Which animal?", requested_schema=schema)
+            return types.InputRequiredResult(input_requests={"animal": types.ElicitRequest(params=params)})
+        return str(answers["animal"].content["animal"])
+
+    @made.tool(task=True)
     async def wait() -> str:
         await asyncio.sleep(60)
         return "late"
@@ -44,10 +54,10 @@ def server() -> Any:
 
 
 @asynccontextmanager
-async def connected(how: str) -> AsyncGenerator[Any, None]:
+async def connected(how: str, **options: Any) -> AsyncGenerator[Any, None]:
     if how == "instrumented":
         instrument()
-    client: Any = fastmcp.Client(server())
+    client: Any = fastmcp.Client(server(), **options)
     if how == "wrapped":
         wrap_session(client)
     async with client:
@@ -94,6 +104,31 @@ async def test_a_task_that_is_fetched_later_keeps_its_row_open(sessions: Recorde
     assert "no such dataset" in str(rows[1].status_message)
     assert rows[0].metadata["mcp_task"] == good.task_id
     assert min(seconds(row) for row in rows) >= SECONDS
+
+
+@pytest.mark.parametrize("waits", [True, False])
+async def test_a_question_of_a_task_stands_below_its_row(waits: bool, sessions: RecordedSessions) -> None:
+    """The user is asked on the account of the call that began the task, also while somebody else waits for it."""
+    seen: list[Any] = []
+
+    async def elicit(message: str, response_type: Any, params: Any, context: Any) -> Any:
+        with langfuse_manager.trace_span("answering"):
+            seen.append((message, langfuse_manager.current_session_id))
+        return {"animal": "vicuña"}
+
+    async with connected("instrumented", elicitation_handler=elicit) as client:
+        with langfuse_manager.session("session-a"):
+            if waits:
+                await client.call_tool("ask", {})
+            else:
+                task = await call_tool_task(client, "ask", {})
+        if not waits:
+            with langfuse_manager.session("session-b"):
+                await task.result()
+        [trace] = sessions.one().traces
+    assert seen == [("Which animal?", "session-a")]
+    assert trace.tree() == [{"tool analytics.ask": [{"span analytics.elicitation": ["span answering"]}]}]
+    assert trace.one("analytics.ask").output in ("vicuña", {"animal": "vicuña"})
 
 
 async def test_a_task_that_is_cancelled_ends_its_row_as_cancelled(sessions: RecordedSessions) -> None:

@@ -53,14 +53,22 @@ def unwrap(target: Any) -> None:
                 setattr(target, name, original)
 
 
-def _placed(original: Callback, connection: Connection, label: str | None) -> Callback:
+def for_task(callback: Any, connection: Connection, task_id: str) -> Any:
+    """Return the *callback* that answers a background task's questions, placed on the account of the task's call."""
+    if callback is None or hasattr(callback, ORIGINAL):
+        return callback
+    row = connection.tasks.row_of(task_id)
+    return _placed(callback, connection, "elicitation", Cause(row.session, row) if row is not None else None)
+
+
+def _placed(original: Callback, connection: Connection, label: str | None, certain: Cause | None = None) -> Callback:
     @functools.wraps(original)
     async def callback(*positional: Any, **named: Any) -> Any:
         if not connection.on:
             return await original(*positional, **named)
         block = _Block()
         with _PLACING:
-            block.open(_cause_of(connection, positional), connection, label, positional)
+            block.open(certain or _cause_of(connection, positional), connection, label, positional)
         try:
             result = await original(*positional, **named)
         except BaseException as error:

@@ -11,6 +11,7 @@ Seen in mcp 1.24 to 1.30, mcp 2.0 to 2.3 and fastmcp 4.0 to 4.1. What is missing
     mcp.server._otel.otel_span, extract_trace_context   a server in this process makes a row of its own
     fastmcp.client.telemetry.get_tracer                 fastmcp's own client span stays, above our row
     fastmcp.Client.call_tool_mcp, ...                   a call in several rounds, or of a task, is several rows
+    fastmcp_tasks.client._answer_input_requests         what a task asks makes no row, in the session of who waits
     fastmcp.telemetry._SUPPRESS_KEY                     a fastmcp server in this process makes a row of its own
     FastMCP._mcp_server, MCPServer._lowlevel_server     pass the low-level server to `trace_server`
     StreamableHTTPTransport._handle_post_request        a call is "cancelled" when its HTTP connection breaks
@@ -329,6 +330,21 @@ def hook_fastmcp_rounds(names: Iterable[str], hooked: Callable[[str, Any], Any])
         holder = next((base for base in getattr(kind, "__mro__", ()) if name in vars(base)), None)
         if holder is not None and not any(place is holder and name == taken for place, taken, _ in _replaced):
             _replace(holder, name, hooked(name, vars(holder)[name]))
+
+
+def hook_fastmcp_tasks(placed: Callable[[Any, str, Any], Any]) -> None:
+    """Have a task's questions answered by what *placed* returns for a session, the task's id and the callback; once."""
+    module: Any = sys.modules.get("fastmcp_tasks.client")
+    own = getattr(module, "_answer_input_requests", None)
+    if own is None or any(holder is module for holder, _, _ in _replaced):
+        return
+
+    async def _answer_input_requests(session: Any, task_id: str, questions: Any, callback: Any, *more: Any) -> None:
+        with _LOOKING:
+            callback = placed(session, task_id, callback)
+        await own(session, task_id, questions, callback, *more)
+
+    _replace(module, "_answer_input_requests", _answer_input_requests)
 
 
 def watch_fastmcp_sessions(touched: Callable[[Any, Any], None]) -> None:

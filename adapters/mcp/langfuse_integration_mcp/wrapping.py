@@ -54,6 +54,7 @@ def wrap(
         readable.register()
         serving.hold(connection)
         private.hook_fastmcp_rounds(FASTMCP_ROUNDS, _fastmcp_rounds)
+        private.hook_fastmcp_tasks(_for_task)
         for name, wrapper in table.items():
             original = getattr(target, name, None)
             if original is not None:
@@ -166,6 +167,11 @@ def _fastmcp_rounds(name: str, original: Callable[..., Awaitable[Any]]) -> Calla
         return await _rowed(FASTMCP_ROUNDS[name], connection, bound, None)(*positional, **named)
 
     return rounds
+
+
+def _for_task(session: Any, task_id: str, callback: Any) -> Any:
+    connection = connection_of(session)
+    return callbacks.for_task(callback, connection, task_id) if connection is not None and connection.on else callback
 
 
 def _fastmcp_connection(client: Any) -> Connection | None:
