@@ -13,7 +13,7 @@ from openai.types import CompletionUsage
 from openai.types.responses import ResponseUsage
 
 from langfuse_integration.encoding.priced_buckets import priced_buckets
-from langfuse_integration.encoding.usage import PARTS, first_buckets, usage_buckets
+from langfuse_integration.encoding.usage import PARTS, first_buckets, in_buckets, usage_buckets
 
 UNKNOWN = "a-model-without-prices"
 CLAUDE, GPT, GEMINI = "claude-sonnet-4-5", "gpt-5", "gemini-3-pro-preview"
@@ -315,6 +315,20 @@ def test_the_first_report_with_tokens_counts() -> None:
     assert first_buckets([None, {}]) == {}
     assert first_buckets([langchain(0, 0), None, langchain(3, 2)]) == {"input": 3, "output": 2}
     assert first_buckets([langchain(0, 0), {}]) == {"input": 0, "output": 0}
+
+
+def test_usage_in_a_providers_names_is_turned_into_buckets() -> None:
+    """What an application hands on as it got it counts once; buckets of its own, and Langfuse's, stay as they are."""
+    assert in_buckets(openai(prompt_tokens=9, completion_tokens=4, total_tokens=13)) == {"input": 9, "output": 4}
+    cached = {"prompt_tokens": 9, "completion_tokens": 4, "prompt_tokens_details": {"cached_tokens": 3}}
+    assert in_buckets(cached, GPT) == {"input": 6, "input_cached_tokens": 3, "output": 4}
+    for usage in (
+        {"input": 9, "output": 4},
+        {"input_tokens": 9, "images": 2},
+        {"total": 3},
+        {"input": 1, "prompt_tokens": 2},
+    ):
+        assert in_buckets(usage) is usage
 
 
 def test_every_part_has_a_bucket_or_joins_one() -> None:

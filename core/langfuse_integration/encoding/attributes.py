@@ -14,6 +14,7 @@ from ..internals.faults import shielded
 from ..recording.sdk_metadata import plain_text
 from .fields import Fields
 from .json_text import to_json
+from .usage import in_buckets
 
 if TYPE_CHECKING:
     from ..recording.observation import Observation
@@ -163,7 +164,7 @@ def _model(observation: Observation, fields: Fields, attributes: Attributes) -> 
 
 def _usage(observation: Observation, fields: Fields, attributes: Attributes) -> None:
     if observation.usage_details:
-        usage = whole_numbers(observation.usage_details)
+        usage = whole_numbers(in_buckets(observation.usage_details, observation.model))
         if usage:
             attributes[USAGE] = to_json(usage)
     if observation.cost_details:

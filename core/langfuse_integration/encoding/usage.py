@@ -7,6 +7,7 @@ What providers call their numbers stands in the tables below; a new provider is 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, combinations
 from typing import Any, NamedTuple, cast
@@ -98,6 +99,11 @@ PARTS: dict[str, Part] = {
     ),
     "spoken": Part("output", (*_in(OUTPUT_DETAILS, "audio", "audio_tokens"), "candidates_tokens_details:audio")),
 }
+_PATHS = [path for part in PARTS.values() for path in (*part.paths, *part.beside)]
+PROVIDER_NAMES = frozenset(
+    (*INPUT, *OUTPUT, *TOTAL, *DETAILS, *OUTPUT_DETAILS, *(re.split(r"[.:]", path)[0] for path in _PATHS))
+)
+"""What stands at the top of reports."""
 NESTED = ("tokens", "billed_units")
 """Where Cohere keeps the numbers."""
 SERVICE_TIERS = ("", "priority_", "flex_")
@@ -129,6 +135,13 @@ def first_buckets(reports: Iterable[Any], model: str | None = None) -> dict[str,
             return buckets
         zeros = zeros or buckets
     return zeros
+
+
+def in_buckets(usage: Mapping[str, Any], model: str | None = None) -> Mapping[str, Any]:
+    """Return *usage* in Langfuse's buckets if a provider's names are all that is in it, else as it is."""
+    if "input" in usage or "output" in usage or not usage.keys() <= PROVIDER_NAMES:
+        return usage
+    return usage_buckets(usage, model) or usage
 
 
 def usage_buckets(report: Any, model: str | None = None) -> dict[str, int]:
