@@ -110,3 +110,19 @@ def test_a_context_that_is_handed_to_a_thread_keeps_its_span(langfuse: Receiver)
     asyncio.run(RunnableLambda(node).ainvoke("x", {"callbacks": [SessionHandler()]}))
     assert langfuse_manager.flush(10) == (2, 0, 0)
     assert langfuse.trees() == [("node", ("below",))]
+
+
+def test_a_run_below_a_span_with_a_trace_context_joins_that_trace(langfuse: Receiver) -> None:
+    """The trace id and the parent that the application chose hold for the client's span and the run below it."""
+    trace_id = get_client().create_trace_id(seed="order-4711")
+    chosen: Any = {"trace_id": trace_id, "parent_span_id": "00000000000000aa"}
+    with (
+        langfuse_manager.session("s-1"),
+        get_client().start_as_current_observation(name="turn", trace_context=chosen) as turn,
+    ):
+        RunnableLambda(lambda value: value, name="node").invoke("x", {"callbacks": [SessionHandler()]})
+    assert langfuse_manager.flush(10) == (2, 0, 0)
+    spans = {span.name: span for span in langfuse.spans}
+    assert {span.trace_id for span in spans.values()} == {trace_id}
+    assert (spans["turn"].parent_id, spans["node"].parent_id) == ("00000000000000aa", turn.id)
+    assert {span.attributes["session.id"] for span in spans.values()} == {"s-1"}
