@@ -120,3 +120,30 @@ def test_langfuses_handler_alone_is_left_alone(langfuse: Receiver, caplog: pytes
     theirs.invoke("q", {"callbacks": [CallbackHandler()]})
     assert names(langfuse) == ["ours", "theirs"]
     assert not [record for record in caplog.records if "CallbackHandler" in record.getMessage()]
+
+
+@pytest.mark.filterwarnings("ignore")  # of OpenInference's own
+def test_openinference_beside_us_is_told_once(
+    config: Any, langfuse: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One warning at the first run names OpenInference and the cure; without a run of ours there is none."""
+    pytest.importorskip("openinference.instrumentation.langchain")
+    from openinference.instrumentation.langchain import LangChainInstrumentor
+
+    def said() -> list[str]:
+        return [record.getMessage() for record in caplog.records if "LangChainInstrumentor" in record.getMessage()]
+
+    get_client()
+    instrumentor: Any = LangChainInstrumentor()
+    instrumentor.instrument(tracer_provider=trace_api.get_tracer_provider())
+    try:
+        chain = RunnableLambda(lambda x: x) | RunnableLambda(lambda x: x)
+        chain.invoke("q")
+        assert said() == []
+        for _ in range(2):
+            chain.invoke("q", config)
+    finally:
+        instrumentor.uninstrument()
+    (message,) = said()
+    assert "Call its uninstrument()" in message
+    langfuse_manager.flush(10)

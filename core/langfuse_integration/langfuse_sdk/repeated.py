@@ -22,6 +22,11 @@ from ..recording.observation import Observation
 
 CALLBACK_HANDLER = "langfuse.langchain.CallbackHandler"
 """The module of Langfuse's own LangChain handler; its callbacks have the run's id as `run_id` (langfuse 4.7 to 5.0)."""
+OTHER_TRACERS = {
+    "openinference.instrumentation.langchain": "OpenInference's LangChainInstrumentor",
+    "opentelemetry.instrumentation.langchain": "Traceloop's LangchainInstrumentor",
+}
+"""Instrumentation of LangChain by the scope of its spans; that of LlamaIndex is known to its adapter."""
 OPERATIONS = ("chat", "text_completion", "generate_content", "embeddings")
 OPEN_LIMIT = 10_000
 _DEPTH = 40
@@ -43,6 +48,13 @@ def note(span: Span) -> bool:
     scope = span.instrumentation_scope
     if scope is not None and scope.name == "langfuse-sdk" and "langfuse.openai" not in sys.modules:
         return False  # @observe and the client's own spans
+    if scope is not None and scope.name in OTHER_TRACERS and len(tracing.registry):
+        warn_once(
+            f"two tracers {scope.name}",
+            "%s sends its spans to Langfuse beside this package's LangChain handler, so that everything is there "
+            "twice. Call its uninstrument(), or give it a tracer provider of its own",
+            OTHER_TRACERS[scope.name],
+        )
     outer = model_calls.current()
     if outer is None:
         return False
