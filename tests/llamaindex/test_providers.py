@@ -62,6 +62,8 @@ def test_a_call(settled: RecordedSessions, model_server: ModelServer, client: Cl
     assert row.model == model_server.requests[0].body["model"]
     assert row.model_parameters["temperature"] == 0.3
     assert "secret-key" not in str(row.attributes)
+    assert row.metadata["finish_reason"] in ("stop", "end_turn", "completed")
+    assert row.metadata["response_id"]
 
 
 @EVERY
@@ -88,6 +90,8 @@ def test_a_stream(settled: RecordedSessions, model_server: ModelServer, client: 
         return
     assert row.usage["output"] == 30
     assert row.usage["input"] == 60
+    assert row.metadata["finish_reason"] in ("stop", "end_turn", "completed")
+    assert client is anthropic or row.metadata["response_id"]  # LlamaIndex drops the event that has Anthropic's
 
 
 @EVERY

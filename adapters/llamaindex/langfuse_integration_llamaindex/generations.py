@@ -15,7 +15,7 @@ from langfuse_integration.internals.bounded import BoundedDict
 from langfuse_integration.recording.registry import Run
 from langfuse_integration.recording.tracing import registry
 
-from . import models, rows
+from . import endings, models, rows
 from .arguments import first, options
 from .folding import Kind, Role, is_a
 from .messages import ModelAnswer, Prompt, Template
@@ -37,6 +37,7 @@ class ModelCall(rows.RowState):
         streamed: whether the call returned a stream: events end the row then.
         named: the innermost model object so far: the one that answers.
         answers: the responses of the calls inside and of the call itself.
+        before_last: the piece before the last: OpenAI's last one has the tokens, but no finish reason.
         last, deltas: the response of the outermost call, or the last piece and the texts of a stream.
         watch: watches that stream.
     """
@@ -44,6 +45,7 @@ class ModelCall(rows.RowState):
     __slots__ = (
         "announced",
         "answers",
+        "before_last",
         "bound",
         "claimed",
         "deltas",
@@ -67,6 +69,7 @@ class ModelCall(rows.RowState):
         self.named: Any = None
         self.answers: list[Any] = []
         self.last: Any = None
+        self.before_last: Any = None
         self.deltas: list[str] = []
         self.first_ns = 0
         self.watch: StreamWatch | None = None
@@ -112,7 +115,7 @@ class ModelCall(rows.RowState):
         if span_id != self.announced:
             self.piece = response
             return
-        self.last = response
+        self.before_last, self.last = self.last, response
         delta = getattr(response, "delta", None)
         if delta:
             self.deltas.append(delta)
@@ -177,6 +180,9 @@ class ModelCall(rows.RowState):
         if answers:
             observation.model = models.answering_model(answers) or observation.model
             observation.usage_details = models.usage_of(answers, observation.model)
+            ending = endings.ending_of((self.before_last, *answers))
+            if ending:
+                observation.add_metadata(ending)
         if self.think is None:
             observation.finish(output)
         else:

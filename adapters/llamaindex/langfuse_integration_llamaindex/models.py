@@ -81,6 +81,11 @@ def asked_model(instance: Any, described: Any = None) -> str | None:
     return name if isinstance(name, str) and name not in UNKNOWN else None
 
 
+def inside_event(raw: Any) -> Any:
+    """Return what an event of a stream is about: OpenAI's `response`, Mistral's `data`."""
+    return get(raw, "response", "data")
+
+
 def answering_model(answers: Iterable[Any]) -> str | None:
     """Return the name of the model that answered, from the provider's response; None without one."""
     for answer in answers:
@@ -89,7 +94,7 @@ def answering_model(answers: Iterable[Any]) -> str | None:
             continue
         name = get(raw, "model")
         if not isinstance(name, str):
-            name = get(get(raw, "response"), "model")
+            name = get(inside_event(raw), "model")
         if isinstance(name, str) and name not in UNKNOWN:
             return name
     return None
@@ -152,7 +157,7 @@ def _reports(response: Any) -> Iterator[Any]:
     raw = get(response, "raw")
     extra = get(response, "additional_kwargs")
     yield get(raw, "usage", "usage_metadata", "usageMetadata")
-    yield get(get(raw, "response"), "usage")
+    yield get(inside_event(raw), "usage")
     yield get(raw, "meta")
     yield get(extra, "usage")
     yield get(get(get(response, "message"), "additional_kwargs"), "usage")

@@ -1,0 +1,49 @@
+"""How an answer ended: the provider's finish reason and the id of its response."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from .models import get, inside_event
+
+FINISH = ("finish_reason", "finishReason", "stop_reason", "stopReason", "done_reason")
+IDS = ("response_id", "responseId", "id")
+
+
+def ending_of(answers: Iterable[Any]) -> dict[str, str]:
+    """Return `finish_reason` and `response_id` of the last answer that has them, as metadata.
+
+    Args:
+        answers: LlamaIndex's responses.
+    """
+    entries: dict[str, str] = {}
+    for answer in answers:
+        raw = get(answer, "raw")
+        reason = _first(_places(answer, raw), FINISH)
+        identity = _first((raw, inside_event(raw)), IDS) or get(get(raw, "ResponseMetadata"), "RequestId")
+        if reason is not None:
+            entries["finish_reason"] = str(getattr(reason, "name", reason))
+        if isinstance(identity, str) and identity:
+            entries["response_id"] = identity
+    return entries
+
+
+def _places(answer: Any, raw: Any) -> Iterator[Any]:
+    choices = get(raw, "choices") or get(inside_event(raw), "choices")
+    if isinstance(choices, (list, tuple)) and choices:
+        yield choices[0]
+    yield raw
+    yield get(raw, "messageStop")  # Bedrock, streamed
+    yield get(get(answer, "message"), "additional_kwargs")
+    details = get(raw, "incomplete_details") or get(inside_event(raw), "incomplete_details")  # OpenAI's responses
+    yield {"finish_reason": get(details, "reason")}
+    yield {"finish_reason": get(raw, "status") or get(inside_event(raw), "status")}
+
+
+def _first(places: Iterable[Any], names: tuple[str, ...]) -> Any:
+    for place in places:
+        value = get(place, *names)
+        if value is not None:
+            return value
+    return None
