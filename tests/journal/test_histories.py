@@ -1,0 +1,133 @@
+"""Histories of the real frameworks: each message is stored once, however often it is sent again."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import Any
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+from langchain_core.outputs import ChatGeneration, ChatResult
+from langchain_core.runnables import RunnableConfig, RunnableLambda
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import END, START, MessagesState, StateGraph
+from llama_index.core import Settings
+from llama_index.core.base.llms.types import ChatMessage, ChatResponse, LLMMetadata
+from llama_index.core.callbacks import CallbackManager
+from llama_index.core.chat_engine import SimpleChatEngine
+from llama_index.core.llms import CustomLLM
+from llama_index.core.llms.callbacks import llm_chat_callback
+from llama_index.core.memory import ChatMemoryBuffer
+
+from journal.test_chains import assert_sound, opened
+from langfuse_integration import langfuse_manager
+from langfuse_integration.reading.archive import Archive
+from langfuse_integration_langchain import SessionHandler
+from langfuse_integration_llamaindex import SessionHandler as LlamaIndexHandler
+
+MESSAGE_BYTES = 400
+TURNS = 60
+
+
+def words() -> str:
+    return secrets.token_hex(MESSAGE_BYTES // 2)
+
+
+class Model(BaseChatModel):
+    """Answers every time with something new."""
+
+    @property
+    def _llm_type(self) -> str:
+        return "model"
+
+    def _generate(self, messages: list[BaseMessage], *_: Any, **__: Any) -> ChatResult:
+        return ChatResult(generations=[ChatGeneration(message=AIMessage(words()))])
+
+
+class LlamaModel(CustomLLM):
+    """The same for LlamaIndex."""
+
+    @property
+    def metadata(self) -> LLMMetadata:
+        return LLMMetadata(model_name="model", context_window=1_000_000)
+
+    @llm_chat_callback()
+    def chat(self, messages: Any, **_: Any) -> ChatResponse:
+        return ChatResponse(message=ChatMessage(role="assistant", content=words()))
+
+    def complete(self, *_: Any, **__: Any) -> Any:
+        raise NotImplementedError
+
+    def stream_complete(self, *_: Any, **__: Any) -> Any:
+        raise NotImplementedError
+
+
+def assert_linear(journal: Path) -> None:
+    """All that was said is in the nodes once, while the rows together repeat it many times."""
+    assert langfuse_manager.flush(30).lost == 0
+    said = TURNS * 2 * MESSAGE_BYTES
+    with opened(journal) as file:
+        assert_sound(file)
+        stored = file.query("SELECT sum(length(body)) FROM nodes")[0][0]
+        whole = file.query("SELECT sum(coalesce(size_bytes, length(body))) FROM spans")[0][0]
+    assert stored < 2 * said
+    assert whole > 10 * said
+    with Archive(journal) as archive:
+        generations = [
+            found for trace in archive.traces("chat") for found in trace.observations if found.type == "generation"
+        ]
+    assert len(generations) == TURNS
+    assert sorted(len(found.input) for found in generations) == list(range(1, 2 * TURNS, 2))
+
+
+def test_an_agent_that_calls_its_model_again_and_again(journal: Path) -> None:
+    """LangChain: the model's input grows with each step."""
+    model = Model()
+
+    def agent(_: str, config: RunnableConfig) -> str:
+        messages: list[BaseMessage] = [HumanMessage(words())]
+        for _step in range(TURNS):
+            messages = [*messages, model.invoke(messages, config), HumanMessage(words())]
+        return "done"
+
+    with langfuse_manager.session("chat"):
+        RunnableLambda(agent).invoke("go", {"callbacks": [SessionHandler()]})
+    assert_linear(journal)
+
+
+def test_turns_of_a_graph_with_a_checkpointer(journal: Path) -> None:
+    """LangGraph: states, outputs and the model's inputs share their messages, across traces."""
+    model = Model()
+
+    def call(state: MessagesState, config: RunnableConfig) -> dict[str, Any]:
+        return {"messages": [model.invoke(state["messages"], config)]}
+
+    graph = StateGraph(MessagesState)
+    graph.add_node("model", call)
+    graph.add_edge(START, "model")
+    graph.add_edge("model", END)
+    app = graph.compile(checkpointer=InMemorySaver())
+    with langfuse_manager.session("chat"):
+        for _ in range(TURNS):
+            app.invoke(
+                {"messages": [HumanMessage(words())]},
+                {"configurable": {"thread_id": "1"}, "callbacks": [SessionHandler()]},
+            )
+    assert_linear(journal)
+
+
+def test_turns_of_a_chat_engine(journal: Path) -> None:
+    """LlamaIndex: the messages of a memory."""
+    Settings.callback_manager = CallbackManager([LlamaIndexHandler()])
+    try:
+        engine = SimpleChatEngine.from_defaults(
+            llm=LlamaModel(callback_manager=Settings.callback_manager),
+            memory=ChatMemoryBuffer.from_defaults(token_limit=1_000_000),
+        )
+        with langfuse_manager.session("chat"):
+            for _ in range(TURNS):
+                engine.chat(words())
+    finally:
+        Settings.callback_manager = CallbackManager()
+    assert_linear(journal)
