@@ -7,6 +7,7 @@ import sqlite3
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable
 
 from ..internals import faults
@@ -52,6 +53,7 @@ class Sender:
         self._rows = 0
         self._since = 0.0
         self._adopted_at = -ADOPT_S
+        self._adopted_in: weakref.WeakSet[StorageBackend] = weakref.WeakSet()
         self._backlog = True  # rows of dead writers are looked for at once
         self._failures = self._attempts = 0
         self._retry_at = self._not_before = self._scores_and_media_at = 0.0
@@ -245,14 +247,15 @@ class Sender:
                     )
 
     def _adopt(self) -> None:
-        now = time.monotonic()
-        if now - self._adopted_at < (ADOPT_FLUSHING_S if self._flushing else ADOPT_S):
-            return
         if not self._written:  # the first rows may end observations that a parent process left open
             return
+        now = time.monotonic()
+        is_due = now - self._adopted_at >= (ADOPT_FLUSHING_S if self._flushing else ADOPT_S)
         for backend in self._storage.backends():
-            self._adopted_at = now
-            self._guarded(backend, self._adopt_in)
+            if is_due or backend not in self._adopted_in:  # a recovered file has rows of dead writers, too
+                self._adopted_at = now
+                self._adopted_in.add(backend)
+                self._guarded(backend, self._adopt_in)
 
     def _adopt_in(self, backend: StorageBackend) -> None:
         if backend.writers.adopt(self._destination):
