@@ -209,3 +209,31 @@ async def test_a_fastmcp_client_over_http_in_rounds(sessions: RecordedSessions, 
             await client.call_tool("choose", {"question": "Which?"})
     assert sessions.one().traces[0].tree() == [{"tool tools.choose": [{"span tools.elicitation": ["span answering"]}]}]
     assert len(sessions.traces) == 1
+
+
+@pytest.mark.parametrize("kind", ["mcp", "fastmcp"])
+async def test_a_call_that_is_given_up_between_two_rounds_is_cancelled(
+    kind: str, sessions: RecordedSessions, mcp_http: HttpServer
+) -> None:
+    """The application stops waiting while the user is asked: cancelled, and no error of a connection that is fine."""
+    asked = asyncio.Event()
+
+    async def elicit(*arguments: Any) -> Any:
+        asked.set()
+        await asyncio.sleep(60)
+
+    instrument()
+    client: Any = (
+        Client(mcp_http.url, elicitation_callback=elicit)
+        if kind == "mcp"
+        else fastmcp.Client(mcp_http.url, elicitation_handler=elicit)
+    )
+    async with client:
+        with langfuse_manager.session("session-a"):
+            task = asyncio.create_task(client.call_tool("choose", {"question": "Which?"}))
+            await asked.wait()
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+    [trace] = sessions.one().traces
+    assert trace.tree() == [{"tool tools.choose": ["span tools.elicitation"]}]
+    assert {(row.level, row.status_message) for row in trace.observations} == {("DEFAULT", "cancelled")}

@@ -31,8 +31,8 @@ def instrument(*, send_identity: bool = False, servers: Collection[str] = ()) ->
 
     Args:
         send_identity: send the session's and the user's id to every server, as baggage.
-        servers: the servers that get them even so, by the names that they give themselves. A server may claim any
-            name: list names here only when you trust all the servers that you connect to.
+        servers: the servers that get them even so, by the names that they give themselves in a handshake. A server may
+            claim any name: list names here only when you trust all the servers that you connect to.
     """
     global _policy
     import mcp

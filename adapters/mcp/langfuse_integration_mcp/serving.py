@@ -109,7 +109,7 @@ def _broken(meta: Any, error: Exception) -> None:
 
 def _unanswered(meta: Any) -> None:
     call = caller_of(meta)
-    if call is not None:
+    if call is not None and any(waiting is call for waiting in call.connection.in_flight.values()):
         call.transport_error = ConnectionError("the HTTP response ended without an answer")
 
 

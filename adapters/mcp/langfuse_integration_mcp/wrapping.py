@@ -226,6 +226,7 @@ def _sending(target: Any, connection: Connection, name: str, original: Bound) ->
             raise
         finally:
             connection.in_flight.pop(token, None)
+        call.transport_error = None  # of a request that has its answer; the call may go on
         if not connection.settled:
             with _LEARNING:
                 requests.learn(call, request, result)
