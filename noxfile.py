@@ -90,5 +90,5 @@ def langfuse4(session: nox.Session) -> None:
     """Use the last langfuse 4 and the newest release of everything else."""
     session.install("--editable=.[test]", "langfuse<5")
     # Tests in which Langfuse's own client takes part.
-    files = ("langchain/test_current.py", "langchain/test_models.py", "peers/test_otlp.py")
-    run_tests(session, *CORE, "langfuse_sdk", "diagnosis", "end_to_end", *files)
+    langchain = (f"langchain/test_{name}.py" for name in ("current", "models", "repeated", "sdk_inside"))
+    run_tests(session, *CORE, "langfuse_sdk", "diagnosis", "end_to_end", "peers/test_otlp.py", *langchain)

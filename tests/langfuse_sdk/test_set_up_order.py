@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fresh import run_fresh
+from peers.misbehaviour import status
 from peers.otlp import Receiver, Span
 
 BODY = """
@@ -143,3 +144,43 @@ def test_further_orders_of_set_up(order: str, receiver: Receiver) -> None:
     """The same tree, also where something was recorded before the client or the handler was there."""
     printed = run_fresh(script(order), receiver.environment())
     assert_one_tree(receiver, printed, order)
+
+
+OUTAGE = """
+    import os
+    from langfuse import Langfuse, observe
+    from langfuse_integration import langfuse_manager
+
+    Langfuse()
+
+    @observe()
+    def work():
+        pass
+
+    work()
+    with langfuse_manager.session("s-1", user_id="u-1"), langfuse_manager.trace_span("ours"):
+        work()
+    print(langfuse_manager.flush(0.5))
+"""
+NEXT = """
+    from langfuse_integration import langfuse_manager
+    langfuse_manager.set_session("s-2")
+    with langfuse_manager.trace_span("next"):
+        pass
+    langfuse_manager.flush(20)
+"""
+
+
+@pytest.mark.parametrize("end", ["", "    os._exit(0)\n"], ids=["exit", "kill"])
+def test_an_outage_loses_nothing_where_a_client_was_first(end: str, receiver: Receiver) -> None:
+    """What a client made before us had queued, its later spans and our rows wait in the journal."""
+    keys = receiver.environment()
+    receiver.always(status(503))
+    printed = run_fresh(OUTAGE + end, keys)
+    receiver.always(None)
+    assert printed.startswith("FlushResult(delivered=0, pending=3, lost=0)")
+    assert "failed while" not in printed
+    run_fresh(NEXT, {**keys, "LANGFUSE_INTEGRATION_EXIT_TIMEOUT_S": "20"})
+    receiver.wait_for(4)
+    assert tree(receiver.spans) == [("next", None), ("ours", None), ("work", None), ("work", "ours")]
+    assert receiver.doubled() == {}
