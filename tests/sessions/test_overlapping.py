@@ -116,10 +116,6 @@ def test_a_session_that_the_caller_set_in_between_ends_with_the_block_around_it(
 
 def test_work_that_outlives_a_block_stays_in_it(sessions: RecordedSessions) -> None:
     """A context that was copied inside of two blocks keeps their session and span, whatever ends outside of it."""
-    first, second = streaming("a"), streaming("b")
-    next(first)
-    next(second)
-    copied = copy_context()
 
     def work() -> None:
         with langfuse_manager.session("s-own"), langfuse_manager.trace_span("own"):
@@ -127,9 +123,14 @@ def test_work_that_outlives_a_block_stays_in_it(sessions: RecordedSessions) -> N
         assert langfuse_manager.current_session_id == "s-b"
         record_outside()
 
-    first.close()
-    second.close()
-    copied.run(work)
+    with langfuse_manager.trace_span("request"):
+        first, second = streaming("a"), streaming("b")
+        next(first)
+        next(second)
+        copied = copy_context()
+        first.close()
+        second.close()
+        copied.run(work)
     (outside,) = [row for row in sessions.observations if row.name == "outside"]
     (below,) = [row for row in sessions.observations if row.name == "span b"]
     assert (outside.session_id, outside.parent_id) == ("s-b", below.id)
