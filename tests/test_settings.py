@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from fresh import run_fresh
 from langfuse_integration import configure, langfuse_manager
 from langfuse_integration.errors import InvalidSettings
 from langfuse_integration.settings import settings
+from peers.otlp import Receiver
 
 
 def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -106,3 +108,31 @@ def test_the_journal_is_a_file_of_the_user_unless_named(monkeypatch: pytest.Monk
     assert path is not None
     assert path.name == "journal.sqlite3"
     assert "langfuse-integration" in str(path)
+
+
+def test_a_user_without_a_home_directory_keeps_rows_in_memory(receiver: Receiver) -> None:
+    """Where neither HOME nor the password file tells a home, rows are delivered from memory, which is said once."""
+    out = run_fresh(
+        """
+        import os, pwd, sys
+
+        for name in ("HOME", "XDG_DATA_HOME", "LANGFUSE_INTEGRATION_JOURNAL"):
+            os.environ.pop(name, None)
+
+        def nobody(_):
+            raise KeyError("uid not found")
+
+        pwd.getpwuid = nobody
+        sys.stderr = sys.stdout
+        from langfuse_integration import langfuse_manager
+
+        with langfuse_manager.trace_span("answer"):
+            pass
+        print(*langfuse_manager.flush(20))
+        """,
+        receiver.environment(),
+    )
+    said, counts = out.splitlines()
+    assert said.startswith("rows are kept in memory until they are delivered, and in no journal: set LANGFUSE_INTEG")
+    assert counts == "1 0 0"
+    assert [span.name for span in receiver.spans] == ["answer"]

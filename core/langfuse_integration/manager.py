@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, cast
 
+from .internals.bounded import BoundedDict
 from .internals.faults import shielded
 from .recording import tracing
 from .recording.observation import Observation, ObservationType
@@ -210,11 +211,11 @@ class LangfuseManager:
             tool: the tool's name, if it is known.
             is_error: the server answered with an error.
         """
-        known: dict[str, Any] = {**(metadata or {}), "mcp_server": server_name, "mcp_method": "tools/call"}
+        entries: dict[str, Any] = {**(metadata or {}), "mcp_server": server_name, "mcp_method": "tools/call"}
         if tool:
-            known["mcp_tool"] = tool
+            entries["mcp_tool"] = tool
         name = f"{server_name}.{tool}" if tool else str(server_name)
-        return self._finished(name, "tool", query, response, known, failed="tool_error" if is_error else None)
+        return self._finished(name, "tool", query, response, entries, failed="tool_error" if is_error else None)
 
     def _finished(
         self,
@@ -314,21 +315,19 @@ class LangfuseManager:
         return f"<LangfuseManager session={self.current_session!r}>"
 
 
-_recent: dict[tuple[str, str | None], Session] = {}
-"""Sessions without further attributes that were asked for lately: a request handler asks for the same one again."""
 RECENT_LIMIT = 1_000
+_recent: BoundedDict[tuple[str, str | None], Session] = BoundedDict(RECENT_LIMIT)
+"""Sessions without further attributes that were asked for lately: a request handler asks for the same one again."""
 
 
 def _session(session_id: str, user_id: str | None, attributes: TraceAttributes) -> Session:
     if attributes or type(session_id) is not str:
         return Session(valid("session_id", session_id), user_id, **attributes)
-    known = _recent.get((session_id, user_id))
-    if known is None:
-        known = Session(session_id, user_id)
-        if len(_recent) >= RECENT_LIMIT:
-            _recent.clear()
-        _recent[session_id, user_id] = known
-    return known
+    session = _recent.get((session_id, user_id))
+    if session is None:
+        session = Session(session_id, user_id)
+        _recent[session_id, user_id] = session
+    return session
 
 
 langfuse_manager = LangfuseManager()

@@ -127,14 +127,23 @@ class Settings(BaseSettings):
 
     @property
     def journal_path(self) -> Path | None:
-        """The journal's file, or None when it is off."""
+        """The journal's file, or None when it is off, or when the user has no home directory."""
         if self.journal == "off":
             return None
-        if self.journal is not None:
-            return Path(self.journal).expanduser()
-        from platformdirs import user_data_path
+        try:
+            if self.journal is not None:
+                return Path(self.journal).expanduser()
+            from platformdirs import user_data_path
 
-        return user_data_path("langfuse-integration", appauthor=False) / "journal.sqlite3"
+            return user_data_path("langfuse-integration", appauthor=False) / "journal.sqlite3"
+        except RuntimeError as error:  # a container's user that is in no password file, without HOME
+            warn_once(
+                "no home",
+                "rows are kept in memory until they are delivered, and in no journal: set "
+                "LANGFUSE_INTEGRATION_JOURNAL to a file, or HOME (%s)",
+                error,
+            )
+            return None
 
 
 VARIABLES = {

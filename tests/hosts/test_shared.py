@@ -398,10 +398,10 @@ def test_owners_that_are_known_are_bounded(monkeypatch: pytest.MonkeyPatch) -> N
     """A process with many sessions knows the owners of the last ones."""
     from langfuse_integration.sessions import ownership
 
-    monkeypatch.setattr(ownership, "LIMIT", 10)
+    monkeypatch.setattr(ownership._owners, "limit", 10)
     for number in range(50):
         langfuse_manager.set_session(f"s-{number}", user_id="u")
-    assert len(ownership._known) == 10
+    assert len(ownership._owners) == 10
 
 
 @pytest.mark.redis

@@ -15,7 +15,7 @@ import redis
 
 from hosts.redis_server import RedisServer
 from hosts.serving import Uvicorn
-from langfuse_integration.sessions.shared_state.shared_map import name_of
+from langfuse_integration.sessions.shared_state.shared_map import stored_key
 from peers.otlp import Receiver, Span
 from peers.waiting import until
 
@@ -154,7 +154,7 @@ def test_redis_killed_and_started_again_costs_nobody_an_answer(chat: Chat) -> No
     assert sum(span.session_id is None for span in spans) == unknown * ROWS // len(QUESTIONS)
     print(f"{unknown} of {answers} answers came from a worker that did not know the session while Redis was gone")
 
-    begun = {name_of("conversation", each.cookies["login"]) for each in told.values()}
+    begun = {stored_key("conversation", each.cookies["login"]) for each in told.values()}
     with redis.Redis.from_url(chat.redis.url) as client:
         until(
             lambda: begun <= {key.decode().split(":", 3)[3] for key in client.scan_iter()}, 30, "what each worker knows"

@@ -43,7 +43,7 @@ class Setting(NamedTuple):
     line: str
 
 
-class Advice:
+class MisuseWarnings:
     """What one process has seen so far."""
 
     def __init__(self, store: SessionStore) -> None:

@@ -14,7 +14,7 @@ from ..internals import faults
 from ..sessions.session import Session
 from .anchor import Parent
 from .ids import RANDOM_BITS, new_bits
-from .observation_update import NAMES, Level, ObservationUpdate, apply
+from .observation_update import COPIED, NAMES, SETTERS, Level, ObservationUpdate
 from .score import Score
 from .snapshot import snapshot
 from .span_interface import SpanInterface
@@ -181,7 +181,13 @@ class Observation(SpanInterface):
             raise TypeError(f"update() takes {', '.join(NAMES)}, not {', '.join(sorted(changes.keys() - NAMES))}")
         if not self.ended_ns:
             try:
-                apply(changes, self)
+                for name, value in changes.items():
+                    if value is None:
+                        continue
+                    if name in SETTERS:
+                        SETTERS[name](self, value)
+                    else:
+                        setattr(self, name, snapshot(value) if name in COPIED else value)
             except Exception as error:  # noqa: BLE001  our own fault
                 faults.fault("updating an observation", error)
         return self

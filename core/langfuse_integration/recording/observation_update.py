@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Literal, TypedDict
 
-from .snapshot import snapshot
-
 Level = Literal["DEBUG", "DEFAULT", "WARNING", "ERROR"]
 
 
@@ -53,23 +51,12 @@ def _set_prompt(observation: Any, prompt: Any) -> None:
 
 
 NAMES = ObservationUpdate.__annotations__.keys()
+"""Every name that `update` takes."""
 COPIED = frozenset({"input", "output", "model_parameters", "usage_details", "cost_details"})
+"""Values that the application may change later."""
 SETTERS: Mapping[str, Callable[[Any, Any], None]] = {
     "metadata": lambda observation, metadata: observation.add_metadata(metadata),
     "completion_start_time": _set_first_token,
     "prompt": _set_prompt,
 }
 """Changes that are more than an attribute of the same name."""
-
-
-def apply(changes: ObservationUpdate, observation: Any) -> None:
-    """Set what *changes* give in *observation*: copies of values that the application may change later."""
-    for name, value in changes.items():
-        if value is None:
-            continue
-        if name in COPIED:
-            setattr(observation, name, snapshot(value))
-        elif name in SETTERS:
-            SETTERS[name](observation, value)
-        else:
-            setattr(observation, name, value)

@@ -11,13 +11,13 @@ from typing import Any
 from ..sessions.store import SessionStore
 from . import ambient
 from .anchor import Parent
-from .misuse import Advice
+from .misuse import MisuseWarnings
 from .observation import Observation, ObservationType
 from .recorder import QueueRecorder, Worker, WorkerFactory
 from .registry import FoldedRun, Run, RunStart, registry
 
 store = SessionStore()
-misuse = Advice(store)
+misuse = MisuseWarnings(store)
 
 
 class Hooks:

@@ -1,4 +1,4 @@
-"""Whose a session id is: one id that two users use mixes their traces, which is said once, with both places."""
+"""The user of each session id: an id that two users use mixes their traces, which is said once, with both places."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..internals import forks
+from ..internals.bounded import BoundedDict
 from ..internals.faults import shielded, warn_once
 from .session import Session
 
@@ -18,20 +18,19 @@ if TYPE_CHECKING:
 ANONYMOUS = "anonymous"
 """A user id that means nobody in particular, and owns nothing."""
 LIMIT = 10_000
-"""Sessions whose owner this process knows itself; the longest known go first."""
+"""Sessions whose owner this process knows itself; the oldest go first."""
 
 _CLAIMING = shielded("noting whose a session is")
-_lock = forks.Lock()
 
 
 class Owner(NamedTuple):
-    """A user, and where he was said to be a session's."""
+    """A user, and the place in the code that set a session of theirs."""
 
     user: str
     place: str
 
 
-_known: dict[str, Owner] = {}
+_owners: BoundedDict[str, Owner] = BoundedDict(LIMIT)
 
 
 def claim(session: Session, *, handed_over: bool = False) -> None:
@@ -43,38 +42,34 @@ def claim(session: Session, *, handed_over: bool = False) -> None:
     session_id, user = session.session_id, session.user_id
     if session_id is None or user is None or user == ANONYMOUS:
         return
-    known = _known.get(session_id)
-    if known is not None and known.user == user:
+    owner = _owners.get(session_id)
+    if owner is not None and owner.user == user:
         return
     with _CLAIMING:
         ours = Owner(user, _place())
-        if known is not None and not handed_over:
-            _warn(session_id, known, ours)
+        if owner is not None and not handed_over:
+            _warn(session_id, owner, ours)
             return
-        with _lock:
-            _known[session_id] = ours
-            while len(_known) > LIMIT:
-                del _known[next(iter(_known))]
+        _owners[session_id] = ours
         _tell_others(session_id, ours, handed_over)
 
 
 def forget() -> None:
     """Forget whose the sessions are: for tests."""
-    with _lock:
-        _known.clear()
+    _owners.clear()
 
 
 def _tell_others(session_id: str, ours: Owner, handed_over: bool) -> None:
-    shelf = _shared()
-    if shelf is None:
+    store = _shared()
+    if store is None:
         return
     import json
 
-    from .shared_state.shared_map import name_of
+    from .shared_state.shared_map import stored_key
 
-    key, value = name_of("owner", session_id), json.dumps(ours).encode()
+    key, value = stored_key("owner", session_id), json.dumps(ours).encode()
     if handed_over:
-        shelf.put(key, value)
+        store.put(key, value)
         return
 
     def compare(there: Future[bytes]) -> None:
@@ -83,11 +78,11 @@ def _tell_others(session_id: str, ours: Owner, handed_over: bool) -> None:
             if owner.user != ours.user:
                 _warn(session_id, owner, ours)
 
-    shelf.claim(key, value).add_done_callback(compare)
+    store.claim(key, value).add_done_callback(compare)
 
 
 def _shared() -> KeyValueStore | None:
-    """Return the shelf of all workers, or None in memory; where nothing was configured, nothing is loaded for it."""
+    """Return the store of all workers, or None in memory; where nothing was configured, nothing is loaded for it."""
     configured = "langfuse_integration.settings" in sys.modules
     if not configured and os.environ.get("LANGFUSE_INTEGRATION_STORE", "memory") in ("", "memory"):
         return None

@@ -8,6 +8,6 @@ asked while something is recorded: a request asks when it begins, and a run when
 """
 
 from .key_value import KeyValueStore
-from .shared_map import Book, SharedTrace, active_key_value, conversations, is_shared, traces
+from .shared_map import SharedMap, SharedTrace, active_key_value, conversations, is_shared, traces
 
-__all__ = ["Book", "KeyValueStore", "SharedTrace", "active_key_value", "conversations", "is_shared", "traces"]
+__all__ = ["KeyValueStore", "SharedMap", "SharedTrace", "active_key_value", "conversations", "is_shared", "traces"]

@@ -21,7 +21,7 @@ class KeyValueStore(Protocol):
     """Where values are kept. None of it raises, and only a result that somebody waits for takes time."""
 
     def put(self, key: str, value: bytes) -> Future[None]:
-        """Keep *value* as the youngest one; done when everybody sees it who shares the shelf."""
+        """Keep *value* as the youngest one; done when everybody sees it who shares the store."""
         ...
 
     def get(self, key: str) -> Future[bytes | None]:
@@ -42,7 +42,7 @@ class KeyValueStore(Protocol):
 
 
 class MemoryStore:
-    """A shelf for one process.
+    """A store for one process.
 
     Args:
         limit: how many values are kept.

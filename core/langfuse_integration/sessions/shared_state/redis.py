@@ -1,4 +1,4 @@
-"""RedisStore: a shelf that all workers of a service share, and that goes on without its server.
+"""RedisStore: a store that all workers of a service share, and that goes on without its server.
 
 One background thread speaks to Redis; whoever puts, gets or claims leaves an order with it. Each value is stamped with
 the time of its making, and an older one never replaces a younger one. So a server that is back gets what could not be
@@ -45,7 +45,7 @@ redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return ARGV[1]
 """
 
-_shelves: weakref.WeakSet[RedisStore] = weakref.WeakSet()
+_stores: weakref.WeakSet[RedisStore] = weakref.WeakSet()
 
 
 class Order(NamedTuple):
@@ -58,7 +58,7 @@ class Order(NamedTuple):
 
 
 class RedisStore:
-    """A shelf in a Redis server.
+    """A store in a Redis server.
 
     Args:
         url: `redis://`, `rediss://` or `unix://`, as redis-py takes it.
@@ -95,7 +95,7 @@ class RedisStore:
         self._begin()
         self.gone = self._met = self._anew = self._telling = False
         self.outages = self.unanswered = self.refused = self.lost = 0
-        _shelves.add(self)
+        _stores.add(self)
 
     def _begin(self) -> None:
         self._orders: deque[Order] = deque()
@@ -284,15 +284,15 @@ def _stamped(value: bytes) -> bytes:
     return b"%0*d%b" % (STAMP, time.time_ns(), value)
 
 
-def _close_at_exit(shelf: weakref.ref[RedisStore]) -> None:
-    found = shelf()
+def _close_at_exit(store: weakref.ref[RedisStore]) -> None:
+    found = store()
     if found is not None:
         found.close(_EXIT_S)
 
 
 def _forked() -> None:
-    for shelf in list(_shelves):
-        shelf.forked()
+    for store in list(_stores):
+        store.forked()
 
 
 forks.in_child(_forked)

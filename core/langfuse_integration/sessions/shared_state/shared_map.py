@@ -26,24 +26,24 @@ WAIT_S = 0.25
 _REMEMBERING = shielded("remembering something for other workers")
 _RECALLING = shielded("recalling what another worker remembered")
 _lock = forks.Lock()
-_shelf: KeyValueStore | None = None
+_store: KeyValueStore | None = None
 _made_for: Settings | None = None
 
 
 def active_key_value() -> KeyValueStore:
-    """Return the shelf that the settings ask for: in memory, or in Redis."""
-    global _shelf, _made_for
+    """Return the store that the settings ask for: in memory, or in Redis."""
+    global _store, _made_for
     wanted = settings()
-    found = _shelf
+    found = _store
     if found is not None and wanted is _made_for:
         return found
     with _lock:
-        if _shelf is None or wanted is not _made_for:
-            before = _shelf
-            _shelf, _made_for = _made(wanted), wanted
+        if _store is None or wanted is not _made_for:
+            before = _store
+            _store, _made_for = _made(wanted), wanted
             if before is not None:
                 before.close(0.5)
-        return _shelf
+        return _store
 
 
 def is_shared() -> bool:
@@ -69,12 +69,12 @@ def _made(wanted: Settings) -> KeyValueStore:
     return MemoryStore()
 
 
-def name_of(kind: str, key: str) -> str:
-    """Return the name under which a shelf has *key*: a digest, since a cookie may be a secret."""
+def stored_key(kind: str, key: str) -> str:
+    """Return the name under which a store has *key*: a digest, since a cookie may be a secret."""
     return f"{kind}:{hashlib.sha256(key.encode()).hexdigest()[:40]}"
 
 
-class Book(Generic[T]):
+class SharedMap(Generic[T]):
     """Values of one kind, by keys of the application.
 
     Args:
@@ -91,14 +91,14 @@ class Book(Generic[T]):
         """Keep *value* for every worker. Never waits; what is returned is done when the others can see it."""
         with _REMEMBERING:
             return active_key_value().put(
-                name_of(self._kind, key), json.dumps(self._write(value), default=str).encode()
+                stored_key(self._kind, key), json.dumps(self._write(value), default=str).encode()
             )
         return done(None)
 
     def recall(self, key: str, timeout_s: float = WAIT_S) -> T | None:
         """Return what was remembered last, or None; waits at most *timeout_s* seconds for other workers' word."""
         with _RECALLING:
-            name = name_of(self._kind, key)
+            name = stored_key(self._kind, key)
             try:
                 found = active_key_value().get(name).result(timeout_s)
             except Late:
@@ -109,7 +109,7 @@ class Book(Generic[T]):
     async def recall_soon(self, key: str, timeout_s: float = WAIT_S) -> T | None:
         """Return the same without keeping an event loop waiting."""
         with _RECALLING:
-            name = name_of(self._kind, key)
+            name = stored_key(self._kind, key)
             asked = active_key_value().get(name)
             if asked.done():
                 return self._found(asked.result())
@@ -168,8 +168,8 @@ def _trace_in(value: Any) -> SharedTrace:
     return SharedTrace(int(value[0], 16), value[1], _session_in(value[2]), value[3])
 
 
-conversations: Book[Session | None] = Book("conversation", _session_out, _session_in)
+conversations: SharedMap[Session | None] = SharedMap("conversation", _session_out, _session_in)
 """Whose a conversation is, by its key: a thread's id, a cookie. None where it was cleared."""
 
-traces: Book[SharedTrace] = Book("trace", _trace_out, _trace_in)
+traces: SharedMap[SharedTrace] = SharedMap("trace", _trace_out, _trace_in)
 """Where a later run goes on, by the key of what was interrupted."""
