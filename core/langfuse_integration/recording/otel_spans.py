@@ -144,6 +144,7 @@ _EXTRA = {
     "experiment_item_root_observation_id": "langfuse.experiment.item.root_observation_id",
 }
 _KEYS = tuple(PROPAGATED + name for name in (*_ATTRIBUTES, *_EXTRA))
+_KEY_SET = frozenset(_KEYS)
 _NOTHING = (None,) * len(_KEYS)
 EXPERIMENT_ENVIRONMENT = "sdk-experiment"
 """Where Langfuse's SDK puts everything that an experiment records."""
@@ -154,7 +155,7 @@ def propagated() -> Session | None:
     """Return what Langfuse's own `propagate_attributes` carries here, as a session; None without any."""
     global _last
     context: Any = get_context()
-    if not context or (len(context) == 1 and SPAN_KEY in context):
+    if not context or _KEY_SET.isdisjoint(context):
         return None
     values = tuple(map(context.get, _KEYS))
     last = _last
