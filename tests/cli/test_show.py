@@ -340,7 +340,7 @@ def test_a_part_of_a_session_is_shown_alone(lfi: Lfi) -> None:
     assert "There is no turn 3: the last one is 2." in lfi.ok("show", "--turn", "3")
     assert "Nothing went wrong." in lfi.ok("show", "--turn", "1", "--errors")
     errors = normalised(lfi.ok("show", "--errors"))
-    assert "wrong    failed, recovered: tool_error: gone\n         in herder > llama-mcp.search (ID)" in errors
+    assert "wrong    failed, recovered: tool_error: gone\n         ID herder > llama-mcp.search" in errors
     assert "think" not in errors
     steps = lfi.ok("show", "--grep", "DOGS")
     assert [line.split()[0] for line in steps.splitlines() if "herder" in line and "user" not in line] == ["agent"]
@@ -386,7 +386,7 @@ def test_repeated_steps_are_folded(lfi: Lfi) -> None:
             langfuse_manager.trace_mcp_call("llama-mcp", {"query": "hay"}, "nothing", tool="search")
     settle()
     text = lfi.ok("show")
-    assert "generation and tool repeated 37 more times (74 steps)" in text
+    assert "generation and llama-mcp.search repeated 37 more times (74 steps)" in text
     assert text.count("MCP llama-mcp.search") == 3
     assert "wrong    repeated 40 times: called 40 times with the same arguments" in text
     assert lfi.ok("show", "--full").count("MCP llama-mcp.search") == 40

@@ -456,3 +456,23 @@ def test_a_narrow_window_scrolls_down_only(viewer: str, journal: Path, opened: O
             page.locator(".steps > summary").first.click()
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         photograph(page, "narrow" if path != "/" else "narrow-sessions")
+
+
+def test_a_narrow_page_keeps_the_tool_and_the_badge(viewer: str, journal: Path, opened: Opened) -> None:
+    """A server's long name and the agent's give way; the tool's name and the word error are to be read in full."""
+    session = Session("team", "ada")
+    with Book(journal) as book:
+        root = book.add("flow", "agent", session, 0, 900, input={"messages": [user("Read it.")]})
+        for place, agent in enumerate(("Writer", "Reviewer")):
+            metadata = {"agent_name": agent, "mcp_server": "secure-filesystem-server", "mcp_tool": "read_text_file"}
+            fields: dict[str, Any] = {"level": "ERROR", "status_message": "not allowed"} if place else {"output": "x"}
+            book.add("read_text_file", "tool", session, 10 + place, 90 + place, root, metadata=metadata, **fields)
+    page = opened(viewer + "/sessions/team", width=390)
+    page.locator(".steps > summary").first.click()
+    whole = "name => [...document.querySelectorAll(name)].every(each => each.scrollWidth <= each.clientWidth + 1)"
+    page.locator(".row .level.error").wait_for()
+    assert texts(page, ".row .name") == ["flow", "read_text_file", "read_text_file"]
+    assert page.evaluate(whole, ".row .name")
+    assert page.evaluate(whole, ".row .level")
+    assert texts(page, ".row .level") == ["error"]
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -127,7 +127,7 @@ def problem_lines(problem: Problem) -> Iterator[Detail]:
     if len(names) > CHAIN_SHOWN:
         names = [names[0], "…", *names[-CHAIN_SHOWN + 1 :]]
     yield Detail("wrong", f"{problem.kind}{times}{outcome}: {in_one_line(problem.message)}", style)
-    yield Detail("", f"in {' > '.join(names)} ({problem.observation.id})", "dim")
+    yield Detail("", f"{problem.observation.id} {' > '.join(names)}", "dim")
 
 
 def _trouble(observation: Observed) -> Iterator[Detail]:

@@ -14,7 +14,7 @@ FOLDED_FROM = 5
 
 
 class Fold(NamedTuple):
-    """Steps that are left out: how often they are repeated, and their kinds."""
+    """Steps that are left out: how often they are repeated, and what they are."""
 
     repetitions: int
     kinds: tuple[str, ...]
@@ -41,13 +41,17 @@ def folded(children: Sequence[Observed]) -> Iterator[Observed | Fold]:
             continue
         end = place + period * repetitions
         yield from children[place : place + 2 * period]
-        yield Fold(repetitions - 3, tuple(_word(child) for child in children[place : place + period]))
+        yield Fold(repetitions - 3, tuple(_named(child) for child in children[place : place + period]))
         yield from children[end - period : end]
         place = end
 
 
 def _shape(child: Observed) -> tuple[str, str, str | None, bool]:
     return _word(child), child.name, child.model, child.level == "ERROR"
+
+
+def _named(child: Observed) -> str:
+    return child.name if child.type == "tool" else _word(child)
 
 
 def _word(child: Observed) -> str:
