@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from llama_index.core import Document, VectorStoreIndex
@@ -19,6 +21,7 @@ from langfuse_integration.recording import otel_spans
 from langfuse_integration.testing import RecordedSessions
 from langfuse_integration_llamaindex import foreign, instrument, uninstrument
 from llamaindex.scripted import ScriptedLLM, TextLLM, call, tool
+from peers.waiting import until
 
 # It does nothing with a llama-index-core before 0.14.19, and so it is not there with one.
 LlamaIndexInstrumentor = pytest.importorskip("openinference.instrumentation.llama_index").LlamaIndexInstrumentor
@@ -119,3 +122,45 @@ async def test_one_warning_when_theirs_would_reach_langfuse(
     (warning,) = caplog.records
     assert "OpenInference's LlamaIndexInstrumentor sends its spans to Langfuse as well" in warning.getMessage()
     assert Counter(found.name for found in sessions.observations if found.is_act) == {"look": 2}
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("way", ["sync", "async"])
+@pytest.mark.parametrize("order", ["ours first", "theirs first"])
+async def test_both_record_a_streamed_answer(sessions: RecordedSessions, way: str, order: str) -> None:
+    """Theirs has the same spans as without ours, whoever came first; ours ends its rows with the whole answer."""
+
+    async def ask() -> list[str]:
+        exporter.clear()
+        if way == "sync":
+            text = "".join(engine.query("What?").response_gen)
+        else:
+            response = await engine.aquery("What?")
+            text = "".join([piece async for piece in response.response_gen])
+        assert text == "They hum softly."
+        await asyncio.to_thread(until, lambda: "CompactAndRefine" in str(names()))
+        return names()
+
+    def names() -> list[str]:
+        return sorted(span.name for span in exporter.get_finished_spans())
+
+    exporter, own = InMemorySpanExporter(), TracerProvider()
+    own.add_span_processor(SimpleSpanProcessor(exporter))
+    index = VectorStoreIndex.from_documents([Document(text="hum")], embed_model=MockEmbedding(embed_dim=4))
+    engine: Any = index.as_query_engine(llm=TextLLM(lambda _: "They hum softly."), streaming=True)
+    instrumentor = LlamaIndexInstrumentor()
+    uninstrument()
+    if order == "ours first":
+        instrument()
+    instrumentor.instrument(tracer_provider=own)
+    try:
+        uninstrument()
+        without = await ask()
+        instrument()
+        sessions.clear()
+        assert await ask() == without
+    finally:
+        instrumentor.uninstrument()
+    (root,) = sessions.trace().roots
+    assert [child.label for child in root.children] == ["retriever VectorIndexRetriever", "chain CompactAndRefine"]
+    assert root.output == root.children[1].output == "They hum softly."

@@ -18,7 +18,13 @@ OTHERS = (
 """The beginning of a handler's module, the name of its instrumentor, and the scope of its spans."""
 LANGFUSE_PROCESSORS = frozenset(("LangfuseSpanProcessor", "Stamp", "SuppressedClientProcessor", "_StampLast"))
 
+OURS = ("langfuse_integration", "llama_index_instrumentation.", "llama_index.core.instrumentation.")
+
 _seen = 0
+last: Any = None
+"""A span handler of ours that comes after those of others, as long as there are any; see `spans.LastSpanHandler`."""
+others_present = False
+"""Whether others have span handlers beside ours."""
 
 
 def look() -> None:
@@ -27,15 +33,23 @@ def look() -> None:
     A warning is logged once when their spans reach Langfuse too, where everything would be doubled.
     """
     global _seen
-    dispatcher = root()
-    if len(dispatcher.span_handlers) == _seen:
+    handlers = root().span_handlers
+    if len(handlers) == _seen:
         return
     with _LOOKING:
-        _seen = len(dispatcher.span_handlers)
-        for handler in dispatcher.span_handlers:
+        _place_last(handlers)
+        _seen = len(handlers)
+        for handler in handlers:
             for module, name, scope in OTHERS:
                 if type(handler).__module__.startswith(module):
                     _meet(handler, name, scope)
+
+
+def _place_last(handlers: list[Any]) -> None:
+    global others_present
+    others_present = any(not type(handler).__module__.startswith(OURS) for handler in handlers)
+    if last is not None:
+        handlers[:] = [handler for handler in handlers if handler is not last] + [last] * others_present
 
 
 def _meet(handler: Any, name: str, scope: str) -> None:

@@ -16,7 +16,7 @@ from langfuse_integration.recording import ambient, tracing
 from . import bindings, foreign, messages, nodes, places, tools, unspanned, workflow_events
 from .events import EventHandler
 from .private import own_callback_manager, root
-from .spans import SpanHandler
+from .spans import LastSpanHandler, SpanHandler
 
 _SWITCHING = shielded("attaching to LlamaIndex")
 _PROCESS = "process"
@@ -25,6 +25,7 @@ _users: set[object] = set()
 """Attached handlers, and `_PROCESS` for `instrument()`: what LlamaIndex is recorded for."""
 _span_handler = SpanHandler()
 _event_handler = EventHandler()
+_last_span_handler = LastSpanHandler()
 
 
 class SessionHandler(BaseCallbackHandler):
@@ -138,6 +139,7 @@ def _start_for(user: object) -> None:
             for part in (messages, nodes, tools, workflow_events):
                 part.register()
             unspanned.wrap()
+        foreign.last = _last_span_handler
         foreign.look()
     tracing.hooks.ready()
 
@@ -150,7 +152,10 @@ def _stop_for(user: object) -> None:
         if _users:
             return
         dispatcher = root()
-        dispatcher.span_handlers[:] = [handler for handler in dispatcher.span_handlers if handler is not _span_handler]
+        foreign.last = None
+        ours = (_span_handler, _last_span_handler)
+        handlers = dispatcher.span_handlers
+        handlers[:] = [handler for handler in handlers if not any(handler is own for own in ours)]
         dispatcher.event_handlers[:] = [
             handler for handler in dispatcher.event_handlers if handler is not _event_handler
         ]

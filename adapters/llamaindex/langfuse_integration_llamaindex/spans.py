@@ -12,7 +12,7 @@ from llama_index.core.instrumentation.span_handlers import BaseSpanHandler
 from langfuse_integration.internals.faults import shielded
 from langfuse_integration.recording.tracing import registry
 
-from . import agents, bindings, chats, folding, generations, models, rows, streams, tools, workflows
+from . import agents, bindings, chats, folding, foreign, generations, models, rows, streams, tools, workflows
 from .folding import Kind, Role
 from .places import Fold, SpanPlace, folds
 from .private import keep_context
@@ -89,6 +89,45 @@ class SpanHandler(BaseSpanHandler[BaseSpan]):
 
     def prepare_to_drop_span(self, *args: Any, **kwargs: Any) -> BaseSpan | None:
         """Return None: `places` and the registry keep the open spans."""
+        return None
+
+
+class LastSpanHandler(BaseSpanHandler[BaseSpan]):
+    """Keeps the rows of streamed answers open where others have handlers, too.
+
+    It replaces the generator in the answer when the others have seen it: they look it up by identity.
+    """
+
+    def span_enter(self, *args: Any, **kwargs: Any) -> None:
+        """Do nothing."""
+
+    def span_exit(
+        self,
+        id_: str,
+        bound_args: BoundArguments,
+        instance: Any = None,
+        result: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Keep the row of a streamed answer open."""
+        with _ENDING:
+            run = registry.get(id_) if streams.is_streamed(result) else None
+            if run is not None:
+                streams.keep_open(run, result)
+
+    def span_drop(self, *args: Any, **kwargs: Any) -> None:
+        """Do nothing."""
+
+    def new_span(self, *args: Any, **kwargs: Any) -> BaseSpan | None:
+        """Return None: this handler keeps no spans."""
+        return None
+
+    def prepare_to_exit_span(self, *args: Any, **kwargs: Any) -> BaseSpan | None:
+        """Return None: this handler keeps no spans."""
+        return None
+
+    def prepare_to_drop_span(self, *args: Any, **kwargs: Any) -> BaseSpan | None:
+        """Return None: this handler keeps no spans."""
         return None
 
 
@@ -243,7 +282,8 @@ def exit_(id_: str, result: Any) -> None:
     if run is None:
         return
     if streams.is_streamed(result):
-        streams.keep_open(run, result)
+        if not foreign.others_present:
+            streams.keep_open(run, result)
     else:
         run.state.exit(run, result)
 

@@ -75,7 +75,9 @@ def keep_open(run: Run, response: Any) -> None:
     streamed = _streamed_responses.get(generator) if isinstance(generator, GENERATORS) else None
     if streamed is None:
         streamed = StreamedResponse()
-        ours = _wrapped(generator, streamed, run)
+        both = isinstance(generator, Iterator) and isinstance(generator, AsyncIterator)  # OpenInference's
+        read_async = _is_async(response, name) if both else isinstance(generator, AsyncIterator)
+        ours = _wrapped(generator, streamed, run, read_async=read_async)
         setattr(response, name, ours)
         _streamed_responses[ours] = streamed
         weakref.finalize(ours, streamed.abandon)
@@ -95,8 +97,12 @@ def _text(piece: Any) -> str:
     return (piece.delta or "") if hasattr(piece, "delta") else str(piece)
 
 
-def _wrapped(generator: Any, streamed: StreamedResponse, run: Run) -> Any:
-    if isinstance(generator, AsyncIterator):
+def _is_async(response: Any, name: str) -> bool:
+    return name == "achat_stream" or type(response).__name__.startswith("Async")
+
+
+def _wrapped(generator: Any, streamed: StreamedResponse, run: Run, *, read_async: bool) -> Any:
+    if read_async:
         return _read_async(generator, streamed, str(run.key), run.observation.origin)
     return _read(iter(generator), streamed, copy_context())
 
