@@ -65,7 +65,7 @@ def test_environment_and_release_of_the_client_hold(langfuse: Receiver) -> None:
 
 
 @pytest.mark.usefixtures("ready")
-@pytest.mark.parametrize("values", [{"tracing_enabled": False}, {"sample_rate": 0.0}])
+@pytest.mark.parametrize("values", [{"tracing_enabled": False}, {"sample_rate": 1e-12}])
 def test_a_client_that_sends_nothing_silences_our_rows(values: dict[str, Any], langfuse: Receiver) -> None:
     """Tracing switched off, or no trace sampled: nothing is sent by anybody."""
     Langfuse(**values)

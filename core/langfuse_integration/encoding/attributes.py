@@ -60,7 +60,10 @@ def attributes_of(observation: Observation, fields: Fields = PLAIN) -> Attribute
     raw = observation.raw_attributes
     if raw:
         tags = attributes.get(TRACE_TAGS)
+        kind = attributes[TYPE]
         attributes.update({key: _plain(key, value, fields) for key, value in raw.items()})
+        if attributes[TYPE] == "span":  # update_current_span of langfuse 4.7 says so of whatever is current
+            attributes[TYPE] = kind
         if tags and attributes.get(TRACE_TAGS):  # propagate_attributes inside of the block adds to them
             attributes[TRACE_TAGS] = list(dict.fromkeys((*tags, *attributes[TRACE_TAGS])))
     return {key: value for key, value in attributes.items() if value is not None}
