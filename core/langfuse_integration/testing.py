@@ -154,7 +154,7 @@ class _Memory(Outlet):
             self._taken += 1
             row = self._encoder.encode(record)
             self.observed.extend(Observed.decoded(row.body))
-            self._sieve.found.clear()
+            self._sieve.collected.clear()
         self.scores.extend(scores)
 
     def outcome(self) -> tuple[int, int, int]:

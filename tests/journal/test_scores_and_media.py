@@ -106,6 +106,7 @@ def test_one_picture_in_many_rows_lies_in_the_journal_once(langfuse: Receiver, j
         with langfuse_manager.trace_span(name, input=URI) as span:
             span.update(output=f"seen: {URI}")
     langfuse_manager.flush(0.5)
+    until(lambda: waiting(journal)["media_uses"] == 6, what="the rows in the journal")
     assert waiting(journal) == {"spans": 3, "scores": 0, "media": 1, "media_uses": 6, "open_spans": 0}
     langfuse.listen()
     assert langfuse_manager.flush(20) == (3, 0, 0)
@@ -124,6 +125,7 @@ def test_a_picture_in_a_run_that_is_open_for_long_is_told_once(langfuse: Receive
         assert waiting(journal)["media_uses"] == 1
         span.update(output=f"seen: {URI}")
     langfuse_manager.flush(0.5)
+    until(lambda: waiting(journal)["media_uses"] == 2, what="the row in the journal")
     assert waiting(journal) == {"spans": 1, "scores": 0, "media": 1, "media_uses": 2, "open_spans": 0}
     langfuse.listen()
     assert langfuse_manager.flush(20) == (1, 0, 0)

@@ -1,8 +1,7 @@
-"""Chat histories that go to a model again and again, each time a little longer: only what is new is written anew.
+"""Chat histories that are sent to a model again and again, each time a little longer: only new messages are serialised.
 
-An agent's step sends everything said before. Who looks at each message again to write it makes a step the more
-expensive the more steps there were; to see that a history begins with one that is written, and to go on from that
-text, costs next to nothing.
+An agent's step sends everything said before. If each message were serialised again, a step would cost the more the more
+steps there were. A history that begins with an earlier one is continued from the JSON of that one.
 """
 
 from __future__ import annotations
@@ -14,13 +13,13 @@ from ..recording.snapshot import CONTAINERS, snapshot
 from . import json_text
 
 SHORT = 8
-"""Messages up to which a history is written as any other list."""
+"""Up to so many messages, a history is serialised as any other list."""
 TEXTS = 64
 TEXTS_BYTES = 16 * 1024 * 1024
 
 
 class History:
-    """The messages that a model is called with, as they are now: objects that do not change, or dicts, which may."""
+    """A copy of the messages that a model is called with: a list of immutable objects, or a snapshot of dicts."""
 
     __slots__ = ("messages",)
 
@@ -30,15 +29,15 @@ class History:
 
 
 class _Texts:
-    """The JSON of histories by how they begin; the least recently used go first. For the worker's thread.
+    """The JSON of recent histories by their first two messages; the least recently used is evicted first.
 
-    It keeps messages alive, so it is emptied whenever the worker has nothing to do.
+    For the worker's thread. It keeps messages alive, so it is cleared whenever the worker is idle.
     """
 
     def __init__(self, limit: int = TEXTS, limit_bytes: int = TEXTS_BYTES) -> None:
         self._limit, self._limit_bytes = limit, limit_bytes
         self._size_bytes = 0
-        self._held: OrderedDict[tuple[int, int], tuple[list[Any], bytes]] = OrderedDict()
+        self._entries: OrderedDict[tuple[int, int], tuple[list[Any], bytes]] = OrderedDict()
 
     def text(self, messages: list[Any]) -> bytes:
         """Return the JSON of two messages or more.
@@ -47,14 +46,14 @@ class _Texts:
             TypeError: orjson refuses one of them.
         """
         key = id(messages[0]), id(messages[1])
-        before, text = self._held.get(key, ([], b"[]"))
+        before, text = self._entries.get(key, ([], b"[]"))
         # Items are compared by identity first, which takes a nanosecond; lists that differ mostly do so in the last.
         if before and (len(before) > len(messages) or before[-1] is not messages[len(before) - 1]):
             before = []
         if before and messages[: len(before)] != before:
             before = []
         new = messages[len(before) :]
-        if not CONTAINERS.isdisjoint(map(type, new)):  # what may change cannot be remembered
+        if not CONTAINERS.isdisjoint(map(type, new)):  # JSON of objects that may change is not kept
             return json_text.dumps(messages)
         if not before:
             text = json_text.dumps(messages)
@@ -64,19 +63,19 @@ class _Texts:
         return text
 
     def _keep(self, key: tuple[int, int], messages: list[Any], text: bytes) -> None:
-        _, before = self._held.pop(key, (None, b""))
-        self._held[key] = messages, text
+        _, before = self._entries.pop(key, (None, b""))
+        self._entries[key] = messages, text
         self._size_bytes += len(text) - len(before)
-        while self._held and (len(self._held) > self._limit or self._size_bytes > self._limit_bytes):
-            self._size_bytes -= len(self._held.popitem(last=False)[1][1])
+        while self._entries and (len(self._entries) > self._limit or self._size_bytes > self._limit_bytes):
+            self._size_bytes -= len(self._entries.popitem(last=False)[1][1])
 
     def clear(self) -> None:
         """Forget everything."""
-        self._held.clear()
+        self._entries.clear()
         self._size_bytes = 0
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self._entries)
 
 
 texts = _Texts()

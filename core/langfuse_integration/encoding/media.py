@@ -1,4 +1,4 @@
-"""Images, sounds and files in payloads: taken out of the text, which keeps a reference that Langfuse resolves.
+"""Images, sounds and files in payloads: replaced in the text by a reference that Langfuse resolves.
 
 The reference, the id (the SHA-256 in URL-safe base64, 22 characters) and the forms that are recognised are those of the
 Langfuse Python SDK 5.0: data URIs anywhere in a text, and the blocks in which Anthropic, OpenAI, Google and LangChain
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import orjson
 
 LEAST_BYTES = 16
-"""What is shorter is no medium, but talk about one."""
+"""Shorter base64 is no medium, but an example of one."""
 MOST_BYTES = 48 * 1024 * 1024
 _URI = re.compile(r"data:([a-zA-Z0-9]+/[a-zA-Z0-9.+_-]+)(?:;[a-zA-Z0-9=._-]+)*;base64,([A-Za-z0-9+/_-]+={0,2})")
 _BLOCKS = re.compile(r'"(?:media_type|mime_type|mimeType|input_audio|inline_data|inlineData)"')
@@ -39,17 +39,17 @@ class Media(NamedTuple):
 
 
 class MediaSieve:
-    """Takes media out of texts, and notes what it took until it is asked. For one thread.
+    """Replaces media in texts by references, and collects the media. For one thread.
 
     Attributes:
-        found: what was taken and not asked for, by id.
+        collected: media that were not taken yet, by id.
     """
 
     def __init__(self) -> None:
-        self.found: dict[str, Media] = {}
+        self.collected: dict[str, Media] = {}
 
     def sift(self, text: str) -> str:
-        """Return *text* with a reference in the place of each medium."""
+        """Return *text* with each medium replaced by a reference."""
         if ";base64," in text:
             text = _URI.sub(self._uri, text)
         if _BLOCKS.search(text):
@@ -57,22 +57,22 @@ class MediaSieve:
                 value = orjson.loads(text)
             except orjson.JSONDecodeError:
                 return text
-            before = len(self.found)
+            before = len(self.collected)
             sifted = self._blocks(value)
-            if len(self.found) > before:
+            if len(self.collected) > before:
                 return orjson.dumps(sifted).decode()
         return text
 
     def taken(self, attributes: Mapping[str, Any], trace_id: str, span_id: str) -> list[Media]:
-        """Return what was taken out of the texts of one observation's attributes, and forget it."""
-        if not self.found:
+        """Return the collected media of one observation, found by the references in its attributes, and forget them."""
+        if not self.collected:
             return []
-        found, self.found = self.found, {}
+        collected, self.collected = self.collected, {}
         uses: dict[tuple[str, str], Media] = {}
         for key, value in attributes.items():
             if isinstance(value, str) and "@@@langfuseMedia:" in value:
                 field = _field(key)
-                for medium in found.values():
+                for medium in collected.values():
                     if f"|id={medium.id}|" in value:
                         uses[medium.id, field] = medium._replace(trace_id=trace_id, span_id=span_id, field=field)
         return list(uses.values())
@@ -89,7 +89,7 @@ class MediaSieve:
             return None
         sha256 = base64.b64encode(hashlib.sha256(body).digest()).decode()
         medium = Media(sha256.translate(str.maketrans("+/", "-_"))[:22], content_type, sha256, body)
-        self.found[medium.id] = medium
+        self.collected[medium.id] = medium
         return f"@@@langfuseMedia:type={content_type}|id={medium.id}|source={source}@@@"
 
     def _blocks(self, value: Any) -> Any:
@@ -99,9 +99,9 @@ class MediaSieve:
             return value
         plain = {key: self._blocks(item) for key, item in value.items()}
         for key, content_type in _base64_in(plain):
-            held = plain[key]
-            if isinstance(held, str) and not held.startswith("@@@"):
-                plain[key] = self._reference(content_type, held, "base64_data_uri") or held
+            text = plain[key]
+            if isinstance(text, str) and not text.startswith("@@@"):
+                plain[key] = self._reference(content_type, text, "base64_data_uri") or text
         return plain
 
 

@@ -10,6 +10,8 @@ import struct
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ..internals.bounded import BoundedDict
+
 ATTRIBUTE, EVENT_ATTRIBUTE, RESOURCE_ATTRIBUTE = b"\x4a", b"\x1a", b"\x0a"
 """The tags of attributes: in a Span, in an Event of one, in a Resource."""
 NAME = b"\x2a"
@@ -18,8 +20,9 @@ ERROR = 2
 """`Status.STATUS_CODE_ERROR`."""
 
 _INT64 = range(-(2**63), 2**63)
-keys: dict[str, bytes] = {}
 KEYS_LIMIT = 1_000
+keys: BoundedDict[str, bytes] = BoundedDict(KEYS_LIMIT)
+"""The fields `key` of recent attributes."""
 
 
 def varint(number: int) -> bytes:
@@ -38,8 +41,8 @@ def _long(number: int) -> bytes:
 
 def _opening(length: int) -> bytes:
     """Return what stands before a text of so many bytes in a KeyValue: the tags and lengths of AnyValue and text."""
-    told = b"\x0a" + varint(length)
-    return b"\x12" + varint(len(told) + length) + told
+    text_head = b"\x0a" + varint(length)
+    return b"\x12" + varint(len(text_head) + length) + text_head
 
 
 _SHORT = 2_048
@@ -100,8 +103,8 @@ def scope_field(name: str, version: str) -> bytes:
 
 def ids(trace: int, span: int, parent: int) -> bytes:
     """Return the first fields of a Span; *parent* is 0 in a root."""
-    told = b"\x0a\x10" + trace.to_bytes(16, "big") + b"\x12\x08" + span.to_bytes(8, "big")
-    return told + b"\x22\x08" + parent.to_bytes(8, "big") if parent else told
+    fields = b"\x0a\x10" + trace.to_bytes(16, "big") + b"\x12\x08" + span.to_bytes(8, "big")
+    return fields + b"\x22\x08" + parent.to_bytes(8, "big") if parent else fields
 
 
 def times(kind: int, started_ns: int, ended_ns: int) -> bytes:
@@ -111,8 +114,8 @@ def times(kind: int, started_ns: int, ended_ns: int) -> bytes:
 
 def event(at_ns: int, name: str, attributes: Mapping[str, Any]) -> bytes:
     """Return the field of one Event in a Span."""
-    told = struct.pack("<BQ", 0x09, at_ns) + field(b"\x12", encoded(name))
-    return field(b"\x5a", told + attributes_field(EVENT_ATTRIBUTE, attributes))
+    fields = struct.pack("<BQ", 0x09, at_ns) + field(b"\x12", encoded(name))
+    return field(b"\x5a", fields + attributes_field(EVENT_ATTRIBUTE, attributes))
 
 
 def status(code: int, message: str) -> bytes:
@@ -139,11 +142,9 @@ def request(resource: bytes, scope: bytes, parts: list[bytes], size: int) -> byt
 
 def _key(key: str) -> bytes:
     """Return the field `key` of a KeyValue."""
-    told = field(b"\x0a", encoded(key))
-    if len(keys) >= KEYS_LIMIT:
-        keys.clear()
-    keys[key] = told
-    return told
+    key_field = field(b"\x0a", encoded(key))
+    keys[key] = key_field
+    return key_field
 
 
 def _any(value: Any) -> bytes:
@@ -167,9 +168,9 @@ def large_texts(body: bytes, least_bytes: int) -> list[tuple[int, int]]:
     """
     places: list[tuple[int, int]] = []
     start, end = 0, len(body)
-    for wanted in (0x0A, 0x12, 0x12):  # ExportTraceServiceRequest.resource_spans, its scope_spans, their spans
+    for inner in (0x0A, 0x12, 0x12):  # ExportTraceServiceRequest.resource_spans, its scope_spans, their spans
         for tag, first, last in _fields(body, start, end):
-            if tag == wanted:
+            if tag == inner:
                 start, end = first, last
                 break
         else:

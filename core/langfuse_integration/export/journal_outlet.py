@@ -164,7 +164,7 @@ class JournalOutlet(Outlet):
     def _row(self, observation: Any, media: list[Media]) -> Row | None:
         with _ENCODING:
             row = self._encoder.encode(observation)
-            if self._sieve is not None and self._sieve.found:
+            if self._sieve is not None and self._sieve.collected:
                 media += self._sieve.taken(self._encoder.written, row.trace_id, row.span_id)
             return row
         return None

@@ -99,9 +99,9 @@ class Chains:
 
     def _began_like_that(self, head: bytes) -> bool:
         """Return whether an earlier text had this beginning, and remember it."""
-        known = head in self._heads
+        is_repeated = head in self._heads
         self._heads[head] = None
-        return known
+        return is_repeated
 
     def _add(self, db: sqlite3.Connection, owner: str, text: bytes) -> _Node:
         """Return the last node of the chain of *text*; fewer than MIN_NODE_BYTES at its end may be in no node."""
