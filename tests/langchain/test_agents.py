@@ -167,16 +167,18 @@ def test_an_agent_below_a_chain_is_an_agent(sessions: RecordedSessions) -> None:
 # -- tools that do not answer as asked
 
 
-def test_an_unknown_tool_is_a_call_that_was_never_made(sessions: RecordedSessions) -> None:
-    """The model makes a tool up: no act, no error, and the agent's row says what was asked for in vain."""
-    RUNS["invoke"](assistant(call("made_up", {}), "Done."))
+@pytest.mark.parametrize("way", RUNS)
+def test_a_tool_that_the_model_made_up_is_a_failed_act(sessions: RecordedSessions, way: str) -> None:
+    """No tool ran, and LangGraph answers with an error: an act with that error, the arguments and its think."""
+    RUNS[way](assistant(call("made_up", {"a": 1}), "Done."))
     trace = sessions.trace()
-    assert trace.tree() == [{"agent assistant": ["generation ScriptedChat", "generation ScriptedChat"]}]
-    think = trace.named("ScriptedChat")[0]
-    assert trace.roots[0].metadata == {
-        "unanswered_tool_calls": [{"id": "call_1", "name": "made_up", "think_id": think.id}]
-    }
-    assert {found.level for found in trace.observations} == {"DEFAULT"}
+    assert trace.tree() == [{"agent assistant": ["generation ScriptedChat", "tool made_up", "generation ScriptedChat"]}]
+    act = trace.one("made_up")
+    assert (act.is_act, act.level, act.input) == (True, "ERROR", {"a": 1})
+    assert act.status_message == "Error: made_up is not a valid tool, try one of [search]."
+    assert act.metadata["think_id"] == trace.named("ScriptedChat")[0].id
+    assert "unanswered_tool_calls" not in trace.roots[0].metadata
+    assert trace.roots[0].level == "DEFAULT"
 
 
 @pytest.mark.parametrize("way", ["invoke", "ainvoke"])

@@ -124,18 +124,6 @@ def test_a_resume_from_elsewhere_is_in_the_session_of_its_trace(no_open_runs: Re
     assert {(found.session_id, found.user_id) for found in no_open_runs.trace().observations} == {("s-alice", "alice")}
 
 
-def test_a_resume_by_another_user_is_that_users(no_open_runs: RecordedSessions) -> None:
-    """A supervisor answers in a session of their own: the same trace, and nothing of it under the wrong user."""
-    agent = asking(call("ask", {"question": "name?"}), "Hello bob.")
-    run(agent, HELLO)
-    with langfuse_manager.session("s-boss", "boss"):
-        agent.invoke(Command(resume="bob"), recorded())
-    first, second = no_open_runs.all
-    assert (first.session_id, second.session_id) == ("s-alice", "s-boss")
-    assert (first.users, second.users) == (["alice"], ["boss"])
-    assert len({found.trace_id for found in no_open_runs.observations}) == 1
-
-
 def test_inside_of_a_span_of_the_application_a_resume_stays_there(no_open_runs: RecordedSessions) -> None:
     """Each turn is wrapped by the application: each turn keeps its trace, and the act still names its think."""
     agent = asking(call("ask", {"question": "name?"}), "Hello bob.")
@@ -238,13 +226,44 @@ def test_of_parallel_calls_only_the_one_that_asked_runs_again(no_open_runs: Reco
 
 def test_the_memory_of_threads_is_bounded(sessions: RecordedSessions) -> None:
     """Past the limit the threads that were unused for longest are forgotten."""
-    memory = Threads(limit=2)
+    memory = Threads(limit=4)  # each with its name and without
     with langfuse_manager.trace_span("root") as root:
         for thread in ("t-1", "t-2", "t-1", "t-3"):
             memory.remember(thread, "graph", Conversation(root))
-    assert len(memory) == 2
+    assert len(memory) == 4
     assert [memory.recall(thread, "graph") is not None for thread in ("t-1", "t-2", "t-3")] == [True, False, True]
-    assert memory.recall("t-1", "another graph") is None
+    assert memory.recall("t-1", "another name of it") is not None
+
+
+@pytest.mark.parametrize("way", ["invoke", "ainvoke", "stream"])
+def test_a_resume_in_another_session_is_a_trace_of_its_own(no_open_runs: RecordedSessions, way: str) -> None:
+    """An approver resumes: two traces, each in one session, linked both ways; the act still names its think."""
+    agent = asking(call("ask", {"question": "name?"}), "Hello bob.")
+    run(agent, HELLO, way)
+    with langfuse_manager.session("s-boss", "boss"):
+        if way == "ainvoke":
+            asyncio.run(agent.ainvoke(Command(resume="bob"), recorded()))
+        elif way == "stream":
+            list(agent.stream(Command(resume="bob"), recorded()))
+        else:
+            agent.invoke(Command(resume="bob"), recorded())
+    first, second = no_open_runs.traces
+    assert {(row.session_id, row.user_id) for row in first.observations} == {("s-alice", "alice")}
+    assert {(row.session_id, row.user_id) for row in second.observations} == {("s-boss", "boss")}
+    assert second.tree() == [{"agent assistant": ["tool ask", "generation ScriptedChat"]}]
+    assert second.roots[0].metadata["resumed_trace_id"] == first.id
+    assert first.one("resumed in another session").metadata["resumed_in_trace_id"] == second.id
+    assert len(first.roots) == 1
+    assert second.one("ask").metadata["think_id"] == first.one("ScriptedChat").id
+
+
+def test_a_name_for_each_run_changes_nothing(no_open_runs: RecordedSessions) -> None:
+    """The application names each run of a graph differently: interrupt and resume are still one trace."""
+    agent = asking(call("ask", {"question": "name?"}), "Hello bob.")
+    with langfuse_manager.session("s-alice", "alice"):
+        agent.invoke(HELLO, {**recorded(), "run_name": "request 1"})
+        agent.invoke(Command(resume="bob"), {**recorded(), "run_name": "request 2"})
+    assert len(no_open_runs.trace().roots) == 2
 
 
 def test_only_a_resume_continues_a_trace(sessions: RecordedSessions) -> None:

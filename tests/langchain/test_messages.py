@@ -58,7 +58,11 @@ CALL: Any = {"name": "search", "args": {"query": "wool"}, "id": "call_1", "type"
         (AIMessage("", tool_calls=[CALL]), {"role": "assistant", "content": "", "tool_calls": [CALL]}),
         (
             AIMessage("", additional_kwargs={"refusal": "No.", "other": 1}),
-            {"role": "assistant", "content": "", "refusal": "No."},
+            {"role": "assistant", "content": "", "refusal": "No.", "additional_kwargs": {"other": 1}},
+        ),
+        (
+            AIMessage("", additional_kwargs={"function_call": {"name": "f"}, "audio": {"id": "a"}, "tool_calls": [1]}),
+            {"role": "assistant", "content": "", "function_call": {"name": "f"}, "audio": {"id": "a"}},
         ),
         (ChatMessage("Hm", role="critic"), {"role": "critic", "content": "Hm"}),
         (FunctionMessage("4", name="add"), {"role": "function", "content": "4", "name": "add"}),

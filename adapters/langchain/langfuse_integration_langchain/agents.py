@@ -7,6 +7,7 @@ where another agent may work.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from langchain_core.messages import ToolMessage
@@ -16,7 +17,7 @@ from langfuse_integration.recording.registry import Run
 from langfuse_integration.recording.steps import AgentSteps
 
 from . import private
-from .folding import show_step
+from .folding import equal, show_step, use
 from .interrupts import conversation_of, ended
 from .states import ChainState, ModelState, ToolState
 
@@ -67,6 +68,13 @@ def decided(run: Run, calls: list[Any]) -> None:
         _think(run, state.thinker)
     if state.steps is not None:
         state.steps.decide(run.observation, [(call.get("id"), str(call.get("name"))) for call in calls])
+        if state.thinker is not None:
+            agent: ChainState = state.thinker.state
+            pending = [
+                *(agent.pending or ()),
+                *((call.get("name"), call.get("args"), call.get("id")) for call in calls),
+            ]
+            agent.pending = pending[-ACTIONS_LIMIT:]
 
 
 def acted(run: Run, call_id: str | None, inputs: Any) -> None:
@@ -81,7 +89,9 @@ def acted(run: Run, call_id: str | None, inputs: Any) -> None:
             _call_id(agent if announced else run.parent.state, run.observation.name, inputs) if run.parent else None
         )
         if call_id is None and not announced:
-            return
+            call_id = _pending_id(agent, run.observation.name, inputs)
+            if call_id is None:
+                return
     steps = agent.steps
     if call_id is not None and (steps is None or call_id not in steps.decided):
         steps = _who_decided(run, call_id) or steps
@@ -116,11 +126,61 @@ def closed(run: Run, outputs: Any) -> None:
         ended(run)
 
 
+def node_ended(node: Run, steps: AgentSteps, outputs: Any) -> None:
+    """Record the answers to tool calls that a node gives itself: an error makes a row, since no tool ran."""
+    for message in _tool_messages(outputs):
+        call_id = message.tool_call_id
+        if call_id not in steps.decided or steps.is_answered(call_id):
+            continue
+        if message.status != "error":
+            steps.decided.pop(call_id, None)
+            continue
+        row = tracing.start_below(node.anchor, steps.decided[call_id].name, "tool", input=_arguments(node, call_id))
+        steps.act(row, call_id)
+        row.level, row.status_message = "ERROR", str(message.content)
+        row.finish(message.content)
+        use(node)
+
+
 def _answer(steps: AgentSteps, outputs: Any) -> None:
     """Remove the calls that the agent answered itself, as for structured output: they call no tool."""
-    for message in outputs.get("messages", ()) if isinstance(outputs, dict) else ():
-        if isinstance(message, ToolMessage) and message.status != "error":
+    for message in _tool_messages(outputs):
+        if message.status != "error":
             steps.decided.pop(message.tool_call_id, None)
+
+
+def _tool_messages(outputs: Any) -> Iterator[ToolMessage]:
+    """Yield the tool messages in the output of a node or graph, whatever the state calls its lists."""
+    if isinstance(outputs, list):
+        for item in outputs:
+            if isinstance(item, ToolMessage):
+                yield item
+            elif type(item).__name__ == private.COMMAND:
+                yield from _tool_messages(item.update)
+    elif isinstance(outputs, dict):
+        for value in outputs.values():
+            if isinstance(value, ToolMessage):
+                yield value
+            elif isinstance(value, list):
+                yield from (item for item in value if isinstance(item, ToolMessage))
+    elif type(outputs).__name__ == private.COMMAND:
+        yield from _tool_messages(outputs.update)
+
+
+def _pending_id(agent: ChainState, tool: str, inputs: Any) -> str | None:
+    """Return the id of the call of *tool* with these arguments that was asked for and not made yet."""
+    steps = agent.steps
+    for name, arguments, call_id in agent.pending or () if steps is not None else ():
+        open_call = isinstance(call_id, str) and steps is not None and not steps.is_answered(call_id)
+        if open_call and name == tool and equal(arguments, inputs):
+            return str(call_id)
+    return None
+
+
+def _arguments(node: Run, call_id: str) -> Any:
+    """Return the arguments of a tool call, or None."""
+    pending = node.parent.state.pending if node.parent is not None else None
+    return next((arguments for _, arguments, known_id in pending or () if known_id == call_id), None)
 
 
 def _think(run: Run, thinker: Run) -> None:
@@ -193,10 +253,15 @@ def _calls_in(inputs: Any) -> list[Any]:
         sent = inputs.get("tool_call")
         if isinstance(sent, dict):
             return [sent]
-        inputs = inputs.get("messages")
+        inputs = inputs.get("messages") or _list_with_calls(inputs)
     if not isinstance(inputs, list) or not inputs:
         return []
     last = inputs[-1]
     if isinstance(last, dict):
         return [call for call in inputs if isinstance(call, dict) and "args" in call]
     return list(getattr(last, "tool_calls", None) or ())
+
+
+def _list_with_calls(state: dict[str, Any]) -> Any:
+    """Return the list of a graph's state whose last message calls tools, whatever its name."""
+    return next((v for v in state.values() if isinstance(v, list) and v and getattr(v[-1], "tool_calls", None)), None)

@@ -1,8 +1,9 @@
 """Conversations: the trace and the agents' steps of a root run, kept for the run that resumes it.
 
 LangGraph ends the root run of an interrupted graph as any other; the answer comes as a new root run, with the thread's
-id and a `Command(resume=...)`. Both become roots of one trace. The steps of the agents in it go on, so that a tool
-which runs again is linked to the think that asked for it. Workers that share a store share that, too.
+id and a `Command(resume=...)`. In the same session both become roots of one trace; in another session the resumed run
+begins a trace of its own, since Langfuse lists a trace in one session only. The steps of the agents go on in either
+case, so that a tool which runs again is linked to the think that asked for it. Workers that share a store share that.
 """
 
 from __future__ import annotations
@@ -25,11 +26,12 @@ class Conversation:
 
     Attributes:
         anchor: names the trace and no span: a run under it is one more root of that trace.
+        root: the anchor of the last root run.
         agents: steps of agents that go on in the next run, by the agent's name.
         steps: steps of all agents so far.
     """
 
-    __slots__ = ("agents", "anchor", "steps")
+    __slots__ = ("agents", "anchor", "root", "steps")
 
     def __init__(self, root: Parent) -> None:
         self.move(root)
@@ -39,6 +41,7 @@ class Conversation:
     def move(self, root: Parent) -> None:
         """Continue in the trace of *root*."""
         self.anchor = Anchor(root.trace, 0, (root.session, root.origin), root.started_ns, exported=False)
+        self.root = Anchor.of(root)
 
     def steps_of(self, name: str | None) -> AgentSteps:
         """Return the steps of an agent: those at which it was interrupted, otherwise new ones."""
@@ -51,7 +54,10 @@ class Conversation:
 
 
 class Threads:
-    """Conversations by LangGraph's thread id and the graph's name; the longest unused go first."""
+    """Conversations by LangGraph's thread id and the graph's name; the longest unused go first.
+
+    Each is kept without the name, too: the application may name each run of a graph differently.
+    """
 
     def __init__(self, limit: int = THREADS_LIMIT) -> None:
         self._conversations: BoundedDict[tuple[str, str], Conversation] = BoundedDict(limit)
@@ -63,12 +69,13 @@ class Threads:
 
     def remember(self, thread: str, name: str, conversation: Conversation) -> None:
         """Keep *conversation* for the next run of that thread."""
-        self._conversations.renew((thread, name), conversation)
+        for key in ((thread, name), (thread, "")):
+            self._conversations.renew(key, conversation)
         _share(thread, name, conversation)
 
     def recall(self, thread: str, name: str) -> Conversation | None:
         """Return the conversation of a thread, from this worker or from another that went on with it later."""
-        own = self._conversations.get((thread, name))
+        own = self._conversations.get((thread, name)) or self._conversations.get((thread, ""))
         shared = _recall_shared(thread, name)
         if shared is not None and (own is None or shared.anchor.started_ns > own.anchor.started_ns):
             return shared
@@ -86,9 +93,11 @@ def _share(thread: str, name: str, conversation: Conversation) -> None:
     with _SHARING:
         if is_shared():
             anchor = conversation.anchor
-            notes = {"agents": [steps.to_json() for steps in conversation.agents.values()]}
+            agents = [steps.to_json() for steps in conversation.agents.values()]
+            notes = {"agents": agents, "root": f"{conversation.root.span:016x}"}
             trace = SharedTrace(anchor.trace, anchor.started_ns, anchor.session, notes)
-            traces.remember(_key(thread, name), trace)
+            for key in (_key(thread, name), _key(thread, "")):
+                traces.remember(key, trace)
 
 
 def _recall_shared(thread: str, name: str) -> Conversation | None:
@@ -96,9 +105,12 @@ def _recall_shared(thread: str, name: str) -> Conversation | None:
     from langfuse_integration.sessions.shared_state import is_shared, traces
 
     with _SHARING:
-        trace = traces.recall(_key(thread, name)) if is_shared() else None
+        if not is_shared():
+            return None
+        trace = traces.recall(_key(thread, name)) or traces.recall(_key(thread, ""))
         if trace is not None:
             conversation = Conversation(trace)
+            conversation.root.span = int(trace.notes.get("root", "0"), 16)
             conversation.steps = [AgentSteps.from_json(steps) for steps in trace.notes["agents"]]
             conversation.agents = {steps.name: steps for steps in conversation.steps}
             return conversation

@@ -21,8 +21,11 @@ from langfuse_integration.encoding import json_text
 from langfuse_integration.internals.secrets import without_secrets
 
 ROLES = {"human": "user", "ai": "assistant", "system": "system", "tool": "tool", "function": "function"}
-BESIDE_CONTENT = ("refusal", "reasoning_content")
-"""Entries of `additional_kwargs` that belong to an answer as much as its content."""
+COMMAND = "Command"
+BESIDE_CONTENT = ("refusal", "reasoning_content", "function_call", "audio")
+"""Entries of `additional_kwargs` that OpenAI's form has at the top of a message."""
+REPEATED = frozenset({"tool_calls", "parsed"})
+"""Entries of `additional_kwargs` that the message has in LangChain's own form as well."""
 
 
 class ChatRequest:
@@ -92,11 +95,20 @@ def message_fields(message: BaseMessage) -> dict[str, Any]:
             calls = getattr(message, key, None)
             if calls:
                 plain[key] = calls
-        for key in BESIDE_CONTENT:
-            value = message.additional_kwargs.get(key)
-            if value:
-                plain[key] = value
+        if message.additional_kwargs:
+            _add_beside_content(plain, message.additional_kwargs)
     return plain
+
+
+def _add_beside_content(plain: dict[str, Any], entries: dict[str, Any]) -> None:
+    """Add what the provider has put beside the content: audio, reasoning, citations and the like."""
+    further: dict[str, Any] = {}
+    for key, value in entries.items():
+        if key in REPEATED or key.startswith("__") or not value:
+            continue
+        (plain if key in BESIDE_CONTENT else further)[key] = value
+    if further:
+        plain["additional_kwargs"] = further
 
 
 def document_fields(document: Document) -> dict[str, Any]:
@@ -108,14 +120,20 @@ def document_fields(document: Document) -> dict[str, Any]:
 
 
 def tool_output(output: Any) -> Any:
-    """Return a tool's output; of a tool message, its content."""
-    return output.content if isinstance(output, ToolMessage) else output
+    """Return a tool's output; of a tool message, its content, with the artifact beside it if there is one."""
+    if not isinstance(output, ToolMessage):
+        return output
+    return output.content if output.artifact is None else {"content": output.content, "artifact": output.artifact}
 
 
 def caught_error(output: Any) -> str | None:
     """Return the message of an error that the tool caught itself, otherwise None."""
-    if isinstance(output, ToolMessage) and output.status == "error":
-        return str(output.content)
+    if isinstance(output, ToolMessage):
+        return str(output.content) if output.status == "error" else None
+    if type(output).__name__ == COMMAND and isinstance(output.update, dict):
+        for message in output.update.get("messages") or ():
+            if isinstance(message, ToolMessage) and message.status == "error":
+                return str(message.content)
     return None
 
 

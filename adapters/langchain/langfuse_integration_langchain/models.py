@@ -19,7 +19,7 @@ from langfuse_integration.recording.registry import Run
 from .notes import RunNotes
 
 MODEL_KEYS = ("model_name", "model", "model_id")
-FINISH_KEYS = ("finish_reason", "stop_reason", "done_reason", "status")
+FINISH_KEYS = ("finish_reason", "stop_reason", "stopReason", "finishReason", "done_reason", "status")
 USAGE_KEYS = ("usage", "usage_metadata", "token_usage", "token_count", "amazon-bedrock-invocationMetrics")
 """Where integrations put the provider's report: in an answer's metadata, beside a generation, or in `llm_output`."""
 

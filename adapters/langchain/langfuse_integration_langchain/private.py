@@ -41,7 +41,8 @@ HIDDEN_TAG = "langsmith:hidden"
 STEP_TAG = "seq:step:"
 PLUMBING_TAGS = (NODE_TAG, STEP_TAG, "map:key:", "condition:", "branch:", "retry:attempt:", "langsmith:")
 PLUMBING_METADATA = ("ls_", "lc_", "langgraph_", "langfuse_", "checkpoint_", "__")
-TELLING_METADATA = frozenset({"langgraph_node", "langgraph_step", "ls_provider"})
+PLACE_METADATA = frozenset({"langgraph_node", "langgraph_step"})
+TELLING_METADATA = frozenset({"ls_provider"})
 
 CONTROL_FLOW = "GraphBubbleUp"
 """The base class of LangGraph's exceptions that are no errors: interrupts, commands to a parent graph."""

@@ -83,8 +83,9 @@ def failed_model(run_id: UUID, error: BaseException, response: Any) -> None:
         output = answer.partial
     if output is None and state.parts:
         output = PartialAnswer(state.parts)
-    run.observation.fail(error)
-    _show(run, error)
+    if not interrupts.flowed(run, error):
+        run.observation.fail(error)
+        _show(run, error)
     run.observation.finish(output)
     _settle(run)
 
@@ -136,6 +137,9 @@ def _finish(run: Run, outputs: Any, error: BaseException | None = None) -> None:
         if failure.error is not error:  # this one is the run's own error
             folding.unfold(failure.run)
             failure.run.observation.end(failure.ended_ns)
+    graph = run.parent.state if state.node and not state.vanishes and run.parent is not None else None
+    if outputs is not None and graph.__class__ is ChainState and graph.steps is not None:
+        agents.node_ended(run, graph.steps, outputs)
     if state.steps is not None or run.parent is None:
         agents.closed(run, outputs)
     if state.double and error is None and run.parent is not None:

@@ -29,6 +29,7 @@ def chain(binding: Binding, state: ChainState, run_type: Any) -> None:
     if parent is None:
         messages.register_graph_types()
         state.unnamed = state.name == private.UNNAMED_GRAPH
+        state.placed = state.metadata.get("ls_integration") not in private.AGENTS
         if "thread_id" in state.metadata:
             state.conversation = interrupts.resumed(state)
         if type(inputs) is dict and "messages" in inputs:
@@ -42,6 +43,8 @@ def chain(binding: Binding, state: ChainState, run_type: Any) -> None:
     if run is not None:
         run.observation.late = RunNotes(state.metadata, state.tags, parent)
         if state.conversation is not None:
+            if state.resumes is not None:
+                interrupts.link(run, state.resumes)
             state.conversation.move(run.observation)
         agents.started(run)
 
@@ -112,6 +115,7 @@ def _open(binding: Binding, state: ChainState | LeafState, inputs: Any, parent: 
             state.session = binding.session
             state.bound = True
         state.above = span_inside(parent)
+        state.placed = parent.state.placed
         run = tracing.open_run(state, inputs, parent)
         if run is not None:
             folding.use(parent)
@@ -121,13 +125,13 @@ def _open(binding: Binding, state: ChainState | LeafState, inputs: Any, parent: 
 
 
 def _open_root(binding: Binding, state: ChainState | LeafState, inputs: Any) -> Run | None:
-    if isinstance(state, ChainState) and state.conversation is not None:
-        state.above = interrupts.anchor_of(state.conversation)
     if state.metadata or state.tags:
         state.named = named(state.metadata, state.tags)
     if not binding.empty:
         state.session = binding.session
         state.bound = True
+    if isinstance(state, ChainState) and state.conversation is not None:
+        state.above = interrupts.anchor_of(state, state.conversation)
     return tracing.open_run(state, inputs)
 
 
@@ -139,6 +143,7 @@ def _fold(binding: Binding, state: ChainState, parent: Run) -> None:
         return observation
 
     state.above = span_inside(parent)
+    state.placed = parent.state.placed
     tracing.fold_run(state, parent, make)
 
 

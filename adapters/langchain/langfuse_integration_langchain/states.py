@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from langfuse_integration.recording.anchor import Anchor
 from langfuse_integration.recording.observation import Observation, ObservationType
 from langfuse_integration.recording.registry import Run, RunStart
 from langfuse_integration.recording.steps import AgentSteps
@@ -55,7 +56,10 @@ class ChainState(RunStart):
         shown: errors that have rows below.
         failures: of doubles.
         actions: tool calls that an AgentExecutor has announced, as (tool, input, call id).
+        pending: tool calls that the agent's models asked for, as (tool, arguments, call id).
+        placed: rows below have LangGraph's node and step in their metadata; see notes.py.
         conversation: what outlives the root run, for the run that resumes it.
+        resumes: the root of another session's trace that the run resumes.
     """
 
     # No slots: most of these keep their defaults, which then cost nothing to set.
@@ -72,7 +76,10 @@ class ChainState(RunStart):
     latest: Any = None
     prompt: Any = None
     actions: list[tuple[str, Any, str | None]] | None = None
+    placed = True
+    pending: list[tuple[Any, Any, Any]] | None = None
     conversation: Conversation | None = None
+    resumes: Anchor | None = None
     shown: tuple[BaseException, ...] = ()
     failures: list[Failure] | None = None
 
@@ -99,7 +106,7 @@ class LeafState(RunStart):
 
     Attributes:
         name: of the run.
-        bound: a handler with a session of its own has announced the run.
+        bound, placed: as in `ChainState`.
         metadata, tags: as LangChain passed them.
         watch: tells when nobody can end the run any more.
         task, done: the task whose end ends the run, and its callback.
@@ -108,6 +115,7 @@ class LeafState(RunStart):
     """
 
     bound = False
+    placed = True
     prompt: Any = None
     task: asyncio.Task[Any] | None = None
     done: Callable[[asyncio.Task[Any]], None] | None = None

@@ -77,8 +77,8 @@ def to_json(value: Any, limit_bytes: int = MAX_FIELD_BYTES) -> str:
     A `str` stays as it is, as the Langfuse SDK sends it, except that an empty one is written as `""`: an empty
     attribute would hide every fallback of the server.
     """
-    if type(value) is str:
-        return _text(value, limit_bytes) or '""'
+    if isinstance(value, str):
+        return _text(str.__str__(value), limit_bytes) or '""'
     try:
         text = dumps(value)
     except Exception:  # noqa: BLE001  values of the application

@@ -100,6 +100,10 @@ class AgentSteps:
                 entries["step_index"] = decision.step_index
         observation.metadata = {**observation.metadata, **entries} if observation.metadata else entries
 
+    def is_answered(self, call_id: str) -> bool:
+        """Return whether an act has answered the tool call."""
+        return call_id in self._answered
+
     def unanswered(self) -> list[dict[str, str]]:
         """Return the tool calls that no act answered."""
         return [
