@@ -230,7 +230,9 @@ def test_metrics_hold_ids_types_times_tokens_and_cost(langfuse: Receiver) -> Non
     ):
         span.update(model="gpt-4o", usage_details={"input": 3, "output": 2}, model_parameters={"temperature": 0})
         with trace.get_tracer("openinference.instrumentation.any").start_as_current_span("foreign") as other:
-            other.set_attributes({"gen_ai.operation.name": "chat", "gen_ai.usage.input_tokens": 7, "my.number": 3})
+            other.set_attributes(
+                {"gen_ai.operation.name": "execute_tool", "gen_ai.usage.input_tokens": 7, "my.number": 3}
+            )
             other.add_event("noted", {"what": "it"})
     assert langfuse_manager.flush(20) == (2, 0, 0)
     ask = next(row for row in langfuse.spans if row.name == "generation")
@@ -246,7 +248,7 @@ def test_metrics_hold_ids_types_times_tokens_and_cost(langfuse: Receiver) -> Non
     assert {key: value for key, value in other_row.attributes.items() if key != "langfuse.internal.is_app_root"} == {
         "session.id": "s-1",
         "user.id": "u-1",
-        "gen_ai.operation.name": "chat",
+        "gen_ai.operation.name": "execute_tool",
         "gen_ai.usage.input_tokens": 7,
     }
 
