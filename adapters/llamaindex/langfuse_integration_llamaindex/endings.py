@@ -19,8 +19,11 @@ def ending_of(answers: Iterable[Any]) -> dict[str, str]:
     """
     entries: dict[str, str] = {}
     for answer in answers:
-        raw = get(answer, "raw")
-        reason = _first(_places(answer, raw), FINISH)
+        raw = getattr(answer, "raw", None)
+        extra = getattr(getattr(answer, "message", None), "additional_kwargs", None)
+        if raw is None and not extra:
+            continue
+        reason = _first(_places(raw, extra), FINISH)
         identity = _first((raw, inside_event(raw)), IDS) or get(get(raw, "ResponseMetadata"), "RequestId")
         if reason is not None:
             entries["finish_reason"] = str(getattr(reason, "name", reason))
@@ -29,13 +32,13 @@ def ending_of(answers: Iterable[Any]) -> dict[str, str]:
     return entries
 
 
-def _places(answer: Any, raw: Any) -> Iterator[Any]:
+def _places(raw: Any, extra: Any) -> Iterator[Any]:
     choices = get(raw, "choices") or get(inside_event(raw), "choices")
     if isinstance(choices, (list, tuple)) and choices:
         yield choices[0]
     yield raw
     yield get(raw, "messageStop")  # Bedrock, streamed
-    yield get(get(answer, "message"), "additional_kwargs")
+    yield extra
     details = get(raw, "incomplete_details") or get(inside_event(raw), "incomplete_details")  # OpenAI's responses
     yield {"finish_reason": get(details, "reason")}
     yield {"finish_reason": get(raw, "status") or get(inside_event(raw), "status")}
