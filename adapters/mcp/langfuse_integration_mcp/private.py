@@ -143,7 +143,7 @@ def lowlevel(server: Any) -> Any:
 # -- spans of the SDKs' own
 
 
-class Hooks(NamedTuple):
+class SdkHooks(NamedTuple):
     """What to do at the private places of the SDKs, most of it in place of their own hooks.
 
     Attributes:
@@ -177,7 +177,7 @@ def merges_spans() -> bool:
     return any(name == "inject_trace_context" for _, name, _ in _replaced)
 
 
-def replace_spans(hooks: Hooks, *, kept: bool) -> None:
+def replace_spans(hooks: SdkHooks, *, kept: bool) -> None:
     """Let the SDKs' own spans give way to our rows; done twice it is done once."""
     global _kept
     _kept = kept
@@ -201,7 +201,7 @@ def _replace(holder: Any, name: str, value: Any) -> None:
     setattr(holder, name, value)
 
 
-def _replace_sdk(module: Any, hooks: Hooks) -> None:
+def _replace_sdk(module: Any, hooks: SdkHooks) -> None:
     own_span = getattr(module, "otel_span", None)
     own_inject = getattr(module, "inject_trace_context", None)
     if own_span is None or own_inject is None:
@@ -241,7 +241,7 @@ class _Within:
             self._outer.__exit__(*outcome)
 
 
-def _replace_server(module: Any, hooks: Hooks) -> None:
+def _replace_server(module: Any, hooks: SdkHooks) -> None:
     own_span = getattr(module, "otel_span", None)
     own_extract = getattr(module, "extract_trace_context", None)
     if own_span is None or own_extract is None:
@@ -267,7 +267,7 @@ _posted: ContextVar[Mapping[str, Any] | None] = ContextVar("langfuse_integration
 """The `_meta` of the request that is sent over HTTP here."""
 
 
-def _replace_http(transport: Any, hooks: Hooks) -> None:
+def _replace_http(transport: Any, hooks: SdkHooks) -> None:
     post = getattr(transport, "_handle_post_request", None)
     prepare = getattr(transport, "_prepare_headers", None)
     if post is None or prepare is None or any(holder is transport for holder, _, _ in _replaced):

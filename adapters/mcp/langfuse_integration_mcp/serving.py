@@ -113,7 +113,7 @@ def _unanswered(meta: Any) -> None:
         call.transport_error = ConnectionError("the HTTP response ended without an answer")
 
 
-_HOOKS = private.Hooks(_client, _inject, caller_of, _server, _around, propagation.headers, _broken, _unanswered)
+_HOOKS = private.SdkHooks(_client, _inject, caller_of, _server, _around, propagation.headers, _broken, _unanswered)
 _holders: weakref.WeakSet[Any] = weakref.WeakSet()
 
 

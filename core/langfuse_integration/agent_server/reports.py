@@ -10,7 +10,7 @@ from ..presentation import clock, counted, duration, score_value
 from ..reading.archive import Archive, SessionSummary
 from ..reading.comparison import Comparison
 from ..reading.conversation import conversation_of
-from ..reading.folding import Fold, folded
+from ..reading.folding import FoldedSteps, folded
 from ..reading.problems import Problem, problems_of
 from ..reading.replay import Observed, Trace
 from ..reading.times import since_ns
@@ -227,16 +227,16 @@ def _add_turn(page: Page, number: int, trace: Trace) -> bool:
     for utterance in conversation_of(trace):
         page.add(f"{utterance.speaker or utterance.role}: {one_line(utterance.text)}", 2 * LINE_CHARACTERS)
     for depth, node in _in_tree(trace):
-        line = f"({node})" if isinstance(node, Fold) else step_line(node)
+        line = f"({node})" if isinstance(node, FoldedSteps) else step_line(node)
         if not page.add(f"{'  ' * min(depth, 8)}{line}", LINE_CHARACTERS):
             break
     return not page.full
 
 
-def _in_tree(trace: Trace) -> Iterator[tuple[int, Observed | Fold]]:
-    waiting: list[tuple[Observed | Fold, int]] = [(root, 0) for root in reversed(trace.roots)]
+def _in_tree(trace: Trace) -> Iterator[tuple[int, Observed | FoldedSteps]]:
+    waiting: list[tuple[Observed | FoldedSteps, int]] = [(root, 0) for root in reversed(trace.roots)]
     while waiting:
         node, depth = waiting.pop()
         yield depth, node
-        if not isinstance(node, Fold):
+        if not isinstance(node, FoldedSteps):
             waiting += [(child, depth + 1) for child in reversed(list(folded(node.children)))]

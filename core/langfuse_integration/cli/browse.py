@@ -139,12 +139,12 @@ def show(options: ShowOptions) -> None:
 
                 screen.raw(to_json(session_of(archive, session_id)) + "\n")
                 return
-            from .replaying import Part, replayed
+            from .replaying import ReplayPart, replayed
 
             if session_id is None and archive.session(None) is None and not archive.matching("", limit=1):
                 note(nothing_in(archive))
                 return
-            screen.lines(replayed(archive, session_id, screen, Part(**options.narrowed())))
+            screen.lines(replayed(archive, session_id, screen, ReplayPart(**options.narrowed())))
 
 
 def _only_untagged(archive: Archive) -> bool:

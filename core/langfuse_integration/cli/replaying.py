@@ -23,7 +23,7 @@ CUT = "Cut after 200 lines: --full shows all; --turn, --errors, --slowest, --age
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ReplayPart:
     """Which part of a session is shown, and how much of it.
 
     Attributes:
@@ -50,9 +50,11 @@ class Part:
         return bool(self.step or self.slowest or self.agent or self.grep)
 
 
-def replayed(archive: Archive, session_id: str | None, screen: Screen, part: Part | None = None) -> Iterator[Text]:
+def replayed(
+    archive: Archive, session_id: str | None, screen: Screen, part: ReplayPart | None = None
+) -> Iterator[Text]:
     """Yield a session, or a part of it, as lines for *screen*."""
-    part = part or Part()
+    part = part or ReplayPart()
     lines = _lines(archive, session_id, screen, part)
     if part.full or part.step:
         yield from lines
@@ -67,7 +69,7 @@ def replayed(archive: Archive, session_id: str | None, screen: Screen, part: Par
     yield from (Text(line, "yellow") for line in cut)
 
 
-def _lines(archive: Archive, session_id: str | None, screen: Screen, part: Part) -> Iterator[Text]:
+def _lines(archive: Archive, session_id: str | None, screen: Screen, part: ReplayPart) -> Iterator[Text]:
     summary = archive.session(session_id)
     if summary is None:
         yield Text(
@@ -94,11 +96,11 @@ def _lines(archive: Archive, session_id: str | None, screen: Screen, part: Part)
         yield Text(_nothing(part, summary.traces))
 
 
-def _narrows(part: Part) -> bool:
+def _narrows(part: ReplayPart) -> bool:
     return part.errors or part.chooses_steps
 
 
-def _turns(archive: Archive, session_id: str | None, part: Part) -> Iterator[tuple[int, Trace]]:
+def _turns(archive: Archive, session_id: str | None, part: ReplayPart) -> Iterator[tuple[int, Trace]]:
     if part.turn is None:
         yield from enumerate(archive.traces(session_id), 1)
         return
@@ -109,7 +111,7 @@ def _turns(archive: Archive, session_id: str | None, part: Part) -> Iterator[tup
             yield part.turn, trace
 
 
-def _of_turn(replay: Replay, number: int, trace: Trace, part: Part) -> Iterator[Text]:
+def _of_turn(replay: Replay, number: int, trace: Trace, part: ReplayPart) -> Iterator[Text]:
     if part.errors and not part.chooses_steps:
         yield from replay.problems(number, trace)
         return
@@ -123,7 +125,7 @@ def _of_turn(replay: Replay, number: int, trace: Trace, part: Part) -> Iterator[
         yield from replay.steps(number, trace, observations)
 
 
-def _conditions(part: Part) -> Iterable[Callable[[Observed], bool]]:
+def _conditions(part: ReplayPart) -> Iterable[Callable[[Observed], bool]]:
     if part.step:
         step = part.step.lower()
         yield lambda observation: observation.id.startswith(step)
@@ -137,7 +139,7 @@ def _conditions(part: Part) -> Iterable[Callable[[Observed], bool]]:
         yield lambda observation: holds(observation, text)
 
 
-def _nothing(part: Part, turns: int) -> str:
+def _nothing(part: ReplayPart, turns: int) -> str:
     if part.turn is not None and part.turn > turns:
         return f"There is no turn {part.turn}: the last one is {turns}."
     if part.errors and not part.chooses_steps:

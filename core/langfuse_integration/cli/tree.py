@@ -11,7 +11,7 @@ from rich.text import Text
 from ..presentation import agent_of, clock, counted, day, dollars, duration, score_value, short_count
 from ..reading.archive import RecordedScore, SessionSummary
 from ..reading.conversation import conversation_of
-from ..reading.folding import Fold, folded
+from ..reading.folding import FoldedSteps, folded
 from ..reading.problems import Problem, problems_of
 from ..reading.replay import Observed, Trace
 from ..reading.totals import Totals, own, totals_of
@@ -94,10 +94,10 @@ class Replay:
     def tree(self, root: Observed) -> Iterator[Text]:
         """Yield an observation and everything below it."""
         guides = self._guides
-        waiting: list[tuple[Observed | Fold, str, str, str]] = [(root, "", "", "")]
+        waiting: list[tuple[Observed | FoldedSteps, str, str, str]] = [(root, "", "", "")]
         while waiting:
             node, before, below, agent = waiting.pop()
-            if isinstance(node, Fold):
+            if isinstance(node, FoldedSteps):
                 yield self._fold(node, before)
                 continue
             inside = agent_of(node) or agent
@@ -172,7 +172,7 @@ class Replay:
         if problems:
             yield Text()
 
-    def _fold(self, fold: Fold, before: str) -> Text:
+    def _fold(self, fold: FoldedSteps, before: str) -> Text:
         text = f"{self._squeezed(before)}{fold}"
         return Text(fitted(text, self._width), "dim")
 

@@ -11,7 +11,7 @@ from enum import Enum
 from functools import lru_cache
 
 
-class Kind(Enum):
+class ContentKind(Enum):
     """What an attribute is, as far as capture and masks go."""
 
     MEASURE = "ids, types, times, tokens and cost"
@@ -58,13 +58,13 @@ OWN_MESSAGES = frozenset(
 
 
 @lru_cache(2048)
-def kind_of(key: str) -> Kind:
+def kind_of(key: str) -> ContentKind:
     """Return what the attribute *key* is."""
     if _MEASURE.match(key):
-        return Kind.MEASURE
+        return ContentKind.MEASURE
     if _LABEL.match(key):
-        return Kind.LABEL
-    return Kind.PAYLOAD if _PAYLOAD.match(key) else Kind.TEXT
+        return ContentKind.LABEL
+    return ContentKind.PAYLOAD if _PAYLOAD.match(key) else ContentKind.TEXT
 
 
 def failure_of(message: str) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 from ..internals.faults import warn_once
-from .content import Kind, failure_of, kind_of
+from .content import ContentKind, failure_of, kind_of
 from .json_text import plain, to_json
 
 Capture = Literal["full", "truncated", "none", "metrics"]
@@ -73,7 +73,7 @@ class Fields:
 
     def metadata(self, key: str, value: Any) -> str | None:
         """Return the value of a metadata attribute: without content, structure and truth values stay."""
-        if self._content or (self._names and (isinstance(value, bool) or kind_of(key) is Kind.LABEL)):
+        if self._content or (self._names and (isinstance(value, bool) or kind_of(key) is ContentKind.LABEL)):
             return self.text(value)
         return NOT_CAPTURED if self._names else None
 
@@ -100,7 +100,7 @@ class Fields:
     def raw(self, key: str, value: Any) -> Any:
         """Return the attribute *key* that somebody else set."""
         kind = kind_of(key)
-        if kind is Kind.MEASURE:
+        if kind is ContentKind.MEASURE:
             return value
         if isinstance(value, str):
             return self._raw_text(kind, value)
@@ -108,13 +108,13 @@ class Fields:
             items = [self._raw_text(kind, item) if isinstance(item, str) else item for item in value]
             return [item for item in items if item is not None] if self._names else None
         if isinstance(value, (bool, int, float)):
-            return value if self._content or (self._names and kind is not Kind.PAYLOAD) else self.payload(value)
+            return value if self._content or (self._names and kind is not ContentKind.PAYLOAD) else self.payload(value)
         return self.payload(value)
 
-    def _raw_text(self, kind: Kind, value: str) -> str | None:
-        if kind is Kind.LABEL:
+    def _raw_text(self, kind: ContentKind, value: str) -> str | None:
+        if kind is ContentKind.LABEL:
             return self.name(value)
-        if self.as_it_is and kind is Kind.TEXT and len(value) < self._max_bytes >> 2:
+        if self.as_it_is and kind is ContentKind.TEXT and len(value) < self._max_bytes >> 2:
             return self._without_keys(value)
         return self.payload(value)
 

@@ -28,7 +28,7 @@ TOTAL = ("total_tokens", "total_token_count")
 """Names in snake case; the same in camel case are found, too."""
 
 
-class Part(NamedTuple):
+class UsagePart(NamedTuple):
     """Tokens of one kind.
 
     Attributes:
@@ -52,8 +52,8 @@ def _in(places: tuple[str, ...], *names: str) -> tuple[str, ...]:
     return tuple(f"{place}.{name}" for place in places for name in names)
 
 
-PARTS: dict[str, Part] = {
-    "cached": Part(
+PARTS: dict[str, UsagePart] = {
+    "cached": UsagePart(
         "input",
         (
             *_in(DETAILS, "cache_read", "cached_tokens"),  # LangChain; OpenAI
@@ -65,7 +65,7 @@ PARTS: dict[str, Part] = {
         "cache",
         ("cache_read_input_tokens", "cache_read_input_token_count"),  # Anthropic, Bedrock
     ),
-    "written": Part(
+    "written": UsagePart(
         "input",
         _in(DETAILS, "cache_creation", "cache_write_tokens", "cache_creation_tokens"),
         "cache",
@@ -74,30 +74,30 @@ PARTS: dict[str, Part] = {
             *("cache_write_tokens",),
         ),
     ),
-    "written_5m": Part(
+    "written_5m": UsagePart(
         "input",
         _in(DETAILS, "ephemeral_5m_input_tokens"),
         "cache",
         ("cache_creation.ephemeral_5m_input_tokens", "cache_details:5m"),
     ),
-    "written_1h": Part(
+    "written_1h": UsagePart(
         "input",
         _in(DETAILS, "ephemeral_1h_input_tokens"),
         "cache",
         ("cache_creation.ephemeral_1h_input_tokens", "cache_details:1h"),
     ),
-    "audio": Part("input", (*_in(DETAILS, "audio", "audio_tokens"), "prompt_tokens_details:audio")),
-    "cached_audio": Part(
+    "audio": UsagePart("input", (*_in(DETAILS, "audio", "audio_tokens"), "prompt_tokens_details:audio")),
+    "cached_audio": UsagePart(
         "input", (*_in(DETAILS, "cached_tokens_details.audio_tokens"), "cache_tokens_details:audio"), "within cached"
     ),
-    "tools": Part("input", (), "tools", ("tool_use_prompt_token_count",)),  # Gemini
-    "reasoning": Part(
+    "tools": UsagePart("input", (), "tools", ("tool_use_prompt_token_count",)),  # Gemini
+    "reasoning": UsagePart(
         "output",
         _in(OUTPUT_DETAILS, "reasoning", "reasoning_tokens", "thinking_tokens"),
         "reasoning",
         ("thoughts_token_count",),  # Gemini
     ),
-    "spoken": Part("output", (*_in(OUTPUT_DETAILS, "audio", "audio_tokens"), "candidates_tokens_details:audio")),
+    "spoken": UsagePart("output", (*_in(OUTPUT_DETAILS, "audio", "audio_tokens"), "candidates_tokens_details:audio")),
 }
 _PATHS = [path for part in PARTS.values() for path in (*part.paths, *part.beside)]
 PROVIDER_NAMES = frozenset(

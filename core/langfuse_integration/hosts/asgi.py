@@ -69,7 +69,7 @@ class SessionMiddleware:
         with FINDING:
             session_id = usable("session_id", await self._session_id(scope)) or told.session_id
             if self._sources.conversation is not None:
-                conversation = _Conversation(self._sources.conversation, scope)
+                conversation = _AsgiConversation(self._sources.conversation, scope)
                 await conversation.resume(cell)
                 send = _with_cookie(send, conversation.cookie, scope)
             if session_id is None and self._issues(scope, cell):
@@ -117,7 +117,7 @@ async def _found(finder: Finder | None, scope: Scope) -> str | None:
     return await found if inspect.isawaitable(found) else found
 
 
-class _Conversation:
+class _AsgiConversation:
     """What is set in one request of a browser, or of a log-in, holds in its next one."""
 
     def __init__(self, known_by: Finder | str, scope: Scope) -> None:

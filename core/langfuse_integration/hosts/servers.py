@@ -70,7 +70,7 @@ class UwsgiHost:
     """Knows a request by its thread and the number that uWSGI gives it (2.0.31)."""
 
     def __init__(self) -> None:
-        self._thread = _Thread()
+        self._thread = _ServerThread()
 
     def cell(self) -> Cell | None:
         """Return the cell of the request that this thread serves, or None outside of requests."""
@@ -84,6 +84,6 @@ class UwsgiHost:
         return thread.cell
 
 
-class _Thread(threading.local):
+class _ServerThread(threading.local):
     number = -1
     cell: Cell | None = None

@@ -48,7 +48,7 @@ class StreamlitHost:
         self._tabs: dict[tuple[str, int], tuple[Cell, object]] = {}
         self._guard = forks.Lock(reentrant=True)  # a tab may be collected while this very thread is making another
         self._told: ContextVar[tuple[Cell, object] | None] = ContextVar("langfuse_integration_told", default=None)
-        self._thread = _Thread()
+        self._thread = _ScriptThread()
         self.placed_at_start = False
 
     def __len__(self) -> int:
@@ -103,7 +103,7 @@ class StreamlitHost:
         return anchor  # so that nothing else gets its identity
 
 
-class _Thread(threading.local):
+class _ScriptThread(threading.local):
     """What tells one thread from another; unlike thread ids, it is never used again."""
 
     def __init__(self) -> None:

@@ -74,7 +74,7 @@ class SessionMiddleware:
         with FINDING:
             session_id = usable("session_id", self._session_id(environ)) or session.session_id
             if sources.conversation is not None:
-                conversation = _Conversation(sources.conversation, environ)
+                conversation = _WsgiConversation(sources.conversation, environ)
                 conversation.resume(cell)
                 start_response = _with_cookie(start_response, conversation.cookie, environ)
             if session_id is None and sources.issue and sources.cookie and not cell.is_set:
@@ -128,7 +128,7 @@ class _Body:
             self._context.run(close)
 
 
-class _Conversation:
+class _WsgiConversation:
     """What is set in one request of a browser, or of a log-in, holds in its next one."""
 
     def __init__(self, key: Callable[[Any], Any] | str, environ: Environ) -> None:

@@ -13,7 +13,7 @@ FOLDED_FROM = 5
 """Repetitions from which on the middle is left out."""
 
 
-class Fold(NamedTuple):
+class FoldedSteps(NamedTuple):
     """Steps that are left out: how often they are repeated, and what they are."""
 
     repetitions: int
@@ -29,8 +29,8 @@ class Fold(NamedTuple):
         return self.repetitions * len(self.kinds)
 
 
-def folded(children: Sequence[Observed]) -> Iterator[Observed | Fold]:
-    """Yield *children* in their order, with a Fold instead of the middle of a repetition."""
+def folded(children: Sequence[Observed]) -> Iterator[Observed | FoldedSteps]:
+    """Yield *children* in their order, with a FoldedSteps instead of the middle of a repetition."""
     shapes = [_shape(child) for child in children]
     place = 0
     while place < len(children):
@@ -41,7 +41,7 @@ def folded(children: Sequence[Observed]) -> Iterator[Observed | Fold]:
             continue
         end = place + period * repetitions
         yield from children[place : place + 2 * period]
-        yield Fold(repetitions - 3, tuple(_named(child) for child in children[place : place + period]))
+        yield FoldedSteps(repetitions - 3, tuple(_named(child) for child in children[place : place + period]))
         yield from children[end - period : end]
         place = end
 

@@ -50,7 +50,7 @@ class FlushResult(NamedTuple):
     lost: int
 
 
-class Worker(Protocol):
+class RecordingWorker(Protocol):
     """Takes what a recorder has noted, on a thread of its own; see export/worker.py."""
 
     def run(self) -> None:
@@ -86,7 +86,7 @@ class Worker(Protocol):
         ...
 
 
-WorkerFactory = Callable[["QueueRecorder"], Worker]
+WorkerFactory = Callable[["QueueRecorder"], RecordingWorker]
 
 
 class QueueRecorder:
@@ -116,7 +116,7 @@ class QueueRecorder:
         self._starting = forks.Lock()
         self._ready = threading.Event()
         self._thread: threading.Thread | None = None
-        self.worker: Worker | None = None
+        self.worker: RecordingWorker | None = None
         self.queue: deque[Any] = deque()
         self.openings: deque[Any] = deque(maxlen=OPENINGS_LIMIT)
         self.scores: deque[Score] = deque(maxlen=QUEUE_LIMIT)

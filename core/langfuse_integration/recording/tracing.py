@@ -13,7 +13,7 @@ from . import ambient
 from .anchor import Parent
 from .misuse import MisuseWarnings
 from .observation import Observation, ObservationType
-from .recorder import QueueRecorder, Worker, WorkerFactory
+from .recorder import QueueRecorder, RecordingWorker, WorkerFactory
 from .registry import FoldedRun, Run, RunStart, registry
 
 store = SessionStore()
@@ -35,7 +35,7 @@ class Hooks:
         self.ready: Callable[[], None] = lambda: None
 
 
-def _no_worker(recorder: QueueRecorder) -> Worker:
+def _no_worker(recorder: QueueRecorder) -> RecordingWorker:
     raise RuntimeError("recording.tracing is used without langfuse_integration.runtime")
 
 
