@@ -130,7 +130,7 @@ def node_ended(node: Run, steps: AgentSteps, outputs: Any) -> None:
     """Record the answers to tool calls that a node gives itself: an error makes a row, since no tool ran."""
     for message in _tool_messages(outputs):
         call_id = message.tool_call_id
-        if call_id not in steps.decided or steps.is_answered(call_id):
+        if call_id not in steps.decided or (call_id in steps.answered):
             continue
         if message.status != "error":
             steps.decided.pop(call_id, None)
@@ -171,7 +171,7 @@ def _pending_id(agent: ChainState, tool: str, inputs: Any) -> str | None:
     """Return the id of the call of *tool* with these arguments that was asked for and not made yet."""
     steps = agent.steps
     for name, arguments, call_id in agent.pending or () if steps is not None else ():
-        open_call = isinstance(call_id, str) and steps is not None and not steps.is_answered(call_id)
+        open_call = isinstance(call_id, str) and steps is not None and call_id not in steps.answered
         if open_call and name == tool and equal(arguments, inputs):
             return str(call_id)
     return None

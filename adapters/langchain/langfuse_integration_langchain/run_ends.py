@@ -138,8 +138,9 @@ def _finish(run: Run, outputs: Any, error: BaseException | None = None) -> None:
             folding.unfold(failure.run)
             failure.run.observation.end(failure.ended_ns)
     graph = run.parent.state if state.node and not state.vanishes and run.parent is not None else None
-    if outputs is not None and graph.__class__ is ChainState and graph.steps is not None:
-        agents.node_ended(run, graph.steps, outputs)
+    steps = graph.steps if outputs is not None and graph.__class__ is ChainState else None
+    if steps is not None and len(steps.decided) > len(steps.answered):
+        agents.node_ended(run, steps, outputs)
     if state.steps is not None or run.parent is None:
         agents.closed(run, outputs)
     if state.double and error is None and run.parent is not None:

@@ -35,18 +35,18 @@ class AgentSteps:
         decided: decisions of an earlier run that this one continues (an interrupt and its resume).
     """
 
-    __slots__ = ("_answered", "_count", "decided", "name")
+    __slots__ = ("_count", "answered", "decided", "name")
 
     def __init__(self, name: str | None = None, decided: dict[str, Decision] | None = None) -> None:
         self.name = name
         self.decided: dict[str, Decision] = dict(decided or {})
-        self._answered: set[str] = set()
+        self.answered: set[str] = set()
         self._count = 0
 
     def to_json(self) -> list[Any]:
         """Return what a later run needs for going on, as JSON's values; `from_json` takes it, in whatever process."""
         decided = {call_id: list(decision) for call_id, decision in self.decided.items()}
-        return [self.name, self._count, decided, sorted(self._answered)]
+        return [self.name, self._count, decided, sorted(self.answered)]
 
     @classmethod
     def from_json(cls, told: list[Any]) -> Self:
@@ -54,7 +54,7 @@ class AgentSteps:
         name, count, decided, answered = told
         steps = cls(name, {call_id: Decision(*decision) for call_id, decision in decided.items()})
         steps._count = count
-        steps._answered.update(answered)
+        steps.answered.update(answered)
         return steps
 
     @property
@@ -84,7 +84,7 @@ class AgentSteps:
         while len(self.decided) > CALLS_LIMIT:
             oldest = next(iter(self.decided))
             self.decided.pop(oldest)
-            self._answered.discard(oldest)
+            self.answered.discard(oldest)
 
     def act(self, observation: Observation, call_id: str | None) -> None:
         """Mark a tool call as an act, and link it to the think that asked for it."""
@@ -95,21 +95,17 @@ class AgentSteps:
             entries["tool_call_id"] = call_id
             decision = self.decided.get(call_id)
             if decision is not None:
-                self._answered.add(call_id)
+                self.answered.add(call_id)
                 entries["think_id"] = decision.think_id
                 entries["step_index"] = decision.step_index
         observation.metadata = {**observation.metadata, **entries} if observation.metadata else entries
-
-    def is_answered(self, call_id: str) -> bool:
-        """Return whether an act has answered the tool call."""
-        return call_id in self._answered
 
     def unanswered(self) -> list[dict[str, str]]:
         """Return the tool calls that no act answered."""
         return [
             {"id": call_id, "name": decision.name, "think_id": decision.think_id}
             for call_id, decision in self.decided.items()
-            if call_id not in self._answered
+            if call_id not in self.answered
         ]
 
     def close(self, observation: Observation) -> None:
