@@ -17,7 +17,7 @@ ALONE = ("growth", "memory", "throughput", "latency", "imports")
 
 
 def main() -> None:
-    """Do what the command line asks for."""
+    """Run the benchmark that the command line names."""
     asked = arguments()
     if asked.what == "compare":
         comparison(asked)

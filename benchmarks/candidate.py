@@ -1,4 +1,4 @@
-"""This package for a harness that asks for other words: `make` returns a contender with the methods it calls."""
+"""langfuse-integration for a harness with another interface: `make` returns a contender with the methods it calls."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .contenders.ours import Ours
 
 
 class Candidate:
-    """The calls of such a harness, led to `Ours`."""
+    """Forwards the harness's calls to `Ours`."""
 
     families = ("langchain", "llamaindex", "mcp", "core")
 

@@ -116,10 +116,10 @@ class Idle:
 
 
 class Counted(Ours):
-    """This package with an idle worker."""
+    """langfuse-integration with an idle worker."""
 
     def begin(self, terms: Terms) -> None:
-        """Begin as always, and let the worker do nothing."""
+        """Switch tracing on and replace the worker with an idle one."""
         super().begin(terms)
         self.recorder.divert(Idle)  # type: ignore[arg-type]
 

@@ -23,7 +23,7 @@ USAGE = UsageMetadata(
     output_token_details={"reasoning": 2},
 )
 BUCKETS = {"input": 7, "input_cached_tokens": 4, "output": 5, "output_reasoning_tokens": 2}
-"""The same, as disjoint buckets."""
+"""USAGE as disjoint buckets."""
 
 Reply = str | AIMessage | BaseException | Callable[[list[BaseMessage]], Any]
 
@@ -110,7 +110,7 @@ class ScriptedChat(BaseChatModel):
 
 
 class ScriptedStream(ScriptedChat):
-    """The same, word by word; the last part brings tool calls and usage. A hold stops it after its first word."""
+    """Streams its replies word by word; the last part has tool calls and usage. A hold stops it after one word."""
 
     def _parts(self, messages: Any) -> Iterator[ChatGenerationChunk]:
         reply = self._reply(messages)

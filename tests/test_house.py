@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,14 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PRODUCT = sorted(path for folder in ("core", "adapters") for path in (ROOT / folder).rglob("*.py"))
 TESTS = sorted(path for path in (ROOT / "tests").rglob("test_*.py"))
+EVERYTHING = [
+    path
+    for folder in ("core", "adapters", "benchmarks", "examples", "tests")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+    if "environments" not in path.parts  # benchmarks/results/environments holds other people's packages
+]
 MOST_LINES = 500
+BARE_PRONOUN = re.compile(r"(End it|It|They|Them|This|The same|As above)\b")
 
 
 @pytest.mark.parametrize("path", TESTS, ids=lambda path: path.name)
@@ -30,6 +38,20 @@ def test_no_module_grows_beyond_reading() -> None:
     """A module holds one noun, in fewer lines than one loses sight of; none is called utils."""
     assert [path.name for path in PRODUCT if len(path.read_text().splitlines()) > MOST_LINES] == []
     assert [path for path in PRODUCT if path.stem in ("utils", "util", "helpers", "common", "misc")] == []
+
+
+def test_no_docstring_begins_with_a_bare_pronoun() -> None:
+    """Every docstring, also of a constant, names its subject instead of beginning with `It`, `This` or `The same`."""
+    riddles = [
+        f"{path.relative_to(ROOT)}:{node.lineno} {node.value.value.partition('.')[0]}"
+        for path in EVERYTHING
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+        and BARE_PRONOUN.match(node.value.value.lstrip())
+    ]
+    assert riddles == []
 
 
 def test_every_lock_and_every_fork_hook_is_of_one_kind() -> None:

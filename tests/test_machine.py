@@ -41,7 +41,7 @@ def test_without_the_program_a_test_is_skipped_with_what_to_do() -> None:
 
 @pytest.mark.usefixtures("folder")
 def test_where_everything_has_to_be_there_it_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same line fails the test when the environment says that nothing may be skipped."""
+    """A missing program fails the test when the environment says that nothing may be skipped."""
     monkeypatch.setenv(REQUIRE_ALL, "1")
     with pytest.raises(pytest.fail.Exception) as failed:
         need_program("redis-server")

@@ -75,7 +75,7 @@ class Spans:
         return span, set_span_in_context(span)
 
     def end(self, span: tuple[Span, Any], outcome: Any) -> None:
-        """End it."""
+        """Set the end attributes and end the span."""
         span[0].set_attributes(AT_END)
         span[0].end()
 

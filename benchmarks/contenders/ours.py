@@ -1,4 +1,4 @@
-"""This package, used as the README shows it."""
+"""langfuse-integration as a contender, used as the README shows."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ TASKS = 1_000
 
 
 class Nested(Workload):
-    """One after the other, on one thread."""
+    """Nested blocks, one request after another on one thread."""
 
     about = "a session and 3 nested blocks"
     turns = 400
@@ -33,7 +33,7 @@ class Nested(Workload):
 
 
 class NestedInThreads(Nested):
-    """The same on several threads at once."""
+    """Nested blocks on several threads at once."""
 
     about = "the same on 8 threads"
     runs = THREADS * EACH
@@ -56,7 +56,7 @@ class NestedInThreads(Nested):
 
 
 class NestedInTasks(AsyncWorkload):
-    """The same in many tasks, which take turns between the blocks."""
+    """Nested blocks in many asyncio tasks that take turns between the blocks."""
 
     about = "the same in 1,000 asyncio tasks"
     runs = TASKS

@@ -116,7 +116,7 @@ class Agent(Workload):
 
 
 class AgentAwaited(AsyncWorkload, Agent):
-    """The same agent under asyncio."""
+    """The agent of `Agent`, awaited under asyncio."""
 
     about = "the same, awaited"
 

@@ -68,7 +68,7 @@ class Workload:
 
 
 class AsyncWorkload(Workload):
-    """The same under asyncio, in one event loop for as long as the process lives."""
+    """A workload under asyncio; one event loop serves the whole process."""
 
     def __init__(self, contender: Contender) -> None:
         self.loop = asyncio.new_event_loop()

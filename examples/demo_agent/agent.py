@@ -89,7 +89,7 @@ async def with_langchain(model: BaseChatModel, session: ClientSession) -> Answer
 
 
 async def with_llamaindex(session: ClientSession) -> Answer:
-    """Return the same as an agent of LlamaIndex."""
+    """Return what answers one question after the other, and remembers them: an agent of LlamaIndex."""
     import llama
 
     from langfuse_integration_llamaindex import instrument

@@ -1,4 +1,4 @@
-"""The same agent, built with LlamaIndex: its tools, and a model that needs no key."""
+"""The demo's agent, built with LlamaIndex: its tools, and a model that needs no key."""
 
 from __future__ import annotations
 

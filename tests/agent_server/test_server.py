@@ -61,7 +61,7 @@ def unknown_tool(book: Book) -> None:
 
 
 def looping(book: Book) -> None:
-    """The same call forty times."""
+    """Record an agent run that repeats one tool call forty times."""
     root = turn(book, 0)
     for number in range(40):
         model(book, root, 10 + number * 50, assistant("", call("search", f"call-{number}", query="hay")))

@@ -169,7 +169,7 @@ def test_the_agents_code_traces_nothing_by_hand() -> None:
 
 
 def test_with_keys_it_is_in_langfuse(lfi: Lfi, receiver: Receiver) -> None:
-    """The same, delivered: every row once, under the session named in the address that is shown, and replayed here."""
+    """With keys the demo delivers every row once, under the session of the printed address."""
     text = lfi.ok("demo", **receiver.environment())
     addresses = re.findall(r"^  in Langfuse     (\S+)$", text, re.MULTILINE)
     assert len(addresses) == 2

@@ -143,7 +143,7 @@ def test_a_file_that_is_no_journal(wrong: Wrong, journal: Path) -> None:
 
 
 def test_a_journal_of_a_newer_release(wrong: Wrong, journal: Path) -> None:
-    """It says to upgrade."""
+    """A journal of a newer release is a finding that says to upgrade."""
     record_well(journal)
     with sqlite3.connect(journal) as db:
         db.execute("PRAGMA user_version=99")
@@ -194,7 +194,7 @@ def test_a_disk_that_is_nearly_full(wrong: Wrong, journal: Path, monkeypatch: py
 
 
 def test_a_journal_that_cannot_be_written(wrong: Wrong, journal: Path) -> None:
-    """Of another user, say: it is read all the same, and the finding says what becomes of observations."""
+    """A read-only journal is read all the same, and the finding says that observations are kept in memory only."""
     record_well(journal)
     journal.chmod(0o400)
     with not_root():

@@ -89,7 +89,7 @@ def test_only_what_is_new_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_history_of_dicts_is_that_of_its_moment() -> None:
-    """They are copied when noted, and never remembered."""
+    """A history of dicts is copied when noted, and never cached."""
     said: list[Any] = [{"content": str(index)} for index in range(50)]
     noted = History(said)
     said[3]["content"] = "changed"
@@ -99,7 +99,7 @@ def test_a_history_of_dicts_is_that_of_its_moment() -> None:
 
 
 def test_what_is_held_is_bounded() -> None:
-    """By number and by bytes; the least recently used go first."""
+    """The cache of histories is bounded by number and by bytes; the least recently used go first."""
     few = _Texts(limit=3)
     conversations = [[Message("a"), Message("b")] for _ in range(5)]
     for said in conversations:
@@ -115,7 +115,7 @@ def test_what_is_held_is_bounded() -> None:
 
 
 def test_it_is_forgotten_when_nothing_happens() -> None:
-    """It keeps messages alive, and an application at rest shall not pay for that."""
+    """The cache of histories, which keeps messages alive, is emptied when the application is idle."""
     with langfuse_manager.trace_span("think", as_type="generation") as think:
         think.update(input=History([Message(str(index)) for index in range(20)]))
     langfuse_manager.flush(10)

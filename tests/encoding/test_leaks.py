@@ -169,7 +169,7 @@ def sent(langfuse: Receiver) -> bytes:
 
 @pytest.mark.parametrize("capture", ["full", "truncated", "none", "metrics"])
 def test_a_planted_secret_is_nowhere(langfuse: Receiver, journal: Path, capture: str) -> None:
-    """Of all places for content, none leaks under a mask, and without one none leaks where content is not captured."""
+    """No place for content leaks a secret under a mask, nor, without a mask, where content is not captured."""
     masks = capture in ("full", "truncated")
     configure(capture=capture, mask=masked if masks else None, keep_delivered=True)
     langfuse_manager.set_session("s-1", "u-1", metadata={"note": SECRET})

@@ -28,7 +28,7 @@ from scripted_chat import ScriptedChat
 pytestmark = [pytest.mark.langchain, pytest.mark.llamaindex]
 
 PRICE = {"input": 2, "input_cached_tokens": 1, "output": 10}
-"""Of a token in each bucket; a bucket without a price costs nothing, as with Langfuse."""
+"""Price of one token in each bucket; a bucket without a price costs nothing, as with Langfuse."""
 Key = tuple[str, str]
 
 

@@ -157,7 +157,7 @@ class Processes:
         self.killed = False
 
     def step(self, what: str, who: int, count: int) -> None:
-        """Do one step."""
+        """Run one step."""
         if what in ("refuse", "listen"):
             getattr(self._receiver, what)()
         elif what in BEHAVIOURS or what == "well":

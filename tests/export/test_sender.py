@@ -200,7 +200,7 @@ def test_retry_after_in_seconds_is_honoured(langfuse: Receiver) -> None:
 
 
 def test_retry_after_as_a_date_is_honoured(langfuse: Receiver) -> None:
-    """The same when the server names a time."""
+    """A Retry-After that is a date delays the next request until then."""
     langfuse.script(status(503, retry_after_s=formatdate(time.time() + 2, usegmt=True)))
     record("a")
     assert langfuse_manager.flush(20) == (1, 0, 0)

@@ -139,7 +139,7 @@ class Tab:
         fill: Mapping[str, str] | None = None,
         in_fragment: bool = False,
     ) -> ScriptRun:
-        """Do something in the tab and return what the script's run for it sent; without any, just run it again.
+        """Act in the tab and return what the script's run sent; without arguments, only run the script again.
 
         Args:
             chat: send this by the chat input.

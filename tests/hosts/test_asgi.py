@@ -51,7 +51,7 @@ def log_in(user: str) -> str:
 
 
 async def log_in_later(user: str) -> str:
-    """The same, async."""
+    """An async dependency that sets the session."""
     await asyncio.sleep(0.001)
     return log_in(user)
 

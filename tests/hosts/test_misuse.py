@@ -132,7 +132,7 @@ def test_a_sync_dependency_without_the_middleware_is_named(messages: Messages) -
 
 
 def test_with_the_middleware_nothing_is_said(messages: Messages) -> None:
-    """The same application with the middleware is right, and gets no advice."""
+    """An application with the middleware logs no advice."""
     app = endpoint(FastAPI())
     app.add_middleware(SessionMiddleware)
     with serving(app) as url:

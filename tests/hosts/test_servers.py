@@ -148,7 +148,7 @@ def test_a_reused_thread_keeps_no_session(receiver: Receiver, journal: Path, nam
 def test_no_request_of_many_is_in_another_user_s_session(
     receiver: Receiver, journal: Path, name: str, app: str
 ) -> None:
-    """Of hundreds of requests of 50 users, anonymous ones in between, each is in its own session, on every server."""
+    """Each of 300 requests, by 50 users and anonymous ones, is in its own session, on every server."""
     with server(name, app, receiver, journal) as port:
         sent = visit(port, 300, seed=2)
         assert_all_right(receiver, sent)

@@ -62,7 +62,7 @@ def workers(redis_server: RedisServer) -> Iterator[tuple[RedisStore, RedisStore]
 
 
 def test_what_was_put_is_there(make: Callable[..., KeyValueStore]) -> None:
-    """Of several values for one key the last one stays; what nobody put is None."""
+    """The last value put for a key stays; a key without a value is None."""
     found = make()
     assert found.get("k").result(10) is None
     for value in (b"one", b"two"):
@@ -74,7 +74,7 @@ def test_what_was_put_is_there(make: Callable[..., KeyValueStore]) -> None:
 
 
 def test_a_claim_gives_what_was_first(make: Callable[..., KeyValueStore]) -> None:
-    """Of 20 who claim one key at once, all are told the same."""
+    """All of 20 concurrent claims of one key get the same value."""
     found = make()
     with ThreadPoolExecutor(4) as pool:
         told = list(pool.map(lambda number: found.claim("k", b"%d" % number).result(10), range(20)))
@@ -95,7 +95,7 @@ def test_nothing_is_kept_for_ever(make: Callable[..., KeyValueStore]) -> None:
 
 
 def test_a_process_knows_at_most_so_many() -> None:
-    """Of 30 values on a shelf for 10, the 10 put last are known."""
+    """A store with a limit of 10 keeps the last 10 of 30 values."""
     found = MemoryStore(limit=10)
     for number in range(30):
         found.put(str(number), b"v")
@@ -282,7 +282,7 @@ def test_an_answer_that_is_late_is_what_is_known_here(redis_server: RedisServer)
 
 @pytest.mark.redis
 def test_too_much_for_an_outage_is_counted(redis_server: RedisServer) -> None:
-    """Of what cannot be written, so many values wait, and the rest is lost and counted."""
+    """Up to *limit* values that cannot be written wait; the rest is lost and counted."""
     found = RedisStore(redis_server.url, "test:", limit=10)
     redis_server.kill()
     until(lambda: found.get("k").result(10) is None and found.gone)

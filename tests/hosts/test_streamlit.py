@@ -248,7 +248,7 @@ def test_a_lost_connection_keeps_the_tab_and_a_refresh_makes_a_new_one(
 def test_what_is_held_of_a_tab_leaves_with_it(
     serve: Callable[..., StreamlitApp], tabs_of: Callable[..., list[Tab]]
 ) -> None:
-    """Of 180 tabs that were opened and closed, no more are held than the 128 that Streamlit keeps for their return."""
+    """After 180 tabs were opened and closed, at most the 128 that Streamlit keeps for reconnection are in memory."""
     app = serve("hard_cases/app.py")
 
     def visit(_: int) -> str:

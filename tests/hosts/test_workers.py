@@ -49,7 +49,7 @@ class Chat:
 
 @pytest.fixture(scope="module")
 def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chat]:
-    """One for all tests: four workers take long to start."""
+    """A chat shared by all tests, because four workers take long to start."""
     with Receiver() as receiver, RedisServer() as redis_server:
         environment = {
             **receiver.environment(),
@@ -63,7 +63,7 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chat]:
 
 @pytest.fixture
 def chat(started: Chat) -> Chat:
-    """The same, with nothing received yet."""
+    """The shared chat, with nothing received yet."""
     started.receiver.clear()
     return started
 
@@ -125,7 +125,7 @@ def assert_all_known(receiver: Receiver, told: Mapping[str, Talk]) -> None:
 
 
 def test_four_workers_know_everybodys_session(chat: Chat) -> None:
-    """Of 200 people with streamed answers from four workers, no row is in a wrong session, and none is missing."""
+    """No row of 200 people with streamed answers from four workers is missing or in a wrong session."""
     told = talks(chat.url, dict.fromkeys(PEOPLE))
     assert len({each.session for each in told.values()}) == len(PEOPLE)
     assert_all_known(chat.receiver, told)

@@ -46,7 +46,7 @@ class Model(BaseChatModel):
 
 
 class LlamaModel(CustomLLM):
-    """The same for LlamaIndex."""
+    """A LlamaIndex model that answers every time with something new."""
 
     @property
     def metadata(self) -> LLMMetadata:

@@ -66,7 +66,7 @@ def test_what_can_be_read_is_kept(receiver: Receiver, journal: Path, seed: int) 
 
 @pytest.mark.parametrize("content", [b"no database at all " * 500, b"SQLite format 3\x00" + b"\xff" * 8000])
 def test_a_file_that_is_no_journal_is_set_aside(receiver: Receiver, journal: Path, content: bytes) -> None:
-    """It stays under another name, as it was, and recording goes on in a new journal."""
+    """A file that is no journal is kept unchanged under another name, and recording goes on in a new journal."""
     journal.write_bytes(content)
     run('with langfuse_manager.trace_span("query"): pass', journal, receiver, logged="is damaged")
     assert [span.name for span in receiver.spans] == ["query"]

@@ -186,7 +186,7 @@ def sessions_left(journal: Path) -> dict[str | None, int]:
 
 
 def test_whole_sessions_give_way_the_one_used_last_stays(journal: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Of every session all observations are left or none; what went is counted, and one warning names the setting."""
+    """A full journal evicts whole sessions, counts their observations as lost, and one warning names the setting."""
     configure(journal_max_bytes=1_000_000)
     for number in range(12):
         with langfuse_manager.session(f"chat {number}"):

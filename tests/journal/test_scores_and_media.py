@@ -54,7 +54,7 @@ def test_scores_of_each_kind_arrive(langfuse: Receiver, journal: Path) -> None:
 
 
 def test_a_score_of_a_session_arrives_as_one(langfuse: Receiver, journal: Path) -> None:
-    """It names the session, and neither a trace nor an observation; a score of a trace names that alone."""
+    """A session's score names neither a trace nor an observation; a trace's score names the trace alone."""
     with langfuse_manager.session("s-1"), langfuse_manager.trace_span("query") as span:
         langfuse_manager.score("exact", True)
     langfuse_manager.score("helpful", 1, session_id="s-1", comment="thanks")

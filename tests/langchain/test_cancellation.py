@@ -60,7 +60,7 @@ def test_a_cancelled_agent_closes_its_think(sessions: RecordedSessions) -> None:
 
 
 def test_a_cancelled_chain_closes_its_generation(sessions: RecordedSessions) -> None:
-    """The same in a chain of LangChain's expression language."""
+    """A cancelled LCEL chain leaves its rows as cancelled."""
     hold = Hold()
     steps = ChatPromptTemplate.from_template("{question}") | ScriptedChat("x", hold=hold) | StrOutputParser()
     asyncio.run(cancelled(steps.ainvoke({"question": "x"}, recorded()), hold))

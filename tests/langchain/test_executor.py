@@ -47,7 +47,7 @@ def test_an_executor_is_an_agent(no_open_runs: RecordedSessions, way: str) -> No
 
 
 def test_equal_calls_are_matched_in_their_order(no_open_runs: RecordedSessions) -> None:
-    """The same tool with the same arguments twice: each run gets one of the two ids."""
+    """Two calls of one tool with equal arguments get their own call ids, in order."""
     executor(calls(("search", {"query": "a"}, "c1"), ("search", {"query": "a"}, "c2")), "Done.").invoke(
         {"input": "Hello"}, recorded()
     )

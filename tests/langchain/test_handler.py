@@ -82,7 +82,7 @@ def test_a_handler_bound_to_a_chain_records_the_chain(no_open_runs: RecordedSess
 
 @pytest.mark.parametrize("many", ["the same twice", "two", "two and one at the constructor"])
 def test_several_handlers_record_once(no_open_runs: RecordedSessions, many: str) -> None:
-    """The same handler twice, or several: one row for each run, none left open."""
+    """One handler passed twice, or several handlers, record one row for each run and leave none open."""
     handler = SessionHandler()
     others = [handler, handler] if many == "the same twice" else [handler, SessionHandler()]
     options = {"callbacks": [SessionHandler()]} if "constructor" in many else {}

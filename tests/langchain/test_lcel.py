@@ -356,7 +356,7 @@ def test_structured_output_is_the_roots(sessions: RecordedSessions) -> None:
 
 
 def test_an_answer_from_langchains_cache_costs_nothing(sessions: RecordedSessions) -> None:
-    """The same question twice: the second answer comes from the cache, and costs 0."""
+    """A repeated question is answered from LangChain's cache, and its generation costs 0."""
     model = ScriptedChat("Alpacas hum.", cache=InMemoryCache())
     model.invoke("x", recorded())
     model.invoke("x", recorded())

@@ -38,7 +38,7 @@ class Listener(BaseCallbackHandler):
 
 
 class AsyncListener(AsyncCallbackHandler):
-    """The same, async."""
+    """An async handler of the application."""
 
     def __init__(self) -> None:
         self.heard: list[str] = []

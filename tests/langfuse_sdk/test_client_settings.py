@@ -51,7 +51,7 @@ def in_code(receiver: Receiver, **values: Any) -> Langfuse:
 
 @pytest.mark.usefixtures("ready")
 def test_environment_and_release_of_the_client_hold(langfuse: Receiver) -> None:
-    """They are on every row, also when something was recorded before the client was made."""
+    """Rows recorded after the client was made have its environment and release, also when others came before."""
     with langfuse_manager.trace_span("before"):
         pass
     langfuse_manager.flush(10)

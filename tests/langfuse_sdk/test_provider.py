@@ -89,7 +89,7 @@ def test_the_innermost_of_all_sources_is_current() -> None:
 
 
 def test_a_span_that_repeats_what_an_adapter_records_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a named scope, it is current only where no framework tells of a run, however young it is.
+    """A span of a duplicating scope is current only where no framework has an active run, even an older one.
 
     Neither is a span that does not reach Langfuse.
     """

@@ -141,7 +141,7 @@ def test_the_order_of_set_up_does_not_matter(order: str, receiver: Receiver) -> 
 @pytest.mark.slow
 @pytest.mark.parametrize("order", MORE)
 def test_further_orders_of_set_up(order: str, receiver: Receiver) -> None:
-    """The same tree, also where something was recorded before the client or the handler was there."""
+    """Every order gives one tree, also where something was recorded before the client or the handler was there."""
     printed = run_fresh(script(order), receiver.environment())
     assert_one_tree(receiver, printed, order)
 

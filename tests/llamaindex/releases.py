@@ -17,4 +17,4 @@ STEPS_OUTLIVE_THEIR_RUN = TAKES_A_WAIT_FOR_AN_ERROR
 OLD_ANTHROPIC = older("llama-index-llms-anthropic", 0, 9)
 """Drops the tokens of a stream, and asks for a tool call to get a structured answer."""
 OLD_OPENAI = older("llama-index-llms-openai", 0, 6)
-"""The same for a structured answer; of the responses API, it mistakes ids and gives agents empty streams."""
+"""Asks for a tool call to get a structured answer; its responses API mistakes ids and gives agents empty streams."""

@@ -73,7 +73,7 @@ async def test_a_chat_engine_around_a_query_engine(settled: RecordedSessions, in
 @pytest.mark.asyncio
 @pytest.mark.parametrize("mode", ["simple", "context", "condense_plus_context"])
 async def test_an_async_streamed_turn(settled: RecordedSessions, index: VectorStoreIndex, mode: str) -> None:
-    """The same with a task in place of the thread."""
+    """An async streamed turn has the rows of a sync one, though a task writes its history instead of a thread."""
     response = await chat_engine(index, mode, "They hum softly.").astream_chat("What do they do?")
     assert "".join([piece async for piece in response.async_response_gen()]) == "They hum softly."
     trace = settled.trace()

@@ -183,7 +183,7 @@ def test_after_the_last_bound_handler_nobody_is_bound(sessions: RecordedSessions
 
 @pytest.mark.parametrize("session_id", ["", "  ", "x" * 201, "a\nb"])
 def test_an_id_that_langfuse_could_not_group_by(session_id: str) -> None:
-    """It says so at once, and nothing is attached."""
+    """A handler with an invalid session id raises at once and attaches nothing."""
     before = handlers()
     with pytest.raises(ValueError, match="session_id"):
         SessionHandler(session_id)

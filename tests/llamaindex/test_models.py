@@ -140,7 +140,7 @@ def test_a_structured_prediction_is_one_generation(settled: RecordedSessions) ->
 
 @pytest.mark.asyncio
 async def test_an_async_structured_prediction_is_one_generation(settled: RecordedSessions) -> None:
-    """The same, async."""
+    """An async structured prediction is one generation whose output is the object."""
     llm = ScriptedLLM([call("Song", {"title": "Hum"})])
     await llm.astructured_predict(Song, PromptTemplate("Sing."))
     assert only(settled).output == {"title": "Hum"}
@@ -173,7 +173,7 @@ def test_a_program_is_one_generation(settled: RecordedSessions, program: Any, ll
 
 
 def test_a_structured_stream_is_one_generation(settled: RecordedSessions) -> None:
-    """It begins when it is read; the model's stream inside of it is the same call."""
+    """A structured stream and the model's stream inside it are one generation."""
     llm = ScriptedLLM([call("Song", {"title": "Hum"})])
     stream = llm.stream_structured_predict(Song, PromptTemplate("Sing."))
     assert settled.still_open == ["ScriptedLLM"]
@@ -201,7 +201,7 @@ def test_a_stream_ends_when_it_is_read(settled: RecordedSessions) -> None:
 
 @pytest.mark.asyncio
 async def test_an_async_stream_ends_when_it_is_read(settled: RecordedSessions) -> None:
-    """The same, async."""
+    """An async stream's row ends with its last piece and has the whole text."""
     stream = await ScriptedLLM(["Alpacas hum softly."]).astream_chat(HELLO)
     assert [part.delta async for part in stream] == ["Alpacas", " hum", " softly."]
     assert only(settled).output == {"role": "assistant", "content": "Alpacas hum softly."}

@@ -69,7 +69,7 @@ def test_a_call(settled: RecordedSessions, model_server: ModelServer, client: Cl
 @EVERY
 @pytest.mark.asyncio
 async def test_an_async_call(settled: RecordedSessions, model_server: ModelServer, client: Client) -> None:
-    """The same, async."""
+    """An async call has the same token usage as a sync one."""
     model_server.script(say("Alpacas hum.", usage=USAGE))
     await client(model_server).achat(HELLO)
     assert only(settled).usage == {"input": 60, "input_cached_tokens": 40, "output": 30}
@@ -185,7 +185,7 @@ class Song(BaseModel):
 
 
 def test_a_structured_answer(settled: RecordedSessions, model_server: ModelServer) -> None:
-    """It is one generation whose output is the object, with the messages and tokens of the call."""
+    """A structured answer is one generation with the object as its output and the call's messages and tokens."""
     model_server.script(call("Song", {"title": "Hum"}) if OLD_OPENAI else say('{"title": "Hum"}'))
     assert openai(model_server).structured_predict(Song, PromptTemplate("Sing of {x}."), x="wool") == Song(title="Hum")
     row = only(settled)
@@ -221,7 +221,7 @@ def test_a_refusal(settled: RecordedSessions, model_server: ModelServer) -> None
 
 
 def test_reasoning_tokens(settled: RecordedSessions, model_server: ModelServer) -> None:
-    """They count as output where Langfuse has no price of their own for the model, and it has none for gpt-4o."""
+    """Reasoning tokens count as output for gpt-4o, for which Langfuse has no price of reasoning tokens."""
     model_server.script(say("Hm.", usage=Usage(input_tokens=10, output_tokens=30, reasoning_tokens=20)))
     openai(model_server).chat(HELLO)
     assert only(settled).usage == {"input": 10, "output": 30}

@@ -268,7 +268,7 @@ def test_an_answer_read_by_another_user_stays_with_the_asker(
 async def test_an_async_answer_read_by_another_user_stays_with_the_asker(
     settled: RecordedSessions, index: VectorStoreIndex
 ) -> None:
-    """The same for an async answer; between two pieces the reader's own session is the active one."""
+    """An async answer stays in the asker's session; between two pieces the reader's own session is active."""
 
     def answer(prompt: str) -> str:
         with langfuse_manager.trace_span("inside the model"):
@@ -303,7 +303,7 @@ def test_an_abandoned_answer_ends_with_what_was_read(settled: RecordedSessions, 
 async def test_an_abandoned_async_answer_ends_with_what_was_read(
     settled: RecordedSessions, index: VectorStoreIndex
 ) -> None:
-    """The same for an async answer."""
+    """Every row of an abandoned async answer ends as cancelled, with the text that was read."""
     response = await index.as_query_engine(llm=TextLLM(["They hum softly."]), streaming=True).aquery("What?")
     assert await anext(response.response_gen) == "They"
     await response.response_gen.aclose()

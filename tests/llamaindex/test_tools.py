@@ -35,13 +35,13 @@ def test_a_tool_is_one_row(settled: RecordedSessions, function: Any, way: str) -
 @pytest.mark.asyncio
 @pytest.mark.parametrize("function", [lookup, alookup])
 async def test_an_async_tool_is_one_row(settled: RecordedSessions, function: Any) -> None:
-    """The same for `acall`."""
+    """A tool called by `acall` is one row with its result."""
     await tool(function).acall(city="Rome")
     assert only(settled).output == "sunny in Rome"
 
 
 def test_positional_arguments(settled: RecordedSessions) -> None:
-    """They are a list; mixed ones keep both."""
+    """Positional arguments are shown as a list."""
     tool(lookup).call("Rome")
     assert only(settled).input == ["Rome"]
 
@@ -55,13 +55,13 @@ class Point(BaseModel):
 
 @dataclass
 class Place:
-    """The same without pydantic."""
+    """A dataclass that is JSON by nature."""
 
     name: str
 
 
 class Opaque:
-    """A value that is none."""
+    """A value that is not JSON."""
 
     def __str__(self) -> str:
         return "something opaque"
@@ -92,7 +92,7 @@ def test_a_result_is_shown_as_the_value_that_it_is(settled: RecordedSessions, va
 
 
 def test_a_tool_without_a_docstring(settled: RecordedSessions) -> None:
-    """It is a tool as any other."""
+    """A tool without a docstring or annotations is one row with its arguments."""
 
     def bare(city):  # type: ignore[no-untyped-def]
         return city
@@ -102,7 +102,7 @@ def test_a_tool_without_a_docstring(settled: RecordedSessions) -> None:
 
 
 def test_a_tool_that_raises(settled: RecordedSessions) -> None:
-    """Its error is the row's."""
+    """A tool that raises has an ERROR row with the exception as its message."""
 
     def broken() -> None:
         raise LookupError("nothing there")
@@ -134,7 +134,7 @@ def output(**fields: Any) -> ToolOutput:
 
 
 def test_a_tool_that_answers_with_an_error(settled: RecordedSessions) -> None:
-    """It raises nothing, but says that it failed: the row is ERROR."""
+    """A tool that returns an error instead of raising one has an ERROR row."""
     Plain(output(content="no such city", is_error=True))("Rome")
     row = only(settled)
     assert (row.level, row.status_message, row.output) == ("ERROR", "no such city", "no such city")

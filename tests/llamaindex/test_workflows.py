@@ -49,7 +49,7 @@ class Writer(Workflow):
 
     @step
     def polish(self, ev: Draft) -> StopEvent:
-        """Do it in a thread of LlamaIndex."""
+        """Capitalize the text; LlamaIndex runs this sync step in a thread."""
         with langfuse_manager.trace_span("inside"):
             return StopEvent(result=ev.text.capitalize())
 
@@ -155,7 +155,7 @@ async def answered(handler: Any) -> Any:
 
 
 async def test_a_step_that_waits_is_one_step(settled: RecordedSessions) -> None:
-    """It ends with nothing and runs again as a new span: one row, from its first start to its real end."""
+    """A step that waits for an event and is run again is one row, from its first start to its real end."""
     assert await answered(Asking().run()) == "yes"
     trace = settled.trace()
     assert trace.tree() == [{"chain Asking": [{"chain ask": ["generation ScriptedLLM", "generation ScriptedLLM"]}]}]
@@ -171,7 +171,7 @@ def asking_agent(**options: Any) -> FunctionAgent:
 
 @pytest.mark.skipif(TAKES_A_WAIT_FOR_AN_ERROR, reason="tools cannot wait with this release of LlamaIndex")
 async def test_a_tool_that_waits_for_a_person_is_one_act(settled: RecordedSessions) -> None:
-    """The same tool call runs twice: one row, without an error, linked to its think."""
+    """A tool that waits and is run again for the same call is one row without an error, linked to its think."""
     with langfuse_manager.session("s-1"):
         assert str(await answered(asking_agent().run("Go."))) == "Done."
     trace = settled.trace()

@@ -31,7 +31,7 @@ def install(server: Any) -> None:
 
 
 def install_wary(server: Any) -> None:
-    """The same, but believe nobody who they are."""
+    """Trace *server* without accepting identities from clients, and add the tools above."""
     server.add_tool(work)
     server.add_tool(flush)
     trace_server(server, accept_identity=False)

@@ -25,7 +25,7 @@ def provided() -> InMemoryMetricReader:
 
 @pytest.fixture
 def reader(provided: InMemoryMetricReader) -> InMemoryMetricReader:
-    """The same, with nothing measured yet."""
+    """The provided reader, with nothing measured yet."""
     provided.get_metrics_data()
     return provided
 

@@ -32,7 +32,7 @@ def recorded(recorder: QueueRecorder, count: int) -> list[Observation]:
 def test_payloads_give_way_first_and_records_only_at_the_limit(
     stuck: list[QueueRecorder], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Of 150 for a queue of 100, 100 are kept, the newest 50 of them with what was said, and 50 are counted as lost."""
+    """A queue of 100 keeps 100 of 150 records, 50 of them with their payload, and counts 50 as lost."""
     recorder = QueueRecorder(Idle, limit=100)  # type: ignore[arg-type]
     stuck.append(recorder)
     made = recorded(recorder, 150)

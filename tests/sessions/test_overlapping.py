@@ -60,7 +60,7 @@ def test_overlapping_blocks_may_end_in_any_order(
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
 def test_overlapping_async_blocks_may_end_in_any_order(sessions: RecordedSessions, order: tuple[int, ...]) -> None:
-    """The same holds of async generators in one task."""
+    """Three async generators that overlap in one task leave neither session nor span, in whichever order they end."""
 
     async def run() -> None:
         streams = [streaming_async(name) for name in ("a", "b", "c")]

@@ -136,7 +136,7 @@ async def test_another(sessions):
 
 
 def test_it_works_under_anyio(pytester: pytest.Pytester) -> None:
-    """The same under anyio's own plugin."""
+    """The fixture sees the sessions of async tests under anyio's own plugin."""
     passed(
         pytester,
         """
@@ -251,7 +251,7 @@ def test_two(sessions):
 
 
 def test_the_plugin_costs_a_test_run_nothing(pytester: pytest.Pytester) -> None:
-    """It is loaded with pytest, and loads nothing of the package's inside until a test asks for it."""
+    """The plugin loads with pytest, and imports no heavy package until a test uses the fixture."""
     pytester.makepyfile(
         """
 import sys

@@ -59,7 +59,7 @@ def test_it_opens_a_browser_unless_told(journal: Path, tmp_path: Path) -> None:
 
 
 def test_only_this_machine_can_reach_it(journal: Path) -> None:
-    """It listens on the loopback address alone."""
+    """The viewer listens on the loopback address alone."""
     viewer = Lfi().started("view", "--port", "0", "--no-browser")
     try:
         assert viewer.stdout is not None

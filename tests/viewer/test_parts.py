@@ -79,7 +79,7 @@ def test_a_knot_of_parents_is_shown_all_the_same(journal: Path) -> None:
 
 
 def test_sums_are_remembered_until_there_is_more() -> None:
-    """The same rows are added up once; the one that was not asked for longest gives way at the limit."""
+    """Totals of unchanged rows are computed once; at the limit the least recently used entry is evicted."""
     counted: list[str] = []
     memory = TotalsCache(limit=2)
 

@@ -115,7 +115,7 @@ ROUNDS = {name: TYPED[name] for name in ("call_tool", "read_resource", "get_prom
 """Methods that `mcp.Client` may answer in several rounds (input required), or from its cache: one row for all of it."""
 
 FASTMCP_ROUNDS = {f"{name}_mcp": method for name, method in ROUNDS.items()}
-"""The same methods of `fastmcp.Client`, on which its other methods are built."""
+"""ROUNDS of `fastmcp.Client`, whose other methods are built on these."""
 
 TASKS = [Method(wire, wire, "span", Shown.NEVER, _task, ("task_id", "taskId")) for wire in sorted(METHODS)]
 """Requests about a background task: they show in the row of the call that began it."""

@@ -26,7 +26,7 @@ from . import private
 
 IDENTITY = ("session.id", "user.id")
 IDENTITY_OF_OTHERS = ("langfuse_session_id", "langfuse_user_id")
-"""The same, as the Langfuse SDK writes them into baggage."""
+"""Baggage keys of IDENTITY as the Langfuse SDK writes them."""
 PRIVATE = frozenset({*IDENTITY, *IDENTITY_OF_OTHERS})
 IN_LANGFUSE = "langfuse-integration"
 """The vendor key in `tracestate`: the parent is a row of Langfuse, so nothing below it is the trace's root."""

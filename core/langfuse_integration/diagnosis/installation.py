@@ -47,7 +47,7 @@ class ProjectReply(NamedTuple):
 
 
 class Installation:
-    """This installation: its settings, its journal, and what its Langfuse answers; each is looked at once."""
+    """The current installation: its settings, its journal, and what its Langfuse answers; each is read once."""
 
     @cached_property
     def settings(self) -> Settings:

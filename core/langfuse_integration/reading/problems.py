@@ -16,7 +16,7 @@ from .messages import ChatMessage, ToolCall, messages_in
 from .replay import Observed, Trace
 
 REPEATED_FROM = 3
-"""The same tool called with the same arguments that often is a loop."""
+"""A tool called with the same arguments that often is a loop."""
 GROUP_ERRORS = ("ExceptionGroup", "TaskGroup", "CancelledError")
 """Errors that only wrap others."""
 KINDS = ("failed", "refused", "never called", "never ended", "repeated", "empty answer", "no usage")

@@ -1,4 +1,4 @@
-"""The same tasks on Celery, RQ and Dramatiq: each sets a session if it is told to, and records one span."""
+"""Tasks for Celery, RQ and Dramatiq: each sets a session if a user is given, and records one span."""
 
 from __future__ import annotations
 
