@@ -18,26 +18,26 @@ ALONE = ("growth", "memory", "throughput", "latency", "imports")
 
 def main() -> None:
     """Run the benchmark that the command line names."""
-    asked = arguments()
-    if asked.what == "compare":
-        comparison(asked)
-    elif asked.what == "calls":
-        sys.exit(calls(asked.workloads, asked.update, asked.details))
+    options = arguments()
+    if options.what == "compare":
+        comparison(options)
+    elif options.what == "calls":
+        sys.exit(calls(options.workloads, options.update, options.details))
     else:
-        for what in ALONE if asked.what == "all" else (asked.what,):
+        for what in ALONE if options.what == "all" else (options.what,):
             from importlib import import_module
 
-            import_module(f".{what}", __package__).report(asked)
-        if asked.what == "all":
-            comparison(asked)
-    if asked.plots:
+            import_module(f".{what}", __package__).report(options)
+        if options.what == "all":
+            comparison(options)
+    if options.plots:
         from .plots import draw
 
         draw(results.load())
 
 
 def arguments() -> argparse.Namespace:
-    """Return what the command line says."""
+    """Return the options of the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="What tracing costs an application.")
     what = ("compare", "calls", *ALONE, "all")
     parser.add_argument("what", nargs="?", default="compare", choices=what)
@@ -46,23 +46,23 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=30, help="rounds of the comparison (default: 30)")
     parser.add_argument("--delivery", choices=("discard", "http"), default="http", help="default: http")
     parser.add_argument("--observations", type=int, help="how many to record, for memory and throughput")
-    parser.add_argument("--plots", action="store_true", help="draw the results in docs/images, too")
-    parser.add_argument("--update", action="store_true", help="calls: keep the counts as the new baseline")
-    parser.add_argument("--details", action="store_true", help="calls: say which functions")
+    parser.add_argument("--plots", action="store_true", help="also draw the results into docs/images")
+    parser.add_argument("--update", action="store_true", help="calls: store the counts as the new baseline")
+    parser.add_argument("--details", action="store_true", help="calls: list the functions")
     return parser.parse_args()
 
 
-def comparison(asked: argparse.Namespace) -> None:
+def comparison(options: argparse.Namespace) -> None:
     """Compare the contenders, and print a table for each workload."""
     print(results.machine(), flush=True)
-    for name in asked.workloads:
-        result = compare(name, asked.contenders, asked.rounds, asked.delivery)
-        results.keep("compare", f"{name} {asked.delivery}", result.plain())
+    for name in options.workloads:
+        result = compare(name, options.contenders, options.rounds, options.delivery)
+        results.keep("compare", f"{name} {options.delivery}", result.plain())
         print("\n" + tables.of_result(name, result), flush=True)
 
 
 def calls(workloads: list[str], update: bool, details: bool) -> int:
-    """Count calls; return 1 when a workload makes more than it may."""
+    """Count calls; return 1 if a workload exceeds its baseline."""
     functions: dict[str, dict[str, float]] = {}
     for framework in FRAMEWORKS:
         if any(WORKLOADS[name][0] == framework for name in workloads):

@@ -37,7 +37,7 @@ class Added(NamedTuple):
 
 
 class Line(NamedTuple):
-    """One contender in one workload: by clock, what it adds; spans of one run, where that can be told."""
+    """One contender in one workload: by clock, what it adds; spans of one run, or None if unknown."""
 
     added: dict[str, Added]
     spans: float | None
@@ -60,7 +60,7 @@ class Result(NamedTuple):
     missing: dict[str, str]
 
     def plain(self) -> dict[str, Any]:
-        """Return it as JSON has it."""
+        """Return the result as plain JSON values."""
         lines = {
             name: {"added": {clock: added._asdict() for clock, added in line.added.items()}, "spans": line.spans}
             for name, line in self.lines.items()
@@ -70,17 +70,17 @@ class Result(NamedTuple):
 
 def compare(name: str, contenders: Sequence[str], rounds: int, delivery: Delivery) -> Result:
     """Measure the workload *name* with those *contenders* that can trace it; none and the floor always take part."""
-    chosen = [found for found in PLACES if found in (NONE, FLOOR, *contenders)]
-    chosen = [found for found in chosen if framework_of(name) in PLACES[found].frameworks]
+    chosen = [contender for contender in PLACES if contender in (NONE, FLOOR, *contenders)]
+    chosen = [contender for contender in chosen if framework_of(name) in PLACES[contender].frameworks]
     missing: dict[str, str] = {}
     taking_part: dict[str, Participant] = {}
     with Receiver() as receiver:
         try:
-            for found in chosen:
+            for contender in chosen:
                 try:
-                    taking_part[found] = Participant(found, name, delivery, receiver.address)
+                    taking_part[contender] = Participant(contender, name, delivery, receiver.address)
                 except (Stopped, Unavailable) as error:
-                    missing[found] = str(error)
+                    missing[contender] = str(error)
             kind = workload(name)
             turns = _turns(taking_part[FLOOR], kind.turns)
             readings = _rounds(taking_part, rounds, turns, missing, name)
@@ -89,7 +89,7 @@ def compare(name: str, contenders: Sequence[str], rounds: int, delivery: Deliver
                 participant.stop()
     runs = turns * kind.runs
     untraced = {clock: median(each[clock + "_ns"] for each in readings[NONE]) / runs / 1e3 for clock in CLOCKS}
-    lines = {found: _line(found, readings, runs) for found in readings if found != NONE}
+    lines = {contender: _line(contender, readings, runs) for contender in readings if contender != NONE}
     return Result(runs, rounds, untraced, lines, missing)
 
 
@@ -102,21 +102,21 @@ def _turns(floor: Participant, guess: int) -> int:
 def _rounds(
     taking_part: dict[str, Participant], rounds: int, turns: int, missing: dict[str, str], name: str
 ) -> dict[str, list[dict[str, int]]]:
-    readings: dict[str, list[dict[str, int]]] = {found: [] for found in taking_part}
+    readings: dict[str, list[dict[str, int]]] = {contender: [] for contender in taking_part}
     order = list(taking_part)
     shuffled = random.Random(name)
     for number in range(-WARM_UP, rounds):
         shuffled.shuffle(order)
-        for found in tuple(order):
+        for contender in tuple(order):
             try:
-                reading = taking_part[found].measure(turns)
+                reading = taking_part[contender].measure(turns)
             except Stopped as error:
-                missing[found] = f"stopped: {error}"
-                order.remove(found)
-                readings.pop(found)
+                missing[contender] = f"stopped: {error}"
+                order.remove(contender)
+                readings.pop(contender)
                 continue
             if number >= 0:
-                readings[found].append(reading)
+                readings[contender].append(reading)
         _say(f"{name}: round {number + 1} of {rounds}")
     _say("")
     return readings
@@ -127,14 +127,14 @@ def _say(progress: str) -> None:
         print(f"\r{progress:40}\r", end="", file=sys.stderr, flush=True)
 
 
-def _line(found: str, readings: dict[str, list[dict[str, int]]], runs: int) -> Line:
-    spans = [each["spans"] / runs for each in readings[found] if "spans" in each]
-    added = {clock: _added(found, readings, runs, clock + "_ns") for clock in CLOCKS}
+def _line(contender: str, readings: dict[str, list[dict[str, int]]], runs: int) -> Line:
+    spans = [each["spans"] / runs for each in readings[contender] if "spans" in each]
+    added = {clock: _added(contender, readings, runs, clock + "_ns") for clock in CLOCKS}
     return Line(added, median(spans) if spans else None)
 
 
-def _added(found: str, readings: dict[str, list[dict[str, int]]], runs: int, key: str) -> Added:
-    own = list(_differences(readings[found], readings[NONE], runs, key))
+def _added(contender: str, readings: dict[str, list[dict[str, int]]], runs: int, key: str) -> Added:
+    own = list(_differences(readings[contender], readings[NONE], runs, key))
     floor = median(_differences(readings[FLOOR], readings[NONE], runs, key))
     low, middle, high = quantiles(own, n=4) if len(own) > 1 else own * 3
     return Added(middle, low, high, middle / floor if floor > 0 else None)

@@ -1,4 +1,4 @@
-"""What takes part in a comparison: one way of tracing the applications; to trace nothing is one, too."""
+"""The base class of contenders: each is one way of tracing the applications; the base class traces nothing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SESSION, USER = "session-1", "user-1"
 
 
 class Terms(NamedTuple):
-    """On which terms a contender takes part.
+    """The conditions of a measurement.
 
     Attributes:
         framework: what the application is made with; `blocks` are plain `with` blocks.
@@ -27,12 +27,12 @@ class Terms(NamedTuple):
 
 
 class Outcome:
-    """What a `with` block is given, to say what came of it."""
+    """The target of a `with` block; it takes the output of the block."""
 
     __slots__ = ()
 
     def update(self, *, output: Any) -> None:
-        """Take *output* as the output of the block."""
+        """Set the output of the block."""
 
 
 _NOTHING: AbstractContextManager[Any] = nullcontext(Outcome())
@@ -59,12 +59,12 @@ class Contender:
         return _NOTHING
 
     def block(self, name: str, given: Any) -> AbstractContextManager[Any]:
-        """Return a block that is one step, with *given* as its input; it gives an `Outcome`, or what has its method."""
+        """Return a block that is one step, with *given* as its input; its target has the method of `Outcome`."""
         return _NOTHING
 
     def deliver(self) -> None:
-        """Let go of everything that is waiting."""
+        """Deliver everything that is waiting."""
 
     def delivered(self) -> int | None:
-        """Return how many spans went out so far, or None when that cannot be told."""
+        """Return how many spans went out so far, or None if unknown."""
         return None

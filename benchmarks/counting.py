@@ -1,12 +1,12 @@
 """How many functions tracing calls in one run: a figure that no load of the machine changes.
 
-    python -m benchmarks calls                 count, and hold the counts against calls.json
-    python -m benchmarks calls --update        keep the counts as the new baseline
+    python -m benchmarks calls                 count, and compare with calls.json
+    python -m benchmarks calls --update        store the counts as the new baseline
 
-Counted is every Python function of ours that runs on the application's threads, and every function that one of ours
-calls, as far as it was not called without tracing as well: a wrapper of ours leads on to what the application wanted
-anyway. What an event loop does below is left out: how often it looks for messages is chance. The worker is kept from
-running: what it does is not the application's time, and when it does it is chance.
+A count includes every call of our Python functions on the application's threads and every call that these make, minus
+the calls of the untraced run: our wrappers call the application's own functions too. Calls below an event
+loop are left out, because how often it polls is chance. The worker does not run: its work takes none of the
+application's time, and when it runs is chance.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Counts:
 
 
 class Idle:
-    """A worker that lets everything lie."""
+    """A worker that delivers nothing."""
 
     def __init__(self, recorder: Any) -> None:
         self._recorder = recorder
@@ -102,16 +102,16 @@ class Idle:
         self._stopped.wait()
 
     def flush(self, *how: Any) -> None:
-        """Forget what there is."""
+        """Clear the recorder's queues."""
         self._recorder.queue.clear()
         self._recorder.openings.clear()
 
     def outcome(self) -> tuple[int, int, int]:
-        """Tell of nothing."""
+        """Return zero for delivered, pending and lost."""
         return 0, 0, 0
 
     def stop(self) -> None:
-        """End."""
+        """Let `run` return."""
         self._stopped.set()
 
 
@@ -150,10 +150,10 @@ def _counted(name: str, contender: Contender) -> Counts:
 def _added(traced: Counts, untraced: Counter[CodeType], name: str) -> dict[str, float]:
     everything = traced.all
     runs = _turns(name) * workload(name).runs
-    found: Counter[str] = Counter()
+    added: Counter[str] = Counter()
     for code, calls in traced.below.items():
-        found[_shown(code)] += min(calls, max(0, everything[code] - untraced[code]))
-    return {function: calls / runs for function, calls in found.most_common() if calls}
+        added[_shown(code)] += min(calls, max(0, everything[code] - untraced[code]))
+    return {function: calls / runs for function, calls in added.most_common() if calls}
 
 
 def _shown(code: CodeType) -> str:
@@ -166,14 +166,14 @@ def _turns(name: str) -> int:
 
 
 def total(functions: dict[str, float]) -> float:
-    """Return how many calls these are in all."""
+    """Return the sum of the calls of all functions."""
     return round(sum(functions.values()), 1)
 
 
 def baseline() -> dict[str, float]:
-    """Return the counts that were kept last, by workload."""
-    found: dict[str, float] = json.loads(BASELINE.read_text()) if BASELINE.exists() else {}
-    return found
+    """Return the stored counts, by workload."""
+    counts: dict[str, float] = json.loads(BASELINE.read_text()) if BASELINE.exists() else {}
+    return counts
 
 
 def keep(counts: dict[str, float]) -> None:

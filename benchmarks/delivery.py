@@ -1,7 +1,7 @@
-"""What delivery costs: an application's calls while Langfuse is gone, over those while it is there; and encoding.
+"""What delivery costs: an application's calls while Langfuse is down, relative to while it is up; and encoding.
 
 python -m benchmarks.delivery                    both, each in one run with its halves in turn
-python -m benchmarks.delivery calls ADDRESS      the application of the first, told on its standard input what to do
+python -m benchmarks.delivery calls ADDRESS      the application of the first; a line on standard input starts a round
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ GATE = {"open": True}
 
 
 class Gate(Handler):
-    """A receiver that is gone, 503, while the gate is closed."""
+    """A receiver that answers 503 while the gate is closed."""
 
     def do_POST(self) -> None:
-        """Take a request, or do not."""
+        """Accept or refuse a request."""
         if GATE["open"]:
             super().do_POST()
             return
@@ -76,25 +76,25 @@ def outage() -> tuple[dict[str, float], dict[str, float]]:
         ) as process:
             assert process.stdin is not None
             assert process.stdout is not None
-            found: dict[bool, list[dict[str, float]]] = {True: [], False: []}
+            readings: dict[bool, list[dict[str, float]]] = {True: [], False: []}
             for number in range(2 * ROUNDS + 1):
                 GATE["open"] = number % 2 == 0
                 process.stdin.write("round\n")
                 process.stdin.flush()
-                said = json.loads(process.stdout.readline())
+                reading = json.loads(process.stdout.readline())
                 if number:  # the first one warms up
-                    found[GATE["open"]].append(said)
+                    readings[GATE["open"]].append(reading)
             GATE["open"] = True
             process.stdin.close()
     server.shutdown()
     healthy, gone = (
-        {key: median(one[key] for one in found[there]) for key in ("p50", "p99")} for there in (True, False)
+        {key: median(one[key] for one in readings[there]) for key in ("p50", "p99")} for there in (True, False)
     )
     return healthy, gone
 
 
 def calls() -> None:
-    """Be the application: a round of calls for each line, and what they took."""
+    """Run the application: one round of calls for each input line; print how long a call took."""
     from langfuse_integration import langfuse_manager
 
     clock = time.perf_counter_ns
@@ -129,14 +129,14 @@ def encoding() -> tuple[float, float]:
             self.ended: list[Observation] = []
 
         def opened(self, observation: Observation) -> None:
-            """Nothing."""
+            """Ignore the start of an observation."""
 
         def record(self, observation: Observation) -> None:
-            """Keep it."""
+            """Keep *observation*."""
             self.ended.append(observation)
 
         def score(self, score: Any) -> None:
-            """Nothing."""
+            """Ignore a score."""
 
     taken = Taken()
     session = Session("session-1", "ada", tags=["benchmark"])
@@ -147,16 +147,16 @@ def encoding() -> tuple[float, float]:
     ours = Encoder.from_settings(settings())
     tracer = TracerProvider().get_tracer("benchmark")
     spans: list[Any] = []
-    for found in taken.ended:
-        span = tracer.start_span(found.name, attributes=ours.attributes(found))
+    for observation in taken.ended:
+        span = tracer.start_span(observation.name, attributes=ours.attributes(observation))
         span.end()
         spans.append(span)
     of_ours: list[float] = []
     of_theirs: list[float] = []
     for _ in range(3 * ROUNDS):
         began = time.process_time_ns()
-        for found in taken.ended:
-            ours.row(found)
+        for observation in taken.ended:
+            ours.row(observation)
         middle = time.process_time_ns()
         encode_spans(spans).SerializeToString()
         of_ours.append((middle - began) / ROWS / 1000)

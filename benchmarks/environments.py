@@ -1,4 +1,4 @@
-"""Virtual environments for contenders that do not go together with the rest; each is made when it is first wanted."""
+"""Virtual environments for contenders whose requirements conflict with ours; each is made on first use."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ SAME = (
     "opentelemetry-sdk",
     "opentelemetry-exporter-otlp-proto-http",
 )
-"""What has to be of the same release there as here."""
+"""Packages pinned to the release installed here."""
 
-WANTED = {
+PACKAGES = {
     "traceloop": (
         "llama-index-llms-openai",  # its instrumentor for LlamaIndex imports it
         "opentelemetry-instrumentation-langchain",
@@ -48,7 +48,7 @@ def python_of(contender: str) -> str:
     python = HOME / name / "bin" / "python"
     complete = HOME / name / "complete"
     if not complete.exists():
-        _make(HOME / name, [*WANTED[name], *_pins()])
+        _make(HOME / name, [*PACKAGES[name], *_pins()])
         complete.touch()
     return str(python)
 
@@ -76,13 +76,13 @@ def _make(place: Path, packages: list[str]) -> None:
             [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", *packages],
         ],
     )
-    said = ""
+    reason = ""
     for way in ways:
         for command in way:
             ran = subprocess.run(command, capture_output=True, text=True)
             if ran.returncode:
-                said = (ran.stderr.strip().splitlines() or ["no reason given"])[-1]
+                reason = (ran.stderr.strip().splitlines() or ["no reason given"])[-1]
                 break
         else:
             return
-    raise Unavailable(f"{place.name} cannot be installed here: {said}")
+    raise Unavailable(f"{place.name} cannot be installed here: {reason}")

@@ -28,13 +28,13 @@ CONTENDERS = (*ALL_STEPS, "langfuse", "openinference", "traceloop")
 """Those after ALL_STEPS take minutes for each run of 1,000 steps, and so stop at 100."""
 
 
-def report(asked: argparse.Namespace) -> None:
+def report(options: argparse.Namespace) -> None:
     """Measure and print a table: the CPU that tracing takes of one step (a model and a tool call), in microseconds."""
     print(results.machine(), flush=True)
     columns = [*map(str, STEPS), *(f"{steps}/{STEPS[0]}" for steps in STEPS[1:])]
     heads = [f"{clock}, {column}" for clock in ("thread us", "process us") for column in columns]
     rows = []
-    for name in [found for found in CONTENDERS if found in asked.contenders]:
+    for name in [each for each in CONTENDERS if each in options.contenders]:
         added: dict[int, dict[str, float]] = {}
         try:
             for steps in STEPS if name in ALL_STEPS else STEPS[:-1]:
@@ -56,8 +56,8 @@ def _cells(added: dict[int, dict[str, float]], clock: str) -> list[str]:
 
 def measured(name: str, steps: int) -> dict[str, float]:
     """Return what tracing takes of one step; the median process's."""
-    found = [alone("growth", name, steps, RUNS[steps], contender=name) for _ in range(ROUNDS[steps])]
-    return {clock: median(each[clock] for each in found) for clock in found[0]}
+    readings = [alone("growth", name, steps, RUNS[steps], contender=name) for _ in range(ROUNDS[steps])]
+    return {clock: median(each[clock] for each in readings) for clock in readings[0]}
 
 
 def run(name: str, steps: int, runs: int) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""What importing costs: CPU of a fresh interpreter, over that of the framework alone."""
+"""What importing costs: CPU of a fresh interpreter, beyond that of importing the framework alone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models import BaseChatModel
 from langchain_core.runnables import RunnableLambda
 """
-"""Names, not modules alone: langchain_core loads what is behind a name when it is asked for."""
+"""Names, not only modules: langchain_core loads a name's module when the name is imported."""
 LLAMAINDEX = "import llama_index.core"
 MCP = "import mcp"
 INSTRUMENTOR = "from openinference.instrumentation.{} import {} as I; I().instrument()"
@@ -40,7 +40,7 @@ CASES = {
 HEAVY = ("langfuse", "opentelemetry.sdk", "sqlite3", "pydantic_settings", "pydantic", "httpx", "orjson", "asyncio")
 
 
-def report(asked: argparse.Namespace) -> None:
+def report(options: argparse.Namespace) -> None:
     """Measure, and print a table."""
     print(results.machine(), flush=True)
     rows = []
@@ -49,14 +49,14 @@ def report(asked: argparse.Namespace) -> None:
         cpu_ms = median(after["cpu_ms"] - before["cpu_ms"] for before, after in pairs)
         before, after = pairs[0]
         modules = after["modules"] - before["modules"]
-        heavy = [found for found in after["heavy"] if found not in before["heavy"]]
+        heavy = [module for module in after["heavy"] if module not in before["heavy"]]
         results.keep("imports", name, {"cpu_ms": cpu_ms, "modules": modules, "heavy": heavy})
         rows.append([name, tables.number(cpu_ms), str(modules), " ".join(heavy)])
     print(tables.table(["import", "CPU ms added", "modules", "of these"], rows))
 
 
 def _fresh(code: str) -> dict[str, Any]:
-    """Run *code* in a fresh interpreter; return its CPU in ms, and what it has loaded."""
+    """Run *code* in a fresh interpreter; return its CPU in ms and the modules that it has loaded."""
     script = f"""
 import time
 {code}
@@ -72,5 +72,5 @@ os._exit(0)
     ran = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT, env=surroundings()
     )
-    found: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
-    return found
+    measured: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
+    return measured

@@ -1,4 +1,4 @@
-"""What the worker does to the application's own steps while it writes: how long a step of 1 ms really takes.
+"""How much the worker slows the application while it writes: how long a step of 1 ms really takes.
 
 python -m benchmarks.latency CONTENDER ADDRESS        measured in this process
 """
@@ -24,20 +24,20 @@ ROUNDS = 7
 CONTENDERS = ("floor", OURS, "langfuse")
 
 
-def report(asked: argparse.Namespace) -> None:
+def report(options: argparse.Namespace) -> None:
     """Measure, and print a table."""
     print(results.machine(), flush=True)
     rows = []
     with Receiver() as receiver:
-        for name in [found for found in CONTENDERS if found in asked.contenders]:
+        for name in [each for each in CONTENDERS if each in options.contenders]:
             try:
                 rounds = [alone("latency", name, receiver.address, contender=name) for _ in range(ROUNDS)]
             except (Stopped, Unavailable) as error:
                 rows.append([name, str(error), *["-"] * 5])
                 continue
-            middle = {key: median(found[key] for found in rounds) for key in rounds[0]}
+            middle = {key: median(reading[key] for reading in rounds) for key in rounds[0]}
             results.keep("latency", name, {"rounds": rounds, **middle})
-            growth = median(found["busy_p99_ms"] / found["idle_p99_ms"] for found in rounds)
+            growth = median(reading["busy_p99_ms"] / reading["idle_p99_ms"] for reading in rounds)
             keys = ("idle_p50_ms", "busy_p50_ms", "idle_p99_ms", "busy_p99_ms")
             cells = [tables.number(middle[key], 3) for key in keys]
             rows.append([name, *cells, tables.number(growth, 2), tables.number(middle["wrote_s"], 2)])
@@ -65,11 +65,11 @@ def run(name: str, address: str) -> dict[str, float]:
     started = time.perf_counter()
     busy = [_step(loops) for _ in range(STEPS)]
     tracer.deliver()
-    found = {"wrote_s": time.perf_counter() - started}
+    reading = {"wrote_s": time.perf_counter() - started}
     for kind, taken in (("idle", idle), ("busy", busy)):
         cuts = quantiles(taken, n=100)
-        found[f"{kind}_p50_ms"], found[f"{kind}_p99_ms"] = cuts[49], cuts[98]
-    return found
+        reading[f"{kind}_p50_ms"], reading[f"{kind}_p99_ms"] = cuts[49], cuts[98]
+    return reading
 
 
 def _record(tracer: object, observations: int) -> None:

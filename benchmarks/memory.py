@@ -25,28 +25,28 @@ WAITING = 2_000
 DEAD = "http://127.0.0.1:9"
 
 
-def report(asked: argparse.Namespace) -> None:
+def report(options: argparse.Namespace) -> None:
     """Measure with each back end, and print a table."""
-    wanted = asked.observations or OBSERVATIONS
+    observations = options.observations or OBSERVATIONS
     print(results.machine(), flush=True)
     rows = []
     with Receiver() as receiver:
         for kind, address in (("answers", receiver.address), ("is dead", DEAD), ("is not wanted: no keys", "")):
-            found = alone("memory", wanted, address)
-            results.keep("memory", kind, found)
-            samples = [mib for _, mib in found["samples"]]
+            reading = alone("memory", observations, address)
+            results.keep("memory", kind, reading)
+            samples = [mib for _, mib in reading["samples"]]
             rows.append(
                 [
                     f"back end {kind}",
                     tables.number(samples[0]),
                     tables.number(samples[-1] - samples[0]),
                     tables.number(max(samples) - samples[0]),
-                    *(str(count) for count in found["flushed"]),
-                    tables.number(wanted / found["seconds"], 0),
+                    *(str(count) for count in reading["flushed"]),
+                    tables.number(observations / reading["seconds"], 0),
                 ]
             )
     head = [
-        f"{wanted:,} observations",
+        f"{observations:,} observations",
         "MiB at first",
         "grown by",
         "at most by",

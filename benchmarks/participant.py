@@ -20,12 +20,12 @@ from .workloads.workload import Reading
 
 def main() -> None:
     """Serve until stdin ends."""
-    name, wanted, delivery, address = sys.argv[1:]
+    name, application_name, delivery, address = sys.argv[1:]
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print must not come between
+    os.dup2(2, 1)  # keeps the output of libraries out of the answers
     tracer = contender(name)
-    tracer.begin(Terms(framework_of(wanted), delivery, address))  # type: ignore[arg-type]
-    application = workload(wanted)(tracer)
+    tracer.begin(Terms(framework_of(application_name), delivery, address))  # type: ignore[arg-type]
+    application = workload(application_name)(tracer)
     print(json.dumps("ready"), file=answers, flush=True)
     for order in sys.stdin:
         gc.collect()
@@ -39,7 +39,7 @@ def main() -> None:
             answer["spans"] = (tracer.delivered() or 0) - spans
         print(json.dumps(answer), file=answers, flush=True)
     answers.close()
-    os._exit(0)  # what a contender does at exit is not asked for
+    os._exit(0)  # without running the contender's exit handlers
 
 
 if __name__ == "__main__":

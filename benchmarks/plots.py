@@ -1,4 +1,4 @@
-"""Plots of what was measured last, into docs/images."""
+"""Plots of the latest results, written to docs/images."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Results = dict[str, dict[str, Any]]
 
 
 def draw(results: Results) -> list[Path]:
-    """Draw what there is in *results*; return the files."""
+    """Draw a plot of each kind of measurement in *results*; return the files."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -48,15 +48,17 @@ def _comparison(results: Results, delivery: str, clock: str, title: str) -> Any:
     """Bars of each contender in each workload, in multiples of the floor."""
     import matplotlib.pyplot as plt
 
-    kept: dict[str, Any] = results.get("compare", {})
-    found: dict[str, Any] = {name: kept[f"{name} {delivery}"] for name in PLACES if f"{name} {delivery}" in kept}
-    if not found:
+    comparisons: dict[str, Any] = results.get("compare", {})
+    keys = {name: f"{name} {delivery}" for name in PLACES}
+    by_workload = {name: comparisons[key] for name, key in keys.items() if key in comparisons}
+    if not by_workload:
         return None
-    shown = [name for name in COLOURS if any(name in result["lines"] for result in found.values()) and name != FLOOR]
+    measured = {name for result in by_workload.values() for name in result["lines"]}
+    shown = [name for name in COLOURS if name in measured and name != FLOOR]
     figure, axes = plt.subplots(figsize=(9, 3.6))
     width = 0.8 / len(shown)
     for place, name in enumerate(shown):
-        for number, result in enumerate(found.values()):
+        for number, result in enumerate(by_workload.values()):
             if name not in result["lines"]:
                 continue
             ratio = result["lines"][name]["added"][clock]["ratio"]
@@ -70,7 +72,7 @@ def _comparison(results: Results, delivery: str, clock: str, title: str) -> Any:
                 )
     axes.axhline(1, color=COLOURS[FLOOR], linewidth=1, linestyle="--", label="a bare OpenTelemetry span per event")
     axes.set_yscale("log")
-    axes.set_xticks(range(len(found)), list(found))
+    axes.set_xticks(range(len(by_workload)), list(by_workload))
     axes.set_ylabel("times a bare span")
     axes.set_title(f"{title}, added by tracing", loc="left")
     _legend(figure, axes, 4)
@@ -78,15 +80,15 @@ def _comparison(results: Results, delivery: str, clock: str, title: str) -> Any:
 
 
 def _growth(results: Results) -> Any:
-    """Lines of what a step costs, over the number of steps."""
+    """Lines of the CPU per step, over the number of steps."""
     import matplotlib.pyplot as plt
 
-    found: dict[str, Any] = results.get("growth", {})
-    if not found:
+    by_contender: dict[str, Any] = results.get("growth", {})
+    if not by_contender:
         return None
     figure, panels = plt.subplots(1, 2, figsize=(9, 3.2), sharey=True)
     for axes, clock, title in zip(panels, ("thread_us", "process_us"), ("in callbacks", "all of it"), strict=True):
-        for name, added in found.items():
+        for name, added in by_contender.items():
             points = sorted((int(steps), reading[clock] / 1e3) for steps, reading in added.items())
             axes.plot(*zip(*points, strict=True), marker="o", color=COLOURS[name], label=name)
         axes.set_xscale("log")
@@ -107,11 +109,11 @@ def _memory(results: Results) -> Any:
     """Lines of the resident memory, over the observations recorded."""
     import matplotlib.pyplot as plt
 
-    found: dict[str, Any] = results.get("memory", {})
-    if not found:
+    by_back_end: dict[str, Any] = results.get("memory", {})
+    if not by_back_end:
         return None
     figure, axes = plt.subplots(figsize=(6, 2.8))
-    for kind, result in found.items():
+    for kind, result in by_back_end.items():
         observations, mib = zip(*result["samples"], strict=True)
         axes.plot([count / 1e6 for count in observations], mib, label=f"back end {kind}")
     axes.set_ylim(bottom=0)

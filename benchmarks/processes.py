@@ -27,11 +27,11 @@ SHARED = {
 
 
 class Stopped(Exception):
-    """A process ended instead of answering; its text is the end of what it had to say."""
+    """A process ended instead of answering; its text is the last line of its output."""
 
 
 def surroundings(more: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the environment for a process: nothing of Langfuse's or OpenTelemetry's from outside."""
+    """Return the environment for a process, without inherited settings of Langfuse, OpenTelemetry and Traceloop."""
     own = {key: value for key, value in os.environ.items() if not key.startswith(("LANGFUSE_", "OTEL_", "TRACELOOP_"))}
     return {**own, **SHARED, "PYTHONPATH": str(ROOT), **(more or {})}
 
@@ -45,12 +45,12 @@ class Participant:
 
     def __init__(self, contender: str, workload: str, delivery: Delivery, address: str) -> None:
         self._place = tempfile.TemporaryDirectory(prefix="benchmarks-")
-        self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115  it lives as long as the process
+        self._stderr = tempfile.TemporaryFile("w+")  # noqa: SIM115  it lives as long as the process
         self._process = subprocess.Popen(
             [python_of(contender), "-m", "benchmarks.participant", contender, workload, delivery, address],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self._said,
+            stderr=self._stderr,
             text=True,
             cwd=ROOT,
             env=surroundings({"TMPDIR": self._place.name}),
@@ -61,16 +61,16 @@ class Participant:
         """Return what some turns took, in nanoseconds, and how many spans they made."""
         assert self._process.stdin is not None
         print(turns, file=self._process.stdin, flush=True)
-        found: dict[str, int] = self._answer()
-        return found
+        reading: dict[str, int] = self._answer()
+        return reading
 
     def _answer(self) -> Any:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
             self.stop()
-            self._said.seek(0)
-            raise Stopped((self._said.read().strip().splitlines() or ["it said nothing"])[-1])
+            self._stderr.seek(0)
+            raise Stopped((self._stderr.read().strip().splitlines() or ["no output"])[-1])
         return json.loads(line)
 
     def stop(self) -> None:
@@ -96,10 +96,10 @@ class Receiver:
         return self
 
     def counts(self) -> dict[str, int]:
-        """Return what has arrived."""
+        """Return how many requests, bytes and spans have arrived."""
         with urllib.request.urlopen(f"{self.address}/counts", timeout=60) as answer:
-            found: dict[str, int] = json.load(answer)
-        return found
+            counts: dict[str, int] = json.load(answer)
+        return counts
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -123,5 +123,5 @@ def alone(script: str, *arguments: object, contender: str = "ours") -> Any:
             env=surroundings({"TMPDIR": place}),
         )
     if ran.returncode or not ran.stdout.strip():
-        raise Stopped((ran.stderr.strip().splitlines() or ["it said nothing"])[-1])
+        raise Stopped((ran.stderr.strip().splitlines() or ["no output"])[-1])
     return json.loads(ran.stdout.strip().splitlines()[-1])

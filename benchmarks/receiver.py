@@ -1,4 +1,4 @@
-"""A receiver of traces that takes everything and keeps nothing but counts; in a process of its own.
+"""A receiver of traces that accepts everything and only counts, in a process of its own.
 
 python -m benchmarks.receiver          prints its port
 GET /counts                            {"requests": ..., "bytes": ..., "spans": ...}
@@ -15,12 +15,12 @@ COUNTS = {"requests": 0, "bytes": 0, "spans": 0}
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Says yes to every POST."""
+    """Answers every POST with 200."""
 
     protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
-        """Take a request."""
+        """Count and accept a request."""
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         COUNTS["requests"] += 1
         COUNTS["bytes"] += len(body)
@@ -29,11 +29,11 @@ class Handler(BaseHTTPRequestHandler):
         self._answer(b"" if self.path.endswith("/traces") else b"{}")
 
     def do_GET(self) -> None:
-        """Tell the counts."""
+        """Return the counts."""
         self._answer(json.dumps(COUNTS).encode())
 
     def log_message(self, *values: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
     def _answer(self, body: bytes) -> None:
         self.send_response(200)

@@ -1,4 +1,4 @@
-"""What was measured last, in a file, so that plots and documents can be made of it."""
+"""The latest results, in a file for plots and documents."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ PACKAGES = ("langchain-core", "langgraph", "llama-index-core", "mcp", "langfuse"
 
 
 def load() -> dict[str, dict[str, Any]]:
-    """Return all that was kept: by kind of measurement, then by name."""
-    found: dict[str, dict[str, Any]] = json.loads(FILE.read_text()) if FILE.exists() else {}
-    return found
+    """Return all stored results: by kind of measurement, then by name."""
+    stored: dict[str, dict[str, Any]] = json.loads(FILE.read_text()) if FILE.exists() else {}
+    return stored
 
 
 def keep(kind: str, name: str, result: Any) -> None:
-    """Keep one result in place of the last one of its name."""
+    """Store one result; replace an earlier one of the same kind and name."""
     everything = load()
     everything.setdefault(kind, {})[name] = result
     FILE.parent.mkdir(parents=True, exist_ok=True)

@@ -19,20 +19,27 @@ from .processes import Receiver, alone
 OBSERVATIONS = 200_000
 
 
-def report(asked: argparse.Namespace) -> None:
+def report(options: argparse.Namespace) -> None:
     """Measure, and print a table."""
-    wanted = asked.observations or OBSERVATIONS
+    observations = options.observations or OBSERVATIONS
     print(results.machine(), flush=True)
     rows = []
     with Receiver() as receiver:
         kinds = (("encoded only", "discard"), ("into the journal", "keep"), ("journal, then sent", receiver.address))
         for kind, address in kinds:
-            found = alone("throughput", wanted, address)
-            results.keep("throughput", kind, found)
-            rate = wanted / found["seconds"]
-            counts = [str(count) for count in found["flushed"]]
-            rows.append([kind, tables.number(rate, 0), tables.number(found["recording_us"]), *counts])
-    head = [f"{wanted:,} observations on one core", "a second", "us to record one", "delivered", "pending", "lost"]
+            reading = alone("throughput", observations, address)
+            results.keep("throughput", kind, reading)
+            rate = observations / reading["seconds"]
+            counts = [str(count) for count in reading["flushed"]]
+            rows.append([kind, tables.number(rate, 0), tables.number(reading["recording_us"]), *counts])
+    head = [
+        f"{observations:,} observations on one core",
+        "a second",
+        "us to record one",
+        "delivered",
+        "pending",
+        "lost",
+    ]
     print(tables.table(head, rows))
 
 

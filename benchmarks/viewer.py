@@ -1,4 +1,4 @@
-"""How long the viewer takes for a session of 10,000 observations, and what its process holds after many looks.
+"""How long the viewer takes for a session of 10,000 observations, and its resident memory after many page views.
 
 python -m benchmarks.viewer
 """
@@ -33,8 +33,8 @@ def record() -> None:
             _step(number)
     for turn in range(OBSERVATIONS // 5):
         with langfuse_manager.session("many-traces", "ada"):
-            asked = {"messages": [{"role": "user", "content": f"Question {turn}"}]}
-            with langfuse_manager.trace_span("herder", as_type="agent", input=asked) as top:
+            request = {"messages": [{"role": "user", "content": f"Question {turn}"}]}
+            with langfuse_manager.trace_span("herder", as_type="agent", input=request) as top:
                 for number in range(2):
                     _step(number)
                 top.update(output={"messages": [{"role": "assistant", "content": "Hay. " * 40}]})
@@ -44,15 +44,15 @@ def record() -> None:
 def _step(number: int) -> None:
     think = {"step_type": "think", "step_index": number}
     with langfuse_manager.trace_span("ChatModel", as_type="generation", metadata=think) as generation:
-        said = [{"role": "user", "content": "word " * 200}]
-        generation.update(input=said, output={"role": "assistant", "content": "hay"}, model="llama-1")
+        messages = [{"role": "user", "content": "word " * 200}]
+        generation.update(input=messages, output={"role": "assistant", "content": "hay"}, model="llama-1")
         generation.update(usage_details={"input": 1_000, "output": 10}, cost_details={"total": 0.001})
     with langfuse_manager.trace_span("search", as_type="tool", input={"query": number}) as tool:
         tool.update(output="hay " * 100)
 
 
 def main() -> None:
-    """Print the milliseconds of each page, the first time and after, and the resident memory."""
+    """Print the milliseconds of each page, first and repeated, and the resident memory."""
     with tempfile.TemporaryDirectory() as folder:
         environment = {**os.environ, "LANGFUSE_INTEGRATION_JOURNAL": str(Path(folder) / "journal.sqlite3")}
         subprocess.run([sys.executable, "-c", RECORD], env=environment, check=True)
@@ -68,8 +68,8 @@ def main() -> None:
 def _measure(address: str, pid: int) -> None:
     print(f"{'page':34}{'first, ms':>12}{'of it CPU':>12}{'then, ms':>12}{'of it CPU':>12}{'bytes':>12}")
     with httpx.Client(base_url=address, timeout=60) as client:
-        found = client.get("/static/viewer.css")
-        assert found.status_code == 200
+        style_sheet = client.get("/static/viewer.css")
+        assert style_sheet.status_code == 200
         paths = ["/sessions/one-trace", "/sessions/many-traces", "/sessions/many-traces?page=60", "/"]
         (trace,) = re.findall(r'id="t-([0-9a-f]{32})"', _timed(client, pid, paths[0]))
         for path in [*paths[1:], f"/traces/{trace}?part=1&session=one-trace&rows=30", "/sessions/one-trace?q=nothing"]:

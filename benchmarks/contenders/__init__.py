@@ -11,11 +11,11 @@ NONE, FLOOR, OURS = "none", "floor", "ours"
 
 
 class Place(NamedTuple):
-    """Where a contender is found.
+    """The module and class of a contender.
 
     Attributes:
-        module, kind: its class.
-        frameworks: what it can trace.
+        module, kind: the names of its module and class.
+        frameworks: the frameworks it can trace.
         environment: the virtual environment that it needs for itself, or None.
     """
 
@@ -40,5 +40,5 @@ PLACES: dict[str, Place] = {
 def contender(name: str) -> Contender:
     """Return the contender *name*; this imports what it needs."""
     place = PLACES[name]
-    found: Contender = getattr(import_module(place.module, __name__), place.kind)()
-    return found
+    made: Contender = getattr(import_module(place.module, __name__), place.kind)()
+    return made

@@ -1,7 +1,7 @@
-"""Record now, build later, at its barest: a reference to everything, and a thread that makes the floor's spans of it.
+"""A minimal deferred tracer: callbacks store references, and a thread builds the floor's spans from them.
 
-No finished tracer: it keeps no copy of what changes, no session of its own accord, and loses all with the process.
-It says how little the idea that this package is built on can cost.
+The contender shows the lowest cost of deferred recording, which this package is built on. It is no complete tracer: it
+copies no mutable values, tracks no sessions, and loses its data with the process.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ BATCH = 512
 
 
 class Note:
-    """One span before it is built."""
+    """The data of a span that is not built yet."""
 
     __slots__ = ("above", "ended_ns", "given", "kind", "name", "outcome", "session", "span", "started_ns", "trace")
 
@@ -41,7 +41,7 @@ class Note:
 
 
 class Notes:
-    """An engine that only takes notes."""
+    """An engine that stores notes and builds spans in a thread."""
 
     def __init__(self, terms: Terms) -> None:
         self._exporter = exporter(terms)
@@ -72,7 +72,7 @@ class Notes:
             self._enough.set()
 
     def deliver(self) -> None:
-        """Build and export what there is."""
+        """Build and export the spans of all notes."""
         with self._building:
             while self._ended:
                 most = min(BATCH, len(self._ended))
@@ -102,7 +102,7 @@ class Notes:
 
 
 class Deferred(Hooked):
-    """The idea alone, in every framework."""
+    """The minimal deferred tracer behind each framework's hook."""
 
     def __init__(self) -> None:
         super().__init__(Notes)

@@ -1,6 +1,6 @@
-"""An engine records spans; `Hooked` connects one to every framework in the plainest way that there is.
+"""Engines, which record spans, and `Hooked`, which connects an engine to each framework by its simplest hook.
 
-The floor and its deferred twin differ in the engine alone, so that the hooks cost them the same.
+`Floor` and `Deferred` differ only in the engine, so the hooks cost them the same.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ..contender import Contender, Outcome, Terms
 
 
 class Engine(Protocol):
-    """What records spans."""
+    """Records spans."""
 
     def start(self, name: str, kind: str, above: Any, given: Any, session: str) -> Any:
         """Start a span under *above* (what an earlier start returned, or None), and return it."""
@@ -29,7 +29,7 @@ class Engine(Protocol):
         ...
 
     def delivered(self) -> int | None:
-        """Return how many spans were exported, or None when that cannot be told."""
+        """Return how many spans were exported, or None if unknown."""
         ...
 
 
@@ -124,7 +124,7 @@ class Hooked(Contender):
         self.engine.deliver()
 
     def delivered(self) -> int | None:
-        """Ask the engine."""
+        """Return how many spans the engine has exported, or None if unknown."""
         return self.engine.delivered()
 
 

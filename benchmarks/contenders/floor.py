@@ -1,4 +1,4 @@
-"""The floor: a bare span of OpenTelemetry's SDK with 12 small attributes for every event, and nothing of its content.
+"""The floor: a bare span of OpenTelemetry's SDK with 12 small attributes for every event, without its content.
 
 No tracer that starts and ends SDK spans on the application's thread can cost less.
 """
@@ -33,7 +33,7 @@ def at_start(name: str, kind: str, session: str) -> dict[str, Any]:
 
 
 class Discarding(SpanExporter):
-    """Counts spans and forgets them."""
+    """Counts spans and discards them."""
 
     def __init__(self) -> None:
         self.count = 0

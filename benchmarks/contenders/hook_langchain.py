@@ -1,4 +1,4 @@
-"""LangChain's callbacks, led to an engine."""
+"""A LangChain callback handler that records spans in an engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""LlamaIndex's span handler, led to an engine."""
+"""A LlamaIndex span handler that records spans in an engine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _engine: Engine
 
 
 class Handler(NullSpanHandler):
-    """A span for each of LlamaIndex's."""
+    """Records a span for each span of LlamaIndex."""
 
     def span_enter(
         self,
@@ -47,7 +47,7 @@ class Handler(NullSpanHandler):
 
 
 def install(engine: Engine) -> None:
-    """Lead all spans of LlamaIndex to *engine*."""
+    """Record all spans of LlamaIndex in *engine*."""
     global _engine
     _engine = engine
     get_dispatcher().add_span_handler(Handler())

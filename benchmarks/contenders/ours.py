@@ -18,7 +18,7 @@ class Ours(Contender):
     """`SessionHandler`, `instrument`, `wrap_session`, `session` and `trace_span`."""
 
     def begin(self, terms: Terms) -> None:
-        """Switch it on for the framework, with a journal of its own."""
+        """Switch tracing on for the framework, with a journal of its own."""
         os.environ["LANGFUSE_INTEGRATION_JOURNAL"] = str(Path(tempfile.mkdtemp(prefix="bench-")) / "journal.sqlite3")
         if terms.delivery == "http":
             os.environ["LANGFUSE_PUBLIC_KEY"], os.environ["LANGFUSE_SECRET_KEY"] = "pk-lf-bench", "sk-lf-bench"
@@ -65,18 +65,18 @@ class Ours(Contender):
         self.manager.flush(60)
 
     def delivered(self) -> int | None:
-        """Return how much was delivered."""
+        """Return how many observations were delivered."""
         return self.recorder.result().delivered
 
 
 class Discarding(Outlet):
-    """Encodes everything as it is encoded for Langfuse, and forgets it."""
+    """Encodes observations as for Langfuse, and discards them."""
 
     def __init__(self) -> None:
         self.count = 0
 
     def worker(self, recorder: Any) -> Any:
-        """Return a worker that works for this."""
+        """Return a worker that writes to this outlet."""
         from langfuse_integration.encoding.row import Encoder
         from langfuse_integration.export.worker import Worker
         from langfuse_integration.settings import settings
@@ -85,7 +85,7 @@ class Discarding(Outlet):
         return Worker(recorder, self)
 
     def take(self, finished: Sequence[Any], opened: Sequence[Any], scores: Sequence[Any]) -> None:
-        """Encode a batch and forget it."""
+        """Encode a batch and discard it."""
         for observation in finished:
             self.encoder.row(observation)
         self.count += len(finished)

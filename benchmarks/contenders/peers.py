@@ -74,7 +74,7 @@ class Langfuse(Contender):
     """
 
     def begin(self, terms: Terms) -> None:
-        """Make the client, and what it documents for the framework."""
+        """Make the client and switch on its documented integration for the framework."""
         import langfuse
 
         self.discarding = Discarding() if terms.delivery == "discard" else None

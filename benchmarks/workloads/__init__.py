@@ -7,7 +7,7 @@ from importlib import import_module
 from ..contender import Framework
 from .workload import Workload
 
-# Named here and imported when wanted: each needs the framework that it is made with.
+# Names only, imported on use: each needs its framework.
 PLACES: dict[str, tuple[Framework, str, str]] = {
     "C1": ("blocks", "blocks", "Nested"),
     "C1t": ("blocks", "blocks", "NestedInThreads"),
@@ -25,12 +25,12 @@ PLACES: dict[str, tuple[Framework, str, str]] = {
 
 
 def framework_of(name: str) -> Framework:
-    """Return what the workload *name* is made with."""
+    """Return the framework of the workload *name*."""
     return PLACES[name][0]
 
 
 def workload(name: str) -> type[Workload]:
     """Return the workload *name*; this imports its framework."""
     _, module, kind = PLACES[name]
-    found: type[Workload] = getattr(import_module(f"{__name__}.{module}"), kind)
-    return found
+    loaded: type[Workload] = getattr(import_module(f"{__name__}.{module}"), kind)
+    return loaded

@@ -1,4 +1,4 @@
-"""LangChain: chains and agents whose model answers by a script, at once."""
+"""LangChain: chains and agents with a scripted model that answers immediately."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KILOBYTE = ('Part 7 lies on shelf 3, next to "spare wheels". ' * 22)[:1024]
 
 
 class ScriptedModel(BaseChatModel):
-    """Asks for *rounds* tool calls, one at a time, then answers; what to do next it tells from the history."""
+    """Asks for *rounds* tool calls, one at a time, then answers; the history determines the next step."""
 
     rounds: int = 0
 
@@ -111,7 +111,7 @@ class Agent(Workload):
         self.request = {"messages": [{"role": "user", "content": "Are parts 0 to 2 in stock?"}]}
 
     def turn(self) -> None:
-        """Let it work on one request."""
+        """Run the agent on one request."""
         self.agent.invoke(self.request, self.config)
 
 
@@ -121,7 +121,7 @@ class AgentAwaited(AsyncWorkload, Agent):
     about = "the same, awaited"
 
     async def turn_async(self) -> None:
-        """Let it work on one request."""
+        """Run the agent on one request."""
         await self.agent.ainvoke(self.request, self.config)
 
 
@@ -132,7 +132,7 @@ class ChainStreamed(Chain):
     turns = 8
 
     def turn(self) -> None:
-        """Read an answer as it comes."""
+        """Read one streamed answer."""
         for _ in self.chain.stream({"question": "What is in stock?"}, self.config):  # type: ignore[arg-type]
             pass
 
@@ -150,7 +150,7 @@ class ChainBatched(Workload):
         self.questions = [{"question": f"Is part {number} in stock?"} for number in range(BATCH)]
 
     def turn(self) -> None:
-        """Ask all of them."""
+        """Ask all questions."""
         self.chain.batch(self.questions, self.config)  # type: ignore[arg-type]
 
 
@@ -166,5 +166,5 @@ class LongHistory(Workload):
         self.chain, self.config = ScriptedModel() | StrOutputParser(), self.contender.config()
 
     def turn(self) -> None:
-        """Go on with it."""
+        """Call the model with the whole history."""
         self.chain.invoke(self.history, self.config)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""LlamaIndex: an agent and a query engine whose models answer by a script, at once."""
+"""LlamaIndex: an agent and a query engine whose scripted models answer immediately."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class FunctionAgent(AsyncWorkload):
         self.agent = agent(3)
 
     async def turn_async(self) -> None:
-        """Let it work on one request."""
+        """Run the agent on one request."""
         await self.agent.run("Are parts 0 to 2 in stock?")
 
 

@@ -13,7 +13,7 @@ IN_FLIGHT = 100
 def connected() -> Any:
     """Return a block in which a client of a small server is connected."""
     from mcp.client import Client
-    from mcp.client._memory import InMemoryTransport  # what else there is in memory makes no messages
+    from mcp.client._memory import InMemoryTransport  # the other in-memory transport makes no messages
     from mcp.server.mcpserver import MCPServer
 
     server = MCPServer("stock")
@@ -34,7 +34,7 @@ class CallsInFlight(AsyncWorkload):
     turns = 1
 
     async def measure_async(self, turns: int) -> tuple[Reading, Reading]:
-        """Connect, call once so that all is loaded, then take the turns."""
+        """Connect, call once to load everything, then take the turns."""
         async with connected() as session:
             client = self.contender.client(session)
             await client.call_tool("find_part", {"shelf": "south", "number": 0})

@@ -1,4 +1,4 @@
-"""A traced application that can be run as often as wanted, and the clocks that are read around it."""
+"""A traced application that can run any number of times, and the clocks read around its runs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Reading(NamedTuple):
         return cls(time.perf_counter_ns(), time.thread_time_ns(), time.process_time_ns())
 
     def since(self, start: Reading) -> Reading:
-        """Return what passed since *start*."""
+        """Return the differences to *start*."""
         return Reading(*(now - then for now, then in zip(self, start, strict=True)))
 
 
@@ -51,7 +51,7 @@ class Workload:
         """Set the application up: what this takes is not measured."""
 
     def renew_threads(self) -> None:
-        """Let threads that are kept be started anew: who counts calls sees only those that start while he counts."""
+        """Replace pooled threads: the call counter sees only threads that start while it counts."""
 
     def turn(self) -> None:
         """Run the application once (or `runs` times)."""
