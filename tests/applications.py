@@ -63,21 +63,21 @@ def run(
     logged: str = "",
     code_of_exit: int = 0,
 ) -> str:
-    """Run *code* to its end, and return what it printed.
+    """Run *code* to its end; return its standard output.
 
     Args:
-        logged: what has to be in its one line on stderr; by default it says nothing there.
+        logged: text that its one line on stderr contains; if empty, stderr is empty.
     """
     with application(code, journal, receiver, *arguments, environment=environment) as process:
-        printed, said = process.communicate(timeout=180)
-        whole = f"exit {process.returncode}\n{printed}\n{said}"
+        printed, errors = process.communicate(timeout=180)
+        whole = f"exit {process.returncode}\n{printed}\n{errors}"
         assert process.returncode == code_of_exit, whole
-        assert (logged in said and said.count("\n") <= 1) if logged else not said, whole
+        assert (logged in errors and errors.count("\n") <= 1) if logged else not errors, whole
         return printed
 
 
 def deliver(journal: Path, receiver: Receiver) -> str:
-    """Have the next process deliver what is in the journal, by recording something of its own; return its id."""
+    """Let another process record a span and deliver the journal; return the span's id."""
     code = """
         with langfuse_manager.trace_span("next") as span:
             print(span.id)
@@ -86,14 +86,14 @@ def deliver(journal: Path, receiver: Receiver) -> str:
 
 
 def arrived(receiver: Receiver, name: str | None = None) -> list[Span]:
-    """Return the spans that came, of one name if given."""
+    """Return the spans that arrived, only those called *name* if given."""
     return [span for span in receiver.spans if name in (None, span.name)]
 
 
 def assert_once(receiver: Receiver, ids: Iterable[str]) -> None:
-    """Assert that spans of exactly these ids came, each once."""
+    """Assert that spans of exactly these ids arrived, each once."""
     came = [span.span_id for span in receiver.spans]
-    wanted = set(ids)
-    assert set(came) - wanted == set()
-    assert wanted - set(came) == set()
+    expected = set(ids)
+    assert set(came) - expected == set()
+    assert expected - set(came) == set()
     assert receiver.doubled() == {}

@@ -80,7 +80,7 @@ def assert_safe(text: str, columns: int = 80) -> None:
     assert UNPRINTABLE.findall(text) == []
 
 
-def asked(
+def record_turn(
     session_id: str,
     user_id: str | None = None,
     question: str = "What do llamas eat?",

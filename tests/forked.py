@@ -48,8 +48,8 @@ def run(command: Sequence[str], environment: Mapping[str, str], timeout_s: float
             process.kill()
             process.join()
             raise subprocess.TimeoutExpired(list(command), timeout_s)
-        said = [path.read_text("utf-8") if path.exists() else "" for path in (out, err)]
-        return subprocess.CompletedProcess(list(command), process.exitcode, *said)
+        outputs = [path.read_text("utf-8") if path.exists() else "" for path in (out, err)]
+        return subprocess.CompletedProcess(list(command), process.exitcode, *outputs)
 
 
 def _main(command: list[str], environment: dict[str, str], out: str, err: str) -> None:

@@ -13,10 +13,10 @@ from pathlib import Path
 def run_fresh(
     code: str, environment: Mapping[str, str] | None = None, *, cwd: Path | None = None, timeout_s: float = 180
 ) -> str:
-    """Run *code* and return what it printed; what it logs or warns must be nothing unless it prints it.
+    """Run *code* and return its standard output, followed by its stderr if there is any.
 
     Raises:
-        AssertionError: it failed; with all that it said.
+        AssertionError: the code failed; the message has all its output.
     """
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("LANGFUSE_", "OTEL_"))}
     journal = {key: os.environ[key] for key in ("LANGFUSE_INTEGRATION_JOURNAL",) if key in os.environ}

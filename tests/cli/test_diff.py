@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from commands import Lfi, asked, assert_safe, settle
+from commands import Lfi, assert_safe, record_turn, settle
 from langfuse_integration import langfuse_manager
 from langfuse_integration.reading.archive import Archive
 from langfuse_integration.reading.comparison import Comparison
@@ -21,8 +21,8 @@ def record(session: str, steps: list[tuple[str, object, object]]) -> None:
 
 def test_the_same_twice_is_no_difference(lfi: Lfi) -> None:
     """Exit code 0, and a sentence."""
-    asked("a", "ada")
-    asked("b", "bob")
+    record_turn("a", "ada")
+    record_turn("b", "bob")
     settle()
     text = lfi.ok("diff", "a", "b")
     assert "The sessions did the same, with the same inputs and outputs." in text
@@ -31,8 +31,8 @@ def test_the_same_twice_is_no_difference(lfi: Lfi) -> None:
 
 def test_another_answer_on_the_same_path_is_a_change(lfi: Lfi) -> None:
     """Exit code 0: the steps are the same; what differs is named with both values."""
-    asked("a", answer="Hay.")
-    asked("b", answer="Straw.")
+    record_turn("a", answer="Hay.")
+    record_turn("b", answer="Straw.")
     settle()
     text = lfi.ok("diff", "a", "b")
     assert_safe(text)
@@ -71,7 +71,7 @@ def test_paths_that_part_are_exit_code_1(lfi: Lfi) -> None:
 
 def test_an_unknown_session_is_a_sentence(lfi: Lfi) -> None:
     """Exit code 1, and the sessions' list is named."""
-    asked("a")
+    record_turn("a")
     settle()
     done = lfi("diff", "a", "nowhere")
     assert done.returncode == 1

@@ -9,14 +9,14 @@ import httpx
 from google.protobuf.json_format import Parse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from commands import Lfi, asked, settle
+from commands import Lfi, record_turn, settle
 from peers.otlp import Receiver
 
 
 def test_what_is_exported_can_be_sent(lfi: Lfi, receiver: Receiver) -> None:
     """The text is an OTLP/JSON request: a server takes it, and has the whole tree with session and user."""
-    asked("chat-1", "ada", question="日本語\x1b")
-    asked("chat-2", "bob")
+    record_turn("chat-1", "ada", question="日本語\x1b")
+    record_turn("chat-2", "bob")
     settle()
     text = lfi.ok("export", "chat-1")
     answer = httpx.post(
@@ -33,7 +33,7 @@ def test_what_is_exported_can_be_sent(lfi: Lfi, receiver: Receiver) -> None:
 
 def test_ids_are_hex_and_numbers_are_those_of_otlp(lfi: Lfi) -> None:
     """Ids as OTLP/JSON wants them, enumerations as numbers, one resource and scope for all, and it parses."""
-    asked("chat-1")
+    record_turn("chat-1")
     settle()
     exported = json.loads(lfi.ok("export", "chat"))
     (resource,) = exported["resourceSpans"]
@@ -51,7 +51,7 @@ def test_ids_are_hex_and_numbers_are_those_of_otlp(lfi: Lfi) -> None:
 
 def test_it_goes_to_a_file(lfi: Lfi, tmp_path: Path) -> None:
     """--output writes the file and says so; a place that cannot be written is a sentence and exit code 1."""
-    asked("chat-1")
+    record_turn("chat-1")
     settle()
     target = tmp_path / "chat.json"
     done = lfi("export", "chat-1", "-o", str(target))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from commands import COMMAND, Lfi, asked, settle
+from commands import COMMAND, Lfi, record_turn, settle
 from langfuse_integration import langfuse_manager
 from langfuse_integration.recording import tracing
 from peers.misbehaviour import status
@@ -27,8 +27,8 @@ def sessions(lfi: Lfi) -> list[str]:
 
 def test_a_session_goes_and_the_others_stay(lfi: Lfi) -> None:
     """--session removes that one, says how much it was, and a second time there is nothing."""
-    asked("chat-1")
-    asked("chat-2")
+    record_turn("chat-1")
+    record_turn("chat-2")
     settle()
     assert lfi.ok("prune", "--session", "chat-1", "--yes") == "4 observations of 1 session removed.\n"
     assert sessions(lfi) == ["chat-2"]
@@ -37,7 +37,7 @@ def test_a_session_goes_and_the_others_stay(lfi: Lfi) -> None:
 
 def test_a_dry_run_removes_nothing(lfi: Lfi) -> None:
     """--dry-run says how much it would be."""
-    asked("chat-1")
+    record_turn("chat-1")
     settle()
     assert lfi.ok("prune", "--all", "--dry-run") == "4 observations of 1 session would be removed.\n"
     assert sessions(lfi) == ["chat-1"]
@@ -45,10 +45,10 @@ def test_a_dry_run_removes_nothing(lfi: Lfi) -> None:
 
 def test_age_decides(lfi: Lfi) -> None:
     """--older-than removes what ended before; what is younger stays."""
-    asked("old")
+    record_turn("old")
     settle()
     time.sleep(1.1)
-    asked("new")
+    record_turn("new")
     settle()
     assert lfi.ok("prune", "--older-than", "1h", "--yes") == "Nothing matches.\n"
     assert lfi.ok("prune", "--older-than", "1s", "--session", "old", "--yes").startswith("4 observations")
@@ -57,7 +57,7 @@ def test_age_decides(lfi: Lfi) -> None:
 
 def test_nobody_to_ask_means_no(lfi: Lfi) -> None:
     """Without a terminal and without --yes nothing goes: exit code 2."""
-    asked("chat-1")
+    record_turn("chat-1")
     settle()
     done = lfi("prune", "--all")
     assert done.returncode == 2
@@ -67,7 +67,7 @@ def test_nobody_to_ask_means_no(lfi: Lfi) -> None:
 
 def test_in_a_terminal_it_asks(lfi: Lfi) -> None:
     """An answer of no leaves everything, yes removes it."""
-    asked("chat-1")
+    record_turn("chat-1")
     settle()
     for answer, code, left in ((b"n\n", 1, ["chat-1"]), (b"y\n", 0, [])):
         ours, theirs = pty.openpty()
@@ -102,7 +102,7 @@ def test_what_langfuse_is_still_to_get_is_kept(lfi: Lfi, receiver: Receiver, mon
     receiver.always(status(503))
     for name, value in receiver.environment().items():
         monkeypatch.setenv(name, value)
-    asked("chat-1")
+    record_turn("chat-1")
     assert langfuse_manager.flush(0.5).pending == 4
     kept = lfi("prune", "--all", "--yes")
     assert (kept.returncode, kept.stdout) == (0, "Nothing matches.\n")
@@ -135,7 +135,7 @@ def test_the_room_is_given_back(lfi: Lfi, journal: Path) -> None:
     for number in range(300):
         with langfuse_manager.session("large"), langfuse_manager.trace_span("large", input="x" * 10_000 + str(number)):
             pass
-    asked("small")
+    record_turn("small")
     settle()
     langfuse_manager.flush(5)
     lfi.ok("prune", "--session", "large", "--yes")
@@ -149,10 +149,10 @@ def test_the_room_is_given_back(lfi: Lfi, journal: Path) -> None:
 
 def test_an_application_that_runs_goes_on_recording(lfi: Lfi) -> None:
     """What is removed while a process has the journal open does not disturb it."""
-    asked("chat-1")
+    record_turn("chat-1")
     settle()
     lfi.ok("prune", "--all", "--yes")
-    asked("chat-2")
+    record_turn("chat-2")
     settle()
     assert sessions(lfi) == ["chat-2"]
     assert langfuse_manager.flush(5).lost == 0

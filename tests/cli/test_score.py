@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from commands import Lfi, asked, assert_safe, settle
+from commands import Lfi, assert_safe, record_turn, settle
 from langfuse_integration import langfuse_manager
 from langfuse_integration.reading.archive import Archive
 
@@ -18,8 +18,8 @@ def given(journal: Path, session_id: str) -> list[tuple[object, ...]]:
 
 def test_a_session_is_scored_from_the_command_line(lfi: Lfi, journal: Path) -> None:
     """Numbers, yes and no, and categories have Langfuse's types; another session has none of them."""
-    asked("chat-1", "ada")
-    asked("other", "bob")
+    record_turn("chat-1", "ada")
+    record_turn("other", "bob")
     settle()
     assert lfi.ok("score", "chat", "helpful", "1", "--comment", "to the point") == "helpful 1 given to chat-1.\n"
     lfi.ok("score", "chat-1", "polite", "yes")
@@ -43,7 +43,7 @@ def test_a_session_is_scored_from_the_command_line(lfi: Lfi, journal: Path) -> N
 
 def test_what_cannot_be_scored_is_said(lfi: Lfi) -> None:
     """An unknown session, and a turn that is not there: exit code 1 and a sentence."""
-    asked("chat-1")
+    record_turn("chat-1")
     settle()
     assert "No session nowhere" in lfi("score", "nowhere", "helpful", "1").stderr
     done = lfi("score", "chat-1", "helpful", "1", "--turn", "2")
@@ -55,7 +55,7 @@ def test_what_cannot_be_scored_is_said(lfi: Lfi) -> None:
 def test_scores_go_with_their_session(lfi: Lfi, journal: Path) -> None:
     """prune removes the scores of a session with it, and leaves those of another one."""
     for session in ("gone", "kept"):
-        asked(session)
+        record_turn(session)
         with langfuse_manager.session(session):
             langfuse_manager.score("helpful", 1)
     settle()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from commands import COMMAND, Lfi, asked, assert_safe, settle
+from commands import COMMAND, Lfi, assert_safe, record_turn, settle
 from langfuse_integration import langfuse_manager
 
 
@@ -22,7 +22,7 @@ def listed(text: str) -> list[str]:
 def test_the_newest_comes_first(lfi: Lfi) -> None:
     """Sessions stand in the order of what was started in them last, with a header."""
     for session in ("first", "second", "first"):
-        asked(session, "ada")
+        record_turn(session, "ada")
     settle()
     lines = lfi.ok("sessions").splitlines()
     assert lines[0].split() == ["SESSION", "USER", "LAST", "TRACES", "STEPS", "TOKENS", "TIME"]
@@ -33,9 +33,9 @@ def test_the_newest_comes_first(lfi: Lfi) -> None:
 
 def test_filters_narrow_the_list(lfi: Lfi) -> None:
     """By user, text in payloads, errors, age; several have to hold together; none left is said, not an error."""
-    asked("chat-1", "ada", question="Was frisst ein Lama? Äpfel!")
-    asked("chat-2", "bob", error="tool_error: gone")
-    asked("chat-3", "bob")
+    record_turn("chat-1", "ada", question="Was frisst ein Lama? Äpfel!")
+    record_turn("chat-2", "bob", error="tool_error: gone")
+    record_turn("chat-3", "bob")
     settle()
     assert listed(lfi.ok("sessions", "--user", "bob")) == ["chat-3", "chat-2"]
     assert listed(lfi.ok("sessions", "--text", "ÄPFEL")) == ["chat-1"]
@@ -50,11 +50,11 @@ def test_filters_narrow_the_list(lfi: Lfi) -> None:
 
 def test_since_counts_the_end_of_what_happened(lfi: Lfi) -> None:
     """A session that ended before the time is left out, one that went on after it is kept."""
-    asked("before")
+    record_turn("before")
     settle()
     time.sleep(0.02)
     between = time.time()
-    asked("after")
+    record_turn("after")
     settle()
     moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(between)) + f".{int(between % 1 * 1e6):06}"
     assert listed(lfi.ok("sessions", "--since", moment)) == ["after"]
@@ -63,15 +63,15 @@ def test_since_counts_the_end_of_what_happened(lfi: Lfi) -> None:
 @pytest.mark.parametrize("text", ["generation", "langfuse.observation", "step_type", "DEFAULT"])
 def test_the_search_finds_only_what_people_see(lfi: Lfi, text: str) -> None:
     """Names of attributes and words that every row has are no hits."""
-    asked("chat-1")
+    record_turn("chat-1")
     settle()
     assert lfi("sessions", "--text", text).stderr == "No session matches.\n"
 
 
 def test_text_is_found_across_json_escapes(lfi: Lfi) -> None:
     """A quotation mark or a line break in a payload is found as it was written."""
-    asked("chat-1", answer='He said "hay",\nthen left.')
-    asked("chat-2")
+    record_turn("chat-1", answer='He said "hay",\nthen left.')
+    record_turn("chat-2")
     settle()
     assert listed(lfi.ok("sessions", "--text", 'said "hay"')) == ["chat-1"]
     assert listed(lfi.ok("sessions", "--text", '"hay",\nthen')) == ["chat-1"]
@@ -80,7 +80,7 @@ def test_text_is_found_across_json_escapes(lfi: Lfi) -> None:
 def test_a_long_list_comes_in_pages(lfi: Lfi) -> None:
     """--limit and --offset page; the command says when there is more."""
     for number in range(5):
-        asked(f"chat-{number}")
+        record_turn(f"chat-{number}")
     settle()
     done = lfi("sessions", "-n", "2")
     assert listed(done.stdout) == ["chat-4", "chat-3"]
@@ -92,7 +92,7 @@ def test_json_is_an_array_of_sessions(lfi: Lfi) -> None:
     """--json gives every number, and ids in full; without sessions it is an empty array."""
     assert json.loads(lfi.ok("sessions", "--json")) == []
     long = "s" * 200
-    asked(long, "ada", cost=0.25)
+    record_turn(long, "ada", cost=0.25)
     settle()
     (found,) = json.loads(lfi.ok("sessions", "--json"))
     assert found.pop("started") <= found.pop("ended")
@@ -111,10 +111,10 @@ def test_json_is_an_array_of_sessions(lfi: Lfi) -> None:
 
 def test_long_and_strange_names_fit(lfi: Lfi) -> None:
     """The longest ids, wide characters, markup and many users in one session: 80 columns, remarks at the end."""
-    asked("s" * 200, "u" * 200, error="x", cost=12345.678)
-    asked("長" * 100, "用户" * 30)
+    record_turn("s" * 200, "u" * 200, error="x", cost=12345.678)
+    record_turn("長" * 100, "用户" * 30)
     for user in ("[red]ada[/red]", "bob", "eve"):
-        asked("[bold]shared[/bold]", user)
+        record_turn("[bold]shared[/bold]", user)
     settle()
     text = lfi.ok("sessions")
     assert_safe(text)
@@ -128,7 +128,7 @@ def test_what_belongs_to_no_session_is_mentioned(lfi: Lfi) -> None:
     """Traces made outside of sessions are counted on standard error, so that nobody misses them."""
     with langfuse_manager.detached(), langfuse_manager.trace_span("before_login"):
         pass
-    asked("chat-1")
+    record_turn("chat-1")
     settle()
     done = lfi("sessions")
     assert listed(done.stdout) == ["chat-1"]
@@ -174,7 +174,7 @@ def test_a_file_that_is_no_journal_is_a_sentence(lfi: Lfi, journal: Path) -> Non
 def test_a_reader_that_goes_away_is_no_fault(lfi: Lfi) -> None:
     """`sessions | head -1` ends quietly."""
     for number in range(30):
-        asked(f"chat-{number}")
+        record_turn(f"chat-{number}")
     settle()
     done = subprocess.run(
         ["sh", "-c", f"{COMMAND[0]} sessions --json -n 30 | head -c 20"],

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.cells import cell_len
 
-from commands import Lfi, asked, assert_safe, normalised, settle
+from commands import Lfi, assert_safe, normalised, record_turn, settle
 from langfuse_integration import langfuse_manager
 from langfuse_integration.reading.archive import Archive
 from peers.waiting import until
@@ -62,7 +62,7 @@ out      search results
 
 def test_a_session_reads_as_conversation_and_tree(lfi: Lfi) -> None:
     """The whole text of one turn: who, when, what was said, what was thought and done, times and tokens."""
-    asked("chat-1", "ada")
+    record_turn("chat-1", "ada")
     settle()
     text = lfi.ok("show", "chat-1")
     assert_safe(text)
@@ -101,7 +101,7 @@ def test_traces_stand_in_the_order_of_their_starts(lfi: Lfi) -> None:
 
 def test_an_error_stands_where_it_happened(lfi: Lfi) -> None:
     """A failed act says ERROR and what went wrong, right under the call, and the head counts it."""
-    asked("chat-1", "ada", error="tool_error: no such document")
+    record_turn("chat-1", "ada", error="tool_error: no such document")
     settle()
     lines = normalised(lfi.ok("show", "chat-1")).split("\n")
     place = lines.index("├─ act 1    MCP llama-mcp.search  ERROR  TIME")
@@ -111,7 +111,7 @@ def test_an_error_stands_where_it_happened(lfi: Lfi) -> None:
 
 def test_costs_have_a_column_where_there_are_any(lfi: Lfi) -> None:
     """With costs, each think, the trace and the session say theirs, still in 80 columns."""
-    asked("chat-1", "ada", cost=0.0125)
+    record_turn("chat-1", "ada", cost=0.0125)
     settle()
     text = lfi.ok("show", "chat-1")
     assert_safe(text)
@@ -121,17 +121,17 @@ def test_costs_have_a_column_where_there_are_any(lfi: Lfi) -> None:
 
 def test_the_newest_session_is_shown_without_a_name(lfi: Lfi) -> None:
     """`show` alone replays the session in which something was started last."""
-    asked("older")
-    asked("newer")
+    record_turn("older")
+    record_turn("newer")
     settle()
     assert lfi.ok("show").startswith("newer\n")
 
 
 def test_the_beginning_of_an_id_is_enough(lfi: Lfi) -> None:
     """A beginning that fits one session stands for it; one that is itself an id means that one."""
-    asked("chat-1")
-    asked("chat-10")
-    asked("other")
+    record_turn("chat-1")
+    record_turn("chat-10")
+    record_turn("other")
     settle()
     assert lfi.ok("show", "oth").startswith("other\n")
     assert lfi.ok("show", "chat-1").startswith("chat-1\n")
@@ -139,8 +139,8 @@ def test_the_beginning_of_an_id_is_enough(lfi: Lfi) -> None:
 
 def test_an_ambiguous_beginning_lists_the_sessions(lfi: Lfi) -> None:
     """Two sessions that begin alike: exit code 1, and both are named."""
-    asked("chat-1")
-    asked("chat-2")
+    record_turn("chat-1")
+    record_turn("chat-2")
     settle()
     done = lfi("show", "chat")
     assert done.returncode == 1
@@ -150,7 +150,7 @@ def test_an_ambiguous_beginning_lists_the_sessions(lfi: Lfi) -> None:
 
 def test_an_unknown_session_is_a_sentence(lfi: Lfi, journal: Path) -> None:
     """Exit code 1, and what lists the sessions."""
-    asked("chat-1")
+    record_turn("chat-1")
     settle()
     done = lfi("show", "nope\x1b[2J")
     assert done.returncode == 1
@@ -162,7 +162,7 @@ def test_an_unknown_session_is_a_sentence(lfi: Lfi, journal: Path) -> None:
 def test_everything_is_shown_in_full(lfi: Lfi) -> None:
     """--full shows whole payloads, wrapped, with ids, parameters, usage and metadata; without it a line of each."""
     long = "Hay, and water. " * 60
-    asked("chat-1", "ada", answer=long)
+    record_turn("chat-1", "ada", answer=long)
     with langfuse_manager.session("chat-1"), langfuse_manager.trace_span("call", as_type="generation") as call:
         call.update(model="m", model_parameters={"temperature": 0.5}, input={"a": {"b": [1, "x"]}}, metadata={"k": "v"})
     settle()
@@ -178,7 +178,7 @@ def test_everything_is_shown_in_full(lfi: Lfi) -> None:
 
 def test_json_is_the_whole_session(lfi: Lfi) -> None:
     """--json gives sums, traces and observations, parents first, with inputs and outputs as values."""
-    asked("chat-1", "ada", cost=0.5)
+    record_turn("chat-1", "ada", cost=0.5)
     settle()
     shown = json.loads(lfi.ok("show", "chat-1", "--json"))
     assert (shown["session_id"], shown["users"], shown["errors"], shown["cost_usd"]) == ("chat-1", ["ada"], 0, 1.0)
@@ -216,7 +216,7 @@ def test_what_strangers_wrote_is_shown_and_not_obeyed(lfi: Lfi) -> None:
 
 def test_wide_characters_keep_the_columns(lfi: Lfi) -> None:
     """Characters of two columns are counted as two."""
-    asked("chat-1", "龍馬" * 10, question="日本語の質問" * 40, answer="はい、" * 100)
+    record_turn("chat-1", "龍馬" * 10, question="日本語の質問" * 40, answer="はい、" * 100)
     settle()
     text = lfi.ok("show")
     assert_safe(text)
@@ -245,14 +245,14 @@ def test_a_deep_trace_keeps_its_names_readable(lfi: Lfi) -> None:
 
 def test_a_narrow_terminal_is_respected(lfi: Lfi) -> None:
     """COLUMNS sets the width."""
-    asked("chat-1", "ada", question="What do llamas eat? " * 10)
+    record_turn("chat-1", "ada", question="What do llamas eat? " * 10)
     settle()
     assert_safe(lfi.ok("show", COLUMNS="60"), 60)
 
 
 def test_an_output_without_lines_and_dots_gets_plain_ones(lfi: Lfi) -> None:
     """In ASCII the tree is drawn with ASCII, and what cannot be written is written out."""
-    asked("chat-1", "ada", question="Was frißt ein Lama?" + " x" * 300)
+    record_turn("chat-1", "ada", question="Was frißt ein Lama?" + " x" * 300)
     settle()
     text = lfi.ok("show", PYTHONUTF8="0", PYTHONIOENCODING="ascii", LC_ALL="C")
     assert text.isascii()
@@ -262,7 +262,7 @@ def test_an_output_without_lines_and_dots_gets_plain_ones(lfi: Lfi) -> None:
 
 def test_colours_are_for_terminals(lfi: Lfi) -> None:
     """There are none in a pipe; FORCE_COLOR brings them, NO_COLOR takes them away even then."""
-    asked("chat-1", "ada")
+    record_turn("chat-1", "ada")
     settle()
     assert "\x1b[" not in lfi.ok("show")
     assert "\x1b[" in lfi.ok("show", FORCE_COLOR="1", TERM="xterm-256color")
@@ -273,7 +273,7 @@ def test_what_belongs_to_no_session_can_be_seen(lfi: Lfi) -> None:
     """--no-session shows the traces made outside of sessions, and only those."""
     with langfuse_manager.detached(), langfuse_manager.trace_span("before_login"):
         pass
-    asked("chat-1")
+    record_turn("chat-1")
     settle()
     text = lfi.ok("show", "--no-session")
     assert text.startswith("no session\nno user, 1 trace, 1 observation\n")
@@ -289,8 +289,8 @@ def test_a_session_and_none_exclude_each_other(lfi: Lfi) -> None:
 
 def test_several_users_in_one_session_stand_out(lfi: Lfi) -> None:
     """A session id used for two users is a mix-up, and the head says so."""
-    asked("chat-1", "ada")
-    asked("chat-1", "bob")
+    record_turn("chat-1", "ada")
+    record_turn("chat-1", "bob")
     settle()
     assert "USERS MIXED: ada, bob, 2 traces" in lfi.ok("show")
 
@@ -330,8 +330,8 @@ def _observations(journal: Path) -> int:
 
 def test_a_part_of_a_session_is_shown_alone(lfi: Lfi) -> None:
     """--turn, --errors, --slowest, --agent, --grep and --step show what they name and nothing else."""
-    asked("chat-1", "ada")
-    asked("chat-1", "ada", question="And dogs?", error="tool_error: gone")
+    record_turn("chat-1", "ada")
+    record_turn("chat-1", "ada", question="And dogs?", error="tool_error: gone")
     settle()
     assert "And dogs?" not in lfi.ok("show", "--turn", "1")
     second = lfi.ok("show", "--turn", "2")
@@ -358,7 +358,7 @@ def test_a_part_of_a_session_is_shown_alone(lfi: Lfi) -> None:
 
 def test_json_has_the_problems_and_the_conversation(lfi: Lfi) -> None:
     """What went wrong and what was said are data too, each problem with its path."""
-    asked("chat-1", "ada", error="tool_error: gone")
+    record_turn("chat-1", "ada", error="tool_error: gone")
     settle()
     (trace,) = json.loads(lfi.ok("show", "--json"))["traces"]
     (problem,) = trace["problems"]

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from commands import Lfi, asked, settle
+from commands import Lfi, record_turn, settle
 from langfuse_integration import langfuse_manager
 
 
@@ -51,7 +51,7 @@ def tail(lfi: Lfi, *arguments: str) -> Iterator[Followed]:
 
 def test_what_is_recorded_comes_as_it_ends(lfi: Lfi) -> None:
     """First the last ones of before, then each new observation, under the session that it belongs to."""
-    asked("before", "bob")
+    record_turn("before", "bob")
     settle()
     with tail(lfi, "--lines", "1") as followed:
         assert followed.next() == "before  user bob"
@@ -69,7 +69,7 @@ def test_what_is_recorded_comes_as_it_ends(lfi: Lfi) -> None:
 def test_a_journal_that_comes_later_is_followed(lfi: Lfi) -> None:
     """`tail` may be started before anything was ever recorded."""
     with tail(lfi, "--json") as followed:
-        asked("chat-1", "ada")
+        record_turn("chat-1", "ada")
         settle()
         names = [json.loads(followed.next())["name"] for _ in range(4)]
     assert names == ["ChatModel", "search", "ChatModel", "herder"]
@@ -77,14 +77,14 @@ def test_a_journal_that_comes_later_is_followed(lfi: Lfi) -> None:
 
 def test_filters_hold_for_what_comes(lfi: Lfi) -> None:
     """Only the session, user and level asked for."""
-    asked("chat-1", "ada", error="old")
+    record_turn("chat-1", "ada", error="old")
     settle()
     with tail(lfi, "--json", "--errors", "--user", "ada", "--session", "chat") as followed:
         assert json.loads(followed.next())["status_message"] == "old"
-        asked("chat-2", "bob", error="another user")
-        asked("other", "ada", error="another session")
-        asked("chat-2", "ada")
-        asked("chat-2", "ada", error="wanted")
+        record_turn("chat-2", "bob", error="another user")
+        record_turn("other", "ada", error="another session")
+        record_turn("chat-2", "ada")
+        record_turn("chat-2", "ada", error="wanted")
         found = json.loads(followed.next())
     assert (found["status_message"], found["session_id"], found["user_id"]) == ("wanted", "chat-2", "ada")
 

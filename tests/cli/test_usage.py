@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from commands import COMMAND, Lfi, asked, assert_safe, settle
+from commands import COMMAND, Lfi, assert_safe, record_turn, settle
 
 HEAVY = ("langfuse", "langchain_core", "opentelemetry.sdk", "google.protobuf", "pydantic", "sqlite3", "httpx", "mcp")
 
@@ -89,9 +89,9 @@ def test_both_commands_are_installed() -> None:
 
 def test_the_shell_completes_session_ids(lfi: Lfi) -> None:
     """Completing the argument of `show` offers the sessions of the journal that begin like that."""
-    asked("chat-1")
-    asked("chat-2")
-    asked("other")
+    record_turn("chat-1")
+    record_turn("chat-2")
+    record_turn("other")
     settle()
     done = subprocess.run(
         COMMAND,

@@ -6,7 +6,7 @@ import json
 import sqlite3
 from pathlib import Path
 
-from commands import Lfi, asked, assert_safe, settle
+from commands import Lfi, assert_safe, record_turn, settle
 from fresh import run_fresh
 from langfuse_integration import Session
 from peers.otlp import Receiver
@@ -28,11 +28,11 @@ def test_a_healthy_installation_has_nothing_wrong(receiver: Receiver, journal: P
             f"""
             import sys
             sys.path.insert(0, {str(Path(__file__).parents[1])!r})
-            from commands import asked
+            from commands import record_turn
             from langfuse_integration import langfuse_manager
             for user in ("ada", "bob"):
                 for turn in range(2):
-                    asked(f"chat-{{user}}", user)
+                    record_turn(f"chat-{{user}}", user)
             assert langfuse_manager.flush(20).pending == 0
             """,
             environment,
@@ -77,7 +77,7 @@ def test_what_is_wrong_comes_with_its_cure(journal: Path) -> None:
 
 def test_programs_get_json(journal: Path) -> None:
     """--json says whether all is well, and every finding in full."""
-    asked("chat-1", "ada")
+    record_turn("chat-1", "ada")
     settle()
     well = json.loads(Lfi().ok("doctor", "--json"))
     assert well["healthy"] is True

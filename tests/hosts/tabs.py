@@ -51,7 +51,7 @@ class StreamlitApp:
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  closed with the server
-        told = {
+        settings = {
             "server.port": self.port,
             "server.address": "127.0.0.1",
             "server.headless": "true",
@@ -59,7 +59,7 @@ class StreamlitApp:
             "browser.gatherUsageStats": "false",
             "global.developmentMode": "false",
         }
-        arguments = [f"--{name}={value}" for name, value in told.items()]
+        arguments = [f"--{name}={value}" for name, value in settings.items()]
         self._process = subprocess.Popen(
             [sys.executable, "-m", "streamlit", "run", str(script), *arguments, *options],
             env={**os.environ, **(environment or {})},
@@ -171,7 +171,7 @@ class Tab:
         self._send(triggers=triggers, fragment_id=fragment)
 
     def finish(self) -> ScriptRun:
-        """Return what the run asked for sent, once it has finished; a run that reruns itself is one."""
+        """Return what the requested run sent, once it has finished; a run that reruns itself is one."""
         from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
         run = ScriptRun()
@@ -230,13 +230,13 @@ class Tab:
         if not page_name:
             state.page_script_hash = self._page
         for widget, (kind, value) in {**self._states, **(triggers or {})}.items():
-            found = state.widget_states.widgets.add(id=widget)
-            if kind == "chat" and "chat_input_value" in found.DESCRIPTOR.fields_by_name:
-                found.chat_input_value.data = value
+            state_of_widget = state.widget_states.widgets.add(id=widget)
+            if kind == "chat" and "chat_input_value" in state_of_widget.DESCRIPTOR.fields_by_name:
+                state_of_widget.chat_input_value.data = value
             elif kind == "chat":
-                found.string_trigger_value.data = value
+                state_of_widget.string_trigger_value.data = value
             else:
-                setattr(found, kind, value)
+                setattr(state_of_widget, kind, value)
         self._socket.send(message.SerializeToString())
 
     def __enter__(self) -> Self:
@@ -255,14 +255,14 @@ def _chat_inputs(widgets: Mapping[str, str]) -> list[str]:
 
 def _note(run: ScriptRun, element: Any, fragment_id: str) -> None:
     kind = element.WhichOneof("type")
-    found = getattr(element, kind)
+    content = getattr(element, kind)
     if kind in ("markdown", "text"):
-        run.texts.append(found.body)
+        run.texts.append(content.body)
     elif kind == "exception":
-        run.errors.append(f"{found.type}: {found.message}")
-    elif hasattr(found, "id") and found.id:
-        label = CHAT + found.placeholder if kind == "chat_input" else found.label
-        run.widgets[label] = found.id
+        run.errors.append(f"{content.type}: {content.message}")
+    elif hasattr(content, "id") and content.id:
+        label = CHAT + content.placeholder if kind == "chat_input" else content.label
+        run.widgets[label] = content.id
         if fragment_id:
             run.fragments[label] = fragment_id
 

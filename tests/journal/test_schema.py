@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from commands import asked, settle
+from commands import record_turn, settle
 from langfuse_integration.journal import schema
 from langfuse_integration.reading.archive import Archive
 from viewer.sample import record
@@ -63,7 +63,7 @@ def test_a_file_of_the_first_schema_is_read_as_it_is_and_then_brought_up_to_date
 def test_a_page_of_a_session_never_reads_the_whole_journal(journal: Path) -> None:
     """Every statement behind the list by errors, a session, a trace and an observation goes through an index."""
     for _ in range(2):
-        asked("chat-1", "ada", error="refused")
+        record_turn("chat-1", "ada", error="refused")
     settle()
     asked_for: list[str] = []
     with Archive(journal) as archive:

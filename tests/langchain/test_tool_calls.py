@@ -52,7 +52,7 @@ def run_tools(state: State) -> Any:
 
 
 def run_tools_on_a_part(state: State, config: RunnableConfig) -> Any:
-    """The same through another function, so that no input of a node shows the calls."""
+    """Run the tools through a function whose input as a node does not show the calls."""
     return {
         "research": [
             ToolMessage(search.invoke(one["args"], config), tool_call_id=one["id"])

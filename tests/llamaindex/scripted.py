@@ -35,11 +35,11 @@ def call(name: str, arguments: dict[str, Any] | None = None, call_id: str = "c1"
     return calls((name, arguments or {}, call_id))
 
 
-def calls(*wanted: tuple[str, dict[str, Any], str]) -> ChatMessage:
+def calls(*tool_calls: tuple[str, dict[str, Any], str]) -> ChatMessage:
     """Return a message that asks for several tool calls, as (tool, arguments, id)."""
     made = [
         {"id": call_id, "type": "function", "function": {"name": name, "arguments": json.dumps(arguments)}}
-        for name, arguments, call_id in wanted
+        for name, arguments, call_id in tool_calls
     ]
     return ChatMessage(role=MessageRole.ASSISTANT, content=None, additional_kwargs={"tool_calls": made})
 
@@ -70,23 +70,23 @@ class ScriptedLLM(FunctionCallingLLM):
 
     @classmethod
     def class_name(cls) -> str:
-        """Return the name under which LlamaIndex knows it."""
+        """Return the name under which LlamaIndex registers the model."""
         return "ScriptedLLM"
 
     @property
     def metadata(self) -> LLMMetadata:
-        """Say that it chats and calls tools."""
+        """Return the metadata of a chat model that calls tools."""
         return LLMMetadata(is_chat_model=True, is_function_calling_model=True, model_name=self.model)
 
     def _reply(self, messages: Sequence[ChatMessage]) -> ChatMessage:
         if callable(self._script):
-            found = self._script(messages)
+            reply = self._script(messages)
         else:
-            found = self._script[self._count]
+            reply = self._script[self._count]
             self._count += 1
-        if isinstance(found, Exception):
-            raise found
-        return say(found) if isinstance(found, str) else found
+        if isinstance(reply, Exception):
+            raise reply
+        return say(reply) if isinstance(reply, str) else reply
 
     def _pieces(self, message: ChatMessage) -> list[tuple[str, ChatMessage]]:
         words = (message.content or "").split(" ") if message.content else [""]
@@ -189,17 +189,17 @@ class TextLLM(CustomLLM):
 
     @property
     def metadata(self) -> LLMMetadata:
-        """Say what it is called."""
+        """Return the metadata with the model's name."""
         return LLMMetadata(model_name="text-1")
 
     def _text(self, prompt: str) -> str:
         if callable(self._script):
             return str(self._script(prompt))
-        found = self._script[self._count]
+        reply = self._script[self._count]
         self._count += 1
-        if isinstance(found, Exception):
-            raise found
-        return found
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
 
     @llm_completion_callback()
     def complete(self, prompt: str, formatted: bool = False, **options: Any) -> CompletionResponse:

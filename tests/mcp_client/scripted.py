@@ -1,4 +1,4 @@
-"""A chat model of LangChain that calls the tools it is told to call."""
+"""A LangChain chat model that calls given tools."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from langchain_core.outputs import ChatGeneration, ChatResult
 
 
 class Scripted(BaseChatModel):
-    """Asks for every call of *calls* at once, (tool, arguments), and then repeats what the tools have said."""
+    """Asks for every call of *calls* at once, (tool, arguments), and then repeats the tools' results."""
 
     calls: list[tuple[str, dict[str, Any]]]
 
@@ -23,10 +23,10 @@ class Scripted(BaseChatModel):
         return self
 
     def _generate(self, messages: list[BaseMessage], *positional: Any, **options: Any) -> ChatResult:
-        told = [message for message in messages if isinstance(message, ToolMessage)]
-        if told:
-            answer = AIMessage(" and ".join(str(message.text) for message in told))
+        results = [message for message in messages if isinstance(message, ToolMessage)]
+        if results:
+            answer = AIMessage(" and ".join(str(message.text) for message in results))
         else:
-            asked = [{"name": name, "args": args, "id": f"c-{n}"} for n, (name, args) in enumerate(self.calls)]
-            answer = AIMessage("", tool_calls=asked)
+            tool_calls = [{"name": name, "args": args, "id": f"c-{n}"} for n, (name, args) in enumerate(self.calls)]
+            answer = AIMessage("", tool_calls=tool_calls)
         return ChatResult(generations=[ChatGeneration(message=answer)])

@@ -104,9 +104,9 @@ class LangfuseApi:
         media_id = base64.urlsafe_b64encode(base64.b64decode(body["sha256Hash"])).decode()[:22]
         with self._guard:
             self.media_requests.append(body)
-            known = media_id in self.media
-        upload_url = None if known else f"{url}/api/public/uploads/{media_id}"
-        return _json({"mediaId": media_id, "uploadUrl": upload_url}, 200 if known else 201)
+            uploaded = media_id in self.media
+        upload_url = None if uploaded else f"{url}/api/public/uploads/{media_id}"
+        return _json({"mediaId": media_id, "uploadUrl": upload_url}, 200 if uploaded else 201)
 
 
 def _json(body: object, status: int = 200) -> Answer:

@@ -45,7 +45,7 @@ TESTS = Path(__file__).resolve().parents[1]
 
 @dataclass
 class ClientSide:
-    """The client's answers to what a server asks for, and what it was asked, in order.
+    """The client's answers to a server's requests, and the requests it received, in order.
 
     *probe* is called each time a request of the server is handled, and what it returns is kept beside the request: for
     example which session is current there.

@@ -55,7 +55,7 @@ def slow(seconds: float) -> Behaviour:
     return behave
 
 
-def held(event: threading.Event) -> Behaviour:
+def accepted_after(event: threading.Event) -> Behaviour:
     """Accept once the test sets *event*."""
 
     def behave(exchange: Exchange) -> Answer:

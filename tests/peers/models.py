@@ -82,31 +82,31 @@ class ModelServer(LocalServer):
 
     @property
     def left(self) -> int:
-        """How many scripted replies nobody asked for yet."""
+        """How many scripted replies are not sent yet."""
         return len(self._script)
 
     def answer(self, request: Request) -> Answer:
-        """Write the next reply in the format of the endpoint that was asked."""
+        """Write the next reply in the format of the requested endpoint."""
         wire = WIRES.get(request.path)
         if wire is None or request.method != "POST":
             return Answer(404, b"{}", {"Content-Type": "application/json"})
-        asked = ModelRequest(request.path, request.headers, json.loads(request.body))
+        model_request = ModelRequest(request.path, request.headers, json.loads(request.body))
         with self._guard:
-            self.requests.append(asked)
+            self.requests.append(model_request)
             reply = self._script.popleft() if self._script else None
-        reply = reply or self.unscripted(asked)
+        reply = reply or self.unscripted(model_request)
         headers = {"request-id": "req_1", "x-request-id": "req_1"}
         headers["Connection"] = "close"  # providers' clients are rarely closed by tests, and would leave open sockets
         if reply.failure:
             headers |= {"Content-Type": "application/json", "retry-after-ms": str(reply.failure.retry_after_ms)}
             return Answer(reply.failure.status, json.dumps(wire.failure(reply.failure)).encode(), headers)
-        if asked.body.get("stream"):
+        if model_request.body.get("stream"):
             headers["Content-Type"] = "text/event-stream"
-            return Answer(200, headers=headers, stream=self._timed(reply, wire.stream(reply, asked.body)))
+            return Answer(200, headers=headers, stream=self._timed(reply, wire.stream(reply, model_request.body)))
         headers["Content-Type"] = "application/json"
         if reply.hold:
             self.wait(reply.hold)
-        body = json.dumps(wire.whole(reply, asked.body)).encode()
+        body = json.dumps(wire.whole(reply, model_request.body)).encode()
         return Answer(200, body, headers, cut_after_bytes=None if reply.cut_after is None else len(body) // 2)
 
     def _timed(self, reply: Reply, pieces: Iterator[Piece]) -> Iterator[bytes]:

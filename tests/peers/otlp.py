@@ -96,7 +96,7 @@ class Receiver(LocalServer):
         return list(self.requests)
 
     def wait_until(self, condition: Callable[[], bool], timeout_s: float = 60.0, what: str = "the condition") -> None:
-        """Wait until *condition*, asked after each request, is true; raises TimeoutError."""
+        """Wait until *condition*, checked after each request, is true; raises TimeoutError."""
         with self._changed:
             if not self._changed.wait_for(condition, timeout_s):
                 answers = Counter(request.status for request in self.requests)

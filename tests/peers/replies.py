@@ -54,7 +54,7 @@ class Reply:
     A stream has one piece for each word of *reasoning* and *text*, and two for each tool call. With *cut_after* the
     connection drops after that many pieces (an answer that is not streamed: in the middle). With *hold* the rest waits
     after *hold_after* pieces until the test sets the event.
-    *model* None answers as the model that was asked for; *finish* None lets the wire module choose.
+    *model* None answers as the requested model; *finish* None lets the wire module choose.
     """
 
     text: str = ""

@@ -27,9 +27,9 @@ from opentelemetry.trace import Link, SpanKind, Status, StatusCode, set_span_in_
 
 from peers.misbehaviour import (
     accepted,
+    accepted_after,
     dropped,
     hang,
-    held,
     lost_answer,
     poison,
     redirect,
@@ -275,7 +275,7 @@ def test_a_hang_keeps_the_client_waiting_and_nothing_else(receiver: Receiver) ->
 def test_a_held_request_is_accepted_when_the_test_says_so(receiver: Receiver) -> None:
     """Between arrival and release the request is there, unanswered and not stored."""
     release = threading.Event()
-    receiver.script(held(release), slow(0.01))
+    receiver.script(accepted_after(release), slow(0.01))
     answers: list[int] = []
 
     def post() -> None:

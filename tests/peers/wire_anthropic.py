@@ -25,14 +25,14 @@ def failure(problem: Failure) -> dict[str, Any]:
     return {"type": "error", "error": {"type": kind, "message": problem.message}, "request_id": "req_1"}
 
 
-def message(reply: Reply, asked: dict[str, Any]) -> dict[str, Any]:
+def message(reply: Reply, request: dict[str, Any]) -> dict[str, Any]:
     """Return a whole message."""
-    return _message(reply, asked, _blocks(reply), _stop_reason(reply), _usage(reply.usage))
+    return _message(reply, request, _blocks(reply), _stop_reason(reply), _usage(reply.usage))
 
 
-def message_stream(reply: Reply, asked: dict[str, Any]) -> Iterator[Piece]:
+def message_stream(reply: Reply, request: dict[str, Any]) -> Iterator[Piece]:
     """Yield a streamed message: blocks open, grow by deltas and close; the usage at the end is cumulative."""
-    started = _message(reply, asked, [], None, {**_usage(reply.usage), "output_tokens": 1})
+    started = _message(reply, request, [], None, {**_usage(reply.usage), "output_tokens": 1})
     yield _event("message_start", message=started)
     yield _event("ping")
     for index, block in enumerate(_blocks(reply)):
@@ -47,13 +47,13 @@ def message_stream(reply: Reply, asked: dict[str, Any]) -> Iterator[Piece]:
 
 
 def _message(
-    reply: Reply, asked: dict[str, Any], content: list[dict[str, Any]], stop_reason: str | None, usage: dict[str, Any]
+    reply: Reply, request: dict[str, Any], content: list[dict[str, Any]], stop_reason: str | None, usage: dict[str, Any]
 ) -> dict[str, Any]:
     return {
         "id": "msg_1",
         "type": "message",
         "role": "assistant",
-        "model": reply.model or asked["model"],
+        "model": reply.model or request["model"],
         "content": content,
         "stop_reason": stop_reason,
         "stop_sequence": None,

@@ -21,7 +21,7 @@ def failure(problem: Failure) -> dict[str, Any]:
 # --- chat completions ------------------------------------------------------------------------------------------------
 
 
-def completion(reply: Reply, asked: dict[str, Any]) -> dict[str, Any]:
+def completion(reply: Reply, request: dict[str, Any]) -> dict[str, Any]:
     """Return a whole chat completion."""
     message: dict[str, Any] = {"role": "assistant", "content": reply.text or None, "refusal": reply.refusal}
     if reply.tool_calls:
@@ -30,16 +30,16 @@ def completion(reply: Reply, asked: dict[str, Any]) -> dict[str, Any]:
             for call in reply.tool_calls
         ]
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": _finish(reply)}
-    return {**_envelope(reply, asked, "chat.completion"), "choices": [choice], "usage": _usage(reply.usage)}
+    return {**_envelope(reply, request, "chat.completion"), "choices": [choice], "usage": _usage(reply.usage)}
 
 
-def completion_stream(reply: Reply, asked: dict[str, Any]) -> Iterator[Piece]:
+def completion_stream(reply: Reply, request: dict[str, Any]) -> Iterator[Piece]:
     """Yield a streamed chat completion, with a usage chunk if the request asks for one."""
-    options: dict[str, Any] = asked.get("stream_options") or {}
+    options: dict[str, Any] = request.get("stream_options") or {}
     with_usage = options.get("include_usage") is True
 
     def chunk(choices: list[dict[str, Any]], usage: dict[str, Any] | None = None, *, counts: bool = False) -> Piece:
-        body = {**_envelope(reply, asked, "chat.completion.chunk"), "choices": choices}
+        body = {**_envelope(reply, request, "chat.completion.chunk"), "choices": choices}
         return _data({**body, "usage": usage} if with_usage else body, counts=counts)
 
     def delta(change: dict[str, Any], finish: str | None = None, *, counts: bool = True) -> Piece:
@@ -61,8 +61,8 @@ def completion_stream(reply: Reply, asked: dict[str, Any]) -> Iterator[Piece]:
     yield Piece(b"data: [DONE]\n\n")
 
 
-def _envelope(reply: Reply, asked: dict[str, Any], kind: str) -> dict[str, Any]:
-    model = reply.model or asked["model"]
+def _envelope(reply: Reply, request: dict[str, Any], kind: str) -> dict[str, Any]:
+    model = reply.model or request["model"]
     return {"id": "chatcmpl-1", "object": kind, "created": CREATED, "model": model, "system_fingerprint": "fp_peer"}
 
 
@@ -83,12 +83,12 @@ def _usage(usage: Usage) -> dict[str, Any]:
 # --- responses -------------------------------------------------------------------------------------------------------
 
 
-def response(reply: Reply, asked: dict[str, Any]) -> dict[str, Any]:
+def response(reply: Reply, request: dict[str, Any]) -> dict[str, Any]:
     """Return a whole response."""
-    return _response(reply, asked, "completed", _items(reply), _response_usage(reply.usage))
+    return _response(reply, request, "completed", _items(reply), _response_usage(reply.usage))
 
 
-def response_stream(reply: Reply, asked: dict[str, Any]) -> Iterator[Piece]:
+def response_stream(reply: Reply, request: dict[str, Any]) -> Iterator[Piece]:
     """Yield a streamed response: items open, grow by deltas and close."""
     number = 0
 
@@ -98,7 +98,7 @@ def response_stream(reply: Reply, asked: dict[str, Any]) -> Iterator[Piece]:
         body = {"type": kind, "sequence_number": number - 1, **body}
         return _data(body, name=kind, counts=kind.endswith(".delta"))
 
-    opened = _response(reply, asked, "in_progress", [], None)
+    opened = _response(reply, request, "in_progress", [], None)
     yield event("response.created", response=opened)
     yield event("response.in_progress", response=opened)
     for index, item in enumerate(_items(reply)):
@@ -132,11 +132,11 @@ def response_stream(reply: Reply, asked: dict[str, Any]) -> Iterator[Piece]:
             done = {"name": item["name"], "arguments": item["arguments"]}
             yield event("response.function_call_arguments.done", **at, **done)
         yield event("response.output_item.done", output_index=index, item=item)
-    yield event("response.completed", response=response(reply, asked))
+    yield event("response.completed", response=response(reply, request))
 
 
 def _response(
-    reply: Reply, asked: dict[str, Any], status: str, output: list[dict[str, Any]], usage: dict[str, Any] | None
+    reply: Reply, request: dict[str, Any], status: str, output: list[dict[str, Any]], usage: dict[str, Any] | None
 ) -> dict[str, Any]:
     return {
         "id": "resp_1",
@@ -147,12 +147,12 @@ def _response(
         "incomplete_details": None,
         "instructions": None,
         "metadata": {},
-        "model": reply.model or asked["model"],
+        "model": reply.model or request["model"],
         "output": output,
         "parallel_tool_calls": True,
         "temperature": 1.0,
         "tool_choice": "auto",
-        "tools": asked.get("tools", []),
+        "tools": request.get("tools", []),
         "top_p": 1.0,
         "usage": usage,
     }

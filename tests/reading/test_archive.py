@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from commands import asked, settle
+from commands import record_turn, settle
 from langfuse_integration import langfuse_manager
 from langfuse_integration.errors import JournalTooNew, JournalUnreadable
 from langfuse_integration.journal.journal import SCHEMA
@@ -29,8 +29,8 @@ def journal(tmp_path: Path) -> Path:
 
 def test_a_session_is_summed_up_without_its_payloads(journal: Path) -> None:
     """Users, traces, observations, errors, tokens, cost and times of a session."""
-    asked("chat-1", "ada", cost=0.5)
-    asked("chat-1", "ada", error="gone")
+    record_turn("chat-1", "ada", cost=0.5)
+    record_turn("chat-1", "ada", error="gone")
     settle()
     with Archive(journal) as archive:
         (summary,) = archive.sessions()
@@ -43,9 +43,9 @@ def test_a_session_is_summed_up_without_its_payloads(journal: Path) -> None:
 
 def test_traces_come_whole_and_in_order(journal: Path) -> None:
     """A replay holds the trees of the session, in the order of their starts; an unknown session is empty."""
-    asked("chat-1")
-    asked("chat-2")
-    asked("chat-1")
+    record_turn("chat-1")
+    record_turn("chat-2")
+    record_turn("chat-1")
     settle()
     with Archive(journal) as archive:
         replay = archive.replay("chat-1")
@@ -85,7 +85,7 @@ def test_a_missing_file_is_an_empty_journal(journal: Path) -> None:
         assert archive.matching("") == []
         assert archive.states() == {"pending": 0, "delivered": 0, "set aside": 0}
         assert not journal.exists()
-        asked("chat-1")
+        record_turn("chat-1")
         settle()
         archive.refresh()
         assert [summary.session_id for summary in archive.sessions()] == ["chat-1"]
@@ -95,7 +95,7 @@ def test_a_missing_file_is_an_empty_journal(journal: Path) -> None:
 
 def test_reading_writes_nothing(journal: Path) -> None:
     """The connection refuses to write, and a journal of a user who may only read is read."""
-    asked("chat-1")
+    record_turn("chat-1")
     settle()
     with Archive(journal) as archive, pytest.raises(JournalUnreadable, match="readonly"):
         archive.query("DELETE FROM main.spans")
@@ -121,8 +121,8 @@ def test_what_is_no_journal_says_so(journal: Path) -> None:
 
 def test_what_is_damaged_is_left_out(journal: Path) -> None:
     """A row whose bytes are no observation any more takes nothing else with it: not its trace, sums or searches."""
-    asked("chat-1", "ada")
-    asked("chat-2", "bob")
+    record_turn("chat-1", "ada")
+    record_turn("chat-2", "bob")
     settle()
     with sqlite3.connect(journal) as db:
         db.execute("UPDATE spans SET body = substr(body, 1, 100) WHERE type = 'tool' OR session_id = 'chat-2'")
@@ -138,13 +138,13 @@ def test_what_is_damaged_is_left_out(journal: Path) -> None:
 
 def test_new_observations_are_told_apart(journal: Path) -> None:
     """Numbers only grow, the version changes with each write, and what came after a number is found."""
-    asked("chat-1")
+    record_turn("chat-1")
     settle()
     with Archive(journal) as archive:
         last, version = archive.last_number, archive.version
         assert archive.after(last) == []
         assert archive.version == version
-        asked("chat-2")
+        record_turn("chat-2")
         settle()
         assert archive.version != version
         found = archive.after(last)
@@ -189,7 +189,7 @@ def _running(journal: Path) -> list[str]:
 def test_a_session_of_many_observations_is_read_trace_by_trace(journal: Path) -> None:
     """Traces come one at a time: the second is not read before it is asked for."""
     for _ in range(3):
-        asked("chat-1")
+        record_turn("chat-1")
     settle()
     with Archive(journal) as archive:
         traces = archive.traces("chat-1")

@@ -64,11 +64,21 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
+def _keep_warnings(complaints: list[str]) -> Callable[[Any], None]:
+    """Return a listener that keeps the errors and warnings of the console in *complaints*."""
+
+    def keep(message: Any) -> None:
+        if message.type in ("error", "warning"):
+            complaints.append(message.text)
+
+    return keep
+
+
 @pytest.fixture
 def opened(chromium: Browser) -> Iterator[Callable[..., Page]]:
-    """Opens a page in a context of its own: `opened(address, javascript=..., dark=...)`; it must not complain."""
+    """Opens a page in its own context: `opened(address, javascript=..., dark=...)`; a complaint fails the test."""
     contexts: list[Any] = []
-    told: list[str] = []
+    complaints: list[str] = []
 
     def make(
         address: str, *, javascript: bool = True, dark: bool = False, width: int = WIDTH, complains: bool = False
@@ -81,14 +91,14 @@ def opened(chromium: Browser) -> Iterator[Callable[..., Page]]:
         context.set_default_timeout(15_000)
         contexts.append(context)
         page = context.new_page()
-        complaints = [] if complains else told
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("console", lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None)
-        page.on("dialog", lambda dialog: complaints.append(f"dialog: {dialog.message}") or dialog.dismiss())
+        page_complaints = [] if complains else complaints
+        page.on("pageerror", lambda error: page_complaints.append(str(error)))
+        page.on("console", _keep_warnings(page_complaints))
+        page.on("dialog", lambda dialog: page_complaints.append(f"dialog: {dialog.message}") or dialog.dismiss())
         page.goto(address)
         return page
 
     yield make
     for context in contexts:
         context.close()
-    assert told == []
+    assert complaints == []

@@ -113,7 +113,7 @@ def act(
     step: int, decided: Observation, number: str, server: str | None = "llama-mcp", tool: str = ""
 ) -> dict[str, Any]:
     """Return an act's metadata."""
-    found: dict[str, Any] = {
+    metadata: dict[str, Any] = {
         "step_type": "act",
         "step_index": step,
         "agent_name": "herder",
@@ -121,8 +121,8 @@ def act(
         "think_id": decided.id,
     }
     if server is not None:
-        found |= {"mcp_server": server, "mcp_tool": tool, "mcp_method": "tools/call", "mcp_protocol": "2025-06-18"}
-    return found
+        metadata |= {"mcp_server": server, "mcp_tool": tool, "mcp_method": "tools/call", "mcp_protocol": "2025-06-18"}
+    return metadata
 
 
 def guarding(book: Book, session: Session, at: float) -> None:
@@ -142,7 +142,7 @@ def guarding(book: Book, session: Session, at: float) -> None:
         input={"messages": [user(question)]},
         output={"messages": [assistant(answer)]},
     )
-    asked = [{"role": "system", "content": "Answer from the articles of the library."}, user(question)]
+    messages = [{"role": "system", "content": "Answer from the articles of the library."}, user(question)]
     first = call("search", "call-1", query="guard llama dogs")
     second = call("read", "call-2", name="guard_llamas.md")
     one = book.add(
@@ -152,7 +152,7 @@ def guarding(book: Book, session: Session, at: float) -> None:
         at + 20,
         at + 1_120,
         top,
-        input=asked,
+        input=messages,
         output=assistant("", first),
         metadata=think(1, "call-1"),
         model="gpt-5-mini",
@@ -160,7 +160,7 @@ def guarding(book: Book, session: Session, at: float) -> None:
         cost_details={"total": 0.0011},
         model_parameters={"temperature": 0},
     )
-    found = {
+    search_result = {
         "content": [
             {"type": "text", "text": "guard_llamas.md: One gelded llama to a flock\nllamas.md: Where they come from"}
         ]
@@ -173,7 +173,7 @@ def guarding(book: Book, session: Session, at: float) -> None:
         at + 1_420,
         top,
         input={"query": "guard llama dogs"},
-        output=found,
+        output=search_result,
         metadata=act(1, one, "call-1", tool="search"),
     )
     two = book.add(
@@ -183,7 +183,7 @@ def guarding(book: Book, session: Session, at: float) -> None:
         at + 1_440,
         at + 2_260,
         top,
-        input=[*asked, assistant("", first), {"role": "tool", "content": "guard_llamas.md"}],
+        input=[*messages, assistant("", first), {"role": "tool", "content": "guard_llamas.md"}],
         output=assistant("", second),
         metadata=think(2, "call-2"),
         model="gpt-5-mini",
@@ -227,7 +227,7 @@ def guarding(book: Book, session: Session, at: float) -> None:
         at + 2_740,
         at + 3_880,
         top,
-        input=[*asked, assistant("", second)],
+        input=[*messages, assistant("", second)],
         output=assistant(answer),
         metadata=think(3),
         model="gpt-5-mini",

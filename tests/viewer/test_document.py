@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import langfuse_integration
-from commands import Lfi, asked
+from commands import Lfi, record_turn
 from fresh import run_fresh
 from langfuse_integration import Session, langfuse_manager, show_session
 from viewer.sample import Book, assistant, record, user
@@ -73,8 +73,8 @@ def test_wrong_uses_of_export_are_sentences(journal: Path, tmp_path: Path) -> No
 
 def test_a_notebook_shows_the_active_session(opened: Opened) -> None:
     """show_session() waits for what was recorded, takes the active session, and is a frame without scripts."""
-    asked("chat-1", "ada", answer=HOSTILE)
-    asked("chat-2", "bob")
+    record_turn("chat-1", "ada", answer=HOSTILE)
+    record_turn("chat-2", "bob")
     with langfuse_manager.session("chat-1", "ada"):
         view = show_session()
     assert repr(view) == "<session chat-1: 1 trace>"
@@ -96,8 +96,8 @@ def test_a_notebook_shows_the_active_session(opened: Opened) -> None:
 def test_without_an_active_session_it_is_the_newest(journal: Path) -> None:
     """Or the one that is named; what is not there is a sentence."""
     assert repr(show_session()) == "There is no session yet."
-    asked("chat-1", "ada")
-    asked("chat-2", "ada")
+    record_turn("chat-1", "ada")
+    record_turn("chat-2", "ada")
     assert repr(show_session()) == "<session chat-2: 1 trace>"
     assert repr(show_session("chat-1")) == "<session chat-1: 1 trace>"
     missing = show_session("<b>none</b>")

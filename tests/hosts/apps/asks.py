@@ -1,4 +1,4 @@
-"""A worker that runs an agent once and ends; what its graph has come to is kept in a file, as in a database."""
+"""A worker that runs an agent once and ends; the state of its graph is stored in a file, as in a database."""
 
 import pickle
 import sys
@@ -20,7 +20,7 @@ def ask(question: str) -> str:
     return str(interrupt({"question": question}))
 
 
-said, user, thread, file = *sys.argv[1:4], Path(sys.argv[4])
+message, user, thread, file = *sys.argv[1:4], Path(sys.argv[4])
 saver = InMemorySaver()
 if file.exists():
     storage, writes, blobs = pickle.loads(file.read_bytes())
@@ -28,12 +28,12 @@ if file.exists():
         saver.storage[key].update(spaces)
     saver.writes.update(writes)
     saver.blobs.update(blobs)
-model = ScriptedChat(lambda asked: "Hello." if asked[-1].type == "tool" else call("ask", {"question": "name?"}))
+model = ScriptedChat(lambda messages: "Hello." if messages[-1].type == "tool" else call("ask", {"question": "name?"}))
 agent = create_agent(model, [ask], name="assistant", checkpointer=saver)
-told = {"callbacks": [SessionHandler()], "configurable": {"thread_id": thread}}
+config = {"callbacks": [SessionHandler()], "configurable": {"thread_id": thread}}
 if user:
     langfuse_manager.set_session(f"s-{user}", user)
-agent.invoke({"messages": [("user", said)]} if user else Command(resume=said), told)
+agent.invoke({"messages": [("user", message)]} if user else Command(resume=message), config)
 kept = {key: dict(spaces) for key, spaces in saver.storage.items()}, dict(saver.writes), dict(saver.blobs)
 file.write_bytes(pickle.dumps(kept))
 langfuse_manager.flush(20)
