@@ -18,7 +18,7 @@ done
 
 if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
     echo "making $venv with $("$python" --version)"
-    # Debian's Python comes without ensurepip: borrow the pip that is there.
+    # Debian's Python comes without ensurepip: use the pip of that Python.
     "$python" -m venv --clear "$venv" >/dev/null 2>&1 \
         || { "$python" -m venv --clear --without-pip "$venv" \
              && "$python" -m pip --python "$venv/bin/python" install --quiet pip; } \
@@ -27,12 +27,12 @@ fi
 
 pip() { "$venv/bin/python" -m pip --disable-pip-version-check "$@"; }
 
-# uv installs in seconds what takes pip minutes. Where it cannot be had or fails, pip does the work.
+# uv installs in seconds, pip in minutes. pip is the fallback if uv is not available or fails.
 install() {
     if pip install --quiet --constraint constraints.txt uv 2>/dev/null; then
         . tools/index.sh
         VIRTUAL_ENV="$PWD/$venv" "$venv/bin/uv" pip install --quiet "$@" && return
-        echo "uv could not install it; pip does (this takes longer)"
+        echo "uv failed; installing with pip (this takes longer)"
     fi
     pip install --quiet "$@"
 }

@@ -24,7 +24,7 @@ def chosen(name: str | None) -> BaseChatModel | None:
     try:
         return init_chat_model(name)
     except Exception as error:  # noqa: BLE001  an unknown name, a missing package, a missing key: each says which
-        sys.exit(f"The model {name} cannot be had: {error}")
+        sys.exit(f"The model {name} is not available: {error}")
 
 
 parser = argparse.ArgumentParser(prog="demo_agent", description="Two users talk to two agents at the same time.")

@@ -34,7 +34,7 @@ QUESTIONS = {
     "ada": ("Would a llama guard my sheep against dogs?", "How much can it carry on a long trek in the mountains?"),
     "bob": ("What should I record of each step of an agent?", "And what belongs to a session?"),
 }
-"""What each user asks, one question after the other."""
+"""The questions of each user, in order."""
 
 
 @asynccontextmanager
@@ -49,16 +49,16 @@ async def llama_mcp() -> AsyncIterator[ClientSession]:
 
 async def tools_of(session: ClientSession) -> list[StructuredTool]:
     """Return the server's tools as tools of LangChain."""
-    return [_tool(session, found) for found in (await session.list_tools()).tools]
+    return [_tool(session, listed) for listed in (await session.list_tools()).tools]
 
 
-def _tool(session: ClientSession, found: Any) -> StructuredTool:
+def _tool(session: ClientSession, listed: Any) -> StructuredTool:
     async def call(**arguments: Any) -> str:
-        return await call_tool(session, found.name, arguments)
+        return await call_tool(session, listed.name, arguments)
 
-    schema = getattr(found, "input_schema", None) or found.inputSchema  # mcp 2, mcp 1
+    schema = getattr(listed, "input_schema", None) or listed.inputSchema  # mcp 2, mcp 1
     return StructuredTool(
-        name=found.name, description=found.description, args_schema=schema, coroutine=call, handle_tool_error=True
+        name=listed.name, description=listed.description, args_schema=schema, coroutine=call, handle_tool_error=True
     )
 
 
@@ -75,7 +75,7 @@ Answer = Callable[[str], Awaitable[str]]
 
 
 async def with_langchain(model: BaseChatModel, session: ClientSession) -> Answer:
-    """Return what answers one question after the other, and remembers them: an agent of LangChain."""
+    """Return a function that answers questions and remembers them, by an agent of LangChain."""
     agent: Any = create_agent(model, await tools_of(session), system_prompt=PROMPT, name="librarian")
     messages: list[AnyMessage] = []
 
@@ -89,7 +89,7 @@ async def with_langchain(model: BaseChatModel, session: ClientSession) -> Answer
 
 
 async def with_llamaindex(session: ClientSession) -> Answer:
-    """Return what answers one question after the other, and remembers them: an agent of LlamaIndex."""
+    """Return a function that answers questions and remembers them, by an agent of LlamaIndex."""
     import llama
 
     from langfuse_integration_llamaindex import instrument

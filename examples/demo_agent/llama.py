@@ -31,13 +31,13 @@ class ScriptedLLM(MockFunctionCallingLLM):
 
     @property
     def metadata(self) -> LLMMetadata:
-        """Say that it chats and calls tools."""
+        """Return the metadata of a chat model that calls tools."""
         return LLMMetadata(is_chat_model=True, is_function_calling_model=True, model_name=self.model)
 
     @llm_chat_callback()
     async def achat(self, messages: Sequence[ChatMessage], **options: Any) -> ChatResponse:
         """Return the next tool call, or the answer."""
-        asked = max(place for place, message in enumerate(messages) if message.role == MessageRole.USER)
+        question_index = max(place for place, message in enumerate(messages) if message.role == MessageRole.USER)
         names = {
             block.tool_call_id: block.tool_name
             for message in messages
@@ -46,10 +46,10 @@ class ScriptedLLM(MockFunctionCallingLLM):
         }
         results = {
             names.get(message.additional_kwargs.get("tool_call_id"), ""): message.content or ""
-            for message in messages[asked + 1 :]
+            for message in messages[question_index + 1 :]
             if message.role == MessageRole.TOOL
         }
-        step = mind.next_step(messages[asked].content or "", results)
+        step = mind.next_step(messages[question_index].content or "", results)
         read = mind.tokens("".join(message.content or "" for message in messages))
         written = mind.tokens(step if isinstance(step, str) else str(step.arguments)) + 1
         await asyncio.sleep(written * mind.SECONDS_A_TOKEN)
@@ -63,7 +63,7 @@ class ScriptedLLM(MockFunctionCallingLLM):
 
 
 def agent(tools: Sequence[Any], call: CallTool, prompt: str) -> Callable[[str], Awaitable[str]]:
-    """Return what answers one question after the other, and remembers them.
+    """Return a function that answers questions and remembers them.
 
     Args:
         tools: as the MCP server lists them.
@@ -73,7 +73,7 @@ def agent(tools: Sequence[Any], call: CallTool, prompt: str) -> Callable[[str], 
         name="librarian",
         description="Answers from the library.",
         system_prompt=prompt,
-        tools=[_tool(found, call) for found in tools],
+        tools=[_tool(listed, call) for listed in tools],
         llm=ScriptedLLM(),
         streaming=False,
     )
@@ -85,13 +85,13 @@ def agent(tools: Sequence[Any], call: CallTool, prompt: str) -> Callable[[str], 
     return answer
 
 
-def _tool(found: Any, call: CallTool) -> FunctionTool:
+def _tool(listed: Any, call: CallTool) -> FunctionTool:
     async def run(**arguments: Any) -> str:
-        return await call(found.name, arguments)
+        return await call(listed.name, arguments)
 
-    schema = getattr(found, "input_schema", None) or found.inputSchema  # mcp 2, mcp 1
+    schema = getattr(listed, "input_schema", None) or listed.inputSchema  # mcp 2, mcp 1
     fields: dict[str, Any] = dict.fromkeys(schema["properties"], (str, ...))
-    parameters = create_model(found.name, **fields)
+    parameters = create_model(listed.name, **fields)
     return FunctionTool(
-        async_fn=run, metadata=ToolMetadata(name=found.name, description=found.description, fn_schema=parameters)
+        async_fn=run, metadata=ToolMetadata(name=listed.name, description=listed.description, fn_schema=parameters)
     )

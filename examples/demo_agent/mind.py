@@ -1,6 +1,6 @@
-"""What the scripted models think: search, read the best article, and answer with the sentences that fit.
+"""The decisions of the scripted models: search, read the best article, and answer with the sentences that fit.
 
-What comes next follows from the question and the tools' results alone, so that it serves any number of conversations.
+The next step depends only on the question and the tools' results, so one script serves any number of conversations.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ def _fitting(question: str, article: str) -> str:
     """Return the sentences of *article* that share most words with *question*, in the article's order."""
     prose = " ".join(line for line in article.splitlines() if not line.startswith("#"))
     sentences = re.split(r"(?<=[.!?]) +", " ".join(prose.split()))
-    wanted = set(_words(question))
-    best = sorted(sentences, key=lambda sentence: -len(wanted & set(_words(sentence))))[:SENTENCES]
+    question_words = set(_words(question))
+    best = sorted(sentences, key=lambda sentence: -len(question_words & set(_words(sentence))))[:SENTENCES]
     return " ".join(sentence for sentence in sentences if sentence in best)
 
 

@@ -56,11 +56,13 @@ class ScriptedModel(BaseChatModel):
         return ChatResult(generations=[ChatGeneration(message=message)])
 
     def _next(self, messages: list[BaseMessage]) -> AIMessage:
-        asked = max(place for place, message in enumerate(messages) if isinstance(message, HumanMessage))
+        question_index = max(place for place, message in enumerate(messages) if isinstance(message, HumanMessage))
         results = {
-            message.name or "": message.text for message in messages[asked + 1 :] if isinstance(message, ToolMessage)
+            message.name or "": message.text
+            for message in messages[question_index + 1 :]
+            if isinstance(message, ToolMessage)
         }
-        step = mind.next_step(messages[asked].text, results)
+        step = mind.next_step(messages[question_index].text, results)
         read = mind.tokens("".join(message.text for message in messages))
         written = mind.tokens(step if isinstance(step, str) else str(step.arguments)) + 1
         return AIMessage(

@@ -1,7 +1,7 @@
 """A chat over HTTP, for any number of users and workers: `uvicorn app:app --app-dir examples/fastapi_chat --workers 4`.
 
-A browser gets a cookie when somebody logs in, and the session is set once, there. Which session a cookie stands for is
-known to every worker if they share a store: LANGFUSE_INTEGRATION_STORE=redis://... (one worker needs none).
+A browser gets a cookie when somebody logs in, and the session is set once, there. Several workers need
+a shared store to find a cookie's session: LANGFUSE_INTEGRATION_STORE=redis://... (one worker needs none).
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from langfuse_integration_langchain import SessionHandler
 
 
 class Name(BaseModel):
-    """Who logs in."""
+    """The name of the user who logs in."""
 
     user: str
 
 
 class Question(BaseModel):
-    """What is asked."""
+    """The user's question."""
 
     text: str
 
@@ -75,7 +75,7 @@ def page() -> FileResponse:
 
 @app.post("/login")
 def log_in(name: Name) -> dict[str, str | None]:
-    """Begin a session for *name*: from here on, everything of this browser is in it."""
+    """Begin a session for *name*: from here on, all requests of this browser belong to it."""
     langfuse_manager.set_session(f"chat-{uuid.uuid4().hex[:8]}", user_id=name.user)
     return {"session": langfuse_manager.current_session_id}
 

@@ -1,8 +1,8 @@
 """IndexedLibrary: the library behind a LlamaIndex index.
 
 Each passage is a node of a `VectorStoreIndex`. Its vector has a place for every word of the library, weighted as BM25
-does, so that nothing has to be downloaded and the same words give the same result everywhere. Whoever has a real
-embedding model gives it to the index instead.
+does, so that nothing has to be downloaded and the same words give the same result everywhere. A real embedding
+model can be given to the index instead.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ class IndexedLibrary(Library):
         """Return up to *limit* passages, the best first; none if no word of *query* occurs."""
         if not any(self._named(query)):
             return []
-        found: list[Any] = self._index.as_retriever(similarity_top_k=limit).retrieve(query)
-        return [Hit(each.node.metadata["title"], each.node.text, each.score) for each in found if each.score > 0]
+        nodes: list[Any] = self._index.as_retriever(similarity_top_k=limit).retrieve(query)
+        return [Hit(each.node.metadata["title"], each.node.text, each.score) for each in nodes if each.score > 0]
 
     def _weights(self, number: int) -> list[float]:
         passage = self._passages[number]

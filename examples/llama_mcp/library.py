@@ -1,7 +1,7 @@
 """Library: a folder of Markdown files that can be searched and read.
 
 The search ranks passages, which are paragraphs, by BM25 over the words of the passage and of its title, and favours
-articles whose title the query names. Whoever wants another search puts an object with the same methods in its place.
+articles whose title the query names. An object with the same methods can replace it.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ from typing import Protocol
 K1, B = 1.5, 0.75  # how soon repeated words stop counting, and how much a passage's length matters
 NAMED = 2.0  # what a passage gains when the query is its title; a part of it when they share words
 
-_SAYS_LITTLE = "a an and are as at be but by can do does for from how in is it its of on or that the to was what with"
-COMMON = frozenset(_SAYS_LITTLE.split())
+_STOP_WORD_LIST = (
+    "a an and are as at be but by can do does for from how in is it its of on or that the to was what with"
+)
+STOP_WORDS = frozenset(_STOP_WORD_LIST.split())
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A passage that a search found; *score* is positive, and comparable within one search only."""
+    """A passage in a search result; *score* is positive, and comparable within one search only."""
 
     title: str
     passage: str
@@ -30,7 +32,7 @@ class Hit:
 
 
 class Searchable(Protocol):
-    """What the server needs of a library."""
+    """The methods of a library that the server uses."""
 
     def search(self, query: str, limit: int = 3) -> list[Hit]:
         """Return up to *limit* passages, the best first; none if no word of *query* occurs."""
@@ -78,27 +80,27 @@ class Library:
 
     def search(self, query: str, limit: int = 3) -> list[Hit]:
         """Return up to *limit* passages, the best first; none if no word of *query* occurs."""
-        wanted = frozenset(_words(query))
-        hits = [Hit(passage.title, passage.text, self._score(wanted, passage)) for passage in self._passages]
+        query_words = frozenset(_words(query))
+        hits = [Hit(passage.title, passage.text, self._score(query_words, passage)) for passage in self._passages]
         return sorted((hit for hit in hits if hit.score > 0), key=lambda hit: -hit.score)[:limit]
 
     def read(self, title: str) -> str | None:
         """Return the document with *title*, in any case, or None."""
-        asked = title.strip().casefold()
-        return next((text for name, text in self._documents.items() if name.casefold() == asked), None)
+        folded = title.strip().casefold()
+        return next((text for name, text in self._documents.items() if name.casefold() == folded), None)
 
     @staticmethod
     def words(text: str) -> frozenset[str]:
-        """Return the words of *text* that say something, in their base form."""
+        """Return the words of *text* without stop words, in their base form."""
         return frozenset(_words(text))
 
-    def _score(self, wanted: frozenset[str], passage: _Passage) -> float:
+    def _score(self, query_words: frozenset[str], passage: _Passage) -> float:
         words = passage.words
-        found = wanted & words.keys()
+        shared = query_words & words.keys()
         length = K1 * (1 - B + B * words.total() / self._mean_length)
-        score = sum(self._rarity(word) * words[word] * (K1 + 1) / (words[word] + length) for word in found)
-        named = wanted & passage.named
-        return score + (NAMED * len(named) / len(wanted | passage.named) if named else 0.0)
+        score = sum(self._rarity(word) * words[word] * (K1 + 1) / (words[word] + length) for word in shared)
+        named = query_words & passage.named
+        return score + (NAMED * len(named) / len(query_words | passage.named) if named else 0.0)
 
     def _rarity(self, word: str) -> float:
         holding = self._holding[word]
@@ -106,8 +108,8 @@ class Library:
 
 
 def _words(text: str) -> list[str]:
-    """Return the words of *text* that say something, in lower case, `llamas` and `carries` as `llama` and `carry`."""
-    return [_base_form(word) for word in re.findall(r"\w+", text.lower()) if word not in COMMON]
+    """Return the words of *text* without stop words, in lower case, `llamas` and `carries` as `llama` and `carry`."""
+    return [_base_form(word) for word in re.findall(r"\w+", text.lower()) if word not in STOP_WORDS]
 
 
 def _base_form(word: str) -> str:

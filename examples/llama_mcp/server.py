@@ -58,7 +58,7 @@ def serve(library: Searchable) -> Any:
     server = Server(NAME, instructions="Search first, then read what you need in full.", log_level="WARNING")
     tools = Tools(library)
     for tool in (tools.search, tools.read):
-        # The text alone: nothing is said twice in a result.
+        # Text without structured content, which would repeat it.
         server.add_tool(tool, description=inspect.getdoc(tool), structured_output=False)
     return server
 

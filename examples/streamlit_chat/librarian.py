@@ -1,6 +1,6 @@
 """An agent that all tabs share: one connection to llama-mcp, one event loop in a thread, one memory for each session.
 
-Nothing here says whose work it is. The tab's session goes with every call, into the loop and over the connection.
+This module sets no session: the tab's session goes with every call, into the loop and over the connection.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ TIMEOUT_S = 120
 
 
 class Librarian:
-    """Answers from the library of llama-mcp, and remembers what was said in each session."""
+    """Answers from the library of llama-mcp, and remembers the conversation of each session."""
 
     def __init__(self, model: BaseChatModel) -> None:
         self._model = model
         self._agent: Any = None
         self._ready = threading.Event()
         self._loop = asyncio.new_event_loop()
-        with langfuse_manager.detached():  # the first tab starts it, but it is nobody's
+        with langfuse_manager.detached():  # the first tab starts the thread, which belongs to no session
             threading.Thread(target=self._loop.run_until_complete, args=(self._serve(),), daemon=True).start()
         if not self._ready.wait(TIMEOUT_S):
             raise TimeoutError("llama-mcp did not start")
@@ -51,12 +51,12 @@ class Librarian:
             await asyncio.Event().wait()
 
     def process(self, prompt: str) -> str:
-        """Return the answer to *prompt*, which may refer to what was said in this session before."""
+        """Return the answer to *prompt*, which may refer to earlier messages of the session."""
         return asyncio.run_coroutine_threadsafe(self._answer(prompt), self._loop).result(TIMEOUT_S)
 
     async def _answer(self, prompt: str) -> str:
-        told = {"callbacks": [SessionHandler()], "configurable": {"thread_id": langfuse_manager.current_session_id}}
-        state = await self._agent.ainvoke({"messages": [("user", prompt)]}, told)
+        config = {"callbacks": [SessionHandler()], "configurable": {"thread_id": langfuse_manager.current_session_id}}
+        state = await self._agent.ainvoke({"messages": [("user", prompt)]}, config)
         return str(state["messages"][-1].text)
 
 

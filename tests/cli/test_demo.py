@@ -218,7 +218,7 @@ def test_a_model_that_cannot_be_had_is_a_sentence(lfi: Lfi) -> None:
     """An unknown provider: exit code 1, what LangChain says, no traceback."""
     done = lfi("demo", "--model", "nobody:nothing")
     assert done.returncode == 1
-    assert done.stderr.startswith("The model nobody:nothing cannot be had: ")
+    assert done.stderr.startswith("The model nobody:nothing is not available: ")
     assert "Traceback" not in done.stderr
 
 
