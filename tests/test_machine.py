@@ -49,7 +49,7 @@ def test_where_everything_has_to_be_there_it_fails(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_program_that_is_too_old_is_not_there(folder: Path) -> None:
-    """Only a version that will do is returned; 10 is newer than 9."""
+    """A program older than required is not returned; 10 is newer than 9."""
     path = program(folder, "some-peer", "v10.2.0")
     assert need_program("some-peer", oldest=9) == path
     with pytest.raises(pytest.skip.Exception) as skipped:

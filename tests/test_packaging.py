@@ -82,7 +82,7 @@ def test_the_wheel_holds_every_file_of_the_packages(wheel: zipfile.ZipFile) -> N
 
 
 def test_the_wheel_says_what_it_is(wheel: zipfile.ZipFile) -> None:
-    """Its metadata name the Python that it needs and the licence, which is in it; both commands are installed."""
+    """The wheel names the required Python and the licence, which it contains, and installs both commands."""
     (path,) = [name for name in wheel.namelist() if name.endswith(".dist-info/METADATA")]
     metadata = message_from_bytes(wheel.read(path))
     assert metadata["Name"] == "langfuse-integration"

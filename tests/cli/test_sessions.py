@@ -32,7 +32,7 @@ def test_the_newest_comes_first(lfi: Lfi) -> None:
 
 
 def test_filters_narrow_the_list(lfi: Lfi) -> None:
-    """By user, text in payloads, errors, age; several have to hold together; none left is said, not an error."""
+    """Filters by user, text in payloads, errors and age hold together; an empty list says so and is no error."""
     record_turn("chat-1", "ada", question="Was frisst ein Lama? Äpfel!")
     record_turn("chat-2", "bob", error="tool_error: gone")
     record_turn("chat-3", "bob")

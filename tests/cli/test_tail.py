@@ -76,7 +76,7 @@ def test_a_journal_that_comes_later_is_followed(lfi: Lfi) -> None:
 
 
 def test_filters_hold_for_what_comes(lfi: Lfi) -> None:
-    """Only the session, user and level asked for."""
+    """`tail` shows only rows of the given session, user and level."""
     record_turn("chat-1", "ada", error="old")
     settle()
     with tail(lfi, "--json", "--errors", "--user", "ada", "--session", "chat") as followed:

@@ -150,7 +150,7 @@ def test_a_propagated_user_within_a_span_keeps_its_session(sessions: RecordedSes
 
 
 def test_spans_of_other_libraries_carry_the_same(langfuse: Receiver) -> None:
-    """Also where they have tags of their own; one that names another session keeps it, and gets nothing of this one."""
+    """Spans with tags of their own get the session's attributes too; a span of another session keeps its own."""
     configure(environment="staging")
     tracer = trace.get_tracer("openinference.instrumentation.any")
     session = langfuse_manager.session(

@@ -375,7 +375,7 @@ def test_prices_are_those_of_langfuse(model: str, with_price: set[str], without:
     "model", [None, "", "llama3", "mistral-large-latest", "deepseek-chat", "my-deployment", "audio1"]
 )
 def test_a_model_without_default_prices_is_unknown(model: str | None) -> None:
-    """Its tokens keep every detail, under the names that Langfuse uses elsewhere."""
+    """A model without default prices has no priced buckets, so its tokens keep every detail."""
     assert priced_buckets(model) is None
 
 

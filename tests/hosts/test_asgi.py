@@ -360,7 +360,7 @@ def test_a_conversation_goes_on_where_it_was(sessions: RecordedSessions) -> None
 
 
 def test_a_conversation_is_known_by_a_cookie(sessions: RecordedSessions) -> None:
-    """By a cookie's name: a browser gets it when its session is first set, and has that session from then on."""
+    """A browser gets the conversation's cookie when its session is first set, and has that session from then on."""
     app = chat()
     app.add_middleware(SessionMiddleware, conversation="talk")
     with serving(app) as url, httpx.Client(base_url=url) as one, httpx.Client(base_url=url) as other:

@@ -185,7 +185,7 @@ class Model:
         self.journals[who % 2].acknowledge(batch, keep=False)
 
     def remove(self, who: int, count: int) -> None:
-        """As retention and `prune` do."""
+        """Remove rows as retention and `prune` do."""
         rows = self.journals[who % 2].query("SELECT span_id FROM spans ORDER BY id LIMIT ?", (count,))
         for (span_id,) in rows:
             self.journals[who % 2].query("DELETE FROM spans WHERE span_id = ?", (span_id,))

@@ -84,7 +84,7 @@ def test_a_batch_is_bounded_in_rows_and_bytes(journal: Path) -> None:
 
 
 def test_a_batch_of_one_session_leaves_the_others(journal: Path) -> None:
-    """Only rows of the session that is asked for are given out, and only these are settled."""
+    """A batch of one session has only the session's rows, and only these are settled."""
     opened = Journal(journal)
     opened.append(1, [row(number, b"%d" % number, "ab"[number % 2]) for number in range(6)])
     batch = opened.next_batch(1, 10, 1_000, "a")

@@ -183,7 +183,7 @@ def test_a_bound_handler_goes_before_the_active_session(no_open_runs: RecordedSe
 
 
 def test_what_a_bound_handler_leaves_open_is_taken_from_the_active_session(no_open_runs: RecordedSessions) -> None:
-    """Only a user, or only tags: session id, and user, are those that are active."""
+    """A handler bound only to a user or to tags takes the rest from the active session."""
     ask([SessionHandler(user_id="carol")])
     ask([SessionHandler(tags=["beta"])])
     assert owners(no_open_runs) == {("s-alice", "carol"), ("s-alice", "alice")}
@@ -244,7 +244,7 @@ def test_the_metadata_of_a_root_names_its_session(no_open_runs: RecordedSessions
 
 
 def test_a_user_in_the_metadata_leaves_the_session(no_open_runs: RecordedSessions) -> None:
-    """Only the user is named: the session is the active one."""
+    """A user in the metadata leaves the active session in place."""
     with langfuse_manager.session("s-alice", "alice"):
         chain().invoke({"question": "x"}, {"callbacks": [SessionHandler()], "metadata": {"langfuse_user_id": "dora"}})
     assert owners(no_open_runs) == {("s-alice", "dora")}

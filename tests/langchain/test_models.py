@@ -137,7 +137,7 @@ def linked(sessions: RecordedSessions) -> list[tuple[Any, Any]]:
 
 
 def test_a_template_links_its_models_generation(no_open_runs: RecordedSessions) -> None:
-    """As the Langfuse SDK documents it: the prompt client in the template's metadata."""
+    """A prompt client in the template's metadata, as the Langfuse SDK documents it, links the model's generation."""
     template = PromptTemplate.from_template("Say {word}.", metadata={"langfuse_prompt": text_prompt()})
     (template | ScriptedChat("Hm.")).invoke({"word": "hm"}, {"callbacks": [SessionHandler()]})
     assert linked(no_open_runs) == [("greeting", 3)]

@@ -148,7 +148,7 @@ def test_code_is_said_to_hold_against_the_environment(
 
 @pytest.mark.usefixtures("ready")
 def test_sampling_keeps_or_drops_whole_traces(langfuse: Receiver) -> None:
-    """Also where a client with a mask exports by itself: no trace arrives without one of its halves."""
+    """Sampling keeps or drops both halves of a trace, also where a client with a mask exports by itself."""
     configure(sample_rate=0.5)
     client = Langfuse(mask=lambda *, data, **_: data, sample_rate=0.5)
     for _ in range(40):

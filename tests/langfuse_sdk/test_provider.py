@@ -190,7 +190,7 @@ def test_without_keys_they_are_in_the_journal_too() -> None:
 
 
 def test_a_client_that_the_application_made_is_used_as_it_is() -> None:
-    """Its exporter and its mask see our rows, with session and user, and nothing goes anywhere else."""
+    """The exporter and mask of an application's client get our rows, with session and user; nothing goes elsewhere."""
     said = run_fresh(
         """
         import json

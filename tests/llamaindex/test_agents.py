@@ -47,7 +47,7 @@ async def test_a_function_agent_is_its_thinks_and_acts(settled: RecordedSessions
 
 @streamed
 async def test_a_think_shows_the_conversation_and_the_tools(settled: RecordedSessions, streaming: bool) -> None:
-    """Its input is chat with the tools on offer, its output the message; model and parameters are there."""
+    """A think's input is the chat with the offered tools, its output the message; it has model and parameters."""
     llm = ScriptedLLM([call("lookup", {"city": "Rome"}), "It is sunny."])
     await ask(weather_agent(llm, system_prompt="Be brief.", streaming=streaming))
     first, second = settled.trace().named("ScriptedLLM")
@@ -162,7 +162,7 @@ async def test_too_many_iterations_are_an_error_of_the_run(settled: RecordedSess
 
 
 async def test_a_react_agent_has_no_other_shape(settled: RecordedSessions) -> None:
-    """Its model writes text; what it decided is known when the step ends, and is on the think all the same."""
+    """A ReAct agent's think has its tool calls, although they are parsed from text when the step ends."""
     llm = TextLLM(
         [
             'Thought: I look it up.\nAction: lookup\nAction Input: {"city": "Rome"}\n',

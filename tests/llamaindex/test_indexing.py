@@ -180,7 +180,7 @@ async def aplan(topic: str) -> str:
 
 
 def test_a_decorated_function_is_a_span(settled: RecordedSessions) -> None:
-    """Its arguments, however they were passed, are the input."""
+    """A decorated function's span has its arguments as input, however they were passed."""
     plan("alpacas", "feed", "comb", careful=True)
     trace = settled.trace()
     assert trace.tree() == [{"span plan": ["span inside"]}]
@@ -197,7 +197,7 @@ async def test_a_decorated_coroutine_is_a_span(settled: RecordedSessions) -> Non
 
 
 def test_a_decorated_method_of_a_component_is_a_span(settled: RecordedSessions) -> None:
-    """Also in a class of LlamaIndex, where undecorated methods of the framework are plumbing."""
+    """A decorated method is a span, also in a class of LlamaIndex whose own methods are plumbing."""
 
     class Careful(MockEmbedding):
         @dispatcher.span

@@ -255,7 +255,7 @@ def test_streamed_tokens_of_a_template(settled: RecordedSessions, llm: Any) -> N
 
 
 def test_an_abandoned_stream_keeps_what_came(settled: RecordedSessions) -> None:
-    """Its reader leaves: the row is cancelled, no error, with the text so far."""
+    """A stream whose reader leaves is cancelled, without an error, with the text so far."""
     stream = ScriptedLLM(["Alpacas hum softly."]).stream_chat(HELLO)
     next(stream)
     stream.close()

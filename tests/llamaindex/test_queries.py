@@ -202,7 +202,7 @@ def test_an_error_is_on_every_row_that_it_went_through(settled: RecordedSessions
 
 
 def test_an_engine_of_the_applications_own(settled: RecordedSessions) -> None:
-    """Its query is a row by its class's name, and what it does inside nests there."""
+    """A custom engine's query is a row with its class's name, and spans inside nest there."""
 
     class Own(BaseQueryEngine):
         def _get_prompt_modules(self) -> dict[str, Any]:
@@ -224,7 +224,7 @@ def test_an_engine_of_the_applications_own(settled: RecordedSessions) -> None:
 
 
 def test_a_streaming_query_stays_open_until_it_is_read(settled: RecordedSessions, index: VectorStoreIndex) -> None:
-    """Its model call begins when the answer is read, and is inside all the same; the output is the whole text."""
+    """A streaming query's model call begins when the answer is read, inside the query; the output is the whole text."""
     response = index.as_query_engine(llm=TextLLM(["They hum softly."]), streaming=True).query("What?")
     assert {"CompactAndRefine", "RetrieverQueryEngine"} <= set(settled.still_open)
     assert consumed(response) == "They hum softly."
@@ -288,7 +288,7 @@ async def test_an_async_answer_read_by_another_user_stays_with_the_asker(
 
 
 def test_an_abandoned_answer_ends_with_what_was_read(settled: RecordedSessions, index: VectorStoreIndex) -> None:
-    """Its reader stops after a word: every row ends as cancelled, with that word."""
+    """Every row of an answer whose reader stops after a word ends as cancelled, with that word."""
     response = index.as_query_engine(llm=TextLLM(["They hum softly."]), streaming=True).query("What?")
     assert next(response.response_gen) == "They"
     response.response_gen.close()

@@ -88,7 +88,7 @@ def connect(request: pytest.FixtureRequest) -> Connect:
 
 @pytest.fixture(params=[*WIRES, *(MODERN if VERSION == 2 else [])])
 def everywhere(request: pytest.FixtureRequest) -> Connect:
-    """As `connect`, with nothing left out."""
+    """All ways to reach the server, also those that start a process, wrapped, named `tools`."""
     return traced(connecting(request.param, request), server_name="tools")
 
 

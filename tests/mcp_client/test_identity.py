@@ -32,7 +32,7 @@ def ids_of(sessions: RecordedSessions, name: str = "tools.meta") -> list[str]:
 
 
 async def test_a_server_gets_the_trace_and_nobodys_name(everywhere: Connect, sessions: RecordedSessions) -> None:
-    """By default the ids of the row are all that is sent, and what the application sends itself is kept."""
+    """A server gets only the row's ids by default, and what the application sends itself is kept."""
     async with everywhere() as session:
         with langfuse_manager.session("session-a", "user-a"):
             meta = await received(session, meta={"mine": "kept"})

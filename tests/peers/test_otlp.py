@@ -310,7 +310,7 @@ def test_a_redirect_names_another_receiver(receiver: Receiver) -> None:
 
 
 def test_a_poisoned_batch_and_a_large_one_are_rejected(receiver: Receiver, exporter: OTLPSpanExporter) -> None:
-    """Only the batch with the named span, or with too many bytes, is refused."""
+    """The receiver refuses only the batch with the named span or with too many bytes."""
     receiver.always(poison("bad"))
     assert exporter.export(made("root", "bad")) is SpanExportResult.FAILURE
     assert exporter.export(made("good")) is SpanExportResult.SUCCESS

@@ -21,7 +21,7 @@ def until(condition: Callable[[], object], timeout_s: float = 60.0, what: str = 
 
 
 async def until_async(condition: Callable[[], object], timeout_s: float = 60.0, what: str = "what was awaited") -> None:
-    """As `until`, and lets other tasks run."""
+    """Wait like `until`, and let other tasks run."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > deadline:

@@ -136,7 +136,7 @@ def test_what_is_not_there_is_404(viewer: str, journal: Path) -> None:
 
 
 def test_the_list_is_narrowed(viewer: str, journal: Path) -> None:
-    """By text, by user, by errors; a filter that nothing passes says so."""
+    """The list is filtered by text, user and errors; an empty list says so."""
     record(journal)
 
     def found(**asked: str) -> list[str]:

@@ -12,7 +12,7 @@ from .installation import Finding, Installation
 PREFIX = "LANGFUSE_INTEGRATION_"
 KNOWN = frozenset({*map(str, VARIABLES.values()), "LANGFUSE_HOST", "LANGFUSE_BASE_URL"})
 TESTS = frozenset({"LANGFUSE_INTEGRATION_REQUIRE_ALL", "LANGFUSE_INTEGRATION_IMAGES"})
-"""Of this package's own tests."""
+"""Variables of this package's own tests."""
 
 
 def settings(installation: Installation) -> Iterator[Finding]:

@@ -92,7 +92,7 @@ _early: dict[weakref.ref[ForkAware], None] = {}
 _late: dict[weakref.ref[ForkAware], None] = {}
 _in_child: list[Callable[[], object]] = []
 process_id = os.getpid()
-"""Of this process, unless C code forked it, which runs no hooks of Python (uWSGI's workers): see `announce_child`."""
+"""The pid of this process, unless C code forked it without Python's hooks (uWSGI's workers): see `announce_child`."""
 _one_at_a_time = Lock()
 """Held from before a fork until after it in the parent: two threads may fork at the same time."""
 _told: list[ForkAware] = []

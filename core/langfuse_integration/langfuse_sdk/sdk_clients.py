@@ -17,7 +17,7 @@ from . import private
 
 LOCAL_PUBLIC_KEY = "pk-lf-local"
 NO_PUBLIC_KEY = "fake"
-"""Of the client that the SDK makes when several are there and none was named."""
+"""The public key of the client that the SDK makes when several exist and none was named."""
 NO_ADDRESS = "http://127.0.0.1:9"
 CUSTOMS = ("mask", "mask_otel_spans", "should_export_span", "span_exporter", "additional_headers")
 

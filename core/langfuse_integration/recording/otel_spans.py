@@ -53,7 +53,7 @@ class SpanAnchor(Anchor):
 captures: weakref.WeakKeyDictionary[trace_api.Span, SpanAnchor] = weakref.WeakKeyDictionary()
 """What our span processor noted of spans that are not ours; they leave with their spans."""
 row_parents: BoundedDict[int, int] = BoundedDict(10_000)
-"""Of spans below one that does not reach Langfuse: the id of the nearest row above them, by their own ids."""
+"""The nearest row above a span whose parent does not reach Langfuse: the row's id by the span's id."""
 
 
 DUPLICATE = "langfuse_integration.duplicate"
