@@ -44,7 +44,7 @@ def test_langfuse_variables_mean_what_they_mean_to_langfuse(monkeypatch: pytest.
 
 
 def test_a_secret_never_shows() -> None:
-    """Neither in a repr nor in what a failing setting says."""
+    """A secret is neither in a repr nor in the message of an invalid setting."""
     configure(public_key="pk-lf-1", secret_key="sk-lf-hidden")
     assert "sk-lf-hidden" not in repr(settings())
     with pytest.raises(InvalidSettings) as caught:

@@ -29,7 +29,7 @@ HEAVY = ("langfuse", "langchain_core", "opentelemetry.sdk", "google.protobuf", "
     ],
 )
 def test_wrong_usage_is_exit_code_2_and_a_sentence(lfi: Lfi, arguments: list[str], sentence: str) -> None:
-    """Nothing on standard output, no traceback."""
+    """Wrong usage exits with 2 and a sentence on stderr, without standard output or a traceback."""
     done = lfi(*arguments, COLUMNS="120")
     assert done.returncode == 2
     assert done.stdout == ""
@@ -51,7 +51,7 @@ def test_help_fits_and_names_every_command(lfi: Lfi) -> None:
 
 
 def test_help_loads_nothing_heavy() -> None:
-    """Neither frameworks nor the tracing machinery are imported to show the help."""
+    """The help imports neither frameworks nor the tracing machinery."""
     code = (
         "import sys\nfrom langfuse_integration.cli import main\nsys.argv = ['lfi', '--help']\n"
         "try:\n    main()\nexcept SystemExit:\n    pass\n"

@@ -107,7 +107,7 @@ def test_strange_names_are_shown_not_obeyed(journal: Path) -> None:
 
 
 def test_a_password_in_an_address_is_not_printed(receiver: Receiver) -> None:
-    """Neither that of Langfuse's address nor that of Redis, whether the server answers or not."""
+    """No password in the address of Langfuse or Redis is printed, whether the server answers or not."""
     host = receiver.environment()["LANGFUSE_BASE_URL"].removeprefix("http://")
     for address in (f"http://me:langfuse-pass@{host}", "http://me:langfuse-pass@127.0.0.1:9"):
         environment = {**receiver.environment(), "LANGFUSE_BASE_URL": address}

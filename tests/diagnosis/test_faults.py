@@ -273,7 +273,7 @@ def change(journal: Path, statement: str) -> None:
 
 
 def test_traces_made_just_before_the_session_was_set(wrong: Wrong, journal: Path) -> None:
-    """Those of the same process and no other user, seconds before; a nightly job is not among them."""
+    """The finding counts traces of one process without another user, seconds before, and no nightly job."""
     with Book(journal) as book:
         book.add("nightly", "span", None, -60 * SECOND_MS, -59 * SECOND_MS)
         book.add("greeting", "span", None, -2 * SECOND_MS, -1 * SECOND_MS)

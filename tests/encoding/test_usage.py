@@ -304,7 +304,7 @@ def test_the_sum_is_the_same_for_every_model(report: Any, model: str | None, exp
     ],
 )
 def test_what_is_no_report_has_no_buckets(report: Any) -> None:
-    """Nothing, and numbers that are no counts of tokens, make no bucket."""
+    """An empty report, and numbers that are no token counts, have no bucket."""
     assert usage_buckets(report) == {}
 
 

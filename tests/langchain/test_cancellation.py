@@ -103,7 +103,7 @@ def test_a_model_that_timed_out_ends_while_its_task_goes_on(sessions: RecordedSe
 
 @pytest.mark.parametrize("kind", ["tool", "retriever"])
 def test_a_cancelled_bare_tool_or_retriever_ends_with_its_task(sessions: RecordedSessions, kind: str) -> None:
-    """As of models, LangChain tells nothing of these when they are cancelled."""
+    """A bare tool or retriever ends with its cancelled task, although LangChain has no callback for that."""
     hold = Hold()
 
     @tool

@@ -129,7 +129,7 @@ def test_the_callbacks_themselves_tell_nothing(handler: SessionHandler) -> None:
 
 
 def test_uninstrument_without_instrument_does_nothing() -> None:
-    """Neither does it twice."""
+    """A call of `uninstrument` without `instrument`, or a second one, does nothing."""
     before = handlers()
     uninstrument()
     uninstrument()

@@ -382,7 +382,7 @@ def test_a_model_that_cannot_describe_itself(settled: RecordedSessions) -> None:
 
 
 def test_a_stream_without_events_ends_when_it_is_gone(settled: RecordedSessions) -> None:
-    """Nothing tells of its end: the row does not claim that it was cancelled."""
+    """The row of a stream whose end has no event does not claim that it was cancelled."""
     for _ in Bare().stream_complete("Hello?"):
         pass
     gc.collect()

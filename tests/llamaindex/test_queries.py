@@ -314,7 +314,7 @@ async def test_an_abandoned_async_answer_ends_with_what_was_read(
 
 
 def test_an_answer_that_is_never_read_ends_when_it_is_gone(settled: RecordedSessions, index: VectorStoreIndex) -> None:
-    """Nobody iterates over it: no generation, and the rows end as cancelled when the answer is collected."""
+    """An answer that is never read has no generation, and its rows end as cancelled when it is garbage collected."""
     index.as_query_engine(llm=TextLLM([]), streaming=True).query("What?")
     gc.collect()
     trace = settled.trace()

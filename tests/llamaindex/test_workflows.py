@@ -183,7 +183,7 @@ async def test_a_tool_that_waits_for_a_person_is_one_act(settled: RecordedSessio
 
 @pytest.mark.skipif(TAKES_A_WAIT_FOR_AN_ERROR, reason="tools cannot wait with this release of LlamaIndex")
 async def test_a_run_that_is_cancelled_while_it_waits(settled: RecordedSessions) -> None:
-    """Nobody answers and the run is cancelled: so is the act."""
+    """A run that is cancelled while its tool waits for an answer has a cancelled act."""
     handler = asking_agent().run("Go.")
     async for event in handler.stream_events():
         if isinstance(event, InputRequiredEvent):

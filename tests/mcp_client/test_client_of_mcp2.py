@@ -73,7 +73,7 @@ async def test_a_cached_resource_is_a_row_that_says_so(sessions: RecordedSession
 
 
 async def test_a_round_by_hand_shows_what_is_asked(sessions: RecordedSessions) -> None:
-    """Whoever drives the rounds himself has a row for each; the first shows the question, and not the opaque state."""
+    """Rounds driven by the application have a row each; the first shows the question, and not the opaque state."""
     client = Client(make_server(), **ClientSide().callbacks())
     async with wrap_session(client, server_name="tools"):
         asked: Any = await client.session.call_tool("choose", {"question": "Which?"}, allow_input_required=True)

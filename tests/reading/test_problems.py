@@ -20,7 +20,7 @@ def said(sessions: RecordedSessions) -> list[tuple[Any, ...]]:
 
 
 def test_a_run_without_faults_has_no_problems(sessions: RecordedSessions) -> None:
-    """Nothing is made up."""
+    """A run without faults has no problems."""
     with langfuse_manager.trace_span("root", input="x") as root:
         root.update(output="y")
     assert said(sessions) == []

@@ -58,7 +58,7 @@ def test_a_trace_or_a_session_can_be_named(sessions: RecordedSessions) -> None:
     ],
 )
 def test_what_cannot_be_scored_raises(sessions: RecordedSessions, named: dict[str, str], message: str) -> None:
-    """Nothing active, ids that are none, and both at once; nothing is recorded."""
+    """A score without an active observation, with invalid ids, or with both ids raises and records nothing."""
     with langfuse_manager.detached(), pytest.raises(ValueError, match=message):
         langfuse_manager.score("helpful", 1, **named)
     assert sessions.scores == []

@@ -53,7 +53,7 @@ def test_metadata_is_a_mapping_with_text_keys() -> None:
 
 
 def test_a_session_cannot_be_changed() -> None:
-    """Neither by assignment, nor by deletion, nor through the metadata that it was made from."""
+    """A session cannot be changed by assignment, by deletion, or through the metadata that it was made from."""
     metadata = {"plan": "free"}
     session = Session("s", "u", metadata=metadata)
     metadata["plan"] = "paid"
