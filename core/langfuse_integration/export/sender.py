@@ -217,6 +217,8 @@ class Sender:
             if result.outcome is Outcome.WAIT:
                 return result
             self._note_success()
+            if backend.in_memory:
+                self._storage.note_delivered()
             if writer != self._me and self._written > self._done:  # own rows first: a flush may wait for them
                 return INTERRUPTED
         return None

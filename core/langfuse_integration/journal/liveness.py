@@ -1,6 +1,8 @@
 """Liveness: each writer of a journal holds a file lock, which the system releases when its process dies.
 
 Process ids would not do: they are reused, and differ between containers that share a volume.
+
+The lock file also lists spans that are open in the journal although they have ended: the journal could not be written.
 """
 
 from __future__ import annotations
@@ -10,12 +12,17 @@ import sys
 import time
 from collections.abc import Iterable
 from contextlib import suppress
+from itertools import takewhile
 from pathlib import Path
 
 from ..internals import forks
 
 if sys.platform != "win32":
     import fcntl
+
+_ID_BYTES = 8
+_RESERVED_BYTES = 4096
+"""Room for span ids that each lock file takes from the start: a full disk has none later."""
 
 _descriptors: dict[str, int] = {}
 """File descriptors of the locks that this process holds, by lock file."""
@@ -41,6 +48,8 @@ class Liveness:
         if sys.platform != "win32":
             # Not fcntl's record locks: a process loses those when it closes any descriptor of the file.
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with suppress(OSError):
+            os.write(descriptor, bytes(_RESERVED_BYTES))
         _descriptors[str(file)] = descriptor
 
     def touch(self, writer: int) -> None:
@@ -49,6 +58,29 @@ class Liveness:
             now_ns = time.time_ns()  # the file system's clock is milliseconds behind
             with suppress(OSError):
                 os.utime(descriptor if os.utime in os.supports_fd else self._file(writer), ns=(now_ns, now_ns))
+
+    def list_ended(self, writer: int, span_ids: Iterable[str]) -> None:
+        """List spans that have ended and were delivered, but are still open in the journal; replaces the list.
+
+        Args:
+            writer: a writer of this process.
+        """
+        if self._folder is None or (descriptor := _descriptors.get(str(self._file(writer)))) is None:
+            return
+        listed = b"".join(map(bytes.fromhex, span_ids)) + bytes(_ID_BYTES)
+        with suppress(OSError):
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            os.write(descriptor, listed[:_RESERVED_BYTES])  # what is overwritten needs no room on the disk
+            os.write(descriptor, listed[_RESERVED_BYTES:])
+
+    def ended(self, writer: int) -> set[str]:
+        """Return the ids of the spans that *writer* has listed as ended."""
+        try:
+            listed = self._file(writer).read_bytes() if self._folder is not None else b""
+        except OSError:
+            return set()
+        span_ids = (listed[start : start + _ID_BYTES] for start in range(0, len(listed), _ID_BYTES))
+        return {span_id.hex() for span_id in takewhile(any, span_ids)}
 
     def last_alive_ns(self, writer: int) -> int:
         """Return when *writer* was last recorded as alive, in nanoseconds since 1970; 0 when unknown."""

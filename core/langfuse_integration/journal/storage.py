@@ -88,11 +88,11 @@ class Storage:
         self._handle_damage()
         ended = [*self._ended, *batch.ended]
         if self._write(lambda backend: backend.journal.append(self._me, batch.rows, batch.opened, ended)):
-            self._ended.clear()
+            self._ended = []
             stored = len(batch.rows)
         else:
-            self._ended = ended[:ENDED_LIMIT]
             self._in_memory().journal.append(self._me, batch.rows, batch.opened, batch.ended)
+            self._ended = ended[:ENDED_LIMIT]  # after the rows: see note_delivered
             stored = 0
         if (batch.scores or batch.media) and not self._write(
             lambda backend: backend.scores_and_media.add(self._me, batch.scores, batch.media)
@@ -126,9 +126,18 @@ class Storage:
         """End this writer's open observations: its process ends."""
         for backend in self.backends():
             try:
+                if backend is self._file:
+                    self._remove_ended(backend)
                 backend.writers.end_open()
             except _FAILURES as error:
                 self._note_failure(error)
+
+    def note_delivered(self) -> None:
+        """Note, on the sender's thread, that rows were delivered from memory: those open in the file have ended."""
+        ended, memory, file = self._ended, self._memory, self._file
+        if ended and memory is not None and file is not None:
+            waiting = {row[0] for row in memory.journal.query("SELECT span_id FROM spans WHERE state = 0")}
+            file.writers.list_ended(span_id for span_id in ended if span_id not in waiting)
 
     def tidy(self, *, idle: bool = False, full: bool = False) -> None:
         """Apply the retention, and move rows from memory into the file; called after each batch.
@@ -306,6 +315,12 @@ class Storage:
             self._memory = StorageBackend(self._settings, None, self._me)
         return self._memory
 
+    def _remove_ended(self, file: StorageBackend) -> None:
+        """Remove from the file's open spans those that ended while it could not be written."""
+        if self._ended:
+            file.journal.append(self._me, (), (), self._ended)
+            self._ended = []
+
     def _empty_memory(self) -> None:
         """Move rows from memory into the file, unless they are being sent just now."""
         memory, file = self._memory, self._file
@@ -313,6 +328,7 @@ class Storage:
             return
         try:
             self._on_moved(move(memory.journal, file.journal))
+            self._remove_ended(file)
             self._memory = None
             memory.journal.close()
         except _FAILURES as error:

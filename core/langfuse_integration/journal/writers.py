@@ -9,6 +9,7 @@ import hashlib
 import os
 import sqlite3
 import time
+from collections.abc import Container, Iterable
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
@@ -75,7 +76,7 @@ class Writers:
                 if writer not in dead:  # it is alive: only a `push` that had adopted it has died
                     db.execute("UPDATE writers SET owner = id WHERE id = ?", (writer,))
                     continue
-                _end(db, writer, self._liveness.last_alive_ns(writer))
+                _end(db, writer, self._liveness.last_alive_ns(writer), self._liveness.ended(writer))
                 if destination in destinations:
                     adopted.add(writer)
                 owner = self.me if writer in adopted else NOBODY
@@ -113,6 +114,10 @@ class Writers:
         with self._journal.transaction() as db:
             return _end(db, self.me, time.time_ns())
 
+    def list_ended(self, span_ids: Iterable[str]) -> None:
+        """List delivered spans of this writer that are open in the journal, so that nobody ends them again."""
+        self._liveness.list_ended(self.me, span_ids)
+
     def touch(self) -> None:
         """Record that this writer is alive now: if it dies, its open observations end no earlier than this."""
         self._liveness.touch(self.me)
@@ -146,13 +151,20 @@ class Writers:
         ]
 
 
-def _end(db: sqlite3.Connection, writer: int, alive_ns: int) -> int:
-    """Turn the open observations of *writer* into rows that end at *alive_ns* or with the last row of their trace."""
-    bodies = db.execute("SELECT body FROM open_spans WHERE writer = ?", (writer,)).fetchall()
+def _end(db: sqlite3.Connection, writer: int, alive_ns: int, ended_ids: Container[str] = ()) -> int:
+    """Turn the open observations of *writer* into rows that end at *alive_ns* or with the last row of their trace.
+
+    Args:
+        ended_ids: spans that have ended and were delivered; they leave no row.
+    """
+    open_spans = db.execute("SELECT span_id, body FROM open_spans WHERE writer = ?", (writer,)).fetchall()
+    bodies = [body for span_id, body in open_spans if span_id not in ended_ids]
     names = ", ".join(Row._fields)
     marks = ",".join("?" * (len(Row._fields) + 1))
-    for (body,) in bodies:
+    for body in bodies:
         row = ended(body, alive_ns)
+        if db.execute("SELECT 1 FROM spans WHERE trace_id = ? AND span_id = ?", (row.trace_id, row.span_id)).fetchone():
+            continue  # its end was moved from memory into the file just before the process died
         last = db.execute("SELECT max(ended_ns) FROM spans WHERE trace_id = ?", (row.trace_id,)).fetchone()[0]
         if last is not None and last > row.ended_ns:
             row = ended(body, last)
