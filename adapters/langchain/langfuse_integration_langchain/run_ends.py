@@ -137,7 +137,7 @@ def _finish(run: Run, outputs: Any, error: BaseException | None = None) -> None:
         if failure.error is not error:  # this one is the run's own error
             folding.unfold(failure.run)
             failure.run.observation.end(failure.ended_ns)
-    graph = run.parent.state if state.node and not state.vanishes and run.parent is not None else None
+    graph: Any = run.parent.state if state.node and not state.vanishes and run.parent is not None else None
     steps = graph.steps if outputs is not None and graph.__class__ is ChainState else None
     if steps is not None and len(steps.decided) > len(steps.answered):
         agents.node_ended(run, steps, outputs)

@@ -5,10 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from langfuse_integration.recording.observation import Observation
+
 from .models import get, inside_event
 
 FINISH = ("finish_reason", "finishReason", "stop_reason", "stopReason", "done_reason")
 IDS = ("response_id", "responseId", "id")
+
+
+class AnswerEnding:
+    """Fills `finish_reason` and `response_id` into the metadata of a model call, when its row is built."""
+
+    __slots__ = ("_answers",)
+
+    def __init__(self, answers: Iterable[Any]) -> None:
+        self._answers = answers
+
+    def __call__(self, observation: Observation) -> None:
+        """Look into the answers."""
+        entries = ending_of(self._answers)
+        if entries:
+            observation.add_metadata(entries)
 
 
 def ending_of(answers: Iterable[Any]) -> dict[str, str]:

@@ -180,9 +180,7 @@ class ModelCall(rows.RowState):
         if answers:
             observation.model = models.answering_model(answers) or observation.model
             observation.usage_details = models.usage_of(answers, observation.model)
-            ending = endings.ending_of((self.before_last, *answers))
-            if ending:
-                observation.add_metadata(ending)
+            observation.late = endings.AnswerEnding((self.before_last, *answers))
         if self.think is None:
             observation.finish(output)
         else:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import sys
+from importlib import import_module
 from typing import Any
 
 from ..internals import forks
@@ -34,7 +35,7 @@ def instrument() -> None:
     A worker imports the module of a job's function when the job runs already: that job is continued from here on.
     """
     global _follows_sender
-    import rq.worker  # noqa: F401
+    import_module("rq.worker")
     from rq.job import Job, get_current_job
 
     with _lock:
