@@ -31,7 +31,7 @@ AGENT = [{"agent weather": ["generation ScriptedLLM", {"tool look": ["span insid
 @pytest.fixture(autouse=True)
 def as_new(recorded: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Look at the dispatcher as if for the first time."""
-    monkeypatch.setattr(foreign, "_seen", 0)
+    monkeypatch.setattr(foreign, "_seen", [])
     monkeypatch.setattr(otel_spans, "duplicate_scopes", set())
 
 

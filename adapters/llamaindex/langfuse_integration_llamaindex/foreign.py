@@ -20,25 +20,32 @@ LANGFUSE_PROCESSORS = frozenset(("LangfuseSpanProcessor", "Stamp", "SuppressedCl
 
 OURS = ("langfuse_integration", "llama_index_instrumentation.", "llama_index.core.instrumentation.")
 
-_seen = 0
+_seen: list[int] = []
 last: Any = None
 """A span handler of ours that comes after those of others, as long as there are any; see `spans.LastSpanHandler`."""
 others_present = False
 """Whether others have span handlers beside ours."""
 
 
+def start(last_handler: Any) -> None:
+    """Check the handlers anew, and keep *last_handler* behind those of others."""
+    global last
+    last = last_handler
+    _seen.clear()
+    look()
+
+
 def look() -> None:
-    """Check the handlers beside ours, if their number has changed.
+    """Check the handlers beside ours, if they have changed.
 
     A warning is logged once when their spans reach Langfuse too, where everything would be doubled.
     """
-    global _seen
     handlers = root().span_handlers
-    if len(handlers) == _seen:
+    if list(map(id, handlers)) == _seen:
         return
     with _LOOKING:
         _place_last(handlers)
-        _seen = len(handlers)
+        _seen[:] = map(id, handlers)
         for handler in handlers:
             for module, name, scope in OTHERS:
                 if type(handler).__module__.startswith(module):

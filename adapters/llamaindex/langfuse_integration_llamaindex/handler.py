@@ -139,8 +139,7 @@ def _start_for(user: object) -> None:
             for part in (messages, nodes, tools, workflow_events):
                 part.register()
             unspanned.wrap()
-        foreign.last = _last_span_handler
-        foreign.look()
+        foreign.start(_last_span_handler)
     tracing.hooks.ready()
 
 
