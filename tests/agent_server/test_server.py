@@ -277,8 +277,9 @@ def renew(journal: Path) -> None:
     record(journal)
 
 
-async def test_a_journal_that_is_missing_or_damaged(journal: Path) -> None:
+async def test_a_journal_that_is_missing_or_damaged(tmp_path: Path) -> None:
     """Nothing is recorded yet: no session; no database: a tool error; a journal that comes later is read."""
+    journal = tmp_path / "read.sqlite3"  # not the one that this process writes, and would recover
     async with agent_of(journal) as agent:
         assert "No session matches." in await agent.ask("find_sessions")
         assert "The journal holds no sessions." in await agent.refused("read_session", session_id="x")

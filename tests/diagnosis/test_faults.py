@@ -86,7 +86,7 @@ def test_keys_that_are_not_taken(wrong: Wrong, receiver: Receiver, monkeypatch: 
     point_at(receiver, monkeypatch, LANGFUSE_SECRET_KEY="sk-lf-other")
     found = only(wrong())
     assert found.said == f"Langfuse at {receiver.url} does not take the keys (HTTP 401)."
-    assert "Copy both keys anew" in str(found.cure)
+    assert "Copy both keys again" in str(found.cure)
 
 
 def test_nobody_there(wrong: Wrong, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,15 +32,12 @@ assert langfuse_manager.flush(20).pending == 0
 
 @pytest.mark.langchain
 def test_langfuses_handler_next_to_ours(wrong: Wrong) -> None:
-    """Both handlers in one list: the doctor names the other one and a trace; with ours alone nothing is wrong."""
-    run_fresh(CALLBACKS % "")
+    """Both handlers in one list: one warning names both, each step has one row, and nothing is left to cure."""
+    assert "CallbackHandler" not in run_fresh(CALLBACKS % "")
     assert wrong() == []
-    run_fresh(CALLBACKS % ", CallbackHandler()")
-    (found,) = wrong()
-    assert found.said.startswith(
-        "1 trace holds the same steps twice: from this package and from Langfuse's own Callback"
-    )
-    assert "Remove" in str(found.cure)
+    printed = run_fresh(CALLBACKS % ", CallbackHandler()")
+    assert printed.count("CallbackHandler") >= 1, printed
+    assert wrong() == []
 
 
 def test_openinference_next_to_ours(wrong: Wrong) -> None:
