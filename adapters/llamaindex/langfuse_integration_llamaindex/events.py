@@ -22,7 +22,7 @@ from langfuse_integration.recording.registry import Run
 from langfuse_integration.recording.tracing import registry
 
 from .chats import HistoryWriter
-from .generations import ModelCall, announced
+from .generations import LlmCall, announced
 from .places import folds
 from .private import SpanCancelled
 from .rows import RowState
@@ -94,7 +94,7 @@ def _around(span_id: str | None) -> Run | None:
     if run is None and span_id is not None:
         fold = folds.get(span_id)
         run = fold.run if fold is not None else None
-    return run if run is not None and isinstance(run.state, ModelCall) else None
+    return run if run is not None and isinstance(run.state, LlmCall) else None
 
 
 READERS: dict[type, Callable[[Any], None]] = {

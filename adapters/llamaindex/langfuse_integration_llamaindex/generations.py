@@ -18,14 +18,14 @@ from langfuse_integration.recording.tracing import registry
 from . import endings, models, rows
 from .arguments import first, options
 from .folding import Kind, Role, is_a
-from .messages import ModelAnswer, Prompt, Template
+from .messages import LlmAnswer, Prompt, Template
 from .model_streams import StreamWatch, being_read, is_stream
 from .places import Fold, SpanPlace, Thinking, folds
 
 ANNOUNCED_LIMIT = 50_000
 
 
-class ModelCall(rows.RowState):
+class LlmCall(rows.RowState):
     """The state of a model call.
 
     Attributes:
@@ -156,7 +156,7 @@ class ModelCall(rows.RowState):
             self.answers.append(response)
 
     def _partial(self) -> Any:
-        return ModelAnswer(self.last, self.deltas) if self.last is not None else None
+        return LlmAnswer(self.last, self.deltas) if self.last is not None else None
 
     def _innermost(self, span_id: str) -> Any:
         fold = folds.get(span_id)
@@ -200,15 +200,15 @@ class InnerCall(Fold):
     def exit(self, result: Any) -> None:
         """Keep the result if no event told of it."""
         run = self.run
-        if run is not None and isinstance(run.state, ModelCall) and run.state.last is None and _is_response(result):
+        if run is not None and isinstance(run.state, LlmCall) and run.state.last is None and _is_response(result):
             run.state.answer(result, outermost=False)
 
 
 def enter(id_: str, role: Role, instance: Any, place: SpanPlace, bound: BoundArguments) -> None:
     """Open the row of a model call, or fold the call into the one that it is a part of."""
-    outer = being_read() or (place.run if place.run is not None and isinstance(place.run.state, ModelCall) else None)
+    outer = being_read() or (place.run if place.run is not None and isinstance(place.run.state, LlmCall) else None)
     if outer is not None:
-        state: ModelCall = outer.state
+        state: LlmCall = outer.state
         fold = place.fold
         if outer is not place.run or (fold is not None and fold.in_model) or not state.claimed:
             state.claimed = True
@@ -216,7 +216,7 @@ def enter(id_: str, role: Role, instance: Any, place: SpanPlace, bound: BoundArg
             return
     fold = place.fold
     think = fold.think if fold is not None else None
-    call = ModelCall(role, instance, think, bound)
+    call = LlmCall(role, instance, think, bound)
     run = rows.open_row(id_, place, type(instance).__name__, call, bound)
     if run is not None and think is not None:
         think.decides(run.observation)
@@ -237,7 +237,7 @@ def _gone(run: Run) -> None:
 # -- without events
 
 
-def _describe_by_call(run: Run, state: ModelCall) -> None:
+def _describe_by_call(run: Run, state: LlmCall) -> None:
     """Fill in the row of a call without events: the methods lack LlamaIndex's decorators, or it is a program."""
     observation = run.observation
     if not _is_response(state.last) and not state.claimed and not _is_model(state):
@@ -255,7 +255,7 @@ def _describe_by_call(run: Run, state: ModelCall) -> None:
         observation.model_parameters = models.parameters_of(state.instance, passed)
 
 
-def _is_model(state: ModelCall) -> bool:
+def _is_model(state: LlmCall) -> bool:
     # Not by `hasattr`, which would run the property: it may raise, or ask the network.
     return state.role.kind is Kind.MODEL and inspect.getattr_static(state.instance, "metadata", None) is not None
 
@@ -267,7 +267,7 @@ def _is_response(result: Any) -> bool:
 def _output(result: Any, last: Any) -> Any:
     """Return the answer as a person reads it: the requested object, else the message, else the text."""
     if _is_response(result):
-        return ModelAnswer(result)
+        return LlmAnswer(result)
     if result is not None and not isinstance(result, str):
         return result
-    return ModelAnswer(last) if _is_response(last) else result
+    return LlmAnswer(last) if _is_response(last) else result

@@ -44,7 +44,7 @@ class Template:
         self.variables = variables
 
 
-class ModelAnswer:
+class LlmAnswer:
     """The answer of a model.
 
     Attributes:
@@ -142,7 +142,7 @@ def _template(template: Template) -> Any:
     return {"template": shown, "variables": template.variables} if template.variables else shown
 
 
-def _answer(answer: ModelAnswer) -> Any:
+def _answer(answer: LlmAnswer) -> Any:
     response, deltas = answer.response, answer.deltas
     message = getattr(response, "message", None)
     if message is None:
@@ -182,6 +182,6 @@ def register() -> None:
     json_text.register(ChatMessage, plain, immutable=True)
     json_text.register(Prompt, _prompt)
     json_text.register(Template, _template)
-    json_text.register(ModelAnswer, _answer)
+    json_text.register(LlmAnswer, _answer)
     json_text.register(ChatResponse, lambda response: plain(response.message))
     json_text.register(CompletionResponse, lambda response: response.text)

@@ -174,7 +174,7 @@ def _enter_model(id_: str, name: str, role: Role, instance: Any, place: SpanPlac
 
 
 def _enter_caller(id_: str, name: str, role: Role, instance: Any, place: SpanPlace, bound: BoundArguments) -> None:
-    if place.run is not None and isinstance(place.run.state, generations.ModelCall):
+    if place.run is not None and isinstance(place.run.state, generations.LlmCall):
         _fold(id_, place)
         return
     rows.open_row(id_, place, name, rows.RowState(role, instance), bound)
@@ -187,7 +187,7 @@ def _enter_tool(id_: str, name: str, role: Role, instance: Any, place: SpanPlace
     if isinstance(state, agents.Act) and not state.claimed:
         state.claimed = True
         folds.open(id_, ToolOfAct(above, above.key if above is not None else None))
-    elif isinstance(state, generations.ModelCall) or _is_same_tool(state, instance):
+    elif isinstance(state, generations.LlmCall) or _is_same_tool(state, instance):
         _fold(id_, place)  # a "tool" in a model call only builds the object of a structured answer
     else:
         rows.open_row(id_, place, tools.name_of(instance), ToolRun(role, instance), bound)

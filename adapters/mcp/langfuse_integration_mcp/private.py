@@ -1,6 +1,6 @@
 """All that we touch of the private parts of mcp and fastmcp, each looked for before it is used.
 
-One module, although a long one: a new release of an SDK is checked against this page.
+More than 300 lines: a new release of an SDK is checked against this one page.
 
 Seen in mcp 1.24 to 1.30, mcp 2.0 to 2.3 and fastmcp 4.0 to 4.1. What is missing costs this:
 

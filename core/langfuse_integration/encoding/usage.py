@@ -3,6 +3,8 @@
 Langfuse adds the buckets up, and prices each by its name. So every token stands in one bucket, their sum is the
 provider's total, and tokens of a kind that has no price of its own for the model count in the bucket that has one.
 What providers call their numbers stands in the tables below; a new provider is a new name in them.
+
+More than 300 lines: most of it is tables.
 """
 
 from __future__ import annotations

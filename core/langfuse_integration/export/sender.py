@@ -1,4 +1,7 @@
-"""The sender: one thread that delivers what waits in the journal, with back-off."""
+"""The sender: one thread that delivers what waits in the journal, with back-off.
+
+More than 300 lines: one thread's state machine.
+"""
 
 from __future__ import annotations
 

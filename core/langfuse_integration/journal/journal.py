@@ -2,6 +2,8 @@
 
 Several processes may share one file. Each row is sent by one of them: the process that wrote it, or when that has died
 the one that adopted its rows; see writers.py. Sending changes nothing in a row; its removal is the acknowledgement.
+
+More than 300 lines: all statements about rows stand together.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """The storage of one writer: the journal's file, and while that fails, memory.
 
 The file is tried again, less and less often, and rows that had to stay in memory move into it once it works.
+
+More than 300 lines: falling back to memory and moving back is one state machine.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The hand-over from the application's threads to the worker: one append, and no waiting."""
+"""The hand-over from the application's threads to the worker: one append, and no waiting.
+
+More than 300 lines: the queue and the ends of a process share its state.
+"""
 
 from __future__ import annotations
 

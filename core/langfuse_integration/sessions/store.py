@@ -4,6 +4,8 @@ One ContextVar points to a cell. A cell that a host owns (a Streamlit tab, an AS
 that host's user and changes in place; any other `set` installs a new cell, so that sibling tasks cannot mix. A cell
 without a session is a tombstone: the look-up ends there. What no cell, no host and no declared default can tell is
 untagged, never guessed.
+
+More than 300 lines: the look-up and the blocks share one context variable.
 """
 
 from __future__ import annotations
