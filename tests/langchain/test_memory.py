@@ -23,7 +23,7 @@ from scripted_chat import Hold, ScriptedChat, ScriptedStream
 
 pytestmark = pytest.mark.langchain
 
-RUNS = int(os.environ.get("LANGFUSE_INTEGRATION_TEST_RUNS", "600"))
+RUNS = int(os.environ.get("LANGFUSE_INTEGRATION_TEST_RUNS", "300"))
 """How many runs are made after the first ones; 10000 is the goal that was reached."""
 FLAT_BYTES = 256 * 1024
 """What the second part may leave behind, however many runs it makes."""

@@ -119,7 +119,7 @@ def test_a_bound_handler_keeps_a_lazy_stream(no_open_runs: RecordedSessions) -> 
 
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=40))
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=12)
 def test_interleaved_streams_never_mix(order: list[int]) -> None:
     """Four users' streams, read in any order, some left in the middle and closed by another user."""
     with recorded_sessions() as sessions:

@@ -100,7 +100,7 @@ def facts() -> VectorStoreIndex:
     return VectorStoreIndex.from_documents([Document(text="Alpacas hum.")], embed_model=MockEmbedding(embed_dim=4))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(order=st.lists(st.integers(0, 3), min_size=8, max_size=40))
 def test_streams_read_in_any_order(order: list[int]) -> None:
     """Four users' answers, read piece by piece by whoever comes: each stays with the one who asked."""
