@@ -135,7 +135,10 @@ class Settings(BaseSettings):
                 return Path(self.journal).expanduser()
             from platformdirs import user_data_path
 
-            return user_data_path("langfuse-integration", appauthor=False) / "journal.sqlite3"
+            folder = user_data_path("langfuse-integration", appauthor=False)
+            if not folder.is_absolute():  # older releases of platformdirs keep a "~" that they cannot expand
+                raise RuntimeError("the home directory cannot be determined")
+            return folder / "journal.sqlite3"
         except RuntimeError as error:  # a container's user that is in no password file, without HOME
             warn_once(
                 "no home",

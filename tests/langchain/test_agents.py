@@ -76,7 +76,9 @@ def test_an_agent_reads_the_same_however_it_is_run(sessions: RecordedSessions, w
     trace = sessions.trace()
     assert trace.tree() == TREE
     agent, think, act, last = trace.observations
-    assert think.metadata == {
+    # Roots of older releases do not say that create_agent made them: node and step stand on their rows, too.
+    own = {key: value for key, value in think.metadata.items() if key not in ("langgraph_node", "langgraph_step")}
+    assert own == {
         "ls_provider": "scripted",
         "step_type": "think",
         "step_index": 1,
@@ -84,7 +86,8 @@ def test_an_agent_reads_the_same_however_it_is_run(sessions: RecordedSessions, w
         "finish_reason": "stop",
         "tool_calls": [{"id": "call_1", "name": "search"}],
     }
-    assert act.metadata == {
+    own = {key: value for key, value in act.metadata.items() if key not in ("langgraph_node", "langgraph_step")}
+    assert own == {
         "step_type": "act",
         "step_index": 1,
         "agent_name": "assistant",

@@ -12,6 +12,8 @@ def older(package: str, *release: int) -> bool:
 
 TAKES_A_WAIT_FOR_AN_ERROR = older("llama-index-core", 0, 14, 9)
 """Agents hand the exception of a tool that waits for an event to the model (with today's workflows)."""
+TAKES_WHAT_DOES_NOT_FIT = older("llama-index-core", 0, 14, 25)
+"""A program whose answer does not fit returns without an error (0.14.0; 0.14.25 raises)."""
 STEPS_OUTLIVE_THEIR_RUN = TAKES_A_WAIT_FOR_AN_ERROR
 """The steps of an agent go on when the task that awaits its run is cancelled (with today's workflows)."""
 OLD_ANTHROPIC = older("llama-index-llms-anthropic", 0, 9)
