@@ -3,7 +3,7 @@ PYTHON ?= python3.11 python3 python
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 # Two test processes; the tests of a file share a process.
-TESTFLAGS ?= -n 2 --dist loadfile -m "not slow"
+TESTFLAGS ?= -n 4 --dist loadfile -m "not slow"
 SESSIONS ?= newest lowest mcp1 langfuse4
 
 .DEFAULT_GOAL := help

@@ -49,6 +49,15 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep what runs whole applications out of the ordinary run; `-m application` runs it."""
+    for item in items:
+        if "pytester" in getattr(item, "fixturenames", ()):
+            item.add_marker("application")
+        if item.get_closest_marker("application"):
+            item.add_marker("slow")
+
+
 @pytest.fixture(autouse=True)
 def clean_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Begin and end with nothing set, nothing open and nothing swallowed."""

@@ -35,6 +35,7 @@ def shown(text: str) -> list[str]:
     return [line.strip() for line in text.partition("Where they appear\n")[2].splitlines()]
 
 
+@pytest.mark.application
 def test_without_keys_the_sessions_are_in_the_journal(lfi: Lfi, journal: Path) -> None:
     """Exit code 0, every check ok, and each command that it names shows a session."""
     done = run()
@@ -50,6 +51,7 @@ def test_without_keys_the_sessions_are_in_the_journal(lfi: Lfi, journal: Path) -
     assert lfi.ok(*commands[1].split()[1:]).startswith(commands[1].split()[2])
 
 
+@pytest.mark.application
 def test_with_keys_the_sessions_are_in_langfuse(receiver: Receiver, journal: Path) -> None:
     """Every observation arrives once, the addresses are those of the project, and the journal is left alone."""
     done = run(**receiver.environment())
@@ -65,6 +67,7 @@ def test_with_keys_the_sessions_are_in_langfuse(receiver: Receiver, journal: Pat
     assert not journal.exists()
 
 
+@pytest.mark.application
 def test_a_langfuse_that_refuses_is_a_failed_check(receiver: Receiver) -> None:
     """With wrong keys nothing is acknowledged: exit code 1, and the sentence says of which Langfuse."""
     receiver.always(status(401))
@@ -74,6 +77,7 @@ def test_a_langfuse_that_refuses_is_a_failed_check(receiver: Receiver) -> None:
     assert f"It does not hold that Langfuse at {receiver.url} has acknowledged all of them." in done.stderr
 
 
+@pytest.mark.application
 @pytest.mark.parametrize("mode", ["off", "no journal"])
 def test_other_modes_have_their_sentence(mode: str, journal: Path) -> None:
     """Switched off, nothing can be tested: exit code 1. Without a journal it takes one of its own."""
@@ -87,6 +91,7 @@ def test_other_modes_have_their_sentence(mode: str, journal: Path) -> None:
     assert not journal.exists()
 
 
+@pytest.mark.application
 def test_pytest_may_collect_it(journal: Path) -> None:
     """Under pytest it passes, writes nothing and sends nothing, even with keys that lead nowhere."""
     done = subprocess.run(

@@ -30,6 +30,7 @@ assert langfuse_manager.flush(20).pending == 0
 """
 
 
+@pytest.mark.application
 @pytest.mark.langchain
 def test_langfuses_handler_next_to_ours(wrong: Wrong) -> None:
     """Both handlers in one list: one warning names both, each step has one row, and nothing is left to cure."""
@@ -40,6 +41,7 @@ def test_langfuses_handler_next_to_ours(wrong: Wrong) -> None:
     assert wrong() == []
 
 
+@pytest.mark.application
 def test_openinference_next_to_ours(wrong: Wrong) -> None:
     """Spans of an OpenInference tracer inside of a trace of ours."""
     from opentelemetry import trace
@@ -53,6 +55,7 @@ def test_openinference_next_to_ours(wrong: Wrong) -> None:
     assert "from this package and from openinference.instrumentation.langchain" in found.said
 
 
+@pytest.mark.application
 def test_spans_of_others_are_no_second_tracer(wrong: Wrong) -> None:
     """A span of the application's own, or of `@observe`, beside ours is what it should be."""
     from opentelemetry import trace
@@ -68,6 +71,7 @@ def test_spans_of_others_are_no_second_tracer(wrong: Wrong) -> None:
     assert wrong() == []
 
 
+@pytest.mark.application
 @pytest.mark.langchain
 @pytest.mark.llamaindex
 @pytest.mark.mcp
@@ -104,6 +108,7 @@ def test_what_is_instrumented_is_said_and_nothing_is_loaded_for_it() -> None:
     ]
 
 
+@pytest.mark.application
 @pytest.mark.langchain
 def test_an_instrumentor_of_others_in_this_process() -> None:
     """OpenInference attached to LangChain, where our adapter is loaded as well."""

@@ -347,6 +347,7 @@ def asked(port: int, path: str) -> str:
     return said[-1]
 
 
+@pytest.mark.application
 @pytest.mark.parametrize("server", ["uvicorn", "gunicorn", "gunicorn --preload"])
 def test_a_server_that_is_told_to_stop_keeps_everything(
     receiver: Receiver, journal: Path, tmp_path: Path, server: str

@@ -77,6 +77,7 @@ def assert_own_sessions(spans: list[Span], sessions: dict[str, str], receiver: R
     assert receiver.doubled() == {}
 
 
+@pytest.mark.application
 def test_three_people_talk_to_the_streamlit_chat(people: People, receiver: Receiver, tmp_path: Path) -> None:
     """Interleaved in three windows: every trace whole, in the session and under the user of its own window."""
     environment = {**receiver.environment(), "LANGFUSE_INTEGRATION_JOURNAL": str(tmp_path / "app.sqlite3")}
@@ -103,6 +104,7 @@ def test_three_people_talk_to_the_streamlit_chat(people: People, receiver: Recei
     assert sorted((span.user_id, span.input) for span in messages) == sorted((u, q) for u in PEOPLE for q in QUESTIONS)
 
 
+@pytest.mark.application
 def test_three_people_talk_to_the_fastapi_chat(people: People, receiver: Receiver, tmp_path: Path) -> None:
     """Interleaved, with streamed answers: every trace whole, in the session and under the user of its own log-in."""
     environment = {**receiver.environment(), "LANGFUSE_INTEGRATION_JOURNAL": str(tmp_path / "app.sqlite3")}

@@ -40,6 +40,7 @@ def metadata(span: Span, key: str) -> str:
     return str(span.attributes[f"langfuse.observation.metadata.{key}"])
 
 
+@pytest.mark.application
 def test_a_resume_in_another_worker_stays_in_its_trace(
     receiver: Receiver, redis_server: RedisServer, tmp_path: Path
 ) -> None:

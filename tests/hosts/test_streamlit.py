@@ -163,6 +163,7 @@ if "parallel" in inspect.signature(streamlit.fragment).parameters:
     HARD_CASES["parallel"] = 6
 
 
+@pytest.mark.application
 def test_a_tabs_session_goes_wherever_its_script_goes(
     serve: Callable[..., StreamlitApp], tabs_of: Callable[..., list[Tab]], receiver: Receiver
 ) -> None:

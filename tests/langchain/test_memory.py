@@ -107,6 +107,7 @@ async def rounds(count: int, start: int) -> int:
     return made
 
 
+@pytest.mark.application
 @pytest.mark.timeout(3600)
 def test_after_thousands_of_runs_nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     """Cancelled, timed out, abandoned, failed and fine: no open run, no watched id, and memory as before."""

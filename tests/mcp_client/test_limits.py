@@ -20,6 +20,7 @@ from peers.mcp_servers import memory_session, text_of
 pytestmark = [pytest.mark.mcp, pytest.mark.asyncio]
 
 
+@pytest.mark.application
 async def test_a_thousand_calls_leave_nothing(sessions: RecordedSessions) -> None:
     """After calls that answered and were cancelled nothing is in flight, and the caller's next span is a root."""
     async with memory_session() as session:

@@ -141,6 +141,7 @@ async def test_a_task_that_is_cancelled_ends_its_row_as_cancelled(sessions: Reco
     assert (row.name, row.level, row.status_message) == ("analytics.wait", "DEFAULT", "cancelled")
 
 
+@pytest.mark.application
 async def test_a_task_that_nobody_fetches_ends_with_its_handle(sessions: RecordedSessions) -> None:
     """When the connection is collected its open rows end; they say what was answered."""
     async with connected("instrumented") as client:
