@@ -2,7 +2,7 @@
 PYTHON ?= python3.11 python3 python
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
-# Two test processes; the tests of a file share a process.
+# Four test processes, since many tests wait; the tests of a file share a process.
 TESTFLAGS ?= -n 4 --dist loadfile -m "not slow"
 SESSIONS ?= newest lowest mcp1 langfuse4
 
