@@ -19,7 +19,7 @@ from viewer.sample import Book, act, assistant, call, guarding, record, running,
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.application]
 IMAGES = "LANGFUSE_INTEGRATION_IMAGES"
 """Set to a folder, the pages are photographed into it."""
 
