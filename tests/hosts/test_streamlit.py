@@ -18,6 +18,8 @@ import pytest
 from langfuse_integration.recording import tracing
 from peers.otlp import Receiver, Span
 
+pytestmark = pytest.mark.application
+
 streamlit = pytest.importorskip("streamlit")
 
 from hosts.tabs import ScriptRun, StreamlitApp, Tab  # noqa: E402
