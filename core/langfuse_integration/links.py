@@ -9,7 +9,7 @@ from .settings import Settings, settings
 _project_ids: dict[tuple[str, str], str] = {}
 """The project's id by (base URL, public key)."""
 VIEWER_URL = "http://127.0.0.1:8123"
-"""Where `langfuse-integration view` serves by default."""
+"""The default address of `langfuse-integration view`."""
 
 
 def session_url(session_id: str) -> str:

@@ -31,11 +31,11 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 STEP_TYPES: dict[str, ObservationType] = {"think": "agent", "act": "tool"}
-"""What a manually traced step is in Langfuse; any other step type is a span."""
+"""Observation types of manually traced steps; any other step type is a span."""
 
 
 class LangfuseManager:
-    """The active session of this line of work, and what is recorded in it; all instances share the process's state."""
+    """The active session, and recording in it; all instances share the process's state."""
 
     def __init__(self) -> None:
         self._scopes: type[SpanScope] | None = None
@@ -144,7 +144,7 @@ class LangfuseManager:
 
         return bound
 
-    # -- what is recorded
+    # -- recording
 
     def trace_span(
         self,
@@ -334,7 +334,7 @@ def _session(session_id: str, user_id: str | None, attributes: TraceAttributes) 
 
 
 langfuse_manager = LangfuseManager()
-"""The one that applications import."""
+"""The instance that applications import."""
 
 
 def configure(**given: Any) -> None:

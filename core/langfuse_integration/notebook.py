@@ -16,7 +16,7 @@ from .recording.tracing import recorder, store
 
 TURNS_LIMIT = 100
 STEPS_LIMIT = 200
-"""How much of a session is put into a notebook's file."""
+"""Turns of a session that a notebook's file holds."""
 HEIGHT_PX = 640
 SETTLE_S = 5.0
 

@@ -1,4 +1,4 @@
-"""How times, money, counts and kinds are shown: one form for the terminal, the browser and programs that read text."""
+"""Presentation of times, costs, counts and kinds: one form for the terminal, the browser and text output."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from .reading.messages import ToolCall, compact, messages_in
 from .reading.replay import Observed
 
 SMALLEST_USD = 0.0001
-"""A cost below that is shown as less than that."""
+"""A smaller cost is shown as less than this."""
 DAYS_FROM_H = 48
 
 
 class StepKind(NamedTuple):
-    """What an observation is: think, act or its type, and the number of the step where it has one."""
+    """The kind of an observation: think, act or its type, with the step's number if it has one."""
 
     word: str
     step: str
@@ -26,7 +26,7 @@ class StepKind(NamedTuple):
 
 
 class Title(NamedTuple):
-    """What an observation is called.
+    """The displayed name of an observation.
 
     Attributes:
         server: the MCP server, or nothing.
@@ -87,7 +87,7 @@ def _local(at_ns: int) -> datetime:
 
 
 def dollars(cost_usd: float | None) -> str:
-    """Return an amount in US dollars with as many digits as it takes to see it; nothing for None."""
+    """Return an amount in US dollars with as many digits as needed; empty for None."""
     if cost_usd is None:
         return ""
     if 0 < cost_usd < SMALLEST_USD:
@@ -114,7 +114,7 @@ def score_value(value: float | str, data_type: str) -> str:
     return f"{value:g}" if isinstance(value, (int, float)) else value
 
 
-# -- what an observation is
+# -- kind and name of an observation
 
 
 def kind_of(observation: Observed) -> StepKind:
@@ -127,7 +127,7 @@ def kind_of(observation: Observed) -> StepKind:
 
 
 def title_of(observation: Observed) -> Title:
-    """Return what an observation is called: the model for a think, server and tool for a call over MCP."""
+    """Return an observation's displayed name: the model for a think, server and tool for an MCP call."""
     server = str(observation.metadata.get("mcp_server") or "")
     if server:
         tool = str(observation.metadata.get("mcp_tool") or observation.name)
@@ -150,7 +150,7 @@ def state_of(observation: Observed) -> str:
     return "running" if getattr(observation, "alive", False) else "never ended"
 
 
-# -- what an observation says
+# -- content of an observation
 
 
 def written(call: ToolCall) -> str:
@@ -162,13 +162,13 @@ def arguments(value: Any) -> str:
     """Return a call's arguments as they are written between its brackets."""
     if value in (None, {}, ""):
         return ""
-    if isinstance(value, Mapping) and "content" in value:  # an argument of that name is no result
+    if isinstance(value, Mapping) and "content" in value:  # an argument of this name is no result
         return ", ".join(f"{key}={json.dumps(item, ensure_ascii=False, default=str)}" for key, item in value.items())
     return compact(value)
 
 
 def in_and_out(observation: Observed, side: str) -> str:
-    """Return an observation's input or output (*side*) as text: of a conversation what was said last."""
+    """Return an observation's input or output (*side*) as text; of a conversation the last message."""
     value = observation.input if side == "in" else observation.output
     texts = [message.text for message in messages_in(value) if message.text]
     if texts:
@@ -177,7 +177,7 @@ def in_and_out(observation: Observed, side: str) -> str:
 
 
 def summary_of(observation: Observed) -> str:
-    """Return what an observation came to: its failure, the tools that it calls, its answer, or else its input."""
+    """Return an observation's result: its failure, the tools that it calls, its answer, or else its input."""
     if observation.level in ("ERROR", "WARNING") and observation.status_message:
         return observation.status_message
     messages = messages_in(observation.output)

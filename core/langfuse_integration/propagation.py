@@ -1,4 +1,4 @@
-"""The trace and the session across services: into the headers of a request, and out of them again.
+"""Propagation of trace and session between services, in request headers.
 
     httpx.get(url, headers=inject({}))           # here; or once, for all that a client sends:
     httpx.Client(event_hooks={"request": [lambda request: inject(request.headers)]})
@@ -145,7 +145,7 @@ class Extracted:
             self._token = set_context(context)
 
     def leave(self) -> None:
-        """Undo `join`."""
+        """End the block that `join` began."""
         if self._token is not None:
             from .recording.otel_api import detach
 

@@ -1,4 +1,4 @@
-"""The pytest plugin: the fixture `sessions`, and what a failing comparison of trees says."""
+"""The pytest plugin: the fixture `sessions`, and the report of a failing comparison of trees."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def sessions() -> Iterator[RecordedSessions]:
 
 
 def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
-    """Show where two trees differ; everything else is left to pytest."""
+    """Show where two trees differ; other comparisons are left to pytest."""
     if op != "==" or not isinstance(left, list) or not isinstance(right, list):
         return None
     from .testing_kit.tree_diff import differences, is_tree

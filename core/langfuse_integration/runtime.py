@@ -60,7 +60,7 @@ def look_again() -> None:
 
 
 def make_worker(recorder: QueueRecorder) -> Worker:
-    """Return the worker that the settings ask for, with its outlet loaded."""
+    """Return the worker for the current settings, with its outlet loaded."""
     from .export.outlet import Outlet
     from .export.routing import RoutingOutlet
     from .export.worker import Worker
@@ -79,7 +79,7 @@ def make_worker(recorder: QueueRecorder) -> Worker:
 
 
 def reset() -> None:
-    """Forget everything that this process knows, and log everything anew: for tests."""
+    """Reset all state of this process and its logged-once messages; for tests."""
     from . import settings
 
     tracing.recorder.close(5.0)

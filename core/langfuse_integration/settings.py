@@ -41,7 +41,7 @@ def _stripped(value: Any) -> Any:
 
 
 class Settings(BaseSettings):
-    """What may be set, with its meaning and unit.
+    """All settings, with meaning and unit.
 
     Attributes:
         public_key, secret_key: LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY; without both, the mode is `local`.
@@ -217,7 +217,7 @@ def change(**given: Any) -> Settings:
 
 
 def forget() -> None:
-    """Drop what was given, and read the environment anew when it is asked for."""
+    """Drop given settings, and read the environment again on next use."""
     global _settings
     with _lock:
         _given.clear()
@@ -226,7 +226,7 @@ def forget() -> None:
 
 
 def problems() -> list[str]:
-    """Return what is wrong with the settings in force, a sentence each."""
+    """Return the problems of the current settings, one sentence each."""
     found: list[str] = []
     with _lock:
         _usable({**_of_client, **_given}, lambda _, message, *values: found.append(message % values))

@@ -26,11 +26,11 @@ from .testing_kit.deterministic_ids import DeterministicIds
 __all__ = ["Observed", "RecordedSessions", "SessionReplay", "Trace", "recorded_sessions"]
 
 SETTLE_S = 60
-"""How long a look at what was recorded waits for the worker, on a busy machine."""
+"""How long reading waits for the worker on a busy machine, in seconds."""
 
 
 class RecordedSessions:
-    """Everything recorded while it is active. Each property waits until the recorder has settled."""
+    """All observations recorded while it is active. Each property waits until the recorder is idle."""
 
     def __init__(self) -> None:
         self._outlet = _Memory()
@@ -106,7 +106,7 @@ class RecordedSessions:
         )
 
     def clear(self) -> None:
-        """Forget what was recorded so far."""
+        """Drop all observations recorded so far."""
         self._settle()
         self._outlet.observed.clear()
         self._outlet.scores.clear()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 CHARACTERS_PER_TOKEN = 3.0
-"""A cautious estimate: English has about four, JSON and ids about three."""
+"""Characters in a token, a cautious estimate: English has about four, JSON and ids about three."""
 SMALLEST_TOKENS, LARGEST_TOKENS = 200, 50_000
 DEFAULT_TOKENS = 2_000
 

@@ -16,7 +16,7 @@ class UnknownHandle(LangfuseIntegrationError, LookupError):
 
 
 def session_of(archive: Archive, session_id: str) -> SessionSummary:
-    """Return the session that is meant by an id or its beginning.
+    """Return the session whose id is given, or begins with what is given.
 
     Raises:
         UnknownHandle: there is none, or several.

@@ -16,7 +16,7 @@ LINE_CHARACTERS = 240
 
 
 def session_line(summary: SessionSummary) -> str:
-    """Return a session: whose it is, when it was, how much it took, what failed."""
+    """Return one session: its user, its time, its tokens and cost, its errors."""
     totals = summary.totals
     users = ", ".join(summary.users) or "no user"
     facts = [
@@ -34,14 +34,14 @@ def session_line(summary: SessionSummary) -> str:
 
 
 def problem_line(turn: int, problem: Problem) -> str:
-    """Return what went wrong, and where."""
+    """Return a problem and the step where it happened."""
     where = " > ".join(str(title_of(each)) for each in (*problem.chain[-3:], problem.observation))
     outcome = f", {problem.outcome}" if problem.outcome else ""
     return f"turn {turn}: {problem.kind}{outcome}: {one_line(problem.message)} in {where} [{problem.observation.id}]"
 
 
 def problem_values(turn: int, problem: Problem) -> dict[str, Any]:
-    """Return what went wrong as plain values."""
+    """Return a problem as plain values."""
     return {
         "turn": turn,
         "kind": problem.kind,
@@ -52,7 +52,7 @@ def problem_values(turn: int, problem: Problem) -> dict[str, Any]:
 
 
 def step_line(observation: Observed) -> str:
-    """Return a step with its id, and what it came to."""
+    """Return a step with its id and its result."""
     level = f" {observation.level}" if observation.level in ("ERROR", "WARNING") else ""
     state = f" {state_of(observation)}" if state_of(observation) else ""
     agent = f" by {agent_of(observation)}" if observation.type != "agent" and agent_of(observation) else ""
@@ -61,7 +61,7 @@ def step_line(observation: Observed) -> str:
 
 
 def details(number: int, trace: Trace, observation: Observed) -> Iterator[str]:
-    """Yield everything that is known of a step."""
+    """Yield all details of a step."""
     parents = {child.id: parent for parent in trace.observations for child in parent.children}
     chain: list[str] = []
     above = parents.get(observation.id)
@@ -81,7 +81,7 @@ def details(number: int, trace: Trace, observation: Observed) -> Iterator[str]:
 
 
 def pair_line(pair: StepPair) -> str:
-    """Return what is different at one place of two sessions."""
+    """Return the differences at one place of two sessions."""
     step = pair.left or pair.right
     where = f"turn {pair.turn}, step {pair.number}: {pair.kind} {step.label if step is not None else ''}"
     if pair.kind != "changed" or pair.left is None or pair.right is None:
@@ -91,7 +91,7 @@ def pair_line(pair: StepPair) -> str:
 
 
 def around(observation: Observed, text: str) -> str:
-    """Return what stands around a text in an observation."""
+    """Return an excerpt of an observation around a text."""
     for value in (observation.status_message, observation.output, observation.input, observation.metadata):
         line = one_line(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str))
         place = line.casefold().find(text.casefold())

@@ -36,7 +36,7 @@ READ_ONLY = types.ToolAnnotations(
 
 
 class ToolSpec(NamedTuple):
-    """A tool: what it does, what it takes, and how it is answered."""
+    """A tool: its description, its parameters, and the function that answers it."""
 
     description: str
     properties: dict[str, dict[str, Any]]
@@ -225,7 +225,7 @@ def serve(journal: Path | None, version: str) -> None:
 
 
 def _problem_of(tool: ToolSpec, given: dict[str, Any]) -> str:
-    """Return what is wrong with a call's arguments, or nothing."""
+    """Return what is wrong with a call's arguments; empty if they are valid."""
     missing = [name for name in tool.required if name not in given]
     if missing:
         return f"{', '.join(missing)} is missing."

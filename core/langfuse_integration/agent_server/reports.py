@@ -50,7 +50,7 @@ class Report(NamedTuple):
 
 
 class SessionQuery(NamedTuple):
-    """Which sessions are looked for."""
+    """The conditions that `find_sessions` takes."""
 
     text: str | None = None
     user: str | None = None
@@ -60,7 +60,7 @@ class SessionQuery(NamedTuple):
 
 
 def find_sessions(archive: Archive, query: SessionQuery) -> Report:
-    """Return the newest sessions that match, a line each."""
+    """Return the newest matching sessions, one line each."""
     limit = min(query.limit, SESSIONS_LIMIT)
     summaries = archive.sessions(
         user=query.user,
@@ -172,7 +172,7 @@ def search(archive: Archive, text: str, session_id: str | None = None, limit: in
 
 
 def compare(archive: Archive, session_a: str, session_b: str, budget_tokens: int = DEFAULT_TOKENS) -> Report:
-    """Return where two sessions part, and what else is different."""
+    """Return the first divergence of two sessions and all other differences."""
     summaries = session_of(archive, session_a), session_of(archive, session_b)
     comparison = Comparison(*(archive.replay(summary.session_id) for summary in summaries))
     page = Page(budget_tokens)
@@ -192,7 +192,7 @@ def compare(archive: Archive, session_a: str, session_b: str, budget_tokens: int
 
 
 def diagnose() -> Report:
-    """Return what is wrong with the installation and with what was recorded, each with its cure."""
+    """Return the doctor's findings, each with its cure."""
     findings = examine()
     wrong = [finding for finding in findings if finding.wrong]
     lines = [f"{finding.about}: {finding.said} -> {finding.cure}" for finding in wrong]

@@ -1,4 +1,4 @@
-"""The command `langfuse-integration` (short: `lfi`): a demo, and a look at the sessions in the local journal."""
+"""The command `langfuse-integration` (short: `lfi`): a demo, and commands that read the local journal."""
 
 from __future__ import annotations
 

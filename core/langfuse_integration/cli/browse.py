@@ -1,4 +1,4 @@
-"""`sessions` and `show`: what is in the journal."""
+"""The commands `sessions` and `show`, which read the journal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHOWN = 20
 
 @dataclass(frozen=True)
 class ListOptions:
-    """What `sessions` takes."""
+    """Parameters of `sessions`."""
 
     user: Annotated[str | None, typer.Option("--user", "-u", metavar="USER", help="Only of this user.")] = None
     since: Annotated[
@@ -44,12 +44,12 @@ class ListOptions:
 
     @property
     def filter(self) -> SessionFilter:
-        """Which sessions are listed."""
+        """The filter that the options describe."""
         return {"user": self.user, "since_ns": self.since, "text": self.text, "errors": self.errors}
 
     @property
     def filtered(self) -> bool:
-        """Whether sessions may be left out."""
+        """Whether the options may leave out sessions."""
         return self.user is not None or self.since is not None or bool(self.text) or self.errors or self.offset > 0
 
 
@@ -87,7 +87,7 @@ def _list(archive: Archive, summaries: list[SessionSummary], options: ListOption
 
 @dataclass(frozen=True)
 class ShowOptions:
-    """What `show` takes."""
+    """Parameters of `show`."""
 
     session: Annotated[
         str | None,
@@ -114,7 +114,7 @@ class ShowOptions:
     as_json: Annotated[bool, typer.Option("--json", help="For programs: one JSON object.")] = False
 
     def narrowed(self) -> dict[str, Any]:
-        """Return which part of the session is shown."""
+        """Return the part of the session that the options select."""
         names = ("full", "turn", "step", "errors", "slowest", "agent", "grep")
         return {name: getattr(self, name) for name in names}
 

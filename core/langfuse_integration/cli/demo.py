@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 NEEDED = ("langchain", "langgraph", "llama_index", "mcp")
 PLACES = (Path(__file__).parents[1] / "examples", Path(__file__).parents[3] / "examples")
-"""Where the application lies: in an installed package, in a checkout."""
+"""Places of the demo application: in an installed package, in a checkout."""
 
 
 def demo(
@@ -100,7 +100,7 @@ def _talk(screen: Screen, application: Path, journal: Path, run: str, model: str
         **os.environ,
         "PYTHONIOENCODING": "utf-8",
         "LANGFUSE_INTEGRATION_JOURNAL": str(journal),
-        # What Langfuse has acknowledged has to stay, to be replayed here.
+        # Delivered rows have to stay in the journal: the demo replays them.
         "LANGFUSE_INTEGRATION_KEEP_DELIVERED": "1",
     }
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as complaints:
@@ -170,7 +170,7 @@ def _names(context: typer.Context) -> list[str]:
 
 
 def _myself() -> str:
-    """Return what to type to run this command: its name, or where it lies when the shell does not find it."""
+    """Return how to run this command: its name, or its path when the shell does not find it."""
     called = Path(sys.argv[0])
     path = which(called.name)
     if path is not None and called.exists() and Path(path).samefile(called):

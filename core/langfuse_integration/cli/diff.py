@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..reading.comparison import Comparison, StepPair
 
 AROUND = 2
-"""Steps shown before and after one that is different."""
+"""Equal steps shown before and after a difference."""
 LINES_LIMIT = 200
 MARKS = {"same": "  ", "changed": "~ ", "removed": "- ", "added": "+ "}
 STYLES = {"same": "dim", "changed": "yellow", "removed": "red", "added": "green"}

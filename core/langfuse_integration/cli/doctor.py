@@ -1,4 +1,4 @@
-"""`doctor`: what is wrong, and what to do about it."""
+"""The command `doctor`: problems and their cures."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="For programs: o
 
         from ..diagnosis import examine
 
-        logging.getLogger("langfuse_integration").setLevel(logging.ERROR)  # what it would warn of is found anyway
+        logging.getLogger("langfuse_integration").setLevel(logging.ERROR)  # a check reports what would be logged here
         findings = examine()
         wrong = sum(finding.wrong for finding in findings)
         screen = Screen()

@@ -1,4 +1,4 @@
-"""`export`: a session as OTLP JSON, for any OpenTelemetry tool, or as one HTML file, for people."""
+"""The command `export`: a session as OTLP JSON for OpenTelemetry tools, or as one HTML file for people."""
 
 from __future__ import annotations
 

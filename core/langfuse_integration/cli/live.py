@@ -1,4 +1,4 @@
-"""Observations as a log: a line each, as they end."""
+"""A live log of observations: one line each, as they end."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MARGIN_COLUMNS = 10
 
 
 class Log:
-    """Writes observations to a screen, for people or as JSON lines; says whose they are when that changes."""
+    """Writes observations to a screen, for people or as JSON lines; names the session whenever it changes."""
 
     def __init__(self, screen: Screen, *, as_json: bool) -> None:
         self._screen = screen

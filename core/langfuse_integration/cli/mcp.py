@@ -1,4 +1,4 @@
-"""`mcp`: recorded sessions for coding agents."""
+"""The command `mcp`: recorded sessions for coding agents."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from ..reading.totals import Totals, totals_of
 
 
 def summary_of(summary: SessionSummary) -> dict[str, Any]:
-    """Return one session without what is in it."""
+    """Return the summary of one session."""
     return {
         "session_id": summary.session_id,
         "users": list(summary.users),
@@ -56,7 +56,7 @@ def trace_of(trace: Trace) -> dict[str, Any]:
 
 
 def problem_of(problem: Problem) -> dict[str, Any]:
-    """Return one thing that went wrong."""
+    """Return one problem."""
     return {
         "kind": problem.kind,
         "message": problem.message,

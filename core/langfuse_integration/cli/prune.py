@@ -1,4 +1,4 @@
-"""`prune`: remove sessions from the journal."""
+"""The command `prune`: removes sessions from the journal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .screen import Screen, note, reported
 
 @dataclass(frozen=True)
 class PruneOptions:
-    """What `prune` takes."""
+    """Parameters of `prune`."""
 
     older_than: Annotated[
         float | None,

@@ -1,4 +1,4 @@
-"""`push`: deliver what waits in the journal to Langfuse."""
+"""The command `push`: delivers waiting observations to Langfuse."""
 
 from __future__ import annotations
 

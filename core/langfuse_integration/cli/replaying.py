@@ -17,14 +17,14 @@ from .text import wrapped
 from .tree import ASCII, Replay
 
 LINES_LIMIT = 200
-"""No replay prints more lines without `--full`."""
+"""The most lines that a replay prints without `--full`."""
 SLOWEST_SHOWN = 10
 CUT = "Cut after 200 lines: --full shows all; --turn, --errors, --slowest, --agent and --grep a part."
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayPart:
-    """Which part of a session is shown, and how much of it.
+    """The part of a session that is shown, and its level of detail.
 
     Attributes:
         full: whole inputs, outputs and metadata, without a limit of lines.

@@ -26,13 +26,13 @@ STYLES = {
 }
 KIND_COLUMNS = 8
 SERVER_COLUMNS = 4
-"""So much of an MCP server's name is left where the tool's name needs the room."""
+"""Characters of an MCP server's name that are kept when the tool's name needs the space."""
 DOCUMENTS_SHOWN = 3
 CHAIN_SHOWN = 5
 
 
 class Detail(NamedTuple):
-    """A word and what it stands for: `calls`, `search(query="hay")`."""
+    """A label and its text: `calls`, `search(query="hay")`."""
 
     word: str
     text: str
@@ -75,7 +75,7 @@ def _state(observation: Observed) -> Text:
 
 
 def brief(observation: Observed) -> Iterator[Detail]:
-    """Yield what one has to know of an observation, a line each."""
+    """Yield the most important details of an observation, one line each."""
     yield from _trouble(observation)
     if observation.type == "retriever":
         yield from _retrieved(observation)
@@ -96,7 +96,7 @@ def brief(observation: Observed) -> Iterator[Detail]:
 
 
 def full(observation: Observed) -> Iterator[Detail]:
-    """Yield everything that is known of an observation."""
+    """Yield all details of an observation."""
     yield from _trouble(observation)
     yield Detail("id", observation.id, "dim")
     if observation.model:
@@ -118,7 +118,7 @@ def full(observation: Observed) -> Iterator[Detail]:
 
 
 def problem_lines(problem: Problem) -> Iterator[Detail]:
-    """Yield a problem: what it is and where, then what was said."""
+    """Yield a problem: its kind and place, then its message."""
     times = f" {problem.times} times" if problem.times > 1 else ""
     outcome = f", {problem.outcome}" if problem.outcome else ""
     style = "bold red" if problem.outcome == "fatal" else "red" if problem.kind == "failed" else "yellow"

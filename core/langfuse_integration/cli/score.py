@@ -1,4 +1,4 @@
-"""`score`: judge a session or one of its turns."""
+"""The command `score`: scores a session or one of its turns."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def score(
     turn: Annotated[int | None, typer.Option("--turn", metavar="N", min=1, help="Only this turn.")] = None,
     comment: Annotated[str | None, typer.Option("--comment", "-c", metavar="TEXT", help="Why.")] = None,
 ) -> None:
-    """Give a session a score, or one of its turns. With keys it goes to Langfuse as well."""
+    """Score a session or one of its turns. With keys the score also goes to Langfuse."""
     with reported():
         from .. import langfuse_manager
         from ..reading.archive import Archive

@@ -15,7 +15,7 @@ from ..errors import LangfuseIntegrationError
 
 PIPE_COLUMNS = 80
 WIDEST_COLUMNS = 120
-"""Lines longer than that are hard to follow, however wide the window is."""
+"""Columns of the widest line; longer lines are hard to read in a window of any width."""
 
 
 class Screen:
@@ -27,19 +27,19 @@ class Screen:
 
     @property
     def width(self) -> int:
-        """Columns to fill: those of the terminal, up to 120, or of COLUMNS; 80 in a pipe."""
+        """The width in columns: of the terminal, up to 120, or from COLUMNS; 80 in a pipe."""
         if not self._console.is_terminal and not os.environ.get("COLUMNS", "").isdigit():
             return PIPE_COLUMNS
         return max(min(self._console.width, WIDEST_COLUMNS), 40)
 
     @property
     def plain_ascii(self) -> bool:
-        """Whether the output's encoding has no lines and dots."""
+        """Whether the output's encoding lacks box-drawing characters."""
         return not self._console.encoding.lower().startswith(("utf", "gb18030"))
 
     @property
     def is_terminal(self) -> bool:
-        """Whether it is a terminal."""
+        """Whether the output is a terminal."""
         return self._console.is_terminal
 
     def lines(self, lines: Iterable[Text | str]) -> None:
@@ -86,7 +86,7 @@ def reported() -> Generator[None, None, None]:
     except LangfuseIntegrationError as error:
         raise stop(str(error)) from None
     except BrokenPipeError:
-        # Whatever is left in the buffer has no reader: let the interpreter's own flush find an open file.
+        # Nobody reads the rest of the buffer; the interpreter's own flush at exit needs an open file.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None
 

@@ -17,7 +17,7 @@ USER_COLUMNS = 14
 
 
 class Column(NamedTuple):
-    """One column: its cells, and what it can do without.
+    """One column: its cells and how far it may shrink.
 
     Attributes:
         least: columns of the terminal that it may shrink to; 0 for not at all.

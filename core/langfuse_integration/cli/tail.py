@@ -1,4 +1,4 @@
-"""`tail`: what is recorded, as it comes in."""
+"""The command `tail`: observations as they are recorded."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 POLL_S = 0.2
 LOOKED_BACK = 10_000
-"""Observations looked through for the ones that come first."""
+"""Recent observations that are searched for the first ones to print."""
 
 
 def tail(
@@ -68,7 +68,7 @@ def _last(archive: Archive, number: int, most: int, matches: Callable[[Observed]
 def _follow(
     archive: Archive, number: int, matches: Callable[[Observed], bool], write: Callable[[Observed], None]
 ) -> None:
-    """Write what comes after the observation of that number, for ever."""
+    """Write all observations after the given number, until interrupted."""
     version = None
     while True:
         archive.refresh()

@@ -1,4 +1,4 @@
-"""Text as the terminal shows it. Text from strangers is shown, never obeyed."""
+"""Text for the terminal. Escape sequences in recorded text are shown, never interpreted."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SPACES = re.compile(r"(?:[ \t\n]|\r\n)+")
 
 
 def visible(text: object) -> str:
-    """Return *text* with everything that a terminal would obey written out (`\\x1b`); line breaks stay."""
+    """Return *text* with control characters as escapes (`\\x1b`); line breaks stay."""
     return _DANGEROUS.sub(_written, str(text).replace("\r\n", "\n").replace("\t", "    "))
 
 
@@ -72,7 +72,7 @@ def _paragraph(text: str, width: int) -> list[str]:
 
 
 def printable_json(text: str) -> str:
-    """Return JSON text in which nothing is left that a terminal would obey."""
+    """Return JSON text without characters that a terminal would interpret."""
     return _DANGEROUS.sub(lambda match: _json_escape(match[0]), text)
 
 

@@ -1,4 +1,4 @@
-"""A session replayed: its head, and each trace as a conversation and a tree of what was done."""
+"""The replay of a session: its head, then each trace as a conversation and a tree of steps."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ TOKEN_COLUMNS = 20
 COST_COLUMNS = 9
 SPEAKER_COLUMNS = 12
 SAID_LINES = 4
-"""Lines of one utterance that are shown; all of them with `--full`."""
+"""Lines shown of one message; `--full` shows all."""
 UTTERANCES_SHOWN = 12
 SCORES_SHOWN = 10
 PROBLEMS_SHOWN = 3
 
 
 class Guides(NamedTuple):
-    """What trees are drawn with, three columns each."""
+    """The guides of trees, three columns each."""
 
     branch: str = "├─ "
     last: str = "└─ "
@@ -60,7 +60,7 @@ class Replay:
         self._deepest = max(width // 3, 12)
 
     def head(self, summary: SessionSummary, scores: Sequence[RecordedScore] = ()) -> Iterator[Text]:
-        """Yield what a session is, in a few lines, and the scores that were given in it."""
+        """Yield the head of a session, and its scores."""
         name = "no session" if summary.session_id is None else in_one_line(summary.session_id)
         for line in wrapped(name, self._width):
             yield Text(line, "bold")
@@ -83,7 +83,7 @@ class Replay:
             yield Text(f"and {counted(len(scores) - SCORES_SHOWN, 'more score')}", "dim")
 
     def trace(self, number: int, trace: Trace) -> Iterator[Text]:
-        """Yield one trace: when and how long, what went wrong, what was said, what was done."""
+        """Yield one trace: its time, its problems, its conversation, its steps."""
         yield self._rule(number, trace)
         problems = problems_of(trace)
         yield from self._problems(problems[:PROBLEMS_SHOWN], len(problems) - PROBLEMS_SHOWN)
@@ -112,7 +112,7 @@ class Replay:
                 waiting.append((child, below + joint, below + rest, inside))
 
     def problems(self, number: int, trace: Trace) -> Iterator[Text]:
-        """Yield everything that went wrong in a trace."""
+        """Yield all problems of a trace."""
         problems = problems_of(trace)
         if problems:
             yield self._rule(number, trace)

@@ -1,4 +1,4 @@
-"""`view`: the sessions in a browser."""
+"""The command `view`: the sessions in a browser."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def view(
     ] = PORT,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Only serve: open no browser.")] = False,
 ) -> None:
-    """Look at the sessions in a browser, until Ctrl-C. Only this machine can."""
+    """Show the sessions in a browser on this machine, until Ctrl-C."""
     with reported():
         from ..reading.archive import Archive
         from ..viewer.serving import serve

@@ -1,4 +1,4 @@
-"""What is wrong with this installation, and with what was recorded; each finding says the cure.
+"""Checks of this installation and of recorded data; each finding names its cure.
 
     for finding in examine():
         print(finding.said, finding.cure)
@@ -49,7 +49,7 @@ CHECKS: tuple[Check, ...] = (
 
 
 def examine(installation: Installation | None = None) -> list[Finding]:
-    """Return what all checks find, in their order."""
+    """Return the findings of all checks, in their order."""
     examined = installation or Installation()
     findings: list[Finding] = []
     with examined:

@@ -1,4 +1,4 @@
-"""What the environment and `configure()` say."""
+"""Checks of the settings, from the environment and from `configure()`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def settings(installation: Installation) -> Iterator[Finding]:
 
 
 def names(installation: Installation) -> Iterator[Finding]:
-    """Report variables that nothing reads, with the variable that is probably meant."""
+    """Report misspelt variables, with the variable that is probably meant."""
     given = sorted(name for name in installation.environment if name.startswith("LANGFUSE"))
     for name in given:
         if name in KNOWN or name in TESTS:
@@ -38,7 +38,7 @@ def names(installation: Installation) -> Iterator[Finding]:
 
 
 def _meant(name: str) -> str | None:
-    """Return the variable whose name is closest to *name*; what they all begin with does not count."""
+    """Return the variable whose name is closest to *name*; the common prefix does not count."""
     start = PREFIX if name.startswith(PREFIX) else "LANGFUSE_"
     ends = [variable.removeprefix(start) for variable in KNOWN if variable.startswith(start)]
     closest = get_close_matches(name.removeprefix(start), ends, 1, 0.75)
@@ -90,7 +90,7 @@ def keys(installation: Installation) -> Iterator[Finding]:
 
 
 def masked(key: str) -> str:
-    """Return what tells a key from another: its kind and its last four characters, if enough is left hidden."""
+    """Return a masked key: its prefix and its last four characters, if enough stays hidden."""
     kind = key[:6] if key[:6] in ("pk-lf-", "sk-lf-") else ""
     return f"{kind}...{key[-4:]}" if len(key) >= 16 else f"{kind}..."
 

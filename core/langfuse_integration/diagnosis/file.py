@@ -1,4 +1,4 @@
-"""The journal's file: whether it can be used, who can read it, what waits in it and why."""
+"""Checks of the journal's file: access, permissions, size, and rows that wait or were refused."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..journal.schema import PENDING, PIECES_SCHEMA, SET_ASIDE
 from .installation import Finding, Installation
 
 WAITS_LONG_S = 600.0
-"""Younger rows are on their way."""
+"""The age from which on a waiting row is reported; younger rows are being delivered."""
 FREE_BYTES = 64 * 1024 * 1024
 
 
@@ -46,7 +46,7 @@ def readable(installation: Installation) -> Iterator[Finding]:
 
 
 def whole(installation: Installation) -> Iterator[Finding]:
-    """Say whether parts of what was recorded are missing in the file."""
+    """Report rows that refer to missing parts."""
     rows = installation.rows
     version = rows.query("PRAGMA user_version")
     if not version or version[0][0] < PIECES_SCHEMA:
@@ -126,7 +126,7 @@ def set_aside(installation: Installation) -> Iterator[Finding]:
 
 
 def _nearest(path: Path) -> Path:
-    """Return the file, or the folder above it that is there."""
+    """Return the file, or its nearest existing folder."""
     while not path.exists() and path != path.parent:
         path = path.parent
     return path

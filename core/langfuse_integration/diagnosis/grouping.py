@@ -1,4 +1,4 @@
-"""The Troubleshooting of the guide, asked of what was recorded: why sessions do not group as they should."""
+"""Checks of recorded sessions: why traces are not grouped as expected (the guide's Troubleshooting)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import NamedTuple
 from .installation import Finding, Installation
 
 JUST_BEFORE_NS = 5_000_000_000
-"""An untagged trace that started so shortly before a session's first one belongs to it."""
+"""An untagged trace that started within this time before a session's first one belongs to it."""
 RUSH_NS = 600_000_000_000
 RUSH_SESSIONS = 5
 """Sessions of one trace each, by one user within RUSH_NS, from which on the ids count as created per message."""
@@ -21,7 +21,7 @@ _NAMED = 5
 
 
 class Start(NamedTuple):
-    """When something of a process began, and whose it is."""
+    """The start of a trace, its process and its session."""
 
     at_ns: int
     user: str | None

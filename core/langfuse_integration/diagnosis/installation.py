@@ -1,4 +1,4 @@
-"""What the checks look at, and what they find."""
+"""The installation that the checks examine, and their findings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that a check has to say.
+    """One result of a check.
 
     Attributes:
         about: what it is about, in one word or two.
@@ -34,12 +34,12 @@ class Finding:
 
     @property
     def wrong(self) -> bool:
-        """Whether there is something to be done."""
+        """Whether the user has to act."""
         return self.cure is not None
 
 
 class ProjectReply(NamedTuple):
-    """What Langfuse answered when it was asked for the project of the keys, or why there is no answer."""
+    """Langfuse's answer to a request for the keys' project, or why there is none."""
 
     answer: HttpResponse | None
     problem: str
@@ -76,7 +76,7 @@ class Installation:
 
     @cached_property
     def project_reply(self) -> ProjectReply | None:
-        """What Langfuse says of the keys, or None where there are none."""
+        """Langfuse's answer for the keys, or None without keys."""
         from ..export.http import LangfuseHttp, Unreachable
 
         if self.settings.mode != "langfuse":

@@ -1,4 +1,4 @@
-"""Hosts, adapters and other tracers in this process. In an application there are more than in the command."""
+"""Checks of this process: hosts, adapters and other tracers. An application has more of them than the command."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..recording import tracing
 from .installation import Finding, Installation
 
 ADAPTERS = {"langchain": "langchain_core", "llamaindex": "llama_index.core", "mcp": "mcp"}
-"""Each adapter's ending, and the module of its framework. It is looked for, never imported."""
+"""The name of each adapter, and the module of its framework, which is looked up but never imported."""
 OTHERS = {
     "openinference.instrumentation.langchain": ("LangChainInstrumentor", "langchain_core"),
     "openinference.instrumentation.llama_index": ("LlamaIndexInstrumentor", "llama_index.core"),
@@ -59,7 +59,7 @@ def two_tracers(installation: Installation) -> Iterator[Finding]:
 
 
 def _instrumented(ending: str) -> bool:
-    """Ask the adapter, if this process has it: one that is not loaded instruments nothing."""
+    """Return whether the adapter instruments its framework; an adapter that is not loaded does not."""
     instrumented = getattr(sys.modules.get(f"langfuse_integration_{ending}"), "instrumented", None)
     return bool(instrumented()) if callable(instrumented) else False
 

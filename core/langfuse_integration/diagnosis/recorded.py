@@ -1,4 +1,4 @@
-"""What lies in the journal: whose it is, and whether two tracers wrote the same."""
+"""Checks of recorded observations: sessions, damage, and steps that two tracers recorded."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from ..reading.replay import Observed, request_of
 from .installation import Finding, Installation
 
 LOOKED_AT = 5_000
-"""The newest observations that are looked at one by one."""
+"""How many of the newest observations are decoded."""
 OTHER_TRACERS = ("openinference.instrumentation", "opentelemetry.instrumentation")
 FRAMEWORKS = ("langchain", "llama_index", "llamaindex", "mcp")
 LANGFUSE = "langfuse-sdk"
 CALLBACK_TYPES = frozenset({"generation", "tool", "retriever", "agent", "chain"})
 NEAR_NS = 50_000_000
-"""So close together two tracers note the start of the same step."""
+"""The largest difference between the starts that two tracers note for the same step, in ns."""
 
 
 class TracedObservation(NamedTuple):

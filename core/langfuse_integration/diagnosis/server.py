@@ -1,4 +1,4 @@
-"""Whether Langfuse answers, accepts the keys, and has the same time."""
+"""Checks of the Langfuse server: its answer, the keys, and its clock."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 from .installation import Finding, Installation
 
 SKEW_S = 30.0
-"""What a clock may be off: Langfuse sorts by the times that are sent."""
+"""The clock difference that is reported; Langfuse sorts by the times that are sent."""
 CLOUDS = ("https://cloud.langfuse.com", "https://us.cloud.langfuse.com")
 
 

@@ -1,4 +1,4 @@
-"""What is installed, and whether it goes together."""
+"""Checks of installed packages and their versions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SHOWN = (
     "llama-index-core", "llama-index-workflows", "llama-index-tools-mcp", "mcp", "fastmcp", "streamlit", "starlette",
     "redis",
 )  # fmt: skip
-"""Packages whose releases matter to what is recorded."""
+"""Packages whose version affects recording."""
 OLDEST_PYTHON = (3, 11)
 _STATED = re.compile(r"([A-Za-z0-9][\w.-]*)(?:\[[^\]]*\])?\s*\(?([^;)]*)\)?\s*(?:;(.*))?")
 _BOUND = re.compile(r"(<=|>=|==|!=|~=|<|>)\s*([\w.*+!-]+)")

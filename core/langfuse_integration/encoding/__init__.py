@@ -1,1 +1,1 @@
-"""What runs on the worker: a noted observation becomes text, attributes, and one OTLP request."""
+"""Encoding, on the worker: turns a recorded observation into text, attributes and one OTLP request."""

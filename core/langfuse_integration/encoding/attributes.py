@@ -46,7 +46,7 @@ _COMPLETING = shielded("completing an observation")
 
 
 def attributes_of(observation: Observation, fields: Fields = PLAIN) -> Attributes:
-    """Return everything that is sent of *observation*, by attribute name.
+    """Return all attributes of *observation* as they are sent.
 
     Args:
         fields: turns values into text: masking, capture and size limits are applied there.
@@ -104,7 +104,7 @@ def _put_trace(session: Session, fields: Fields, attributes: Attributes) -> None
 
 @lru_cache(256)
 def span_attributes(session: Session) -> Mapping[str, Value]:
-    """Return what a span of another library in *session* gets: the attributes of the session and of its trace.
+    """Return the attributes that a span of another library in *session* gets: those of the session and of its trace.
 
     `gen_ai.conversation.id` is not among them: it would make any span one that Langfuse takes.
     """
@@ -183,7 +183,7 @@ ASPECTS = (_session, _trace, _kind, _payload, _outcome, _metadata, _model, _usag
 
 
 def failed_attributes(attributes: Mapping[str, Any], message: str | None) -> dict[str, str]:
-    """Return what a failed observation has besides its *attributes*.
+    """Return the additional attributes of a failed observation.
 
     Its error is its output: Langfuse's session view hides rows without one, so that a failed turn would be empty. And
     it costs nothing where no usage is known: the server would count the tokens of its texts, and price them.

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 
 class ContentKind(Enum):
-    """What an attribute is, as far as capture and masks go."""
+    """The kind of an attribute, which decides how capture and masks treat it."""
 
     MEASURE = "ids, types, times, tokens and cost"
     LABEL = "names, tags and versions"
@@ -54,12 +54,12 @@ OWN_MESSAGES = frozenset(
         "still open when too many runs were open",
     )
 )
-"""What this package says of itself about how an observation ended."""
+"""Status messages that this package writes itself."""
 
 
 @lru_cache(2048)
 def kind_of(key: str) -> ContentKind:
-    """Return what the attribute *key* is."""
+    """Return the kind of the attribute *key*."""
     if _MEASURE.match(key):
         return ContentKind.MEASURE
     if _LABEL.match(key):
@@ -68,7 +68,7 @@ def kind_of(key: str) -> ContentKind:
 
 
 def failure_of(message: str) -> str | None:
-    """Return what a status message says without content: its own words, or the kind of the error; None without both."""
+    """Return a status message without content: a message of this package or the error's class; else None."""
     if message in OWN_MESSAGES:
         return message
     match = _FAILURE.match(message)

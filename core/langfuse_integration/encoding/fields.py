@@ -1,4 +1,4 @@
-"""One value on its way into a row: captured or not, masked, cut, written as text."""
+"""Fields of a row: applies capture, mask and size limit to single values and writes them as text."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from .json_text import plain, to_json
 Capture = Literal["full", "truncated", "none", "metrics"]
 TRUNCATED_BYTES = 2 * 1024
 MEDIA_BYTES = 64 * 1024 * 1024
-"""Where a value is cut before media are taken out of it."""
+"""The size limit of a value from which media are still to be extracted."""
 NOT_CAPTURED = "[not captured]"
 MASK_FAILED = "[masked: the mask function failed]"
 KEY_REMOVED = "[a Langfuse key was here]"
 KEY_PREFIXES = ("pk-lf-", "sk-lf-")
 LEAST_KEY = 16
-"""Characters of a key without Langfuse's prefix: a self-hosted project may have ordinary words as keys."""
+"""Minimum length of a key without Langfuse's prefix: a self-hosted project may use ordinary words as keys."""
 
 
 class Fields:
-    """Writes single values by the settings.
+    """Converts single values to text as the settings require.
 
-    Methods return None for what is left out.
+    Methods return None for a value that is left out.
 
     Args:
         capture: `full`; `truncated`, 2 KiB of each text; `none`, no content; `metrics`, neither content nor names.
-        max_bytes: where a value is cut under `full`.
+        max_bytes: size limit of a value under `full`.
         mask: called as mask(data=value), as the Langfuse SDK does, with plain values: a framework's messages are dicts
             by then, so that a function that walks through containers finds their text. When it raises, the value
             becomes a marker.
-        media: takes media out of a text and returns it with references in their place; not under other than `full`.
-        keys: texts that never appear, if they are long enough to be keys.
-        mask_names: names and tags are masked, too.
+        media: replaces media in a text by references; used under `full` only.
+        keys: API keys to remove from every text, if they are long enough to be keys.
+        mask_names: whether the mask also gets names and tags.
 
     Attributes:
-        as_it_is: nothing is masked or left out.
+        as_it_is: whether values are neither masked nor left out.
     """
 
     def __init__(
@@ -60,37 +60,37 @@ class Fields:
         self.as_it_is = self._content and mask is None
 
     def attributes(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
-        """Return attributes that somebody else set, as they are sent."""
+        """Return the attributes of another library's span as they are sent."""
         return {key: kept for key, value in attributes.items() if (kept := self.raw(key, value)) is not None}
 
-    # -- by what the value is
+    # -- one method for each kind of value
 
     def payload(self, value: Any) -> str | None:
-        """Return an input, an output or another payload as the text that is sent."""
+        """Return a payload (an input, an output) as the text that is sent."""
         if self._content:
             return self.text(value)
         return NOT_CAPTURED if self._names else None
 
     def metadata(self, key: str, value: Any) -> str | None:
-        """Return the value of a metadata attribute: without content, structure and truth values stay."""
+        """Return the value of a metadata attribute; when content is not captured, only labels and booleans stay."""
         if self._content or (self._names and (isinstance(value, bool) or kind_of(key) is ContentKind.LABEL)):
             return self.text(value)
         return NOT_CAPTURED if self._names else None
 
     def message(self, text: str) -> str | None:
-        """Return how an observation ended, in words: without content, the kind of the error."""
+        """Return a status message; when content is not captured, only the error's class."""
         if self._content:
             return self.text(text)
         return failure_of(text) or NOT_CAPTURED if self._names else None
 
     def name(self, text: str, otherwise: str | None = None) -> str | None:
-        """Return a name or a tag; *otherwise* where names are left out."""
+        """Return a name or a tag; *otherwise* when names are not captured."""
         if not self._names:
             return otherwise
         return self.text(text) if self._mask_names else self._without_keys(text)
 
     def parameters(self, values: Any) -> str | None:
-        """Return the parameters of a model: without content, numbers and truth values."""
+        """Return the parameters of a model; when content is not captured, only numbers and booleans."""
         if not self._names:
             return None
         if not self._content:
@@ -98,7 +98,7 @@ class Fields:
         return self.text(values)
 
     def raw(self, key: str, value: Any) -> Any:
-        """Return the attribute *key* that somebody else set."""
+        """Return the value of attribute *key* of another library's span."""
         kind = kind_of(key)
         if kind is ContentKind.MEASURE:
             return value
@@ -146,9 +146,9 @@ class Fields:
             return value
         try:
             return self._mask(data=plain(value))
-        except Exception as error:  # noqa: BLE001  a fault of the application; its text may hold what was to be hidden
+        except Exception as error:  # noqa: BLE001  the application's fault; its message may hold what the mask hides
             kind = type(error).__name__
-            warn_once(f"mask {kind}", "The mask function raised %s: what it was given is replaced by a marker", kind)
+            warn_once(f"mask {kind}", "The mask function raised %s: the value is replaced by a marker", kind)
             return MASK_FAILED
 
     def _cut(self, value: Any, text: str) -> str:
@@ -156,7 +156,7 @@ class Fields:
             return to_json(text, self._max_bytes)
         import orjson
 
-        try:  # the text may hold references to media where the value holds them themselves
+        try:  # *text* holds references to media, *value* the media themselves
             return to_json(orjson.loads(text), self._max_bytes)
         except orjson.JSONDecodeError:
             return to_json(text, self._max_bytes)

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import orjson
 
 LEAST_BYTES = 16
-"""Shorter base64 is no medium, but an example of one."""
+"""Minimum length of base64 that is taken for a medium; shorter text is usually an example."""
 MOST_BYTES = 48 * 1024 * 1024
 _URI = re.compile(r"data:([a-zA-Z0-9]+/[a-zA-Z0-9.+_-]+)(?:;[a-zA-Z0-9=._-]+)*;base64,([A-Za-z0-9+/_-]+={0,2})")
 _BLOCKS = re.compile(r'"(?:media_type|mime_type|mimeType|input_audio|inline_data|inlineData)"')

@@ -37,7 +37,7 @@ NESTED = frozenset((
     "inference_config", "parameters", "additional_model_request_fields", "pipeline_kwargs",
     "default_request_options",
 ))  # fmt: skip
-"""Entries that hold further parameters, to which the same list applies."""
+"""Entries with nested parameters, to which the same list applies."""
 
 
 def recorded_parameters(values: Mapping[str, Any], depth: int = 0) -> dict[str, Any]:

@@ -40,13 +40,13 @@ def _long(number: int) -> bytes:
 
 
 def _opening(length: int) -> bytes:
-    """Return what stands before a text of so many bytes in a KeyValue: the tags and lengths of AnyValue and text."""
+    """Return the bytes before a text of this size in a KeyValue: tags and lengths of AnyValue and string."""
     text_head = b"\x0a" + varint(length)
     return b"\x12" + varint(len(text_head) + length) + text_head
 
 
 _SHORT = 2_048
-"""Lengths, in bytes, whose forms are kept ready."""
+"""Text lengths, in bytes, whose prefixes are precomputed."""
 _VARINTS = list(map(_long, range(_SHORT)))
 _OPENINGS = list(map(_opening, range(_SHORT)))
 
@@ -119,7 +119,7 @@ def event(at_ns: int, name: str, attributes: Mapping[str, Any]) -> bytes:
 
 
 def status(code: int, message: str) -> bytes:
-    """Return the field `status` of a Span; empty when nothing is said."""
+    """Return the field `status` of a Span; empty for an unset status without a message."""
     if not code and not message:
         return b""
     return field(b"\x7a", field(b"\x12", encoded(message)) + b"\x18" + varint(code))
@@ -218,7 +218,7 @@ def _fields(body: bytes, start: int, end: int) -> Iterator[tuple[int, int, int]]
 
 
 def _read_varint(body: bytes, start: int, end: int) -> tuple[int, int]:
-    """Return a number written by `varint`, and where it ends; what is no number ends at *end*."""
+    """Return a number written by `varint` and the position after it; *end* if the number is incomplete."""
     number = shift = 0
     for position in range(start, end):
         byte = body[position]

@@ -33,7 +33,7 @@ RULES: tuple[tuple[str, frozenset[str]], ...] = (
     (r"gpt-4o-2024-05-13|chatgpt-4o-latest", BASIC),
     (r"gpt-4(o|\.[15])", CACHED),
     (r"gpt-(3\.?5|4)|davinci-002|babbage-002|-bison|-gecko|-unicorn", BASIC),
-    # Newer models of OpenAI: all have a price for cached tokens, not all for reasoning, which costs what output does.
+    # Newer OpenAI models: all have a price for cached tokens; reasoning without a price costs as much as output.
     (r"\bgpt-|\bo\d\b", CACHED | AUDIO),
 )
 """The first pattern that is found in the name of a model, in lower case, counts."""

@@ -19,11 +19,11 @@ from .media import MediaSieve
 SCOPE = "langfuse-sdk.integration"
 """Langfuse repeats every attribute in the metadata of rows whose scope does not begin with `langfuse-sdk`."""
 FORMER_SCOPE = "langfuse-integration"
-"""The scope of rows that older releases left in a journal."""
+"""The scope of rows written by older releases."""
 INTERNAL = 1
 """`Span.SPAN_KIND_INTERNAL`."""
 LAST_NS = 2**63 - 1
-"""The last time that SQLite can hold; OTLP goes further."""
+"""The largest time in ns that SQLite can hold; OTLP allows larger ones."""
 SDK_SCOPE = "langfuse-sdk"
 _METADATA = (METADATA, TRACE_METADATA)
 _SCOPE = otlp.scope_field(SCOPE, "")
@@ -52,7 +52,7 @@ class Row(NamedTuple):
 
 
 class Encoder:
-    """Turns observations, and spans of other libraries, into rows. For one thread.
+    """Encodes observations, and spans of other libraries, as rows. Not thread-safe.
 
     Args:
         fields: masks, cuts and writes single values.
@@ -60,7 +60,7 @@ class Encoder:
         resource: attributes of this process, as OpenTelemetry names them.
 
     Attributes:
-        written: the attributes of the last row.
+        written: the attributes of the last encoded row.
     """
 
     def __init__(self, fields: Fields, environment: str | None, release: str | None, resource: dict[str, str]) -> None:
@@ -77,11 +77,11 @@ class Encoder:
     def from_settings(
         cls, settings: Settings, mask: Callable[..., Any] | None = None, sieve: MediaSieve | None = None
     ) -> Encoder:
-        """Return the encoder that the settings ask for.
+        """Return the encoder for *settings*.
 
         Args:
-            mask: that of a client, used when the settings have none.
-            sieve: takes media out of payloads.
+            mask: a client's mask, used when the settings have none.
+            sieve: extracts media from payloads.
         """
         resource = {
             "service.name": "langfuse-integration",
@@ -101,15 +101,15 @@ class Encoder:
         return cls(fields, settings.environment, settings.release, resource)
 
     def encode(self, record: Any) -> Row:
-        """Return the row of an observation of ours, or of a span of the OpenTelemetry SDK."""
+        """Return the row of an observation, or of a span of the OpenTelemetry SDK."""
         return self.row(record) if isinstance(record, Observation) else self.readable(record)
 
     def attributes(self, observation: Observation) -> dict[str, Any]:
-        """Return everything that is sent of *observation*, by attribute name."""
+        """Return all attributes of *observation* as they are sent."""
         return {**self._constant, **attributes_of(observation, self._fields)}
 
     def row(self, observation: Observation, ended_ns: int | None = None) -> Row:
-        """Return the row of an observation of ours; *ended_ns* is the end of one that never ended."""
+        """Return the row of an observation; *ended_ns* is the end time of one that never ended."""
         self.written = attributes = self.attributes(observation)
         name = self.name(observation)
         end_ns = observation.ended_ns or ended_ns or observation.started_ns
@@ -206,14 +206,14 @@ class Encoder:
 
 
 def row_parents() -> dict[int, int]:
-    """Return which spans of others stand below another row than their parent; OpenTelemetry is loaded by then."""
+    """Return the parent row of each foreign span whose own parent is not in Langfuse. Loads OpenTelemetry."""
     from ..recording import otel_spans
 
     return otel_spans.row_parents
 
 
 def _decoded(attributes: dict[str, Any]) -> dict[str, Any]:
-    """Return the attributes of Langfuse's SDK with text in metadata as it is: SDK 5 sends it as JSON, in quotes."""
+    """Return attributes of Langfuse's SDK with plain text in metadata; SDK 5 writes it as quoted JSON."""
     return {
         key: plain_text(value) if type(value) is str and key.startswith(_METADATA) else value
         for key, value in attributes.items()
@@ -240,7 +240,7 @@ def row_of(request: Any) -> Row:
 
 
 def _column(value: Any) -> str | None:
-    """Return an attribute as a column takes it: other libraries may set it to anything."""
+    """Return an attribute as text for a column; other libraries may set any type."""
     if type(value) is str and value.isascii():
         return value
     return None if value is None else clean(str(value))

@@ -17,7 +17,7 @@ _READING = shielded("reading metrics")
 
 
 class Stats(NamedTuple):
-    """Numbers of this process since it started (or was forked, or was configured anew).
+    """Counts of this process since its start, its fork, or the last `configure()`.
 
     Attributes:
         recorded: observations that ended, spans of other libraries included.

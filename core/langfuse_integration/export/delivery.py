@@ -1,4 +1,4 @@
-"""Delivery: sends what waits in a journal to Langfuse, and settles each row in the journal."""
+"""Delivery: sends waiting rows of a journal to Langfuse, and records the result of each."""
 
 from __future__ import annotations
 

@@ -25,7 +25,8 @@ from urllib.request import getproxies, proxy_bypass
 from ..internals import standard_variables
 from ..settings import Settings
 
-import_module("encodings.idna")  # http.client would import it with the first connection, on a thread, during a fork
+# http.client would import this with the first connection, on another thread, perhaps during a fork.
+import_module("encodings.idna")
 
 SDK_VERSION = "4.7.0"
 """The version of Langfuse's SDK whose form the rows have: metadata is plain text, which SDK 5 writes as JSON.
@@ -46,7 +47,7 @@ class HttpResponse(NamedTuple):
 
 
 class Unreachable(Exception):
-    """There was no response; the message says why, for the log."""
+    """The server sent no response; the message gives the reason for the log."""
 
 
 class LangfuseHttp:
@@ -69,7 +70,7 @@ class LangfuseHttp:
             "x-langfuse-ingestion-version": "4",
         }
         self._traces_path = standard_variables.export_path() or "/api/public/otel/v1/traces"
-        # The project's keys and what else Langfuse needs count before what an exporter is told to send.
+        # Langfuse's own headers take precedence over those configured for OTLP exporters.
         ours = {name.lower() for name in self._headers}
         self._export_headers = {
             name: value for name, value in standard_variables.export_headers().items() if name.lower() not in ours
@@ -143,7 +144,7 @@ def _exchange(
         connection.request(method, target, body, {**headers, **getattr(connection, "proxy_headers", {})})
         response = connection.getresponse()
         response_body = response.read(MAX_RESPONSE_BYTES)
-        if response.length:  # the unread rest would be taken for the next response
+        if response.length:  # the unread rest would be read as the next response
             connection.close()
         return HttpResponse(
             response.status, {name.lower(): value for name, value in response.getheaders()}, response_body
@@ -151,13 +152,13 @@ def _exchange(
     except (OSError, http.client.HTTPException) as error:
         connection.close()
         raise Unreachable(reason_of(error)) from error
-    except ValueError:  # without the original: it shows the header, which may be a key
+    except ValueError:  # without the cause: its message shows the header, which may be a key
         connection.close()
         raise Unreachable("a key or the address holds characters that HTTP forbids") from None
 
 
 def reason_of(error: Exception) -> str:
-    """Return why a request got no response."""
+    """Return the reason why a request got no response."""
     text = str(error) or type(error).__name__
     if isinstance(error, socket.gaierror):
         return f"its name cannot be resolved: {text}"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .sender import Sender
 
 OPEN_LIMIT = 10_000
-"""Open observations in the journal at the same time; further ones are written only when they have ended."""
+"""The most open observations in the journal; further ones are written when they end."""
 STOP_S = 1.0
 """How long the worker waits for the sender to end."""
 _ENCODING = shielded("encoding an observation")
@@ -96,12 +96,12 @@ class JournalOutlet(Outlet):
             self._storage.end_dead()
 
     def idle(self) -> float | None:
-        """Tidy up; return in how many seconds to be called again, or None."""
+        """Do periodic work; return the seconds until the next call, or None."""
         self._storage.tidy(idle=True)
         return self._storage.retry_in_s
 
     def ending(self) -> None:
-        """End open observations: the process ends."""
+        """End open observations, since the process ends."""
         if self._open:
             self._storage.end_open()
             self._open.clear()
@@ -109,7 +109,7 @@ class JournalOutlet(Outlet):
                 self._sender.wake(1)
 
     def stop(self) -> None:
-        """Stop; the next process delivers what waits."""
+        """Stop; the next process delivers waiting rows."""
         if self._sender is not None:
             self._sender.stop()  # it closes the storage when its request is over
             self._sender.join(STOP_S)
@@ -138,7 +138,7 @@ class JournalOutlet(Outlet):
         return delivered, 0, sum(lost.values())
 
     def reasons(self) -> Mapping[str, int]:
-        """Return how many were lost, by reason."""
+        """Return the number of lost observations by reason."""
         refused = {"refused by Langfuse": self._refused} if self._refused else {}
         return {**self._lost, **self._storage.evicted(), **refused}
 

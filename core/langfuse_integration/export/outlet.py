@@ -15,17 +15,17 @@ class Outlet:
     """
 
     def prepare(self) -> None:
-        """Load everything that will be needed: no thread of ours imports later, when the process may be forked."""
+        """Load all modules that are needed, since an import on our thread could collide with a fork later."""
 
     def take(self, finished: Sequence[Any], opened: Sequence[Any], scores: Sequence[Score]) -> None:
         """Take a batch: finished observations and foreign spans, open roots and agents of both kinds, scores."""
 
     def idle(self) -> float | None:
-        """Tidy up while there is nothing to do; return in how many seconds to be called again, or None."""
+        """Do periodic work while idle; return the seconds until the next call, or None."""
         return None
 
     def ending(self) -> None:
-        """End what is still open: the process ends. Called once, before `finish`."""
+        """End open observations, since the process ends. Called once, before `finish`."""
 
     def flush(self, deadline: float) -> None:
         """Deliver until *deadline* (on time.monotonic's clock) at most."""
@@ -35,19 +35,19 @@ class Outlet:
         self.flush(deadline)
 
     def outcome(self) -> tuple[int, int, int]:
-        """Return (delivered, pending, lost) of what was taken so far; what is neither first nor last is pending."""
+        """Return (delivered, pending, lost) of all observations taken so far."""
         return 0, 0, 0
 
     def handed_over(self) -> int:
-        """Return how many were given to an exporter that is not ours, which does not say what became of them."""
+        """Return how many observations were given to a foreign exporter, which does not report their delivery."""
         return 0
 
     def reasons(self) -> Mapping[str, int]:
-        """Return how many were lost, by reason."""
+        """Return the number of lost observations by reason."""
         return {}
 
     def stop(self) -> None:
-        """Release everything; what is pending stays where it is."""
+        """Release all resources; pending observations stay where they are."""
 
     def forked(self) -> None:
-        """Let go of what belongs to the parent process."""
+        """Release resources of the parent process, in a forked child."""

@@ -17,7 +17,7 @@ PAUSE_S = 0.00005
 """The requested sleep; Linux adds 0.00005 s (the timer slack of a thread)."""
 CALM = 12_000
 HURRIED_S = 0.001
-"""A slice while a flush waits: a thread of the application stands still anyway."""
+"""A slice while a flush waits; then an application thread is blocked anyway."""
 SWITCH_S = 0.005
 
 

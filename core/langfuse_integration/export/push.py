@@ -1,4 +1,4 @@
-"""Push: delivers everything that waits in a journal to Langfuse, now and in this process.
+"""Push: delivers all waiting rows of a journal to Langfuse, in this process.
 
 Meant for observations recorded without keys, with other keys, or by a process that ended without a network. A push may
 be interrupted and started again: each batch is settled once Langfuse has accepted it.

@@ -1,4 +1,4 @@
-"""What a response of Langfuse means: delivered, refused or to be sent again, and what the user can do."""
+"""The meaning of a response: delivered, refused or to be retried, and the cure for the user."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ MAX_RETRY_AFTER_S = 3600.0
 
 
 class Outcome(Enum):
-    """What becomes of a batch."""
+    """The result for a batch."""
 
     TAKEN = "taken"
     DIVIDE = "divide"
-    """Langfuse refuses something in the batch: send each half alone to find out what."""
+    """Langfuse refuses a part of the batch: send each half alone to find it."""
     WAIT = "wait"
     """Send the batch again later."""
 
@@ -90,7 +90,7 @@ def judge_failure(error: Unreachable) -> DeliveryResult:
 
 
 def advice(status: int, settings: Settings) -> str:
-    """Return which setting is probably wrong, without showing a key."""
+    """Return the setting that is probably wrong, without showing a key."""
     public = settings.public_key or ""
     secret = settings.secret_key.get_secret_value() if settings.secret_key else ""
     if public.startswith("sk-") and secret.startswith("pk-"):

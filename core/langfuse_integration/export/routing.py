@@ -1,4 +1,4 @@
-"""The outlet that leads each batch to the journal, or to a Langfuse client that the application customised."""
+"""The outlet that routes each batch to the journal, or to a Langfuse client that the application customised."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .journal_outlet import JournalOutlet
 from .outlet import Outlet
 
 FindClientOutlet = Callable[[], Outlet | None]
-"""Return the outlet of the customised client that is there now, the same one each time; None without one."""
+"""Return the outlet of the current customised client, the same object for the same client; else None."""
 
 
 class RoutingOutlet(Outlet):
@@ -39,19 +39,19 @@ class RoutingOutlet(Outlet):
         ] = []  # outlets of earlier clients and settings: for their counts, and what they still deliver
 
     def prepare(self) -> None:
-        """Load everything that will be needed."""
+        """Load all modules that are needed."""
         self._current()
 
     def take(self, finished: Sequence[Any], opened: Sequence[Any], scores: Sequence[Score]) -> None:
-        """Take a batch where it has to go now."""
+        """Pass a batch to its outlet."""
         self._current().take(finished, opened, scores)
 
     def idle(self) -> float | None:
-        """Tidy up; return in how many seconds to come again, if at all."""
+        """Do periodic work; return the seconds until the next call, or None."""
         return self._journal.idle() if self._journal is not None else None
 
     def ending(self) -> None:
-        """End what is still open."""
+        """End open observations."""
         for outlet in self._outlets():
             outlet.ending()
 
@@ -72,23 +72,23 @@ class RoutingOutlet(Outlet):
         return delivered, pending, lost
 
     def handed_over(self) -> int:
-        """Return how many went to customised clients."""
+        """Return how many observations went to customised clients."""
         return sum(outlet.handed_over() for outlet in self._outlets())
 
     def reasons(self) -> Mapping[str, int]:
-        """Return how many were lost, by reason."""
+        """Return the number of lost observations by reason."""
         counts: Counter[str] = Counter()
         for outlet in self._outlets():
             counts.update(outlet.reasons())
         return counts
 
     def stop(self) -> None:
-        """Release everything."""
+        """Release all resources."""
         for outlet in self._outlets():
             outlet.stop()
 
     def forked(self) -> None:
-        """Let go of what belongs to the parent process."""
+        """Release resources of the parent process, in a forked child."""
         for outlet in self._outlets():
             outlet.forked()
 

@@ -27,7 +27,7 @@ ADOPT_S = 30.0
 """Seconds between two searches for writers that have died."""
 ADOPT_FLUSHING_S = 1.0
 FULL_ROWS = 1024
-"""Rows from which on a batch is sent at once."""
+"""A batch of this many rows is sent at once."""
 
 INTERRUPTED = DeliveryResult(Outcome.WAIT, "this writer has rows of its own")
 

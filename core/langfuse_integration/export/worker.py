@@ -1,4 +1,4 @@
-"""The worker: takes what was recorded off the queue in batches, and passes it to an outlet."""
+"""The worker: takes recorded observations off the queue in batches, and passes them to an outlet."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ class Worker:
         return self._sample_bound is None or trace & _HALF < self._sample_bound
 
     def sample(self, rate: float) -> None:
-        """Keep this share of traces from here on."""
+        """Set the share of traces that is kept."""
         self._sample_bound = round(rate * (1 << 64)) if rate < 1 else None
 
     def _idle(self) -> float | None:
@@ -207,11 +207,11 @@ class Worker:
             return delivered, max(pending, 0), lost
 
     def handed_over(self) -> int:
-        """Return how many were given to an exporter that is not ours."""
+        """Return how many observations were given to a foreign exporter."""
         return self._outlet.handed_over()
 
     def reasons(self) -> Mapping[str, int]:
-        """Return how many were lost, by reason."""
+        """Return the number of lost observations by reason."""
         return {**self._outlet.reasons(), **({"failed to be written": self._lost} if self._lost else {})}
 
     def stop(self) -> None:
@@ -220,7 +220,7 @@ class Worker:
         self._recorder.wake.set()
 
     def forked(self) -> None:
-        """Release what belongs to the parent process, in a forked child."""
+        """Release resources of the parent process, in a forked child."""
         self._outlet.forked()
 
 

@@ -1,1 +1,1 @@
-"""Environments that know whose work is running: each gives every visit a cell of its own."""
+"""Hosts: environments that know which user's work is running. Each gives every visit a session cell."""

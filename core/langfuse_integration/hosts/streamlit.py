@@ -100,11 +100,11 @@ class StreamlitHost:
             return weakref.ref(anchor, lambda gone: tabs.pop(key, None))
         while len(tabs) >= TAB_LIMIT:
             tabs.pop(next(iter(tabs)), None)
-        return anchor  # so that nothing else gets its identity
+        return anchor  # keeps its identity from being reused
 
 
 class _ScriptThread(threading.local):
-    """What tells one thread from another; unlike thread ids, it is never used again."""
+    """An identity for each thread; unlike a thread id it is never reused."""
 
     def __init__(self) -> None:
         self.token = object()

@@ -11,14 +11,14 @@ from ..recording import tracing
 from ..sessions.store import Cell, Scope
 
 HEADER = "langfuse_integration"
-"""The entry of a message that tells of its sender: W3C headers by name, as `propagation.inject` writes them."""
+"""The entry of a message with the sender's W3C headers by name, as `propagation.inject` writes them."""
 
 _SENDING = shielded("writing the session into a task's message")
 _BEGINNING = shielded("reading the session out of a task's message")
 
 
 def sender_header() -> dict[str, str] | None:
-    """Return what a message tells of its sender: the current trace and session, or None without either."""
+    """Return the headers that a message carries: the current trace and session, or None without either."""
     with _SENDING:
         return inject({}) or None
     return None
@@ -28,7 +28,7 @@ class Task:
     """A `with` block around one task, in a cell of its own.
 
     Args:
-        header: what the sender wrote; anything that is no mapping of text is left out.
+        header: the sender's headers; a value that is no mapping of text is ignored.
     """
 
     def __init__(self, header: object = None) -> None:

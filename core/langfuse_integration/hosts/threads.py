@@ -63,7 +63,7 @@ def instrument_threads() -> None:
 
 
 def uninstrument_threads() -> None:
-    """Undo it, for what starts from now on."""
+    """Stop carrying sessions into threads that start from now on."""
     global _instrumented, _own_instrumentor
     with _lock:
         if not _instrumented:

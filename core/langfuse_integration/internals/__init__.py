@@ -1,1 +1,1 @@
-"""What every other package stands on: faults kept from the application, forks, and the application's own lines."""
+"""The lowest layer: shielding faults, forks, bounded dictionaries, and the application's call sites."""

@@ -1,4 +1,4 @@
-"""The line of the application that called us, for messages that tell where to put a cure."""
+"""The application's line that called us, for messages that name the place to change."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _foreign(name: str) -> bool:
 
 
 def _shown(name: str) -> str:
-    """Return a path as people say it: from where they are, if it is below.
+    """Return a path relative to the working directory, if it is below it.
 
     An event loop may forbid blocking calls, and asking for the working directory is one: there the shell's word counts.
     """

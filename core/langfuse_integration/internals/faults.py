@@ -1,4 +1,4 @@
-"""Keep our own faults away from the application: logged once per kind, never raised."""
+"""Shielding: our own faults are logged once per kind, and never raised into the application."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SEEN_LIMIT = 256
 _seen: set[tuple[str, str]] = set()
 _lock = forks.Lock()
 strict = False
-"""True makes our own faults raise; our tests switch it on."""
+"""Whether our own faults raise; our tests set it."""
 
 
 class shielded:
@@ -67,7 +67,7 @@ def warn_once(key: str, message: str, *values: object) -> None:
 
 
 def forget() -> None:
-    """Log everything anew; for tests."""
+    """Forget which messages were logged; for tests."""
     with _lock:
         _seen.clear()
 

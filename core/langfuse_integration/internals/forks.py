@@ -31,18 +31,18 @@ _IMPORTLIB = "<frozen importlib._bootstrap>"
 
 
 class ForkAware(Protocol):
-    """Something that has to prepare for a fork, and to go on after it."""
+    """An object that prepares for a fork and continues after it."""
 
     def before_fork(self, deadline: float) -> None:
         """Prepare, until *deadline* (on time.monotonic's clock) at most."""
         ...
 
     def after_fork_in_parent(self) -> None:
-        """Go on in the parent."""
+        """Continue in the parent."""
         ...
 
     def after_fork_in_child(self) -> None:
-        """Go on in the child, with nothing that belongs to the parent."""
+        """Continue in the child, without the parent's resources."""
         ...
 
 
@@ -74,7 +74,7 @@ class Lock:
                 raise
 
     def renew(self) -> None:
-        """Forget who holds it."""
+        """Forget the holder."""
         self._renewed = True
         self._lock = threading.RLock() if self._reentrant else threading.Lock()
 
@@ -161,7 +161,7 @@ def _after_in_parent() -> None:
         _all([one.after_fork_in_parent for one in _told])
     finally:
         _told.clear()
-        with suppress(RuntimeError):  # the wait for another fork was given up
+        with suppress(RuntimeError):  # the wait for another fork timed out
             _one_at_a_time.release()
 
 

@@ -1,4 +1,4 @@
-"""What `runtime.reset()` calls: modules that keep state for the whole process register how to forget it."""
+"""Reset hooks: modules with process-wide state register a function that `runtime.reset()` calls."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ def on_reset(function: Callable[[], object]) -> None:
 
 
 def reset_all() -> None:
-    """Call what is registered, in the order of registration."""
+    """Call all registered functions, in the order of registration."""
     for function in list(_functions):
         function()

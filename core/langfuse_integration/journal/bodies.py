@@ -1,4 +1,4 @@
-"""Whole bodies of rows again, from what the journal stores of them; see chains.py. Nothing here writes."""
+"""Restores the bodies of rows from their stored form; see chains.py. Nothing here writes."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ class ForkGuard:
 
     def after_fork_in_child(self) -> None:
         """Leave the files to the parent."""
-        unprepared = [journal for journal in self._journals if journal not in self._paused]  # C code may fork unasked
+        unprepared = [journal for journal in self._journals if journal not in self._paused]  # by a fork of C code
         self.tainted = self.tainted or bool(unprepared) or self._opening_missed
         for journal in (*self._paused, *unprepared):
             journal.inherited()

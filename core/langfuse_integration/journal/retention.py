@@ -1,4 +1,4 @@
-"""Retention: what a journal may hold, in bytes and in age. Whole sessions or traces go, the oldest first.
+"""Retention: the bounds of a journal in bytes and in age. Whole sessions or traces go, the oldest first.
 
 A session without its first half would show something that never happened. When the size is exceeded, the sessions
 that were used last the longest time ago go; a trace without a session goes as a whole, too. Of the one session that is
@@ -40,7 +40,7 @@ _OF_UNITS = """
 
 
 class _Unit(NamedTuple):
-    """What goes as a whole: a session, or with None as its session a trace."""
+    """The unit of removal: a session, or with None as its session a trace."""
 
     session_id: str | None
     trace_id: str

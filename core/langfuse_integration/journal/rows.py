@@ -19,7 +19,7 @@ ROWS_PER_INSERT = 64
 
 
 class StoredRow(NamedTuple):
-    """A row, and what becomes of it."""
+    """A row and its state of delivery."""
 
     row: Row
     writer: int

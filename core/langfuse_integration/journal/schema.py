@@ -10,7 +10,7 @@ from pathlib import Path
 from ..errors import JournalTooNew
 
 PENDING, DELIVERED, SET_ASIDE = 0, 1, 2
-"""What becomes of a row."""
+"""The state of delivery of a row."""
 MIGRATIONS = (
     """
     CREATE TABLE spans (
@@ -51,7 +51,7 @@ MIGRATIONS = (
     CREATE INDEX spans_by_trace ON spans (trace_id, span_id);
     CREATE INDEX spans_failed ON spans (session_id) WHERE level = 'ERROR';
     """,
-    # Media that nobody takes grow too old like everything else.
+    # Media that are never delivered expire like rows.
     "ALTER TABLE media_uses ADD COLUMN at_ns INTEGER NOT NULL DEFAULT 0",
     # Large texts are stored once: see chains.py.
     """

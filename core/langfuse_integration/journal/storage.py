@@ -27,15 +27,15 @@ RETRY_S = (1.0, 30.0)
 ENDED_LIMIT = 20_000
 """Span ids to be removed from the file's open ones once it works; ids beyond the limit are dropped."""
 RETENTION_S = 1.0
-"""Seconds between two looks at the journal's size and age, unless much is written meanwhile."""
+"""Seconds between two retention checks, unless much is written meanwhile."""
 RETENTION_SHARE = 16
-"""The size is looked at whenever this share of it was written."""
+"""The share of the size limit after whose writing retention is checked."""
 LEAST_RETENTION_BYTES = 256 * 1024
 _FAILURES = (sqlite3.Error, OSError, JournalTooNew)
 
 
 class WriteBatch(NamedTuple):
-    """What the worker writes at once.
+    """One write of the worker.
 
     Attributes:
         rows: finished observations.

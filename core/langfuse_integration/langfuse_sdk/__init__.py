@@ -1,1 +1,1 @@
-"""Everything that touches Langfuse's own SDK, and the OpenTelemetry provider that both share."""
+"""The bridge to Langfuse's own SDK, and the OpenTelemetry provider that both share."""

@@ -50,7 +50,7 @@ def adopt(provider: Any, sdk: Any, ours: object) -> None:
 
 
 def is_private(provider: Any) -> bool:
-    """Return whether only Langfuse reads the spans of *provider*: it has no processor of anybody else."""
+    """Return whether only Langfuse reads the spans of *provider*: it has no other processor."""
     return all(
         isinstance(processor, Stamp | SuppressedClientProcessor) or private.is_client_processor(processor)
         for processor in private.processors_of(provider)
@@ -72,7 +72,7 @@ def _wrapped(processor: Any, ours: object) -> Any:
 
 
 def _take_over(processors: list[Any], ours: object) -> None:
-    """Record what plain clients were about to export: an outage would lose it."""
+    """Record the spans that wait in the exporters of plain clients: an outage would lose them."""
     for processor in processors:
         if isinstance(processor, SuppressedClientProcessor):
             client = sdk_clients.instances().get(processor.inner.public_key)

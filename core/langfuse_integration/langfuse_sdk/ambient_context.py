@@ -37,7 +37,7 @@ def span_here(attached: Any) -> Any:
         span = current_span()
         parent = ambient.current(span)
         if parent is None or parent is span or not parent.span:
-            return attached if span is not None else None  # what is left over of an ended trace is no parent
+            return attached if span is not None else None  # a span left over from an ended trace is no parent
         if isinstance(parent, Observation):
             return parent
         return trace_api.NonRecordingSpan(span_context(parent.trace, parent.span))

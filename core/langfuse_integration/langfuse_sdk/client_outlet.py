@@ -45,7 +45,7 @@ class ClientOutlet(Outlet):
         self._lost: Counter[str] = Counter()
 
     def take(self, finished: Sequence[Any], opened: Sequence[Any], scores: Sequence[Score]) -> None:
-        """Hand a batch over."""
+        """Pass a batch to the client."""
         for found in finished:
             with _HANDING:
                 self._processor.on_end(self._span(found) if isinstance(found, Observation) else self._foreign(found))
@@ -82,11 +82,11 @@ class ClientOutlet(Outlet):
         return 0, 0, sum(self._lost.values())
 
     def handed_over(self) -> int:
-        """Return how many the client has taken."""
+        """Return how many observations the client has taken."""
         return self._given
 
     def reasons(self) -> Mapping[str, int]:
-        """Return how many were lost, by reason."""
+        """Return the number of lost observations by reason."""
         return self._lost
 
     def _client(self) -> Any:
@@ -112,7 +112,7 @@ class ClientOutlet(Outlet):
         )
 
     def _foreign(self, span: ReadableSpan) -> ReadableSpan:
-        """Return a span of another library, without what our settings mask or do not capture."""
+        """Return a span of another library with our mask and capture applied."""
         if not self._encoder.changes_spans:
             return span
         name, attributes, events, message = self._encoder.span_parts(span)

@@ -1,4 +1,4 @@
-"""What the application gives to `Langfuse(...)` in code, as settings of ours.
+"""The arguments of `Langfuse(...)` in the application's code, as our settings.
 
 It holds for all rows: keys, base URL, environment, release, sampling, time-out. `configure()` takes precedence over it,
 and it takes precedence over the environment. Of several clients the one of the keys in the settings counts; where no
@@ -17,7 +17,7 @@ from ..settings import Settings, settings
 from . import sdk_clients
 
 SDK_TIMEOUT_S = 5
-"""The SDK's own default: from it nobody can tell that it was given."""
+"""The SDK's own default, which cannot be told from a given value."""
 _GIVEN = {
     "environment": "environment",
     "release": "release",
@@ -28,7 +28,7 @@ _GIVEN = {
 
 
 def take_settings() -> None:
-    """Put what the clients of this process were given before the environment, and have it hold from here on."""
+    """Apply the arguments of this process's clients; they take precedence over the environment."""
     clients = sdk_clients.applications()
     configured = settings_module.without_client().public_key
     if configured is not None:

@@ -1,4 +1,4 @@
-"""Private parts of OpenTelemetry and of Langfuse's SDK, found out by looking: each accessor says what it falls back to.
+"""Private parts of OpenTelemetry and of Langfuse's SDK, feature-detected; each accessor names its fallback.
 
 OpenTelemetry API and SDK 1.33 to 1.45:
 - `opentelemetry.context._RUNTIME_CONTEXT`, an object with `_current_context`, a ContextVar.
@@ -107,7 +107,7 @@ def client_instances() -> dict[str, Any] | None:
 
 
 def disconnect(client: Any, take_score: Callable[[dict[str, Any]], None]) -> None:
-    """Let a client that leads nowhere ask no server.
+    """Keep a client without a server from making requests.
 
     Args:
         client: its resource manager.

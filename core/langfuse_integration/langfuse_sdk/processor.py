@@ -1,4 +1,4 @@
-"""The processor of spans that are not ours: stamps the session on them, notes them as parents, takes them along."""
+"""The processor of foreign spans: stamps the session on them, notes them as parents, records them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def sdk_provider() -> TracerProvider:
 
 
 class Stamp(SpanProcessor):
-    """Stamps spans at their start, and takes them along at their end.
+    """Stamps spans at their start, and records them at their end.
 
     Args:
         provider: where it is added: when a Langfuse client exports from there, taking along is left to that client.
@@ -47,25 +47,25 @@ class Stamp(SpanProcessor):
         self._ours = ours
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        """Give the span what it does not carry yet: keep what is there, else the parent's, else look it up."""
+        """Add the session to the span: its own takes precedence, then the parent's, then the active one."""
         with _STAMPING:
             context = parent_context if parent_context is not None else context_api.get_current()
             above = trace_api.get_current_span(context)
             parent = None
-            # A parent with another id is known to the span's maker alone.
+            # Only the span's library knows a parent with another id.
             if span.parent is not None and above.get_span_context().span_id == span.parent.span_id:
                 parent = parent_of(above, context)
             repeats = wanted(span) and repeated.note(span)
             exported = self._stamp(span, parent)
             if repeats:
                 anchor = captures[span]
-                anchor.started_ns = 0  # whatever run of ours is here takes precedence over it
+                anchor.started_ns = 0  # a run of ours around this line takes precedence over it
                 anchor.repeats, anchor.above = repeated.run_of(span), parent
             elif exported and _sampled(span) and not self._left_to_a_client(span):
                 tracing.recorder.opened(span)
 
     def on_end(self, span: ReadableSpan) -> None:
-        """Take it along, if Langfuse wants such spans."""
+        """Record the span if Langfuse takes such spans."""
         with _TAKING:
             exported = _sampled(span) and wanted(span)
             repeats = repeated.gives_way(span)
@@ -74,7 +74,7 @@ class Stamp(SpanProcessor):
             repeated.forget(span, exported)
 
     def shutdown(self) -> None:
-        """Nothing to do: the recorder has an end of its own."""
+        """Do nothing: the recorder flushes at exit."""
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Deliver within the time given; True when nothing is pending.
@@ -92,7 +92,7 @@ class Stamp(SpanProcessor):
 
     @staticmethod
     def _stamp(span: Span, parent: Parent | None) -> bool:
-        """Stamp it, and return whether it will be exported."""
+        """Stamp a span, and return whether it will be exported."""
         attributes = span.attributes or {}
         session, origin = tracing.store.resolve(parent)
         stamp = {} if session is None else _stamp_of(session, attributes)
@@ -106,7 +106,7 @@ class Stamp(SpanProcessor):
         row = ids.span_id
         if parent is not None and parent.exported and span.parent is not None:
             if not exported:
-                row = parent.span  # what stands below this span stands below the nearest row
+                row = parent.span  # children of this span become children of the nearest row
             elif parent.span != span.parent.span_id:
                 row_parents[ids.span_id] = parent.span
         reached = exported or row != ids.span_id
@@ -138,11 +138,11 @@ class SuppressedClientProcessor(SpanProcessor):
         self._ours = ours
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        """Let it stamp what it propagates."""
+        """Let the client's processor stamp its propagated attributes."""
         self.inner.on_start(span, parent_context)
 
     def on_end(self, span: ReadableSpan) -> None:
-        """Let it export, when its client is customised and the trace is sampled, as our rows of it are."""
+        """Let the client export the span if the client is customised and the trace is sampled."""
         instance = sdk_clients.instances().get(self.inner.public_key)
         active = settings()
         if repeated.gives_way(span):
@@ -151,16 +151,16 @@ class SuppressedClientProcessor(SpanProcessor):
             self.inner.on_end(span)
 
     def shutdown(self) -> None:
-        """Shut it down."""
+        """Shut the client's processor down."""
         self.inner.shutdown()
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Flush it."""
+        """Flush the client's processor."""
         return bool(self.inner.force_flush(timeout_millis))
 
 
 def _stamp_of(session: Session, attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a span with *attributes* gets of *session*: nothing when it names another session or user."""
+    """Return the attributes of *session* that a span lacks; none when it names another session or user."""
     for key, value in (("session.id", session.session_id), ("user.id", session.user_id)):
         if attributes.get(key) not in (None, value):
             return {}
@@ -175,7 +175,7 @@ def _stamp_of(session: Session, attributes: Mapping[str, Any]) -> dict[str, Any]
 
 
 def wanted(span: ReadableSpan) -> bool:
-    """Return whether Langfuse takes such a span: by the SDK's rule once it is loaded, else by the part known here."""
+    """Return whether Langfuse takes such a span: by the SDK's filter once loaded, else by the part known here."""
     scope = span.instrumentation_scope
     if scope is not None and scope.name == LANGFUSE_SCOPE:
         return True

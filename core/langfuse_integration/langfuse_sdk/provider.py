@@ -33,7 +33,7 @@ from ..settings import settings
 from . import ambient_context, client_settings, private, sdk_clients
 
 SPAN_MAKERS = ("langfuse", "mcp", "anthropic", "openinference.instrumentation", "opentelemetry.instrumentation")
-"""Modules whose presence says that spans are to be expected."""
+"""Modules that create spans; the SDK is built when one is loaded."""
 WANTED_SCOPES = ("langfuse-sdk", "openinference.", "opentelemetry.instrumentation.")
 """Scopes whose spans Langfuse may want: they wait until the SDK is built, in an event loop too."""
 
@@ -45,7 +45,7 @@ _ADOPTING = shielded("adopting a tracer provider")
 
 
 class AmbientTracer(trace_api.Tracer):
-    """A tracer that looks its spans' parents up."""
+    """A tracer whose spans find their parents."""
 
     def __init__(self, provider: AmbientProvider, scope: tuple[Any, ...], options: dict[str, Any]) -> None:
         self._provider = provider
@@ -55,7 +55,7 @@ class AmbientTracer(trace_api.Tracer):
         self._sdk: Any = None
 
     def start_span(self, name: str, context: Context | None = None, *positional: Any, **options: Any) -> trace_api.Span:
-        """Start a span; without *context*, under what is current here."""
+        """Start a span; without *context*, below the current observation."""
         tracer = self._tracer
         if tracer is None or self._sdk is not self._provider.behind:
             self._sdk = sdk = self._provider.built(must_wait=self._is_wanted(positional, options))
@@ -130,7 +130,7 @@ def unrecorded(context: Context | None) -> trace_api.Span:
 
 
 class AmbientProvider(trace_api.TracerProvider):
-    """A TracerProvider that is cheap to have: the SDK's stands behind it once a span is wanted.
+    """A lightweight TracerProvider that delegates to the SDK's, which is built for the first span.
 
     Attributes:
         behind: the SDK's provider that makes the spans, or None before it is built. When the application registers a
@@ -150,12 +150,12 @@ class AmbientProvider(trace_api.TracerProvider):
         schema_url: str | None = None,
         attributes: Mapping[str, Any] | None = None,
     ) -> trace_api.Tracer:
-        """Return a tracer that looks its spans' parents up."""
+        """Return a tracer whose spans find their parents."""
         scope = (instrumenting_module_name, instrumenting_library_version, schema_url)
         return AmbientTracer(self, scope, {"attributes": attributes} if attributes else {})
 
     def sdk(self) -> Any:
-        """Return the SDK's provider behind this one, built when first wanted."""
+        """Return the SDK's provider behind this one, built on first use."""
         with self._lock:
             if self.behind is None:
                 from .adoption import adopt
@@ -187,7 +187,7 @@ class AmbientProvider(trace_api.TracerProvider):
             self._building = True
         try:
             threading.Thread(target=self._build, name="langfuse-integration-otel", daemon=True).start()
-        except RuntimeError:  # no thread to be had: the next span that may wait builds it
+        except RuntimeError:  # no thread can be started: the next span that may wait builds it
             self._building = False
 
     def _build(self) -> None:
@@ -240,21 +240,21 @@ provider = AmbientProvider()
 
 
 def register() -> None:
-    """Be the global provider if nobody is, as the Langfuse SDK would; else add our processor to the one there."""
+    """Register as the global provider if there is none, as the Langfuse SDK does; else add our processor to it."""
     existing: Any = trace_api.get_tracer_provider()
     if isinstance(existing, trace_api.ProxyTracerProvider):
         private.be_global(provider, provider.replaced)
         if any(module in sys.modules for module in SPAN_MAKERS):
             provider.build_soon()
     elif existing is not provider and hasattr(existing, "add_span_processor"):
-        from .adoption import adopt  # loads OpenTelemetry's SDK, which is there by now
+        from .adoption import adopt  # loads OpenTelemetry's SDK, which is loaded by now
 
         adopt(existing, existing, provider)
     ambient_context.install(_looks_for_runs)
 
 
 def read_by_others() -> bool:
-    """Return whether anybody besides Langfuse reads the spans of the global provider: a back end of the application."""
+    """Return whether a back end of the application reads the spans of the global provider."""
     registered = trace_api.get_tracer_provider()
     sdk = provider.behind if registered is provider else registered
     if not hasattr(sdk, "add_span_processor"):
@@ -278,7 +278,7 @@ def adopt_client(client: Any) -> None:
 
 
 def adopt_clients() -> None:
-    """Adopt the providers of the Langfuse clients that there are, and of each that is made from now on."""
+    """Adopt the providers of all Langfuse clients, existing and future."""
     private.watch_clients(adopt_client)
     for client in sdk_clients.instances().values():
         adopt_client(client)
@@ -298,7 +298,7 @@ def _looks_for_runs() -> bool:
 
 
 def record_locally() -> None:
-    """Without keys and without a client, make one that leads nowhere: else `@observe` would record nothing."""
+    """Without keys and without a client, make one without a server: else `@observe` would record nothing."""
     with _MAKING:
         if settings().mode != "local" or sdk_clients.instances() or trace_api.get_tracer_provider() is not provider:
             return

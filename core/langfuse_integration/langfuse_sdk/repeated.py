@@ -1,4 +1,4 @@
-"""Spans of others that repeat a row of ours: they give way, so that tokens and cost count once.
+"""Foreign spans that duplicate a row of ours: they are dropped, so that tokens and cost count once.
 
 Two kinds: what Langfuse's own LangChain handler makes of a run that our handler records as well, and the span that a
 model's client makes below the generation that an adapter records (`langfuse.openai`, the anthropic SDK, OpenInference).
@@ -38,7 +38,7 @@ _outer: BoundedDict[int, Observation] = BoundedDict(OPEN_LIMIT)
 
 
 def note(span: Span) -> bool:
-    """Note what a span that starts may repeat; return whether it may."""
+    """Note which row a starting span may duplicate; return whether it may."""
     span_id = span.get_span_context().span_id
     if CALLBACK_HANDLER in sys.modules:
         run_id = _run_of_their_handler()
@@ -68,7 +68,7 @@ def run_of(span: Span) -> Hashable | None:
 
 
 def gives_way(span: ReadableSpan) -> bool:
-    """Return whether a span that has ended repeats a row of ours."""
+    """Return whether an ended span duplicates a row of ours."""
     context = span.get_span_context()
     if context is None:
         return False
@@ -87,7 +87,7 @@ def gives_way(span: ReadableSpan) -> bool:
 
 
 def forget(span: ReadableSpan, exported: bool) -> None:
-    """Drop what was noted of a span that has ended.
+    """Drop the notes about an ended span.
 
     Args:
         exported: record it later if it turns out to repeat nothing.

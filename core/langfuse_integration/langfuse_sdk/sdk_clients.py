@@ -1,4 +1,4 @@
-"""The Langfuse clients of this process, and what they mean for our rows.
+"""The Langfuse clients of this process, and their effect on our rows.
 
 A plain client, of the keys in our settings and with nothing customised, needs no exporter of its own: our journal
 delivers what it records. A client that the application customised (mask, exporter, filter, provider, other keys) is
@@ -17,7 +17,7 @@ from . import private
 
 LOCAL_PUBLIC_KEY = "pk-lf-local"
 NO_PUBLIC_KEY = "fake"
-"""The public key of the client that the SDK makes when several exist and none was named."""
+"""The public key of the client that the SDK makes when several exist and none is named."""
 NO_ADDRESS = "http://127.0.0.1:9"
 CUSTOMS = ("mask", "mask_otel_spans", "should_export_span", "span_exporter", "additional_headers")
 
@@ -28,12 +28,12 @@ def instances() -> dict[str, Any]:
 
 
 def applications() -> dict[str, Any]:
-    """Return the clients that the application made: neither ours, nor what the SDK makes where it records nothing."""
+    """Return the clients that the application made: neither ours, nor the SDK's placeholder."""
     return {key: client for key, client in instances().items() if key not in (LOCAL_PUBLIC_KEY, NO_PUBLIC_KEY)}
 
 
 def is_plain(instance: Any, active: Settings, ours: object) -> bool:
-    """Return whether our own delivery does all that this client would.
+    """Return whether our own delivery replaces this client's.
 
     Args:
         ours: our own tracer provider.

@@ -1,4 +1,4 @@
-"""The journal as a reader sees it: which sessions it holds, and their observations. Nothing here writes.
+"""The archive: sessions and observations in a journal, read-only.
 
     with Archive.of_settings() as archive:
         for summary in archive.sessions(limit=20):
@@ -38,7 +38,7 @@ class ObservationColumns(NamedTuple):
 
 
 class RecordedScore(NamedTuple):
-    """A score as it is in the journal.
+    """A score in the journal.
 
     Attributes:
         value: a number or text; 1 and 0 where *data_type* is BOOLEAN.
@@ -173,7 +173,7 @@ class Archive(SessionSummaries):
                 yield body
 
     def scores(self, session_id: str | None) -> list[RecordedScore]:
-        """Return the scores of a session, of its traces and of their steps, in the order in which they were given."""
+        """Return the scores of a session, of its traces and of their steps, in the order of their creation."""
         if "scores" not in self.tables:
             return []
         where, values = of_session(session_id)
@@ -185,11 +185,11 @@ class Archive(SessionSummaries):
         )
         return [RecordedScore(*row) for row in rows]
 
-    # -- what comes in
+    # -- new observations
 
     @property
     def last_number(self) -> int:
-        """The number of the observation that was written last; 0 when there is none."""
+        """The number of the last written observation; 0 when there is none."""
         rows = self.query("SELECT coalesce(max(id), 0) FROM spans")
         return int(rows[0][0]) if rows else 0
 

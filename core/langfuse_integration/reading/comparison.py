@@ -1,4 +1,4 @@
-"""Two sessions side by side: where their paths part, and what else is different."""
+"""Comparison of two sessions: their first divergence and all other differences."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .replay import Observed, SessionReplay, Trace
 EXACT_PAIRS = 4_000_000
 """Pairs of steps up to which the best alignment of two turns is looked for; beyond it a good one has to do."""
 ASPECTS = ("input", "output", "model", "level", "status_message")
-"""What is compared of two steps that stand at the same place."""
+"""The aspects that are compared of two steps at the same place."""
 
 
 class StepOnPath(NamedTuple):
@@ -93,7 +93,7 @@ def _path(trace: Trace | None) -> list[StepOnPath]:
 
 
 def _label(observation: Observed) -> str:
-    """Return what a step is, without its model: another model is a change in a step, not another step."""
+    """Return a step's identity, without its model: another model is a change in a step, not another step."""
     kind = "think" if observation.is_think else "act" if observation.is_act else observation.type
     server = observation.metadata.get("mcp_server")
     tool = str(observation.metadata.get("mcp_tool") or observation.name)

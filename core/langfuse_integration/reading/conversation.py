@@ -47,7 +47,7 @@ def exchange_of(trace: Trace) -> Exchange:
 
 
 def conversation_of(trace: Trace) -> list[Utterance]:
-    """Return what was said in a trace, in its order.
+    """Return the conversation of a trace, in its order.
 
     The words come from the roots. A root without an input lets the observations below it speak instead. An interrupt is
     the agent's question, and the value that a run is resumed with is the user's reply. Chat history is said once.

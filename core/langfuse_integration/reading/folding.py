@@ -1,4 +1,4 @@
-"""Repeated steps made short: of many the same, the first two and the last are shown."""
+"""Folding of repeated steps: of many equal ones, the first two and the last are shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The journal's rows as observations: finished ones, open ones, and what they add up to."""
+"""Reads a journal's rows as observations, finished and open, and their totals."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .totals_cache import RowsVersion, totals_cache, totals_of_bodies
 OPEN_LIMIT = 10_000
 """How many open observations are read."""
 _HAS_SUMS = "instr(body, CAST('_details' AS BLOB))"
-"""A quick look whether a row may tell tokens or a cost."""
+"""A quick test whether a row may report tokens or a cost."""
 
 
 class ObservationReader(JournalFile):

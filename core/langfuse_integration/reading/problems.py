@@ -1,4 +1,4 @@
-"""What went wrong in a trace: each failure once, with the steps above it, and whether the run recovered.
+"""Problems of a trace: each failure once, with the steps above it, and whether the run recovered.
 
 To find another kind of problem, write a function that yields problems of `TraceSteps` and list it in FINDERS.
 """
@@ -16,15 +16,15 @@ from .messages import ChatMessage, ToolCall, messages_in
 from .replay import Observed, Trace
 
 REPEATED_FROM = 3
-"""A tool called with the same arguments that often is a loop."""
+"""A tool called this many times with the same arguments is a loop."""
 GROUP_ERRORS = ("ExceptionGroup", "TaskGroup", "CancelledError")
-"""Errors that only wrap others."""
+"""Classes of errors that only wrap others."""
 KINDS = ("failed", "refused", "never called", "never ended", "repeated", "empty answer", "no usage")
 """Kinds of problems, the gravest first."""
 
 
 class Problem(NamedTuple):
-    """One thing that went wrong.
+    """One problem.
 
     Attributes:
         kind: one of KINDS.
@@ -71,7 +71,7 @@ class TraceSteps:
 
     @cached_property
     def tool_messages(self) -> dict[str, ChatMessage]:
-        """What models were told that their tool calls came to, by the ids of the calls."""
+        """Results of tool calls as models received them, by call id."""
         messages: dict[str, ChatMessage] = {}
         for observation in self.observations:
             if observation.type in ("generation", "agent", "chain"):
@@ -81,7 +81,7 @@ class TraceSteps:
 
 
 def problems_of(trace: Trace) -> list[Problem]:
-    """Return what went wrong in a trace, the gravest first, then in the order of time."""
+    """Return the problems of a trace, the gravest first, then in the order of time."""
     steps = TraceSteps(trace)
     problems = [problem for find in FINDERS for problem in find(steps)]
     return sorted(

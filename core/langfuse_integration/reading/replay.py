@@ -13,18 +13,18 @@ __all__ = ["METADATA", "Observed", "SessionReplay", "Trace", "Tree", "parsed", "
 
 
 class _Steps:
-    """What agents did, among some observations."""
+    """The agents' thinks and acts among some observations."""
 
     observations: list[Observed]
 
     @property
     def thinks(self) -> list[Observed]:
-        """Where agents decided."""
+        """The observations in which agents decided."""
         return [observation for observation in self.observations if observation.is_think]
 
     @property
     def acts(self) -> list[Observed]:
-        """Where agents acted."""
+        """The observations in which agents acted."""
         return [observation for observation in self.observations if observation.is_act]
 
     @property

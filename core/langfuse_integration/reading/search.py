@@ -1,4 +1,4 @@
-"""Finding a text in what was recorded."""
+"""Text search in recorded observations."""
 
 from __future__ import annotations
 

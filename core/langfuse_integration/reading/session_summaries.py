@@ -1,4 +1,4 @@
-"""Sessions in one line each: which ones there are, whose they are, and what they add up to."""
+"""Summaries of sessions: ids, users, times and totals."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FAILED = "level = 'ERROR'"
 
 
 class SessionFilter(TypedDict, total=False):
-    """Which sessions are listed.
+    """A filter for listed sessions.
 
     Attributes:
         user: only those with this user.

@@ -1,4 +1,4 @@
-"""What observations add up to: tokens, cost, errors."""
+"""Totals over observations: tokens, cost, errors."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ def totals_of(observations: Iterable[Observed]) -> Totals:
 
 
 def own(observation: Observed) -> Totals:
-    """Return what one observation says of itself, without those below it."""
+    """Return an observation's own tokens and cost, without those below it."""
     return sums(observation.usage, observation.cost)._replace(errors=int(observation.level == "ERROR"))
 
 
 def sums(usage_details: object, cost_details: object) -> Totals:
-    """Return what an observation's two mappings of buckets add up to."""
+    """Return the totals of an observation's two mappings of buckets."""
     counts = _numbers(disjoint_buckets(usage_details) if isinstance(usage_details, Mapping) else None)
     usage = {name: count for name, count in counts.items() if name != "total"}
     tokens_in = sum(count for name, count in usage.items() if name.startswith("input"))

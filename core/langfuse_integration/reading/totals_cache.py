@@ -1,4 +1,4 @@
-"""What sessions have used up so far, added up once.
+"""A cache of totals by session.
 
 Rows of a journal are never changed: a selection with as many rows and the same newest one adds up to the same.
 """
@@ -16,7 +16,7 @@ from .replay import request_of
 from .totals import Totals, sums
 
 SESSIONS_LIMIT = 2_000
-"""Sums that are kept; the one that was used least recently is dropped first."""
+"""The most totals in the cache; the least recently used is dropped first."""
 USAGE, COST = "langfuse.observation.usage_details", "langfuse.observation.cost_details"
 _BUCKETS = frozenset({USAGE, COST})
 

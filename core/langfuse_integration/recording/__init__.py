@@ -1,1 +1,1 @@
-"""What runs on the application's threads: note what starts and ends, and hand it to the worker."""
+"""Recording, on the application's threads: notes starts and ends, and queues them for the worker."""

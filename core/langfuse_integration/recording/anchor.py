@@ -1,4 +1,4 @@
-"""An anchor: where a child attaches, and whose it is."""
+"""An anchor: the parent ids and the session that a child takes over."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..sessions.session import Session
 
 
 class Parent(Protocol):
-    """What an observation needs to know of the one above it: an observation, or the anchor of a span.
+    """The attributes of a parent that a child needs; an observation, or the anchor of a span.
 
     Attributes:
         trace, span: ids as integers; a span of 0 is none: the child is a root of that trace.

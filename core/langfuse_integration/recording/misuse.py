@@ -1,4 +1,4 @@
-"""What goes wrong with sessions, said early: once per line of the application, with the cure.
+"""Warnings about misuse of sessions: once per line of the application, with the cure.
 
 Said is what would otherwise show much later, as observations that are missing from a session: recorded before any
 session was set, in a thread that does not see it, or set where nothing is recorded any more. Whoever leaves work
@@ -19,7 +19,7 @@ from ..sessions.store import Cell, SessionStore, Use
 from .observation import Observation
 
 LOOKS = 1_000
-"""How often a process looks for the line that something is from: each look costs microseconds."""
+"""The most call-site look-ups of a process; each costs microseconds."""
 PLACES = 64
 """Lines that are remembered until there is something to say of them."""
 
@@ -28,7 +28,7 @@ _lock = forks.Lock()
 
 
 class Place(NamedTuple):
-    """What was recorded untagged, and where."""
+    """An untagged trace and its call site."""
 
     name: str
     line: str
@@ -44,14 +44,14 @@ class Setting(NamedTuple):
 
 
 class MisuseWarnings:
-    """What one process has seen so far."""
+    """The state of the checks in one process."""
 
     def __init__(self, store: SessionStore) -> None:
         self._store = store
         self.forget()
 
     def forget(self) -> None:
-        """Begin anew: for tests."""
+        """Forget all state; for tests."""
         self._looks = LOOKS
         self._first_set: str | None = None
         self._early: dict[str, Place] = {}
@@ -59,7 +59,7 @@ class MisuseWarnings:
         self._settings: list[Setting] = []
 
     def untagged(self, observation: Observation) -> None:
-        """Look at a root that starts without a session: is it meant to?"""
+        """Check a root that starts without a session, and warn unless that is intended."""
         if self._looks <= 0:
             return
         with _ADVISING:
@@ -78,7 +78,7 @@ class MisuseWarnings:
             self._look_for_lost(observation.name, line)
 
     def was_set(self, session: Session) -> None:
-        """Look at a session that has just been set: was something recorded before it, and will it be of use?"""
+        """Check a session that was just set: warn if traces were recorded before it, or if it has no effect."""
         if self._looks <= 0:
             return
         with _ADVISING:

@@ -19,32 +19,32 @@ from typing import Any, NoReturn, Protocol
 from ..internals.faults import shielded
 
 LONGEST_S = 12.0
-"""What an end may take at most, whatever hangs: the journal's time and the delivery's."""
+"""The longest that the end of a process may take, in s: the journal's time and the delivery's."""
 _DEADLY = {getattr(signal, name, None) for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")}
 _ENDING = shielded("delivering at the end of the process")
 
 
 class EndsWithProcess(Protocol):
-    """A recorder, as far as the end goes."""
+    """The part of a recorder that the end of a process uses."""
 
     def has_work(self) -> bool:
         """Return whether anything may be lost now."""
         ...
 
     def exit(self) -> None:
-        """Deliver, in a time of its own."""
+        """Deliver within the recorder's own time limit."""
         ...
 
 
 recorders: weakref.WeakSet[Any] = weakref.WeakSet()
-"""Those whose `exit` is called, each an `EndsWithProcess`."""
+"""The recorders whose `exit` is called, each an `EndsWithProcess`."""
 _watched: set[int] = set()
 _exit_now = os._exit
 _raise_signal = signal.raise_signal
 
 
 def watch() -> None:
-    """Deliver at the end of this process from now on."""
+    """Register *ending* for the end of this process."""
     if os.getpid() in _watched:
         return
     if not _watched:

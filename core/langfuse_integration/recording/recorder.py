@@ -1,4 +1,4 @@
-"""The hand-over from the application's threads to the worker: one append, and no waiting.
+"""The queue between the application's threads and the worker: recording is one append, and never waits.
 
 More than 300 lines: the queue and the ends of a process share its state.
 """
@@ -29,7 +29,7 @@ YIELD_S = 0.00032
 """The sleep of every sixteenth record; the longer, the more are waiting. A sleep for each would cost more in changes
 from thread to thread than what the worker does meanwhile."""
 WRITE_S = 10.0
-"""What the end of a process may wait longer for the journal than for Langfuse: only what is not in it would be lost."""
+"""Additional seconds that the end of a process waits for the journal: only rows that are not in it are lost."""
 OPENINGS_LIMIT = 10_000
 PAYLOAD_MARKER = "[dropped: too much was waiting to be written]"
 
@@ -38,7 +38,7 @@ _RELIEVING = shielded("making room in the queue")
 
 
 class FlushResult(NamedTuple):
-    """What became of everything that this process has recorded so far.
+    """Counts of all observations that this process has recorded so far.
 
     The three add up to it, except for what went through a customised Langfuse client: `stats.handed_over` counts that.
 
@@ -54,14 +54,14 @@ class FlushResult(NamedTuple):
 
 
 class RecordingWorker(Protocol):
-    """Takes what a recorder has noted, on a thread of its own; see export/worker.py."""
+    """Takes a recorder's queue on a thread of its own; see export/worker.py."""
 
     def run(self) -> None:
         """Work until `stop`."""
         ...
 
     def drain_here(self) -> None:
-        """Take what waits, on the calling thread."""
+        """Take the queue, on the calling thread."""
         ...
 
     def flush(self, deadline: float, written_by: float | None = None, ending: bool = False) -> None:
@@ -185,7 +185,7 @@ class QueueRecorder:
         self._write_here()
 
     def _relieve(self) -> bool:
-        """Make room: first the worker gets its turn, then old payloads go; False when the new record goes too."""
+        """Make room: let the worker run, then drop old payloads; False when the new record is dropped, too."""
         waiting = len(self.queue)
         if waiting < self._half:
             if not waiting % EVERY:
@@ -206,7 +206,7 @@ class QueueRecorder:
     # -- the worker's thread
 
     def queues(self) -> tuple[deque[Any], deque[Any], deque[Score]]:
-        """Return what waits: observations that ended, some that began, and scores."""
+        """Return the queued records: ended observations, opened ones, and scores."""
         return self.queue, self.openings, self.scores
 
     def _work(self) -> None:
@@ -253,7 +253,7 @@ class QueueRecorder:
         return FlushResult(delivered, pending, lost + self.dropped)
 
     def divert(self, worker: WorkerFactory) -> WorkerFactory:
-        """Let another worker take over from here on; return how the one of before was made."""
+        """Replace the worker factory and return the previous one."""
         self.close(5.0)
         before, self._make_worker = self._make_worker, worker
         self.enabled = True
@@ -299,10 +299,10 @@ class QueueRecorder:
             self._ready.wait(max(deadline - time.monotonic(), 0.0))
 
     def after_fork_in_parent(self) -> None:
-        """Nothing was stopped."""
+        """Do nothing: nothing was paused."""
 
     def after_fork_in_child(self) -> None:
-        """Begin anew: what waits belongs to the parent, which goes on with it."""
+        """Start with an empty queue: its records belong to the parent, which delivers them."""
         if self.worker is not None:
             self.worker.forked()
         # Not os.getppid(): a parent that forks to go into the background may have ended already.

@@ -1,4 +1,4 @@
-"""What a score of the manager belongs to: a trace, or else a session."""
+"""The target of a score of the manager: a trace, or else a session."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def plain_text(text: str) -> str:
-    """Return a value of metadata with text as it is; other JSON, and what is no JSON, stays."""
+    """Return a metadata value with quoted text unquoted; other values stay."""
     if text[:1] != '"':
         return text
     import json

@@ -7,7 +7,7 @@ from typing import Any
 ATOMS: frozenset[type] = frozenset({str, int, float, bool, bytes, type(None)})
 CONTAINERS: frozenset[type] = frozenset({dict, list, tuple, set, bytearray})
 MAX_COPIES = 2_000
-"""Containers copied for one value; what lies beyond is kept by reference, so that a huge value costs no time."""
+"""The most containers copied for one value; further ones are kept by reference, so that huge values cost no time."""
 
 
 def snapshot(value: Any) -> Any:

@@ -24,11 +24,11 @@ def _raw_attributes(span: SpanInterface) -> Mapping[str, Any]:
 
 
 read_attributes: Callable[[Any], Mapping[str, Any]] = _raw_attributes
-"""What `Observation.attributes` shows; the composition root puts the encoder's attributes here."""
+"""The function behind `Observation.attributes`; the composition root sets the encoder's."""
 
 
 class SpanInterface(_Span):
-    """What OpenTelemetry and its instrumentations call on the current span."""
+    """The methods that OpenTelemetry and its instrumentations call on the current span."""
 
     __slots__ = ()
 

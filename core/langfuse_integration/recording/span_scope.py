@@ -58,7 +58,7 @@ class SpanScope:
 
 
 class _Nowhere:
-    """A recorder for an observation that could not be started."""
+    """A recorder that discards an observation which could not be started."""
 
     def opened(self, observation: Observation) -> None: ...
 

@@ -1,1 +1,1 @@
-"""Which session is active here, whose it is, and what the workers of a service share about it."""
+"""Sessions: the active one, its user, and the state that a service's workers share about it."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .shared_state import KeyValueStore
 
 ANONYMOUS = "anonymous"
-"""A user id that means nobody in particular, and owns nothing."""
+"""User ids of anonymous users, who own no session."""
 LIMIT = 10_000
 """Sessions whose owner this process knows itself; the oldest go first."""
 
@@ -55,7 +55,7 @@ def claim(session: Session, *, handed_over: bool = False) -> None:
 
 
 def forget() -> None:
-    """Forget whose the sessions are: for tests."""
+    """Forget all owners; for tests."""
     _owners.clear()
 
 

@@ -1,4 +1,4 @@
-"""A session: who the next observations belong to, and what else stands on each of their rows."""
+"""A session: the session id, the user id and the trace attributes of observations."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class TraceAttributes(TypedDict, total=False):
-    """What stands on every row of a session beside the two ids.
+    """Attributes of every row of a session beside the two ids.
 
     Attributes:
         tags: short texts that Langfuse filters and sums by.

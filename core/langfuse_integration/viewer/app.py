@@ -1,4 +1,4 @@
-"""The addresses: sessions, a session's replay, a trace, an observation, and a stream that says when to look again."""
+"""The viewer's routes: sessions, a session's replay, a trace, an observation, and a stream of changes."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class RowsPage(NamedTuple):
 
 
 class RowsView(NamedTuple):
-    """Which rows of a trace are shown, and how.
+    """The rows of a trace that are shown, and their level of detail.
 
     Attributes:
         page: from 0 on.

@@ -46,7 +46,7 @@ def iso(at_ns: int) -> str:
 
 
 def brief(observation: Observed) -> str:
-    """Return in one line what an observation came to."""
+    """Return an observation's result in one line."""
     return _cut(summary_of(observation))
 
 

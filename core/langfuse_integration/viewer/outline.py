@@ -14,7 +14,7 @@ from ..reading.replay import Observed, Trace
 from ..reading.totals import Totals, totals_of
 
 HEAD_OBSERVATIONS = 60
-"""How many observations of a trace are read to tell what was said in it."""
+"""The most observations of a trace that are read for its conversation."""
 
 
 class Head(NamedTuple):
@@ -81,7 +81,7 @@ def head(archive: Archive, trace_id: str, session_id: str | None, totals: Totals
     observed = {each.id: each for each in archive.observed(trace_id, [*first, *chains])}
     trace = Trace(each for each in observed.values() if each.id in first)
     if not trace.observations:
-        return None  # damaged, all of it
+        return None  # all rows are damaged
     problems = problems_of(trace if whole else Trace(observed[each] for each in chains if each in observed))
     if not whole:  # the steps in between are not there to be compared
         problems = [each for each in problems if each.kind == "failed"]

@@ -18,9 +18,9 @@ HERE = Path(__file__).parent
 SHARED = ("arguments", "clock", "counted", "dollars", "duration", "moment", "score_value", "title_of")
 FILTERS = ("coloured", "coloured_json", "iso", "lane", "longer", "plain_text", "pretty", "shown")
 TEXT_LIMIT = 20_000
-"""Characters of one input or output that are shown before one asks for the rest."""
+"""Characters of one input or output that a page shows at first."""
 MESSAGES_SHOWN = 6
-"""Messages of one input that are shown before one unfolds the earlier ones."""
+"""Messages of one input that a page shows at first."""
 
 UTTERANCES_SHOWN = 20
 PROBLEMS_SHOWN = 4

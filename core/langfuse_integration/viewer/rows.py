@@ -21,7 +21,7 @@ COLOURED = frozenset({"think", "act", "agent", "tool", "generation", "retriever"
 
 
 class Mark(NamedTuple):
-    """What an observation is, at a glance.
+    """The kind of an observation and its colour.
 
     Attributes:
         kind: think, act, or the type.
@@ -35,7 +35,7 @@ class Mark(NamedTuple):
 
 
 def mark(observation: Observed) -> Mark:
-    """Return what an observation is."""
+    """Return the kind of an observation."""
     kind, step = kind_of(observation)
     tint = "failed" if observation.level == "ERROR" else kind if kind in COLOURED else "plain"
     return Mark(kind, step, tint)
@@ -43,7 +43,7 @@ def mark(observation: Observed) -> Mark:
 
 @dataclass(frozen=True, slots=True)
 class StepRow:
-    """What is shown of an observation before it is opened.
+    """The summary of an observation in its row.
 
     Attributes:
         kind: think, act, or the type.
