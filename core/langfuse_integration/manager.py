@@ -48,7 +48,7 @@ class LangfuseManager:
         user_id: str | None = None,
         **attributes: Unpack[TraceAttributes],
     ) -> None:
-        """Put everything from here on into a session.
+        """Set the session of everything recorded here from now on.
 
         "Here" is this thread, task, request or browser tab, and what they start; others are not affected.
 
@@ -81,7 +81,7 @@ class LangfuseManager:
         ready()
 
     def clear_session(self) -> None:
-        """Have neither session nor user from here on; nothing falls through to an outer one."""
+        """Set neither session nor user from now on; an outer session does not show through."""
         tracing.store.set(None)
 
     def session(
@@ -121,7 +121,7 @@ class LangfuseManager:
         return active.user_id if active is not None else None
 
     def bind(self, callable: Callable[P, R]) -> Callable[P, R]:  # noqa: A002
-        """Return *callable* with the session of now, for threads and pools; works for coroutine functions too.
+        """Return *callable* bound to the current session, for threads and pools; coroutine functions too.
 
         What it records stands under what is current now, as long as that is open when it is called.
         """
@@ -278,7 +278,7 @@ class LangfuseManager:
     # -- delivery
 
     def flush(self, timeout_s: float = 5.0) -> FlushResult:
-        """Deliver what there is, and return in time.
+        """Deliver all recorded observations, and return in time.
 
         Args:
             timeout_s: seconds; whatever happens, this returns by then.
@@ -320,7 +320,7 @@ class LangfuseManager:
 
 RECENT_LIMIT = 1_000
 _recent: BoundedDict[tuple[str, str | None], Session] = BoundedDict(RECENT_LIMIT)
-"""Sessions without further attributes that were asked for lately: a request handler asks for the same one again."""
+"""Recently used sessions without further attributes: a request handler sets the same one again."""
 
 
 def _session(session_id: str, user_id: str | None, attributes: TraceAttributes) -> Session:
@@ -338,9 +338,9 @@ langfuse_manager = LangfuseManager()
 
 
 def configure(**given: Any) -> None:
-    """Change settings from here on, before what the environment says; see `settings.Settings` for names and units.
+    """Change settings from now on; they take precedence over the environment. `settings.Settings` has names and units.
 
-    What was recorded before is delivered by the settings of before, within `exit_timeout_s`.
+    Observations already recorded are delivered with the previous settings, within `exit_timeout_s`.
 
     Raises:
         ValueError: an unknown name, or a value that makes no sense; nothing has changed then.

@@ -36,7 +36,7 @@ _EXTRACTING = shielded("reading the session out of a request's headers")
 
 
 def inject(headers: HeadersT) -> HeadersT:
-    """Write the trace and the session of here into *headers*, and return them.
+    """Write the current trace and session into *headers*, and return them.
 
     What the context carries in its baggage goes along, but a session that came in with a request and was not
     extracted does not: the next service takes our word for it.

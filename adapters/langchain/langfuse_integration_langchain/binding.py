@@ -1,4 +1,4 @@
-"""The session of a handler's runs: the one that the handler is bound to, or one that a run's configuration names."""
+"""The session of a run: that of its handler, or the one that the run's configuration names."""
 
 from __future__ import annotations
 

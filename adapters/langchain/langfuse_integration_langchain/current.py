@@ -16,7 +16,7 @@ from .folding import use
 
 
 def source() -> Parent | None:
-    """Return the anchor for what starts here, for `ambient`."""
+    """Return the anchor of the run around this line, for `ambient`."""
     key = private.current_run_key()
     if key is None:
         return None

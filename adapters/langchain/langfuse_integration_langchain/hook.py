@@ -41,7 +41,7 @@ def instrument() -> None:
 
 
 def uninstrument() -> None:
-    """Undo `instrument()`: runs that start later are not recorded by it."""
+    """Stop recording runs that start from now on; undoes `instrument()`."""
     with _lock:
         _process_wide.handler = None
 

@@ -1,4 +1,4 @@
-"""How LangChain's objects read in Langfuse: messages as chat, documents as text, and never a `repr`.
+"""Readable forms of LangChain's objects: messages as chat, documents as text, and never a `repr`.
 
 Everything here runs when a row is written, on the worker's thread. Roles and the form of tool calls are those of
 OpenAI's chat completions, which Langfuse (server 4.16) shows as a conversation; its own reader of tool calls takes
@@ -101,7 +101,7 @@ def message_fields(message: BaseMessage) -> dict[str, Any]:
 
 
 def _add_beside_content(plain: dict[str, Any], entries: dict[str, Any]) -> None:
-    """Add what the provider has put beside the content: audio, reasoning, citations and the like."""
+    """Add the provider's fields beside the content: audio, reasoning, citations and the like."""
     further: dict[str, Any] = {}
     for key, value in entries.items():
         if key in REPEATED or key.startswith("__") or not value:
@@ -186,7 +186,7 @@ _graph_types_registered = False
 
 
 def register() -> None:
-    """Register how LangChain's objects are written."""
+    """Register converters for LangChain's objects."""
     json_text.register(BaseMessage, message_fields, immutable=True)
     json_text.register(Document, document_fields, immutable=True)
     json_text.register(PromptValue, lambda value: value.to_messages())
@@ -197,7 +197,7 @@ def register() -> None:
 
 
 def register_graph_types() -> None:
-    """Register how LangGraph's objects are written, once the application has imported LangGraph."""
+    """Register converters for LangGraph's objects, once the application has imported LangGraph."""
     global _graph_types_registered
     if _graph_types_registered:
         return

@@ -37,7 +37,7 @@ class ModelCall(RunNotes):
         self.answer: ModelAnswer | None = None
 
     def __call__(self, observation: Observation) -> None:
-        """Fill in the model, the parameters and what the readers find in the answer."""
+        """Write the model, the parameters and the readers' attributes into the row."""
         super().__call__(observation)
         observation.model = asked_model(self.metadata, self.parameters)
         observation.model_parameters = recorded_parameters(self.parameters)
@@ -71,14 +71,14 @@ class ModelAnswer:
 
     @property
     def response_metadata(self) -> Mapping[str, Any]:
-        """What the provider reports beside the answer."""
+        """The provider's report beside the answer."""
         if self.message is not None and self.message.response_metadata:
             metadata: Mapping[str, Any] = self.message.response_metadata
             return metadata
         return (self.generations[0].generation_info if self.generations else None) or {}
 
     def usage_reports(self) -> Iterator[Any]:
-        """Yield where the tokens may be told: LangChain's own form first, which all chat models should give."""
+        """Yield possible token reports, LangChain's own form first, which all chat models should give."""
         yield self.usage
         places: list[Any] = [
             self.response_metadata,
@@ -88,7 +88,7 @@ class ModelAnswer:
         for place in places:
             for key in USAGE_KEYS if isinstance(place, Mapping) else ():
                 yield place.get(key)
-        yield self.response_metadata  # Ollama's numbers stand among the rest
+        yield self.response_metadata  # Ollama's numbers are top-level entries
 
     @property
     def output(self) -> Any:
@@ -118,13 +118,13 @@ class ModelAnswer:
 
 
 def read(observation: Observation, answer: ModelAnswer) -> None:
-    """Write everything that the readers find into *observation*."""
+    """Write the attributes of all readers into *observation*."""
     for reader in READERS:
         reader(observation, answer)
 
 
 def asked_model(metadata: Mapping[str, Any], parameters: Mapping[str, Any]) -> str | None:
-    """Return the name of the model that is asked for."""
+    """Return the name of the requested model."""
     model = metadata.get("ls_model_name") or _first(parameters, MODEL_KEYS)
     return model if isinstance(model, str) else None
 

@@ -1,4 +1,4 @@
-"""Metadata and tags of a run that are worth a row's metadata: what the application gave, and where the run stands.
+"""Metadata and tags of a run for its row: the application's own, and the run's place in the graph.
 
 Kept when the run starts, and filtered when the row is built.
 """

@@ -1,4 +1,4 @@
-"""Runs that nobody will end: LangChain forgets model, tool and retriever runs when their task is cancelled.
+"""Orphaned runs: LangChain does not end model, tool and retriever runs when their task is cancelled.
 
 Two signals end such a run. The task that was current when the run started has ended: the run ends at once. Or the
 run's id is no longer referenced, so that nobody can end the run any more (a time-out inside of a task, a prompt whose

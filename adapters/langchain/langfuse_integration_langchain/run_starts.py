@@ -1,4 +1,4 @@
-"""Starts of runs: where a run stands, whose it is, and what it announces of itself."""
+"""Starts of runs: parent, session and attributes of a run."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def _fold(binding: Binding, state: ChainState, parent: Run) -> None:
 
 
 def _relate(state: ChainState, parent: Run, run_type: Any) -> None:
-    """Set what a chain run is to the run above: a node of a graph, a step of a sequence, a template."""
+    """Set the role of a chain run in the run above: a node of a graph, a step of a sequence, a template."""
     if run_type == "prompt" or parent.state.prompt is not None:
         _pass_prompt(parent.state, state, run_type)
     position = state.position = private.position(state.tags)
@@ -164,7 +164,7 @@ def _relate(state: ChainState, parent: Run, run_type: Any) -> None:
 
 
 def _pass_prompt(above: ChainState | LeafState, state: ChainState, run_type: Any) -> None:
-    """Hand a Langfuse prompt from a template to the steps beside it and to what is below them."""
+    """Pass a Langfuse prompt from a template to the steps beside it and to the runs below them."""
     if run_type == "prompt":
         above.prompt = state.metadata.get("langfuse_prompt")
     else:

@@ -1,4 +1,4 @@
-"""The state of an open run: what LangChain announced of it, and what its end needs to know."""
+"""The state of an open run: LangChain's announcement of it, and values that its end needs."""
 
 from __future__ import annotations
 

@@ -85,5 +85,5 @@ def restore(context: Mapping[str, Any]) -> None:
 
 
 def carried() -> CarriedContext | None:
-    """Return what the current run carries along, or None."""
+    """Return the values that the current run carries along, or None."""
     return _carried.get()

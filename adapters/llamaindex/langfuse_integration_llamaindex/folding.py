@@ -1,4 +1,4 @@
-"""Which spans make a row and which are plumbing: one table, by the base class and the method.
+"""The table of spans that make a row, by base class and method; all others are plumbing.
 
 Two spans of the same object and kind, one directly in the other, make one row (`retrieve` and `_retrieve`, `acall` and
 `call`). A method that the table does not name is plumbing if LlamaIndex decorated it, a row if the application did.

@@ -1,4 +1,4 @@
-"""Other instrumentation of LlamaIndex: it keeps working, and its spans do not come between our rows."""
+"""Other instrumentation of LlamaIndex: keeps it working, and its spans out of our trees."""
 
 from __future__ import annotations
 

@@ -176,7 +176,7 @@ def _shorter(content: Any, deltas: Sequence[str]) -> bool:
 
 
 def register() -> None:
-    """Register how the worker writes messages; each is written once, however many calls repeat it."""
+    """Register converters for messages; a message is serialised once, however many calls repeat it."""
     from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse
 
     json_text.register(ChatMessage, plain, immutable=True)

@@ -17,7 +17,7 @@ PARAMETERS = (
     "reasoning_options", "thinking_dict", "thinking_config", "service_tier", "json_mode", "logprobs",
     "generate_kwargs", "generation_config", "additional_kwargs",
 )  # fmt: skip
-"""What a model object is asked for: settings of generation, never addresses, keys or headers."""
+"""Attributes of a model object that are recorded: settings of generation, never addresses, keys or headers."""
 NESTED = ("additional_kwargs", "generate_kwargs", "generation_config", "model_kwargs")
 NO_PARAMETERS = frozenset(
     ("messages", "tools", "formatted", "prompt", "extra_headers", "headers", "api_key", "timeout")
@@ -82,7 +82,7 @@ def asked_model(instance: Any, described: Any = None) -> str | None:
 
 
 def inside_event(raw: Any) -> Any:
-    """Return what an event of a stream is about: OpenAI's `response`, Mistral's `data`."""
+    """Return the response inside an event of a stream: OpenAI's `response`, Mistral's `data`."""
     return get(raw, "response", "data")
 
 
@@ -153,7 +153,7 @@ def usage_of(answers: Iterable[Any], model: str | None) -> Lazy:
 
 
 def _reports(response: Any) -> Iterator[Any]:
-    """Yield where integrations keep the tokens, the provider's own report first."""
+    """Yield the places where integrations keep the tokens, the provider's own report first."""
     raw = get(response, "raw")
     extra = get(response, "additional_kwargs")
     yield get(raw, "usage", "usage_metadata", "usageMetadata")

@@ -154,7 +154,7 @@ def _chatted(response: Any) -> Any:
 
 
 def register() -> None:
-    """Register how the worker writes nodes, queries and responses."""
+    """Register converters for nodes, queries and responses."""
     from llama_index.core.base.response.schema import (
         AsyncStreamingResponse,
         PydanticResponse,

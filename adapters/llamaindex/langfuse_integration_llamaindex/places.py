@@ -1,4 +1,4 @@
-"""Where a span stands: below an open row, or below plumbing that is folded into a row.
+"""The place of a span: below an open row, or below plumbing that is folded into a row.
 
 LlamaIndex announces about four spans for each thing that a person would name. A span that makes no row is kept as a
 fold, without an observation: spans inside of it find the row that they belong to.
@@ -35,7 +35,7 @@ class Thinking(Protocol):
         ...
 
     def release(self) -> None:
-        """End the row that is held."""
+        """End the kept row."""
         ...
 
 

@@ -128,7 +128,7 @@ def _description(tool: Any) -> dict[str, Any]:
 
 
 def register() -> None:
-    """Register how the worker writes tools and their outputs."""
+    """Register converters for tools and their outputs."""
     from llama_index.core.tools import BaseTool, ToolOutput
 
     json_text.register(BaseTool, _description, immutable=True)

@@ -125,7 +125,7 @@ def _agent_answer(answer: AgentAnswer) -> Any:
 
 
 def register() -> None:
-    """Register how the worker writes events, and the inputs and outputs of runs."""
+    """Register converters for events, and for the inputs and outputs of runs."""
     json_text.register(RunInput, _run_input)
     json_text.register(EventSnapshot, _snapshot)
     json_text.register(AgentAnswer, _agent_answer)

@@ -1,4 +1,4 @@
-"""On whose account a server asks something of the client."""
+"""Attribution: the call, and so the session, that a server's question to the client belongs to."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .connection import Connection, InFlight
 
 
 class Cause(NamedTuple):
-    """The account on which a server asks something.
+    """The session and the parent of a server's question.
 
     Attributes:
         session: the session of the call that made the server ask, or None: untagged.
@@ -27,7 +27,7 @@ NOBODY = Cause(None, None)
 
 
 def cause(connection: Connection, call: McpCall | None, traceparent: str | None) -> Cause:
-    """Return on whose account the server asks something now.
+    """Return the session and the parent of a question that the server asks now.
 
     Certain is: the call in whose context the question arrives; a call whose ids the server sends back; and, when all
     calls in flight belong to one session, that session. Anything else is nobody's: never guessed.

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from opentelemetry.context.context import Context
 
 current: ContextVar[McpCall | None] = ContextVar("langfuse_integration_mcp_call", default=None)
-"""The call within which this code runs."""
+"""The call around this code."""
 
 open_rows: BoundedDict[str, McpCall] = BoundedDict(10_000)
 """Calls that await an answer, by the `traceparent` of their row, so that a server in this process finds its caller."""
@@ -127,7 +127,7 @@ class McpCall:
         shown = self.method.shown
         if shown is Shown.NEVER:
             task = self.connection.tasks.row_of(self.subject)
-            if task is not None:  # what the server asks meanwhile belongs to the call that began the task
+            if task is not None:  # the server's questions meanwhile belong to the call that began the task
                 self.session, self.parent = task.session, task
             return None
         row = Observation(self._name(), self.method.type, tracing.recorder, parent, (self.session, origin), payload)
@@ -135,7 +135,7 @@ class McpCall:
         if shown is Shown.FAILED or (shown is Shown.BELOW and parent is None):
             self.spare = row
             if shown is Shown.FAILED:
-                self.session = self.parent = None  # what a server says during the handshake belongs to nobody
+                self.session = self.parent = None  # messages of a server during the handshake belong to no call
             return None
         if row.app_root:
             tracing.recorder.opened(row)
@@ -155,7 +155,7 @@ class McpCall:
 
     @property
     def place(self) -> Parent | None:
-        """The parent of what is made on account of this call."""
+        """The parent of rows that belong to this call."""
         return self.row if self.row is not None else self.parent
 
     @property
@@ -216,7 +216,7 @@ class McpCall:
         self._end(kind)
 
     def _settle(self, row: Observation) -> None:
-        """Put on the row what the connection has learned of the server during the call."""
+        """Add to the row what the connection has learned about the server during the call."""
         row.name = self._name()
         row.metadata = {**(row.metadata or {}), **self.facts()}
         if self.stamp is not None:

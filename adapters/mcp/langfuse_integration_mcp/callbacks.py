@@ -113,7 +113,7 @@ class _Block:
         placed = Placed(cause.session, parent)
         placed.__enter__()
         self._placed = placed
-        self._token = current.set(None)  # what the application does in here are calls of its own
+        self._token = current.set(None)  # calls that the application makes in here are its own
 
     def close(self, result: Any = None, error: BaseException | None = None) -> None:
         if self._placed is not None:

@@ -1,4 +1,4 @@
-"""What is known of one connection to a server: its name, what was negotiated, and which calls are in flight."""
+"""One connection to a server: its name, its protocol version, and its calls in flight."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ UNNAMED = "mcp"
 """A server that has not said its name: mcp 1.x forgets it once a session is initialized."""
 
 LOOKS = 5
-"""How often what is not known of a connection is looked for again."""
+"""How often an unknown property of a connection is looked up again."""
 
 
 class InFlight(Protocol):
@@ -34,7 +34,7 @@ class InFlight(Protocol):
 
     @property
     def place(self) -> Parent | None:
-        """What is made on account of the call stands under this."""
+        """The parent of rows that belong to the call."""
         ...
 
 
@@ -108,13 +108,13 @@ class Connection:
         self._learned()
 
     def configure(self, server_name: str | None, policy: Policy) -> None:
-        """Take over what the application says now."""
+        """Apply the application's new arguments."""
         self._given = server_name or self._given
         self._policy = policy
         self._learned()
 
     def introduced(self, name: str | None, version: str | None) -> None:
-        """Note what a handshake has told."""
+        """Note the server's name and protocol version from a handshake."""
         self._announced = name or self._announced
         self.version = version or self.version
         self._learned()
@@ -134,12 +134,12 @@ class Connection:
         self._learned()
 
     def broke(self, error: Exception) -> None:
-        """Note on every call that awaits an answer what has broken the connection."""
+        """Note the error that broke the connection on every call in flight."""
         for call in list(self.in_flight.values()):
             call.transport_error = error
 
     def _learned(self) -> None:
-        """Work out again what follows from what was said."""
+        """Update all values that depend on the application's arguments and the handshake."""
         self._base: dict[str, Any] | None = None
         self.settled = False
         self._name()
@@ -157,7 +157,7 @@ class Connection:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What every row of this connection says in its metadata; not to be changed."""
+        """The metadata of every row of this connection; not to be changed."""
         if self._base is None:
             return self._gather()
         return self._base

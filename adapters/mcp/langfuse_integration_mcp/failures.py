@@ -1,4 +1,4 @@
-"""What an error says on a row: its kind, a status message and an output."""
+"""Errors on a row: kind, status message and output."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ def is_answer(error: BaseException) -> bool:
 
 
 def mark(row: Observation, kind: str, status: str) -> None:
-    """Put an error on *row*."""
+    """Write an error into *row*."""
     row.level = "ERROR"
     row.status_message = status
     row.metadata = {**(row.metadata or {}), "mcp_error_type": kind}
 
 
 def mark_tool_error(row: Observation, text: str) -> None:
-    """Put on *row* that the tool itself failed, with the text of its result."""
+    """Mark *row* as a tool that failed, with the text of its result."""
     mark(row, "tool_error", f"tool_error: {text}" if text else "tool_error")

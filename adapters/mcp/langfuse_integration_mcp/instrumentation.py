@@ -1,4 +1,4 @@
-"""Tracing every session of this process, also those that libraries open for themselves."""
+"""instrument(): traces every session of this process, also those that libraries open."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def instrumented() -> bool:
 
 
 def keep(session: Any) -> None:
-    """Note that the application itself wants *session* traced."""
+    """Note that the application itself traces *session*."""
     _ours.pop(id(session), None)
 
 

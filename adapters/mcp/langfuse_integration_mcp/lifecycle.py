@@ -1,4 +1,4 @@
-"""The beginning and the end of calls for the methods that wrapping.py overrides; our own faults stay in here."""
+"""The beginning and the end of calls for the methods that wrapping.py overrides; shields our own faults."""
 
 from __future__ import annotations
 

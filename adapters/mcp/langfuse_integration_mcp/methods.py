@@ -1,4 +1,4 @@
-"""The requests of an MCP client, and what a person who replays a session wants to see of each.
+"""The requests of an MCP client, and which of them make a row.
 
 A tool call, a resource that was read, a prompt that was fetched and a completion are steps of the conversation: a row
 each, always. A listing is how a framework finds its tools. Below something (an agent run, a span of the application)
@@ -19,11 +19,11 @@ from langfuse_integration.recording.observation import ObservationType
 from .tasks import METHODS
 
 Arguments = tuple[str | None, Any]
-"""What a request is about (a tool's name, or None), and its input as a row shows it."""
+"""A request's subject (a tool's name, or None), and its input as the row shows it."""
 
 
 class Shown(Enum):
-    """When a request is a row."""
+    """The condition under which a request makes a row."""
 
     ALWAYS = "always"
     BELOW = "below something, or when it fails"
@@ -123,7 +123,7 @@ TASKS = [Method(wire, wire, "span", Shown.NEVER, _task, ("task_id", "taskId")) f
 BY_WIRE: dict[str, Method] = {method.wire: method for method in (*TYPED.values(), INITIALIZE, *TASKS)}
 
 SUBJECTS = {CALL_TOOL.wire: "mcp_tool", READ_RESOURCE.wire: "mcp_resource", GET_PROMPT.wire: "mcp_prompt"}
-"""The metadata entry that says what a request is about."""
+"""The metadata entry that names a request's subject."""
 
 
 def of_request(request: Any) -> tuple[Method, Arguments]:

@@ -1,4 +1,4 @@
-"""All that we touch of the private parts of mcp and fastmcp, each looked for before it is used.
+"""All private parts of mcp and fastmcp that this package uses, each feature-detected.
 
 More than 300 lines: a new release of an SDK is checked against this one page.
 

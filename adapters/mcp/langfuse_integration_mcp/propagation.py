@@ -1,4 +1,4 @@
-"""The trace on its way to a server and out of it again: W3C trace context and baggage in a request's `_meta`.
+"""Propagation of the trace to a server and in it: W3C trace context and baggage in a request's `_meta`.
 
 Unprefixed keys, as the protocol reserves them (SEP-414): `traceparent` always, with the ids of the row; `tracestate`
 says that the row is in Langfuse; `baggage` carries `session.id` and `user.id` to servers that may know them, and to no
@@ -71,12 +71,12 @@ def outgoing(row: Observation, traceparent: str, identified: bool) -> dict[str, 
 
 
 def headers(meta: Mapping[str, Any]) -> dict[str, str]:
-    """Return what a request's `_meta` says of its trace as HTTP headers, for servers that read only those."""
+    """Return the trace context of a request's `_meta` as HTTP headers, for servers that read only those."""
     return {key: value for key in KEYS if isinstance(value := meta.get(key), str)}
 
 
 class Incoming(NamedTuple):
-    """What a request says of its caller.
+    """The caller that a request names.
 
     Attributes:
         context: the caller's span as OpenTelemetry's current one, over what is current here.
@@ -88,7 +88,7 @@ class Incoming(NamedTuple):
 
 
 def incoming(meta: Mapping[str, Any] | None) -> Incoming | None:
-    """Return what a request's `_meta` says of its caller; None without a valid `traceparent`."""
+    """Return the caller that a request's `_meta` names; None without a valid `traceparent`."""
     if not meta:
         return None
     carrier = {key: value for key in KEYS if isinstance(value := meta.get(key), str)}
@@ -115,7 +115,7 @@ def _session(entries: Mapping[str, object]) -> Session | None:
     try:
         return Session(_text(session_id), _text(user_id))
     except (TypeError, ValueError):
-        return None  # what a stranger sends may be anything
+        return None  # a foreign client may send any value
 
 
 def _text(value: object) -> str | None:

@@ -1,4 +1,4 @@
-"""What servers answer, as a person reads it: text as text, structured content as JSON, media as a mark with its size.
+"""Readable forms of server results: text as text, structured content as JSON, media as a mark with their size.
 
 Converters for the SDK's types, of 1.x (camelCase) and 2.x (snake_case). They run on the worker's thread, for rows of
 this adapter and for those of frameworks that keep an MCP result in their own.
@@ -17,7 +17,7 @@ _MISSING = object()
 
 
 def register() -> None:
-    """Teach the payload writer the types of the installed SDK, once."""
+    """Register the types of the installed SDK with the payload writer, once."""
     global _registered
     if _registered:
         return
@@ -40,7 +40,7 @@ def either(value: Any, new: str, old: str) -> Any:
 
 
 def is_error(result: Any) -> bool:
-    """Return whether a tool's result says that the tool failed."""
+    """Return whether a tool's result reports a failure."""
     flag = getattr(result, "is_error", _MISSING)
     return bool(getattr(result, "isError", None) if flag is _MISSING else flag)
 

@@ -1,4 +1,4 @@
-"""A request on its way out: its `_meta`, in the form of either generation of the SDK."""
+"""Outgoing requests: writes `_meta` in the form of either generation of the SDK."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _params_of(request: type[Any]) -> Any:
 
 
 def learn(call: McpCall, request: Any, result: Any) -> None:
-    """Note what a handshake says of the server; without one (a pinned protocol version), what an answer says."""
+    """Note the server's name from a handshake, or without one (a pinned protocol version) from an answer."""
     connection = call.connection
     if not connection.named:
         stamp = private.stamp_of(result)

@@ -80,7 +80,7 @@ class TraceMiddleware:
 
 
 class _Handlers(dict[Any, Handler]):
-    """The handlers of a server of mcp 1.x, which has no middleware: each is wrapped when it is put in."""
+    """The handlers of a server of mcp 1.x, which has no middleware: each is wrapped when it is registered."""
 
     def __init__(self, handlers: Mapping[Any, Handler], accept_identity: bool) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ class _Handlers(dict[Any, Handler]):
 
 
 class _PlacedRequest:
-    """Where one request is handled."""
+    """A `with` block around the handling of one request."""
 
     __slots__ = ("_context", "_placed", "_serving", "_within")
 

@@ -1,4 +1,4 @@
-"""The spans that an SDK makes of its own accord for what is a row of ours already: they are not recorded twice."""
+"""Keeps the SDKs' own spans from being recorded beside our rows for the same requests."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class InProcess:
     def __enter__(self) -> trace_api.Span:
         self._token = current.set(None)  # a call that the handler makes is no part of its caller's
         try:
-            if otel_spans.current_span() is not self._call.row:  # else the caller's context has come along
+            if otel_spans.current_span() is not self._call.row:  # else this context is a copy of the caller's
                 placed = Placed(self._call.session, self._call.row)
                 placed.__enter__()
                 self._placed = placed

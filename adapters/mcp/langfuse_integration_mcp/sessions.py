@@ -1,4 +1,4 @@
-"""Tracing the sessions that an application names one by one."""
+"""wrap_session() and unwrap_session(): trace single sessions."""
 
 from __future__ import annotations
 
@@ -36,5 +36,5 @@ def wrap_session(session: T, *, server_name: str | None = None, send_identity: b
 
 
 def unwrap_session(session: Any) -> None:
-    """Trace *session* no more; on one that is not traced it does nothing."""
+    """Stop tracing *session*; an untraced session stays as it is."""
     unwrap(session)

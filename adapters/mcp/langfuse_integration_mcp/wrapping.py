@@ -1,4 +1,4 @@
-"""Tracing one session or client: its bound methods are overridden on the instance, so that it stays what it is.
+"""Wrapping of one session or client: its bound methods are overridden on the instance, which keeps its class.
 
 Two layers. The typed methods make the row, since they also see what is raised after an answer has come (a result that
 does not fit its schema). `send_request` below them gives the request its `_meta`, and makes the row of a request that
@@ -88,7 +88,7 @@ def unwrap(target: Any) -> None:
 def _unwrap_inner(target: Any, connection: Connection) -> None:
     try:
         session = target.session
-    except (AttributeError, RuntimeError):  # it has none, or is not connected
+    except (AttributeError, RuntimeError):  # no inner session, or not connected
         return
     if session is not target and connection_of(session) is connection:
         unwrap(session)
@@ -101,7 +101,7 @@ def connection_of(target: Any) -> Connection | None:
 
 
 def table_of(target: Any) -> dict[str, Wrapper]:
-    """Return which methods of *target* are overridden, and how.
+    """Return the overrides for the methods of *target*.
 
     Raises:
         TypeError: it is neither a session nor a client.
@@ -118,7 +118,7 @@ def table_of(target: Any) -> dict[str, Wrapper]:
     )
 
 
-# -- how each method is overridden
+# -- the overrides
 
 
 def _typed(target: Any, connection: Connection, name: str, original: Bound) -> Bound:

@@ -80,7 +80,7 @@ def uninstrument_threads() -> None:
 
 
 def _with_cell(wrapped: Callable[..., Any], owner: Any, positional: tuple[Any, ...], options: dict[str, Any]) -> Any:
-    """Start a thread, or submit a task, while OpenTelemetry's context holds the cell of here."""
+    """Start a thread, or submit a task, while OpenTelemetry's context holds the current cell."""
     from ..recording.otel_api import detach, get_context, set_context
 
     token = None

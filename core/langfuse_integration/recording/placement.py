@@ -37,7 +37,7 @@ class Placed:
 
 
 class Bound:
-    """The session and the parent of now, to be placed wherever and as often as wanted."""
+    """The current session and parent, to be placed anywhere and repeatedly."""
 
     __slots__ = ("_parent", "_session")
 

@@ -22,7 +22,7 @@ from .session import Session
 
 
 class Use:
-    """Whether anybody asked for the session of a cell."""
+    """Whether the session of a cell was read."""
 
     __slots__ = ("used",)
 
@@ -174,7 +174,7 @@ class SessionStore:
     # -- changing
 
     def set(self, session: Session | None) -> None:
-        """Make *session* active from here on; None ends the look-up there: untagged."""
+        """Make *session* active from now on; None ends the look-up there: untagged."""
         for name in self._servers:
             if name in _modules:
                 self._separate_requests(name)
