@@ -83,7 +83,7 @@ def test_a_mask_that_raises_costs_only_its_value(
     assert [(span.input, span.output) for span in langfuse.spans] == [(0, "fine"), (marker, "fine"), (2, "fine")]
     assert SECRET.encode() not in files_of(journal)
     assert [found.getMessage() for found in caplog.records] == [
-        "The mask function raised KeyError: what it was given is replaced by a marker"
+        "The mask function raised KeyError: the value is replaced by a marker"
     ]
     assert SECRET not in caplog.text
 
