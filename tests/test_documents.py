@@ -13,18 +13,14 @@ from fresh import run_fresh
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-# The guide needs an application of the reader's: tests/end_to_end/test_guide.py and tests/hosts run it with one.
-WITHOUT_AN_APPLICATION = {"guide.md"}
 
 
 def blocks() -> Iterator[tuple[str, str]]:
-    """Yield (place, code) of each Python block that is not marked `notest`."""
+    """Yield (place, code) of each Python block that is marked neither `notest` nor `streamlit`."""
     for document in DOCUMENTS:
-        if document.name in WITHOUT_AN_APPLICATION:
-            continue
         text = document.read_text()
         for found in BLOCK.finditer(text):
-            if found[1] == "python" and "notest" not in found[2]:
+            if found[1] == "python" and not {"notest", "streamlit"} & set(found[2].split()):
                 yield f"{document.name}:{text[: found.start()].count(chr(10)) + 1}", found[3]
 
 
@@ -39,3 +35,31 @@ def test_what_a_document_links_to_is_there(document: Path) -> None:
     """Links to files lead somewhere."""
     for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", document.read_text()):
         assert (document.parent / target).exists(), target
+
+
+@pytest.mark.application
+def test_the_guides_page_keeps_a_tabs_session(tmp_path: Path) -> None:
+    """The guide's Streamlit page answers, in one session over its reruns, with a trace for each message."""
+    pytest.importorskip("streamlit")
+    (page,) = (found[3] for found in BLOCK.finditer((ROOT / "docs/guide.md").read_text()) if "streamlit" in found[2])
+    (tmp_path / "page.py").write_text(page)
+    run_fresh(
+        """
+        from streamlit.testing.v1 import AppTest
+
+        from langfuse_integration.testing import recorded_sessions
+
+        with recorded_sessions() as sessions:
+            tab = AppTest.from_file("page.py", default_timeout=60).run()
+            for prompt in ("food", "and water"):
+                tab.chat_input[0].set_value(prompt).run()
+            assert not tab.exception, tab.exception
+            session = sessions.one()
+            assert session.session_id == tab.session_state.session_id
+            assert session.users == ["test@example.com"], session.users  # as AppTest logs in
+            assert [trace.tree() for trace in session.traces] == [[{"span chat_message": ["agent think"]}]] * 2
+            shown = [message.markdown[0].value for message in tab.chat_message]
+            assert shown == ["food", "Hay.", "and water", "Hay."]
+        """,
+        cwd=tmp_path,
+    )
