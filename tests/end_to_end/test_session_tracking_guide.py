@@ -1,4 +1,4 @@
-"""The session tracking guide: each of its blocks runs word for word, in an application that has what the blocks name."""
+"""The session tracking guide: each block runs word for word, in an application that has what the blocks name."""
 
 from __future__ import annotations
 
