@@ -12,6 +12,7 @@ from .demo import demo
 from .diff import diff
 from .doctor import doctor
 from .export import export
+from .init import init
 from .mcp import mcp
 from .prune import prune
 from .push import push
@@ -73,5 +74,5 @@ def options(
     """Parse the options before the command."""
 
 
-for command in (demo, sessions, show, diff, tail, view, push, export, prune, score, doctor, mcp):
+for command in (demo, init, sessions, show, diff, tail, view, push, export, prune, score, doctor, mcp):
     app.command(cls=Command)(command)
