@@ -1,0 +1,127 @@
+"""Exact forms of a model's answers: one response, or the pieces of a stream, and the error that ended it.
+
+{"response": form}                      of `chat`, `complete` and their async twins
+{"pieces": [delta, ...]}                of a stream, with its boundaries
+{"error": form}                         alone, or after the pieces that came before it
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from langfuse_integration.recording.snapshot import snapshot
+
+from . import deltas, exact
+
+
+class StreamPiece(NamedTuple):
+    """A piece of a stream, with the parts of its message that later pieces change in place.
+
+    Attributes:
+        response: the piece itself.
+        blocks: the fields of each content block, or None.
+        extra: the message's `additional_kwargs`, or None when they are empty.
+        raw: the provider's own piece, or None: the one in *response* does not change.
+    """
+
+    response: Any
+    blocks: list[dict[str, Any]] | None
+    extra: dict[str, Any] | None
+    raw: Any
+
+
+def piece_of(response: Any) -> StreamPiece:
+    """Return a note of *response*, on the application's thread.
+
+    Anthropic's integration of LlamaIndex adds to the text of one block, OpenAI's to the arguments of one tool call.
+    """
+    message = getattr(response, "message", None)
+    if message is None:
+        return StreamPiece(response, None, None, None)
+    blocks = [snapshot(block.__dict__) for block in message.blocks]
+    extra = message.additional_kwargs
+    if not extra:
+        return StreamPiece(response, blocks, None, None)
+    return StreamPiece(response, blocks, copy.deepcopy(extra), copy.deepcopy(response.raw))
+
+
+class ExactAnswer:
+    """The exact form of a model call, built on the worker.
+
+    Args:
+        response: the answer; None when the call failed or was streamed.
+        pieces: the pieces of a stream, or None when the call was not streamed.
+        error: what ended the call, or None.
+    """
+
+    __slots__ = ("_error", "_pieces", "_response")
+
+    def __init__(
+        self, response: Any, pieces: Sequence[StreamPiece] | None = None, error: BaseException | None = None
+    ) -> None:
+        self._response = response
+        self._pieces = pieces
+        self._error = error
+
+    def __call__(self) -> dict[str, Any]:
+        """Return the form."""
+        form: dict[str, Any] = {}
+        if self._pieces is not None:
+            form["pieces"] = deltas.deltas_of(map(_form_of_piece, self._pieces))
+        elif self._response is not None:
+            form["response"] = exact.form_of(self._response)
+        if isinstance(self._error, Exception):
+            form["error"] = exact.form_of(self._error)
+        return form
+
+
+class RebuiltAnswer(NamedTuple):
+    """An answer rebuilt from its exact form.
+
+    Attributes:
+        response: the response of a call that was not streamed, or None.
+        pieces: the pieces of a stream, or None.
+        error: the exception that ended it, or None.
+    """
+
+    response: Any
+    pieces: list[Any] | None
+    error: Exception | None
+
+
+def rebuilt(form: dict[str, Any]) -> RebuiltAnswer:
+    """Return the answer whose form this is.
+
+    Raises:
+        ValueError: this is no form of an answer.
+    """
+    pieces = form.get("pieces")
+    error = form.get("error")
+    return RebuiltAnswer(
+        exact.rebuilt(form["response"]) if form.get("response") is not None else None,
+        [exact.rebuilt(piece) for piece in deltas.series_of(pieces)] if pieces is not None else None,
+        exact.rebuilt(error) if error is not None else None,
+    )
+
+
+def _form_of_piece(piece: StreamPiece) -> Any:
+    response = piece.response
+    if piece.blocks is None:
+        return exact.form_of(response)
+    message = response.message
+    blocks = [
+        exact.form_of_fields(type(block), fields, block) if hasattr(block, "model_fields_set") else exact.form_of(block)
+        for block, fields in zip(message.blocks, piece.blocks, strict=False)
+    ]
+    fields = {**response.__dict__, "message": None}
+    if piece.extra is not None:
+        fields["raw"] = piece.raw
+    form = exact.form_of_fields(type(response), fields, response)
+    extra = {"additional_kwargs": piece.extra or {}}
+    form["fields"]["message"] = exact.form_of_fields(
+        type(message), {**message.__dict__, **extra, "blocks": []}, message
+    )
+    form["fields"]["message"]["fields"]["blocks"] = blocks
+    return form
