@@ -6,6 +6,7 @@ LangfuseIntegrationError (Exception)
 |-- InvalidSettings (ValueError)     a setting that makes no sense
 |-- JournalTooNew (RuntimeError)     a journal written by a newer release
 |-- JournalUnreadable (RuntimeError) a file that is no journal, or may not be read
+|-- NotRecorded (LookupError)       a replayed application asks for something that the recording does not hold
 |-- NoKeys (RuntimeError)            Langfuse is needed, and the settings name no project
 `-- MissingExtra (ImportError)       an adapter without its framework
 """
@@ -65,6 +66,14 @@ class NoKeys(LangfuseIntegrationError, RuntimeError):
 
     def __init__(self) -> None:
         super().__init__("There are no keys: set LANGFUSE_PUBLIC_KEY, LANGFUSE_SECRET_KEY and LANGFUSE_BASE_URL.")
+
+
+class NotRecorded(LangfuseIntegrationError, LookupError):
+    """A replayed application asks a model, a server or the network for something that is not in the recording."""
+
+    def __init__(self, step: str, problem: str, cure: str) -> None:
+        super().__init__(f"{step}: {problem}. {cure}")
+        self.step = step
 
 
 class MissingExtra(LangfuseIntegrationError, ImportError):

@@ -61,6 +61,8 @@ class Settings(BaseSettings):
         capture: LANGFUSE_INTEGRATION_CAPTURE: `full`; `truncated`, 2 KiB of each text; `none`, no inputs, outputs,
             metadata, error texts and other content; `metrics`, only ids, types, times, tokens, cost and the model.
         max_field_bytes: where one field is cut under `full`.
+        replayable: LANGFUSE_INTEGRATION_REPLAYABLE keeps the exact form of answers in the journal, for the replay of a
+            session as a test; by default in mode `local` and with `keep_delivered`. The exact form is never sent.
         mask_names: LANGFUSE_INTEGRATION_MASK_NAMES: names and tags are given to the mask, too.
         write_interval_s: how long the worker gathers before it writes.
         exit_timeout_s: what the end of a process may wait for Langfuse. What is in memory alone is written to the
@@ -101,6 +103,7 @@ class Settings(BaseSettings):
     journal_max_bytes: int = Field(512 * 1024 * 1024, gt=0, validation_alias=_ours("journal_max_bytes"))
     journal_max_age_s: float = Field(30 * 86_400.0, gt=0, validation_alias=_ours("journal_max_age_s"))
     keep_delivered: bool = Field(False, validation_alias=_ours("keep_delivered"))
+    replayable: Annotated[bool | None, BeforeValidator(_switch)] = Field(None, validation_alias=_ours("replayable"))
     mask_names: Annotated[bool, BeforeValidator(_switch)] = Field(False, validation_alias=_ours("mask_names"))
     capture: Literal["full", "truncated", "none", "metrics"] = Field("full", validation_alias=_ours("capture"))
     max_field_bytes: int = Field(1024 * 1024, ge=64, validation_alias=_ours("max_field_bytes"))
@@ -115,6 +118,11 @@ class Settings(BaseSettings):
         if not self.tracing_enabled:
             return "off"
         return "langfuse" if self.public_key and self.secret_key else "local"
+
+    @property
+    def records_exact(self) -> bool:
+        """Whether rows hold the exact form of answers: as `replayable` says, else wherever rows stay in the journal."""
+        return self.mode == "local" or self.keep_delivered if self.replayable is None else self.replayable
 
     @property
     def address(self) -> str:

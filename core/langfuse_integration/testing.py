@@ -146,7 +146,7 @@ class _Memory(Outlet):
         from .export.worker import Worker
 
         self._sieve = MediaSieve()
-        self._encoder = Encoder(Fields(media=self._sieve.sift), None, None, {})
+        self._encoder = Encoder(Fields(media=self._sieve.sift), None, None, {}, exact=True)
         return Worker(recorder, self, interval_s=0.001)
 
     def take(self, finished: Sequence[Any], opened: Sequence[Any], scores: Sequence[Score]) -> None:

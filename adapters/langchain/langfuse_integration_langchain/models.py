@@ -16,6 +16,7 @@ from langfuse_integration.encoding.usage import first_buckets
 from langfuse_integration.recording.observation import Observation
 from langfuse_integration.recording.registry import Run
 
+from .exact import answer_form
 from .notes import RunNotes
 
 MODEL_KEYS = ("model_name", "model", "model_id")
@@ -25,9 +26,14 @@ USAGE_KEYS = ("usage", "usage_metadata", "token_usage", "token_count", "amazon-b
 
 
 class ModelCall(RunNotes):
-    """Parameters and answer of a model call, from which its row is completed."""
+    """Parameters and answer of a model call, from which its row is completed.
 
-    __slots__ = ("answer", "parameters")
+    Attributes:
+        parts: the streamed chunks, or None.
+        failure: the exact form of the exception that ended the call, or None.
+    """
+
+    __slots__ = ("answer", "failure", "parameters", "parts")
 
     def __init__(
         self, metadata: dict[str, Any], tags: list[str] | None, parent: Run | None, parameters: dict[str, Any]
@@ -35,6 +41,8 @@ class ModelCall(RunNotes):
         super().__init__(metadata, tags, parent)
         self.parameters = parameters
         self.answer: ModelAnswer | None = None
+        self.parts: list[Any] | None = None
+        self.failure: dict[str, Any] | None = None
 
     def __call__(self, observation: Observation) -> None:
         """Write the model, the parameters and the readers' attributes into the row."""
@@ -43,6 +51,15 @@ class ModelCall(RunNotes):
         observation.model_parameters = recorded_parameters(self.parameters)
         if self.answer is not None:
             read(observation, self.answer)
+        if self.answer is not None or self.failure is not None:
+            observation.exact = self.exact
+
+    def exact(self) -> dict[str, Any]:
+        """Return the exact form of the answer."""
+        answer = self.answer
+        if answer is None:
+            return answer_form((), None, self.parts, self.failure)
+        return answer_form(answer.generations, answer.result.llm_output, self.parts, self.failure)
 
 
 class ModelAnswer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
+from langfuse_integration.encoding.error_form import error_form
 from langfuse_integration.recording import tracing
 from langfuse_integration.recording.registry import Run
 from langfuse_integration.recording.snapshot import snapshot
@@ -62,6 +63,7 @@ def model(run_id: UUID, response: Any) -> None:
     state: ModelState = run.state
     orphans.release(state)
     state.call.answer = answer = ModelAnswer(response)
+    state.call.parts = state.parts
     if state.thinker is not None:
         calls = answer.tool_calls
         if calls:
@@ -83,6 +85,8 @@ def failed_model(run_id: UUID, error: BaseException, response: Any) -> None:
         output = answer.partial
     if output is None and state.parts:
         output = PartialAnswer(state.parts)
+    if isinstance(error, Exception):
+        state.call.failure, state.call.parts = error_form(error), state.parts
     if not interrupts.flowed(run, error):
         run.observation.fail(error)
         _show(run, error)

@@ -35,6 +35,7 @@ def export(
         if html is not None:
             _page(session, html)
             return
+        from ..encoding.otlp import without_exact
         from ..presentation import counted
         from ..reading.archive import Archive
         from ..reading.replay import request_of
@@ -42,7 +43,7 @@ def export(
 
         with Archive.of_settings() as archive:
             session_id = chosen(archive, session)
-            bodies = [body for body in archive.bodies(session_id) if request_of(body) is not None]
+            bodies = [without_exact(body) for body in archive.bodies(session_id) if request_of(body) is not None]
         text = printable_json(_json(bodies)) + "\n"
         if output is None:
             Screen().raw(text)

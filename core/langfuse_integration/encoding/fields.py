@@ -13,6 +13,9 @@ Capture = Literal["full", "truncated", "none", "metrics"]
 TRUNCATED_BYTES = 2 * 1024
 MEDIA_BYTES = 64 * 1024 * 1024
 """The size limit of a value from which media are still to be extracted."""
+EXACT_BYTES = 8 * 1024 * 1024
+"""The size limit of the exact form of an answer: half of one is of no use."""
+MARKED_BYTES = 1024
 NOT_CAPTURED = "[not captured]"
 MASK_FAILED = "[masked: the mask function failed]"
 KEY_REMOVED = "[a Langfuse key was here]"
@@ -38,6 +41,7 @@ class Fields:
 
     Attributes:
         as_it_is: whether values are neither masked nor left out.
+        is_full: whether everything is captured, under `full`.
     """
 
     def __init__(
@@ -58,6 +62,7 @@ class Fields:
         self._keys = tuple(key for key in keys if key and (len(key) >= LEAST_KEY or key.startswith(KEY_PREFIXES)))
         self._mask_names = mask_names and mask is not None
         self.as_it_is = self._content and mask is None
+        self.is_full = capture == "full"
 
     def attributes(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
         """Return the attributes of another library's span as they are sent."""
@@ -96,6 +101,12 @@ class Fields:
         if not self._content:
             values = {key: value for key, value in dict(values).items() if isinstance(value, (bool, int, float))}
         return self.text(values)
+
+    def exact(self, value: Any) -> str:
+        """Return the exact form of an answer, masked; a form that is too large to be kept whole becomes its size."""
+        text = to_json(self._masked(value), EXACT_BYTES + MARKED_BYTES)
+        size_bytes = _size_bytes(text)
+        return self._without_keys(text) if size_bytes <= EXACT_BYTES else to_json({"too_large": size_bytes})
 
     def raw(self, key: str, value: Any) -> Any:
         """Return the value of attribute *key* of another library's span."""

@@ -16,6 +16,8 @@ ATTRIBUTE, EVENT_ATTRIBUTE, RESOURCE_ATTRIBUTE = b"\x4a", b"\x1a", b"\x0a"
 """The tags of attributes: in a Span, in an Event of one, in a Resource."""
 NAME = b"\x2a"
 """The tag of a Span's name."""
+EXACT = "langfuse_integration.exact"
+"""The attribute with the exact form of an answer: for the local replay, and never sent; see `without_exact`."""
 ERROR = 2
 """`Status.STATUS_CODE_ERROR`."""
 
@@ -140,6 +142,12 @@ def request(resource: bytes, scope: bytes, parts: list[bytes], size: int) -> byt
     return b"".join((b"\x0a", varint(size), resource, b"\x12", of_scope, scope, b"\x12", of_span, *parts))
 
 
+_EXACT_KEY = EXACT.encode()
+_EXACT_FIELD = field(b"\x0a", _EXACT_KEY)
+_EXACT_PATH = (0x0A, 0x12, 0x12, ATTRIBUTE[0])
+"""Resource spans, scope spans, spans, attributes."""
+
+
 def _key(key: str) -> bytes:
     """Return the field `key` of a KeyValue."""
     key_field = field(b"\x0a", encoded(key))
@@ -186,6 +194,56 @@ def large_texts(body: bytes, least_bytes: int) -> list[tuple[int, int]]:
         else:
             start = first + length
     return places
+
+
+def without_exact(body: bytes) -> bytes:
+    """Return trace requests without the attribute EXACT: what is left may be sent.
+
+    Args:
+        body: ExportTraceServiceRequests one after the other.
+
+    Raises:
+        ValueError: the requests are damaged, so that the attribute cannot be removed.
+    """
+    if _EXACT_KEY not in body:
+        return body
+    stripped = _without_exact(body, 0, len(body), _EXACT_PATH)
+    return _reparsed(stripped) if _EXACT_FIELD in stripped else stripped
+
+
+def _reparsed(body: bytes) -> bytes:
+    """Return requests of another writer's form, or with these very bytes in a text, without EXACT."""
+    from google.protobuf.message import DecodeError
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+    try:
+        request = ExportTraceServiceRequest.FromString(body)
+    except DecodeError as error:
+        raise ValueError("the request is damaged") from error
+    for resource in request.resource_spans:
+        for scope in resource.scope_spans:
+            for span in scope.spans:
+                kept = [entry for entry in span.attributes if entry.key != EXACT]
+                del span.attributes[:]
+                span.attributes.extend(kept)
+    return request.SerializeToString()
+
+
+def _without_exact(body: bytes, start: int, end: int, path: tuple[int, ...]) -> bytes:
+    """Return the fields of a message without EXACT in those that *path* leads to."""
+    parts: list[bytes] = []
+    position = start
+    for tag, first, last in _fields(body, start, end):
+        whole = body[position:last]
+        position = last
+        if tag == path[0] and _EXACT_KEY in whole:
+            if len(path) > 1:
+                whole = field(bytes((tag,)), _without_exact(body, first, last, path[1:]))
+            elif body.startswith(_EXACT_FIELD, first):
+                continue
+        parts.append(whole)
+    parts.append(body[position:end])  # fields of other libraries with numbers from 16 on
+    return b"".join(parts)
 
 
 def _large_text(body: bytes, start: int, end: int, least_bytes: int) -> Iterator[tuple[int, int]]:

@@ -7,6 +7,7 @@ from copy import copy
 from typing import Any, NamedTuple
 
 from ..internals import standard_variables
+from ..internals.faults import shielded
 from ..recording.observation import Observation
 from ..recording.score import Score
 from ..recording.sdk_metadata import plain_text
@@ -27,6 +28,7 @@ LAST_NS = 2**63 - 1
 SDK_SCOPE = "langfuse-sdk"
 _METADATA = (METADATA, TRACE_METADATA)
 _SCOPE = otlp.scope_field(SCOPE, "")
+_EXACT = shielded("keeping the exact form of an answer")
 
 
 class Row(NamedTuple):
@@ -58,13 +60,23 @@ class Encoder:
         fields: masks, cuts and writes single values.
         environment, release: stamped on every row.
         resource: attributes of this process, as OpenTelemetry names them.
+        exact: whether rows hold the exact form of answers; under `full` only.
 
     Attributes:
         written: the attributes of the last encoded row.
     """
 
-    def __init__(self, fields: Fields, environment: str | None, release: str | None, resource: dict[str, str]) -> None:
+    def __init__(
+        self,
+        fields: Fields,
+        environment: str | None,
+        release: str | None,
+        resource: dict[str, str],
+        *,
+        exact: bool = False,
+    ) -> None:
         self._fields = fields
+        self._exact = exact and fields.is_full
         self._constant = {
             key: value
             for key, value in (("langfuse.environment", environment), ("langfuse.release", release))
@@ -98,7 +110,7 @@ class Encoder:
             keys,
             mask_names=settings.mask_names,
         )
-        return cls(fields, settings.environment, settings.release, resource)
+        return cls(fields, settings.environment, settings.release, resource, exact=settings.records_exact)
 
     def encode(self, record: Any) -> Row:
         """Return the row of an observation, or of a span of the OpenTelemetry SDK."""
@@ -111,6 +123,9 @@ class Encoder:
     def row(self, observation: Observation, ended_ns: int | None = None) -> Row:
         """Return the row of an observation; *ended_ns* is the end time of one that never ended."""
         self.written = attributes = self.attributes(observation)
+        if self._exact and observation.exact is not None:
+            with _EXACT:
+                attributes[otlp.EXACT] = self._fields.exact(observation.exact())
         name = self.name(observation)
         end_ns = observation.ended_ns or ended_ns or observation.started_ns
         failed = observation.level == "ERROR"

@@ -22,6 +22,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+from ..encoding import otlp
 from ..internals import standard_variables
 from ..settings import Settings
 
@@ -79,7 +80,11 @@ class LangfuseHttp:
         self._connection: http.client.HTTPConnection | None = None
 
     def spans(self, body: bytes) -> HttpResponse:
-        """Send an OTLP trace request, compressed; raises Unreachable."""
+        """Send OTLP trace requests without the exact form of answers, compressed; raises Unreachable."""
+        try:
+            body = otlp.without_exact(body)
+        except ValueError as error:  # as the server would say; the batch is divided then, and the row set aside
+            return HttpResponse(400, {}, str(error).encode())
         headers = {**self._export_headers, "Content-Type": "application/x-protobuf"}
         if self._compresses:
             headers["Content-Encoding"] = "gzip"

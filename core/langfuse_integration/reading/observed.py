@@ -10,6 +10,7 @@ from typing import Any, Self
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from ..encoding.otlp import EXACT
 from .usage_buckets import disjoint_buckets
 
 METADATA = "langfuse.observation.metadata."
@@ -102,6 +103,11 @@ class Observed:
             for key, value in self.attributes.items()
             if key.startswith(METADATA)
         }
+
+    @cached_property
+    def exact(self) -> Any:
+        """The exact form of the answer, for a replay; None where none was kept."""
+        return parsed(self.attributes.get(EXACT))
 
     @property
     def model(self) -> str | None:

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 import orjson
 
+from ..encoding.otlp import EXACT
 from .replay import Observed
 
 _NOT_SEARCHED = frozenset(
-    {"langfuse.observation.type", "langfuse.observation.level", "langfuse.observation.metadata.step_type"}
+    {"langfuse.observation.type", "langfuse.observation.level", "langfuse.observation.metadata.step_type", EXACT}
 )
 
 

@@ -49,6 +49,8 @@ class Observation(SpanInterface):
         first_token_ns: when a streamed answer began, or 0.
         usage_details: tokens in disjoint buckets, integers only.
         late: called with the observation on the worker, each time before its row is built, to fill in the rest.
+        exact: called on the worker where rows are to be replayable; returns the exact form of the answer in plain
+            values, see `langfuse_integration.testing_kit.replay`.
     """
 
     __slots__ = (
@@ -60,6 +62,7 @@ class Observation(SpanInterface):
         "app_root",
         "cost_details",
         "ended_ns",
+        "exact",
         "first_token_ns",
         "input",
         "late",
@@ -113,7 +116,7 @@ class Observation(SpanInterface):
         self.ended_ns = self.first_token_ns = 0
         self.output = self.level = self.status_message = self.model = self.model_parameters = None
         self.usage_details = self.cost_details = self.prompt = self.version = None
-        self._attributes = self._context = self.late = None
+        self._attributes = self._context = self.late = self.exact = None
 
     if TYPE_CHECKING:
         name: str
@@ -139,6 +142,7 @@ class Observation(SpanInterface):
         prompt: tuple[str, int | None] | None
         version: str | None
         late: Callable[[Observation], None] | None
+        exact: Callable[[], Any] | None
         _recorder: Recorder
         _attributes: dict[str, Any] | None
         _context: SpanContext | None

@@ -1,0 +1,28 @@
+"""A question: what a seam asks the recording for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ...recording.observation import Observation
+
+QuestionKind = Literal["model", "mcp"]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One call of the application that the recording is to answer.
+
+    Attributes:
+        kind: `model` for a language model; `mcp` for a request to an MCP server.
+        name: of the model's class, or of the request: `tools/call search`, `resources/read file:///a`.
+        observation: the running row of the call: its place in the tree, and its input as it will be recorded.
+        input: the input to compare where the row's input is another one, as that of a framework's tool around an MCP
+            call; None takes the row's.
+    """
+
+    kind: QuestionKind
+    name: str
+    observation: Observation | None
+    input: Any = None
