@@ -7,7 +7,7 @@ TESTFLAGS ?= -n 4 --dist loadfile -m "not slow"
 SESSIONS ?= newest lowest mcp1 langfuse4
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types imports compat bench check clean constraints
+.PHONY: help demo test lint format types imports compat bench docs check clean constraints
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,10 +37,13 @@ compat: .venv/.dev ## run the tests at the oldest and newest supported releases 
 bench: .venv/.bench ## measure the cost of tracing
 	$(BIN)/python -m benchmarks
 
+docs: .venv/.docs ## build the documents as a site into site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
 check: lint types imports test ## run all checks that a change must pass
 
 clean: ## remove all generated files, also .venv
-	rm -rf .venv .nox .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist
+	rm -rf site .venv .nox .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 constraints: .venv/.dev ## pin the newest compatible releases
@@ -48,6 +51,6 @@ constraints: .venv/.dev ## pin the newest compatible releases
 		--no-emit-index-url --no-emit-find-links --quiet --output-file constraints.txt pyproject.toml
 
 # One stamp for each set of extras, which is installed again when these files change.
-.venv/.demo .venv/.test .venv/.dev .venv/.bench: pyproject.toml constraints.txt tools/venv.sh tools/index.sh
+.venv/.demo .venv/.test .venv/.dev .venv/.bench .venv/.docs: pyproject.toml constraints.txt tools/venv.sh tools/index.sh
 	@PYTHON="$(PYTHON)" sh tools/venv.sh $(@:.venv/.%=%)
 	@touch $@

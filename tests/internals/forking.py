@@ -8,11 +8,19 @@ A framework makes its call once before, untraced: what it imports itself is not 
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import sys
+
+if sys.version_info < (3, 12):
+    # Until 3.12 each cached_property has a lock, which stays held in a child: a fault of Python that hangs children
+    # in pydantic and in the MCP SDK's server. Only our own locks are tested here.
+    functools.RLock = contextlib.nullcontext  # type: ignore[attr-defined]
+
 import asyncio
 import json
 import os
 import signal
-import sys
 import threading
 import time
 from collections import Counter
@@ -44,7 +52,7 @@ def _langchain() -> Callable[[], Any]:
     from langfuse_integration_langchain import SessionHandler
     from scripted_chat import ScriptedChat
 
-    model = ScriptedChat("hello")  # one: until Python 3.12 a cached_property has a lock that a child keeps
+    model = ScriptedChat("hello")
     chain = RunnableLambda(lambda _: model.invoke("hi"))
     chain.invoke("hi")
     return lambda: chain.invoke("hi", {"callbacks": [SessionHandler()]})

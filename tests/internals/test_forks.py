@@ -252,6 +252,7 @@ def test_no_child_of_a_busy_process_hangs() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("call", CALLS)
 def test_none_of_many_children_hangs(call: str) -> None:
     """With three busy threads in the parent none of 350 children hangs, for every kind of public call."""
