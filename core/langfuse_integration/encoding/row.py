@@ -182,12 +182,15 @@ class Encoder:
         name, own, events, message = self.span_parts(span)
         self.written = attributes = {**self._constant, **own}
         scope, context, parent = span.instrumentation_scope, span.get_span_context(), span.parent
-        parent_id = (row_parents().get(context.span_id) or parent.span_id) if parent is not None else 0
+        trace, parent_id = context.trace_id, parent.span_id if parent is not None else 0
+        place = row_places().get(context.span_id)
+        if place is not None:
+            trace, parent_id = place
         code = span.status.status_code.value
         started_ns = span.start_time or 0
         ended_ns = span.end_time or started_ns
         parts = [
-            otlp.ids(context.trace_id, context.span_id, parent_id),
+            otlp.ids(trace, context.span_id, parent_id),
             otlp.field(otlp.NAME, name.encode()),
             otlp.times(span.kind.value + 1, started_ns, ended_ns),
             otlp.status(code, message),
@@ -195,7 +198,7 @@ class Encoder:
         ]
         return Row(
             f"{context.span_id:016x}",
-            f"{context.trace_id:032x}",
+            f"{trace:032x}",
             f"{parent_id:016x}" if parent_id else "",
             _column(attributes.get("session.id")),
             _column(attributes.get("user.id")),
@@ -220,11 +223,11 @@ class Encoder:
         return otlp.request(self._resource, scope, parts, size)
 
 
-def row_parents() -> dict[int, int]:
-    """Return the parent row of each foreign span whose own parent is not in Langfuse. Loads OpenTelemetry."""
+def row_places() -> dict[int, tuple[int, int]]:
+    """Return trace and parent row of foreign spans that are elsewhere in Langfuse. Loads OpenTelemetry."""
     from ..recording import otel_spans
 
-    return otel_spans.row_parents
+    return otel_spans.row_places
 
 
 def _decoded(attributes: dict[str, Any]) -> dict[str, Any]:

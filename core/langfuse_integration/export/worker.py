@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from ..encoding import history
 from ..encoding.attributes import IS_APP_ROOT, TYPE
 from ..encoding.fragments import fragments
+from ..encoding.row import row_places
 from ..internals import faults, forks
 from ..internals.faults import report
 from ..recording.observation import Observation
@@ -147,7 +148,8 @@ class Worker:
         if isinstance(record, Observation):
             trace, started_ns = record.trace, record.started_ns
         else:
-            trace, started_ns = record.get_span_context().trace_id, record.start_time or 0
+            context, started_ns = record.get_span_context(), record.start_time or 0
+            trace, _ = row_places().get(context.span_id) or (context.trace_id, 0)
         if started_ns < self._recorder.born_ns and os.getppid() == self._recorder.parent_pid:
             return False
         return self._is_sampled(trace)

@@ -22,6 +22,7 @@ from ..recording.observation import Observation
 from ..recording.otel_api import SPAN_KEY, span_context
 from ..recording.otel_spans import current_span
 from . import private
+from .stand_ins import as_langfuse_sees
 
 _LOOKING = shielded("looking for the current observation")
 _PASSED_OVER = ("opentelemetry.", "langfuse_integration.", "contextlib", "contextvars")
@@ -36,8 +37,10 @@ def span_here(attached: Any) -> Any:
     with _LOOKING:
         span = current_span()
         parent = ambient.current(span)
-        if parent is None or parent is span or not parent.span:
+        if parent is None or not parent.span:
             return attached if span is not None else None  # a span left over from an ended trace is no parent
+        if parent is span:
+            return as_langfuse_sees(attached, parent) if parent is not attached and langfuse_asks() else attached
         if isinstance(parent, Observation):
             return parent
         return trace_api.NonRecordingSpan(span_context(parent.trace, parent.span))

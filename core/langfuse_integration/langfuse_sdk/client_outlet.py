@@ -21,6 +21,7 @@ from ..internals.faults import shielded
 from ..recording.observation import Observation
 from ..recording.otel_api import span_context
 from ..recording.score import Score
+from .moved import moved
 
 _SCOPE = InstrumentationScope(SCOPE)
 _HANDING = shielded("handing an observation to the Langfuse client")
@@ -112,7 +113,8 @@ class ClientOutlet(Outlet):
         )
 
     def _foreign(self, span: ReadableSpan) -> ReadableSpan:
-        """Return a span of another library with our mask and capture applied."""
+        """Return a span of another library in its place in Langfuse, with our mask and capture applied."""
+        span = moved(span)
         if not self._encoder.changes_spans:
             return span
         name, attributes, events, message = self._encoder.span_parts(span)

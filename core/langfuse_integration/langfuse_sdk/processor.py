@@ -15,13 +15,15 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerPro
 
 from ..encoding.attributes import ENVIRONMENT, IS_APP_ROOT, TRACE_TAGS, span_attributes
 from ..internals.faults import shielded
-from ..recording import tracing
+from ..recording import ambient, tracing
 from ..recording.anchor import Parent
 from ..recording.observation import Observation
-from ..recording.otel_spans import DUPLICATE, SpanAnchor, captures, parent_of, row_parents
+from ..recording.otel_spans import DUPLICATE, SpanAnchor, captures, parent_of, row_places
 from ..sessions.session import Session
 from ..settings import Settings, settings
 from . import repeated, sdk_clients
+from .moved import moved
+from .stand_ins import row_of
 
 LANGFUSE_SCOPE = "langfuse-sdk"
 
@@ -55,8 +57,10 @@ class Stamp(SpanProcessor):
             # Only the span's library knows a parent with another id.
             if span.parent is not None and above.get_span_context().span_id == span.parent.span_id:
                 parent = parent_of(above, context)
+            if parent_context is None and self._provider is not self._ours:
+                parent = ambient.current(parent)  # the provider is not ours: OpenTelemetry knows of no run
             repeats = wanted(span) and repeated.note(span)
-            exported = self._stamp(span, parent)
+            exported = self._stamp(span, parent, above)
             if repeats:
                 anchor = captures[span]
                 anchor.started_ns = 0  # a run of ours around this line takes precedence over it
@@ -91,7 +95,7 @@ class Stamp(SpanProcessor):
         return sdk_clients.exports(span, self._provider, self._ours)
 
     @staticmethod
-    def _stamp(span: Span, parent: Parent | None) -> bool:
+    def _stamp(span: Span, parent: Parent | None, above: trace_api.Span) -> bool:
         """Stamp a span, and return whether it will be exported."""
         attributes = span.attributes or {}
         session, origin = tracing.store.resolve(parent)
@@ -103,14 +107,16 @@ class Stamp(SpanProcessor):
                 del stamp[IS_APP_ROOT]
         span.set_attributes(stamp)
         ids = span.get_span_context()
-        row = ids.span_id
-        if parent is not None and parent.exported and span.parent is not None:
+        trace, row = ids.trace_id, ids.span_id
+        if parent is not None and parent.exported:
+            trace = parent.trace
             if not exported:
                 row = parent.span  # children of this span become children of the nearest row
-            elif parent.span != span.parent.span_id:
-                row_parents[ids.span_id] = parent.span
+            if span.parent is None or (trace, parent.span) != (span.parent.trace_id, span.parent.span_id):
+                row_places[ids.span_id] = trace, parent.span  # also here: it may be one for Langfuse when it ends
         reached = exported or row != ids.span_id
-        anchor = SpanAnchor(ids.trace_id, row, (session, origin), span.start_time or 0, reached)
+        anchor = SpanAnchor(trace, row, (session, origin), span.start_time or 0, reached)
+        anchor.row = row_of(parent, above) if parent is not None and row != ids.span_id else None
         anchor.root = _root_of(span, parent)
         anchor.repeats = anchor.above = None
         captures[span] = anchor
@@ -148,7 +154,7 @@ class SuppressedClientProcessor(SpanProcessor):
         if repeated.gives_way(span):
             return
         if instance is not None and not sdk_clients.is_plain(instance, active, self._ours) and _kept(span, active):
-            self.inner.on_end(span)
+            self.inner.on_end(moved(span))
 
     def shutdown(self) -> None:
         """Shut the client's processor down."""

@@ -125,7 +125,7 @@ def unrecorded(context: Context | None) -> trace_api.Span:
         parent.trace, parent.span, (parent.session, parent.origin), parent.started_ns, parent.exported
     )
     anchor.root = parent.root if isinstance(parent, SpanAnchor) else None
-    anchor.repeats = anchor.above = None
+    anchor.repeats = anchor.above = anchor.row = None
     return span
 
 

@@ -41,19 +41,24 @@ class SpanAnchor(Anchor):
         root: the span at the top of its trace, or None when that is a row of ours or is not known.
         repeats: the key of the run that the span stands for as well, or None: it is no parent of that run.
         above: what stands above the span then.
+        row: the span whose ids these are, where the span itself does not reach Langfuse; or None.
     """
 
-    __slots__ = ("above", "repeats", "root")
+    __slots__ = ("above", "repeats", "root", "row")
 
     root: weakref.ref[trace_api.Span] | None
     repeats: Hashable | None
     above: Parent | None
+    row: trace_api.Span | None
 
 
 captures: weakref.WeakKeyDictionary[trace_api.Span, SpanAnchor] = weakref.WeakKeyDictionary()
 """What our span processor noted of spans that are not ours; they leave with their spans."""
-row_parents: BoundedDict[int, int] = BoundedDict(10_000)
-"""The nearest row above a span whose parent does not reach Langfuse: the row's id by the span's id."""
+row_places: BoundedDict[int, tuple[int, int]] = BoundedDict(10_000)
+"""Where Langfuse has a span that is elsewhere in OpenTelemetry: its trace and the row above it, by the span's id.
+
+Its own parent does not reach Langfuse, or it is a span of the application's tracer provider inside of a run.
+"""
 
 
 DUPLICATE = "langfuse_integration.duplicate"
