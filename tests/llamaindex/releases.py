@@ -20,3 +20,15 @@ OLD_ANTHROPIC = older("llama-index-llms-anthropic", 0, 9)
 """Drops the tokens of a stream, and asks for a tool call to get a structured answer."""
 OLD_OPENAI = older("llama-index-llms-openai", 0, 6)
 """Asks for a tool call to get a structured answer; its responses API mistakes ids and gives agents empty streams."""
+
+
+def _contexts_have_no_clock() -> bool:
+    try:
+        from workflows.context.context_types import SerializedContext
+    except ImportError:
+        return True
+    return "last_alive_stamp" not in SerializedContext.model_fields
+
+
+CONTEXTS_HAVE_NO_CLOCK = _contexts_have_no_clock()
+"""A saved context says nothing that tells it from another one of the same workflow at the same place."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 from langfuse_integration.internals.bounded import BoundedDict
 from langfuse_integration.internals.faults import shielded
 from langfuse_integration.internals.resets import on_reset
+from langfuse_integration.recording import resumption
 from langfuse_integration.recording.anchor import Anchor, Parent
 from langfuse_integration.recording.steps import AgentSteps
 
@@ -40,7 +41,7 @@ class Conversation:
 
     def move(self, root: Parent) -> None:
         """Continue in the trace of *root*."""
-        self.anchor = Anchor(root.trace, 0, (root.session, root.origin), root.started_ns, exported=False)
+        self.anchor = resumption.trace_of(root)
         self.root = Anchor.of(root)
 
     def steps_of(self, name: str | None) -> AgentSteps:

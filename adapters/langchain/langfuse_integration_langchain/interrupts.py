@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from langfuse_integration.recording import ambient, tracing
+from langfuse_integration.recording import ambient, resumption, tracing
 from langfuse_integration.recording.anchor import Anchor
 from langfuse_integration.recording.registry import Run
 
@@ -27,23 +27,10 @@ def anchor_of(state: ChainState, conversation: Conversation) -> Anchor | None:
     if around is not None and around.exported:
         return None
     session, _ = tracing.store.resolve(None)
-    for named in (state.named, state.session):
-        if named is not None:
-            session = named.over(session)
-    before = conversation.anchor.session
-    if session is None or not session.session_id or (before is not None and before.session_id == session.session_id):
+    if resumption.continues(state, conversation.anchor.session, session):
         return conversation.anchor
     state.resumes = conversation.root
     return None
-
-
-def link(run: Run, resumed: Anchor) -> None:
-    """Link a run that resumes another session's trace with that trace: an entry here, and an event there."""
-    row = run.observation
-    row.add_metadata({"resumed_trace_id": f"{resumed.trace:032x}"})
-    event = tracing.start_below(resumed, "resumed in another session", "event")
-    event.add_metadata({"resumed_in_trace_id": row.trace_id})
-    event.finish()
 
 
 def conversation_of(root: Run) -> Conversation:

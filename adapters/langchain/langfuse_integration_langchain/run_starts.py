@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from langfuse_integration.encoding.history import History
-from langfuse_integration.recording import tracing
+from langfuse_integration.recording import resumption, tracing
 from langfuse_integration.recording.observation import Observation
 from langfuse_integration.recording.registry import FoldedRun, Run
 from langfuse_integration.recording.snapshot import snapshot
@@ -44,7 +44,7 @@ def chain(binding: Binding, state: ChainState, run_type: Any) -> None:
         run.observation.late = RunNotes(state.metadata, state.tags, parent)
         if state.conversation is not None:
             if state.resumes is not None:
-                interrupts.link(run, state.resumes)
+                resumption.link(run, state.resumes)
             state.conversation.move(run.observation)
         agents.started(run)
 

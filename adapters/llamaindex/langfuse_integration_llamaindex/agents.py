@@ -11,16 +11,17 @@ import time
 from inspect import BoundArguments
 from typing import Any
 
+from langfuse_integration.recording import resumption
 from langfuse_integration.recording.observation import Observation, describe
 from langfuse_integration.recording.registry import Run
 from langfuse_integration.recording.steps import AgentSteps
 from langfuse_integration.recording.tracing import start_below
 
-from . import rows, tools
+from . import continuations, rows, tools
 from .folding import FUNCTION, RUN, TOOL, Role, is_a
 from .places import Fold, SpanPlace, folds
 from .workflow_events import EventSnapshot, RunInput, event_of, events_of
-from .workflows import ResumedStep, Step, WorkflowRun, interrupted
+from .workflows import ResumedStep, Step, WorkflowRun
 
 AGENTS = ("BaseWorkflowAgent", "AgentWorkflow")
 PLUMBING_STEPS = frozenset({"init_run", "setup_agent", "parse_agent_output", "aggregate_tool_results"})
@@ -136,15 +137,20 @@ class Think(Fold):
 
 def enter_run(id_: str, instance: Any, place: SpanPlace, bound: BoundArguments) -> None:
     """Open the row of a workflow's or an agent's run."""
+    earlier = continuations.recall(bound)
     if is_a(instance, *AGENTS):
         name = agent_name(instance)
-        earlier = interrupted(bound)
-        state = WorkflowRun(_AGENT_RUN, instance, AgentSteps(name, earlier.decided if earlier is not None else None))
+        steps = earlier.next_steps() if earlier is not None else None
+        state = WorkflowRun(_AGENT_RUN, instance, steps or AgentSteps(name))
     else:
         name = type(instance).__name__
-        earlier = None
         state = WorkflowRun(_WORKFLOW_RUN, instance, None)
-    rows.open_row(id_, place, name, state, bound, above=earlier.anchor if earlier is not None else None)
+    run = rows.open_row(id_, place, name, state, bound, earlier=earlier)
+    if run is None:
+        return
+    state.continuation = continuations.begin(run.observation, state.steps)
+    if state.resumes is not None:
+        resumption.link(run, state.resumes)
 
 
 def agent_name(instance: Any) -> str:

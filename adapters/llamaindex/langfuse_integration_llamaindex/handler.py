@@ -13,7 +13,7 @@ from langfuse_integration.internals import forks
 from langfuse_integration.internals.faults import shielded
 from langfuse_integration.recording import ambient, tracing
 
-from . import bindings, foreign, messages, nodes, places, tools, unspanned, workflow_events
+from . import bindings, continuations, foreign, messages, nodes, places, tools, unspanned, workflow_events
 from .events import EventHandler
 from .private import own_callback_manager, root
 from .spans import LastSpanHandler, SpanHandler
@@ -139,6 +139,7 @@ def _start_for(user: object) -> None:
             for part in (messages, nodes, tools, workflow_events):
                 part.register()
             unspanned.wrap()
+            continuations.wrap()
         foreign.start(_last_span_handler)
     tracing.hooks.ready()
 
@@ -160,3 +161,4 @@ def _stop_for(user: object) -> None:
         ]
         ambient.unregister(places.current)
         unspanned.unwrap()
+        continuations.unwrap()

@@ -10,8 +10,9 @@ from typing import Any
 
 from llama_index.core.tools import function_tool
 from llama_index_instrumentation import get_dispatcher
-from llama_index_instrumentation.dispatcher import Dispatcher
+from llama_index_instrumentation.dispatcher import Dispatcher, active_instrument_tags
 from llama_index_instrumentation.span import active_span_id
+from workflows import Context
 from workflows.handler import WorkflowHandler
 
 __all__ = [
@@ -19,10 +20,14 @@ __all__ = [
     "SpanCancelled",
     "active_span_id",
     "callers",
+    "context_class",
     "frame_of",
     "keep_context",
     "own_callback_manager",
     "root",
+    "run_id",
+    "run_id_of",
+    "stamp_of",
     "tracer_of",
     "unspanned_classes",
     "waiting_events",
@@ -40,6 +45,7 @@ _KEEPS_CONTEXT = hasattr(function_tool, "contextvars")
 _TO_ASYNC = "sync_to_async.<locals>._async_wrapped_fn"
 _WRAPPER = "async_wrapper"
 _WAITING = "captured_waiting"
+_RUN = "run_workflow"
 _FRAMES = 12
 
 
@@ -99,6 +105,43 @@ def waiting_events(state: Any) -> Iterator[Any]:
         for place in ("collected_waiters", "queue", "in_progress"):
             for entry in getattr(worker, place, None) or ():
                 yield getattr(entry, "event", None)
+
+
+def context_class() -> type[Context[Any]]:
+    """Return the class of a run's context, whose saved form a later run may continue."""
+    return Context
+
+
+def run_id() -> str | None:
+    """Return the id of the run whose span starts or ends right now, or None.
+
+    For calls from a span handler. The tag is set by `Context` (llama-index-workflows 2.12 to 2.26); a runtime that
+    continues a run itself (llama-agents-dbos 0.7) does not set it, but the function around the span knows its adapter.
+    """
+    tagged = active_instrument_tags.get().get("llamaindex.run_id")
+    if isinstance(tagged, str):
+        return tagged
+    for frame in callers(_FRAMES):
+        if frame.f_code.co_name == _RUN:
+            own = getattr(frame.f_locals.get("internal_adapter"), "run_id", None)
+            return own if isinstance(own, str) else None
+    return None
+
+
+def run_id_of(context: Any) -> str | None:
+    """Return the id of the run of a context, or None outside of a run and with releases that keep it elsewhere."""
+    adapter = getattr(getattr(context, "_face", None), "_external_adapter", None)
+    own = getattr(adapter, "run_id", None)
+    return own if isinstance(own, str) else None
+
+
+def stamp_of(state: Any) -> str | None:
+    """Return what tells a run's saved state from any other one: its clock in microseconds and its count of events.
+
+    llama-index-workflows 2.24 to 2.26; None where there is no clock, or the run has not begun.
+    """
+    stamp = state.get("last_alive_stamp") if isinstance(state, dict) else None
+    return f"{stamp!r} {state.get('elapsed_alive')!r} {state.get('journal_seq')!r}" if stamp is not None else None
 
 
 def tracer_of(handler: Any) -> Any:

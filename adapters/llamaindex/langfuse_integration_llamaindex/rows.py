@@ -6,11 +6,13 @@ from collections.abc import Hashable
 from inspect import BoundArguments
 from typing import Any
 
-from langfuse_integration.recording.anchor import Parent
+from langfuse_integration.recording import ambient, resumption
+from langfuse_integration.recording.anchor import Anchor
 from langfuse_integration.recording.registry import Run, RunStart
-from langfuse_integration.recording.tracing import open_run, registry
+from langfuse_integration.recording.tracing import open_run, registry, store
 
 from . import bindings, foreign
+from .continuations import Continuation
 from .folding import Role
 from .places import SpanPlace, span_inside
 
@@ -21,7 +23,10 @@ class RowState(RunStart):
     Attributes:
         role: how the row is recorded.
         instance: the object whose method the span is, or None for a function.
+        resumes: the row of another session's trace that the run continues, or None.
     """
+
+    resumes: Anchor | None = None
 
     def __init__(self, role: Role, instance: Any) -> None:
         self.role = role
@@ -51,33 +56,46 @@ def open_row(
     state: RowState,
     bound: BoundArguments,
     *,
-    above: Parent | None = None,
+    earlier: Continuation | None = None,
 ) -> Run | None:
     """Open the row of a span; None when it is open already.
 
     Args:
-        above: the parent of a root; None to ask the context.
+        earlier: of the run that a root continues, or None.
     """
     role = state.role
     state.key, state.parent_key = id_, place.key
     state.name, state.type = name, role.type
     parent = registry.get(place.key) if place.key is not None else None
     if parent is not None:
-        state.above = above or span_inside(parent)
+        state.above = span_inside(parent)
     elif place.run is None:
-        _find_origin(state, above)
+        _find_origin(state, earlier)
     return open_run(state, role.read(bound), parent)
 
 
-def _find_origin(state: RowState, above: Parent | None) -> None:
-    """Note the parent and the sessions that a root may have by its handler or its workflow."""
+def _find_origin(state: RowState, earlier: Continuation | None) -> None:
+    """Note the parent and the sessions that a root may have by its handler, its workflow or an earlier run."""
     foreign.look()
     carried = bindings.carried()
     state.session = bindings.bound(state.instance)
-    state.above = above
     if carried is not None:
         state.suggested = carried.anchor.session
-        state.above = above or carried.above()
+        state.above = carried.above()
+    if earlier is not None:
+        _continue(state, earlier)
+
+
+def _continue(state: RowState, earlier: Continuation) -> None:
+    """Place a root in the trace of the run that it continues, if the session is the same and no span is around it."""
+    around = state.above or ambient.current()
+    if around is not None and around.exported:
+        return
+    active = state.suggested if state.suggested is not None else store.resolve(None)[0]
+    if resumption.continues(state, earlier.anchor.session, active):
+        state.above = earlier.anchor
+    else:
+        state.resumes = earlier.root
 
 
 def finish(key: Hashable, output: Any = None) -> Run | None:

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from inspect import BoundArguments
 from typing import Any
 
-from langfuse_integration.internals.bounded import BoundedDict
-from langfuse_integration.recording.anchor import Anchor
 from langfuse_integration.recording.registry import Run
-from langfuse_integration.recording.steps import AgentSteps, Decision
+from langfuse_integration.recording.steps import AgentSteps
 from langfuse_integration.recording.tracing import registry
 
-from . import rows
-from .folding import Role
+from . import continuations, rows
+from .continuations import Continuation
+from .folding import Role, is_a
 from .places import Fold, Thinking
-from .private import waiting_events, waits
+from .private import waits
 from .workflow_events import EventSnapshot
 
 WAITING = "waiting for an event"
 WAITING_LIMIT = 1_000
-INTERRUPTED_LIMIT = 1_000
+RELEASED = "IdleReleasedEvent"
+"""The result of a run that a durable runtime released while it waited (llama-index-workflows 2.14 to 2.26)."""
 
 
 class WorkflowRun(rows.RowState):
@@ -30,35 +29,48 @@ class WorkflowRun(rows.RowState):
         thinking: the open steps in which an agent decides.
         waiting: name, event and row of each step that waits for an event and will run again.
         cancelled: whether its user cancelled it.
+        continuation: the part of the run that outlives it; None only before its row is open.
     """
 
-    __slots__ = ("cancelled", "steps", "thinking", "waiting")
+    __slots__ = ("cancelled", "continuation", "steps", "thinking", "waiting")
 
     def __init__(self, role: Role, instance: Any, steps: AgentSteps | None) -> None:
         super().__init__(role, instance)
         self.steps = steps
+        self.continuation: Continuation | None = None
         self.thinking: list[Thinking] = []
         self.waiting: list[tuple[str, Any, Run]] = []
         self.cancelled = False
 
     def exit(self, run: Run, result: Any) -> None:
-        """End the run with its result."""
+        """End the run with its result, or as released while it waits."""
+        if is_a(result, RELEASED):
+            self._release(run)
+            return
         self._settle(run)
         rows.finish(run.key, EventSnapshot(result) if result is not None else None)
 
     def drop(self, run: Run, error: BaseException) -> None:
-        """End the run with its error, and the rows that are open below it."""
+        """End the run with its error, and the rows that are open below it; a run that only waits is released."""
+        if type(error).__name__ == "CancelledError" and self._idle(run):
+            self._release(run)
+            return
         rows.cancel_below(run)
         self._settle(run)
         rows.fail(run.key, error)
 
     def cancel(self, run: Run) -> None:
-        """Note that the run was cancelled by its user."""
+        """Note that its user cancelled the run; one that waits, and whose context was saved, is only put aside."""
+        if self.continuation is not None and self.continuation.saved and self._idle(run):
+            run.observation.level, run.observation.status_message = "DEFAULT", WAITING
+            return
         self.cancelled = True
         run.observation.cancel()
 
     def wait(self, name: str, event: Any, row: Run) -> None:
         """Keep the row of a step open while it waits for an event."""
+        if self.continuation is not None and self.steps is not None:
+            continuations.wait(self.continuation, event)
         self.waiting.append((name, event, row))
         if len(self.waiting) > WAITING_LIMIT:
             _end_waiting(self.waiting.pop(0)[2])
@@ -71,11 +83,22 @@ class WorkflowRun(rows.RowState):
                 return row
         return None
 
+    def _idle(self, run: Run) -> bool:
+        """Return whether nothing runs in the run: it waits for an event from outside."""
+        waiting = {row.key for _, _, row in self.waiting}
+        return not self.thinking and waiting.issuperset(run.children or ())
+
+    def _release(self, run: Run) -> None:
+        """End the run as waiting; the one that continues it is another root of its trace."""
+        if self.continuation is not None:
+            continuations.share(self.continuation)
+        self._settle(run)
+        _end_waiting(run)
+
     def _settle(self, run: Run) -> None:
         for think in list(self.thinking):
             think.release()
-        for _, event, row in self.waiting:
-            _remember(event, run, self.steps)
+        for _, _, row in self.waiting:
             if self.cancelled:
                 rows.cancel(row.key)
             else:
@@ -139,48 +162,6 @@ class ResumedStep(Fold):
         """End the step with its error, or wait once more."""
         if self.run is not None:
             self.run.state.drop(self.run, error)
-
-
-class InterruptedRun:
-    """A run that ended while it waited for an event; the run that continues it is another root of its trace.
-
-    Attributes:
-        anchor: the trace and the session, without a span.
-        decided: the tool calls that its thinks asked for.
-    """
-
-    __slots__ = ("anchor", "decided")
-
-    def __init__(self, run: Run, steps: AgentSteps) -> None:
-        observation = run.observation
-        captured = (observation.session, observation.origin)
-        self.anchor = Anchor(observation.trace, 0, captured, observation.started_ns, exported=False)
-        self.decided: dict[str, Decision] = dict(steps.decided)
-
-
-_interrupted: BoundedDict[str, InterruptedRun] = BoundedDict(INTERRUPTED_LIMIT)
-"""By the id of a tool call that waits."""
-
-
-def _remember(event: Any, run: Run, steps: AgentSteps | None) -> None:
-    call_id = getattr(event, "tool_id", None)
-    if steps is None or not isinstance(call_id, str):
-        return
-    _interrupted[call_id] = InterruptedRun(run, steps)
-
-
-def interrupted(bound: BoundArguments) -> InterruptedRun | None:
-    """Return the run of this process that the one with these arguments continues, or None.
-
-    The two runs share the ids of the tool calls that wait in the saved context.
-    """
-    if not _interrupted or bound.arguments.get("start_event") is not None:
-        return None
-    for event in waiting_events(bound.arguments.get("init_state")):
-        run = _interrupted.pop(str(getattr(event, "tool_id", "")), None)
-        if run is not None:
-            return run
-    return None
 
 
 def _same(waiting: Any, event: Any) -> bool:
