@@ -7,7 +7,7 @@ TESTFLAGS ?= -n 4 --dist loadfile -m "not slow"
 SESSIONS ?= newest lowest mcp1 langfuse4
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types imports compat bench docs check clean constraints
+.PHONY: help demo test lint format types imports compat bench docs dist check clean constraints
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ bench: .venv/.bench ## measure the cost of tracing
 docs: .venv/.docs ## build the documents as a site into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
+dist: .venv/.release ## build wheel and sdist, check and install them, and list licences (SBOM)
+	@sh tools/release.sh
+
 check: lint types imports test ## run all checks that a change must pass
 
 clean: ## remove all generated files, also .venv
@@ -51,6 +54,6 @@ constraints: .venv/.dev ## pin the newest compatible releases
 		--no-emit-index-url --no-emit-find-links --quiet --output-file constraints.txt pyproject.toml
 
 # One stamp for each set of extras, which is installed again when these files change.
-.venv/.demo .venv/.test .venv/.dev .venv/.bench .venv/.docs: pyproject.toml constraints.txt tools/venv.sh tools/index.sh
+.venv/.demo .venv/.test .venv/.dev .venv/.bench .venv/.docs .venv/.release: pyproject.toml constraints.txt tools/venv.sh tools/index.sh
 	@PYTHON="$(PYTHON)" sh tools/venv.sh $(@:.venv/.%=%)
 	@touch $@

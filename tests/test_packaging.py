@@ -147,7 +147,7 @@ def test_all_means_every_extra_for_users() -> None:
     """`[all]` is each framework, host and store; the demo and our own tools are not in it."""
     (line,) = PROJECT["optional-dependencies"]["all"]
     named = set(re.fullmatch(r"langfuse-integration\[(.+)\]", line)[1].split(","))  # type: ignore[index]
-    assert named == set(PROJECT["optional-dependencies"]) - {"all", "demo", "test", "dev", "bench"}
+    assert named == set(PROJECT["optional-dependencies"]) - {"all", "demo", "test", "dev", "bench", "docs", "release"}
 
 
 def test_what_core_imports_is_declared() -> None:
@@ -215,3 +215,14 @@ def test_nothing_names_a_registry_or_a_place_on_one_machine() -> None:
             continue
         found += [f"{path.relative_to(ROOT)}: {line.strip()}" for line in text.splitlines() if told.search(line)]
     assert found == []
+
+
+def test_the_documents_list_every_direct_dependency() -> None:
+    """docs/dependencies.md has each required package, and each one of an extra for users."""
+    text = (ROOT / "docs/dependencies.md").read_text()
+    listed = {name for row in re.findall(r"^\|(.*)\|$", text, re.MULTILINE) for name in re.findall(r"[\w-]+", row)}
+    extras = PROJECT["optional-dependencies"]
+    for_users = re.search(r"\[(.*)\]", extras["all"][0])
+    assert for_users is not None
+    required = [*PROJECT["dependencies"], *(line for extra in for_users[1].split(",") for line in extras[extra])]
+    assert {name_of(line) for line in required} - listed == set()
