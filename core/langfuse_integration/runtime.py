@@ -69,6 +69,7 @@ def make_worker(recorder: QueueRecorder) -> Worker:
 
     active = settings()
     recorder.exit_timeout_s = active.exit_timeout_s
+    recorder.replayable = active.records_exact
     outlet = Outlet()
     if active.mode == "off":
         recorder.enabled = False

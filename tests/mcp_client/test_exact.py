@@ -90,13 +90,11 @@ def test_an_error_is_rebuilt() -> None:
     assert exact.form_of_error(TimeoutError()) is None
 
 
-def exchange(answer: Any = None, error: BaseException | None = None, **params: Any) -> McpExchange:
+def exchange(answer: Any = None, **params: Any) -> McpExchange:
     """Return an exchange of a tool call."""
-    asked = made(t.CallToolRequest, method="tools/call", params={"name": "add", **params})
-    noted = McpExchange(asked)
+    noted = McpExchange(made(t.CallToolRequest, method="tools/call", params={"name": "add", **params}))
     if answer is not None:
         noted.answer(answer)
-    noted.error = error
     return noted
 
 
@@ -105,8 +103,10 @@ def test_the_form_of_exchanges() -> None:
     noted = exchange(result(text("3")), arguments={"a": 1}, _meta={"traceparent": "00-1-2-01"})
     noted.heard("roots/list", None)
     noted.heard("notifications/progress", {"progress": 1.0})
-    failed = exchange(error=exact.rebuilt_error({"code": -1, "message": "no"}))
-    form = through_a_file(ExactExchanges([noted, failed, exchange()], [])())
+    failed = exchange()
+    failed.error = {"code": -1, "message": "no"}
+    form = through_a_file(ExactExchanges("tools", "stdio", [noted, failed, exchange()])())
+    assert (form["form"], form["of"], "server" in form) == ("mcp.exchanges", "tools", False)
     [first, second, third] = form["exchanges"]
     assert first["method"] == "tools/call"
     assert first["params"] == {"name": "add", "arguments": {"a": 1}}
@@ -118,18 +118,20 @@ def test_the_form_of_exchanges() -> None:
     assert second["error"] == {"code": -1, "message": "no"}
     assert "result" not in second
     assert not {"result", "error"} & third.keys()
-    assert "before" not in form
 
 
-def test_what_belongs_to_no_row_goes_along_once_with_each_session() -> None:
+def test_what_no_row_is_about_goes_along_once_with_each_session() -> None:
     """The latest exchanges of a server are passed to each session once, and again after they have changed."""
-    aside = Aside()
+    aside, worker = Aside(), object()
     first, second = exchange(result()), exchange(result(text("new")))
-    assert aside.for_session("tools", "s-1") == []
+    assert aside.for_session("tools", "s-1", worker) == []
     aside.keep("tools", [first])
-    assert aside.for_session("tools", "s-1") == [first]
-    assert aside.for_session("tools", "s-1") == []
-    assert aside.for_session("tools", "s-2") == [first]
-    assert aside.for_session("others", "s-1") == []
+    assert aside.for_session("tools", "s-1", worker) == [first]
+    assert aside.for_session("tools", "s-1", worker) == []
+    assert aside.for_session("tools", "s-2", worker) == [first]
+    assert aside.for_session("others", "s-1", worker) == []
+    aside.keep("tools", [first])
+    assert aside.for_session("tools", "s-1", worker) == []
     aside.keep("tools", [second])
-    assert aside.for_session("tools", "s-1") == [second]
+    assert aside.for_session("tools", "s-1", worker) == [second]
+    assert aside.for_session("tools", "s-1", object()) == [second]

@@ -26,6 +26,22 @@ class Cause(NamedTuple):
 NOBODY = Cause(None, None)
 
 
+def asked_during(connection: Connection, call: McpCall | None, traceparent: str | None) -> InFlight | None:
+    """Return the call whose recording gets a message that the server sends now; None when none is in flight.
+
+    Of several calls it is the first that the message can mean: unlike its session, its place may be a guess.
+
+    Args:
+        call, traceparent: see `cause`.
+    """
+    if call is not None and call.open and (call.connection is connection or call.connection.hollow):
+        return call
+    calls = list(dict.fromkeys(connection.in_flight.values()))
+    if traceparent is not None:
+        calls = _echoed(calls, traceparent) or calls
+    return calls[0] if calls else None
+
+
 def cause(connection: Connection, call: McpCall | None, traceparent: str | None) -> Cause:
     """Return the session and the parent of a question that the server asks now.
 

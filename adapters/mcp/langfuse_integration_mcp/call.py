@@ -20,8 +20,9 @@ from langfuse_integration.sessions.session import Session
 
 from . import failures, metric, propagation, readable, tasks
 from .connection import Connection
+from .exchanges import ExactExchanges, McpExchange, aside
 from .merging import run_for
-from .methods import CALL_TOOL, READ_RESOURCE, SUBJECTS, Method, Shown
+from .methods import CALL_TOOL, NOT_ASIDE, READ_RESOURCE, SUBJECTS, Method, Shown
 
 if TYPE_CHECKING:
     from opentelemetry.context.context import Context
@@ -48,6 +49,7 @@ class McpCall:
         spare: the row that it gets only if it fails.
         traceparent: the ids of the row, as a request carries them; empty without a row.
         transport_error: what broke the connection meanwhile, or None: the SDK then cancels whoever waits.
+        exchanges: its requests, the last one still under way, or none where rows are not to be replayed.
         stamp: the server's name in the answer, where no handshake has told it, or None.
     """
 
@@ -57,6 +59,7 @@ class McpCall:
         "_started",
         "_token",
         "connection",
+        "exchanges",
         "merged",
         "method",
         "open",
@@ -89,6 +92,7 @@ class McpCall:
         self.typed = typed
         self.merged = self.sent = self.open = False
         self.row = self.spare = self.stamp = self.parent = self.session = None
+        self.exchanges: list[McpExchange] = []
         self.traceparent = ""
         self.transport_error = self._context = None
 
@@ -169,6 +173,12 @@ class McpCall:
         self.connection = connection
         self._settled = False
 
+    def request(self, request: Any) -> McpExchange:
+        """Note a request that is sent now."""
+        exchange = McpExchange(request)
+        self.exchanges.append(exchange)
+        return exchange
+
     # -- the end
 
     def answered(self, result: Any) -> None:
@@ -182,6 +192,8 @@ class McpCall:
                 self._settle(row)
             if failed:
                 failures.mark_tool_error(row, readable.text_of(result))
+            if self.exchanges:
+                self._keep(row)
             if self.method is READ_RESOURCE and not self.sent:
                 row.metadata = {**(row.metadata or {}), "mcp_cached": True}
             if not self.merged and (hasattr(result, "content") or not self._goes_on(row, result)):
@@ -209,11 +221,26 @@ class McpCall:
                 self._settle(row)
             if kind is not None:
                 failures.mark(row, kind, status)
+            if self.exchanges:
+                self._keep(row)
             if not self.merged:
                 if kind is None:
                     row.cancel()
                 row.finish(failures.output_of(error) if kind is not None else None)
         self._end(kind)
+
+    def _keep(self, row: Observation) -> None:
+        """Give the row its exact form, from which the call can be replayed."""
+        wire, connection = self.method.wire, self.connection
+        own = [exchange for exchange in self.exchanges if exchange.method == wire]
+        aside.keep(connection.server, [exchange for exchange in self.exchanges if exchange.method not in NOT_ASIDE])
+        self.exchanges = []
+        before = row.exact
+        if isinstance(before, ExactExchanges):  # an earlier round of the same call
+            own = [*before.exchanges, *own]
+        session = self.session.session_id if self.session is not None else None
+        others = aside.for_session(connection.server, session, tracing.recorder.worker)
+        row.exact = ExactExchanges(self.stamp or connection.server, connection.transport, own, others)
 
     def _settle(self, row: Observation) -> None:
         """Add to the row what the connection has learned about the server during the call."""
@@ -224,6 +251,8 @@ class McpCall:
 
     def _end(self, error_type: str | None) -> None:
         self.open = False
+        if self.exchanges:  # there is no row
+            aside.keep(self.connection.server, [one for one in self.exchanges if one.method not in NOT_ASIDE])
         if self.row is not None:
             open_rows.pop(self.traceparent, None)
         if self._context is not None:

@@ -21,11 +21,13 @@ from langfuse_integration.recording.placement import Placed
 from langfuse_integration.runtime import ready
 
 from . import private
-from .attribution import Cause, cause
+from .attribution import Cause, asked_during, cause
 from .call import McpCall, current
 from .connection import Connection
 
 Callback = Callable[..., Awaitable[Any]]
+
+LOGGING, PROGRESS = "notifications/message", "notifications/progress"
 
 ORIGINAL = "_langfuse_original"
 """The attribute of our wrapper that holds the application's callback."""
@@ -41,7 +43,7 @@ def wrap(target: Any, connection: Connection) -> None:
             original: Any = vars(target).get(name)
             if not callable(original) or private.is_default(original) or hasattr(original, ORIGINAL):
                 continue
-            setattr(target, name, _placed(cast("Callback", original), connection, slot.label))
+            setattr(target, name, _placed(cast("Callback", original), connection, slot))
 
 
 def unwrap(target: Any) -> None:
@@ -58,17 +60,20 @@ def for_task(callback: Any, connection: Connection, task_id: str) -> Any:
     if callback is None or hasattr(callback, ORIGINAL):
         return callback
     row = connection.tasks.row_of(task_id)
-    return _placed(callback, connection, "elicitation", Cause(row.session, row) if row is not None else None)
+    slot = next(slot for slot in private.CALLBACKS if slot.label == "elicitation")
+    return _placed(callback, connection, slot, Cause(row.session, row) if row is not None else None)
 
 
-def _placed(original: Callback, connection: Connection, label: str | None, certain: Cause | None = None) -> Callback:
+def _placed(original: Callback, connection: Connection, slot: private.Slot, certain: Cause | None = None) -> Callback:
     @functools.wraps(original)
     async def callback(*positional: Any, **named: Any) -> Any:
         if not connection.on:
             return await original(*positional, **named)
         block = _Block()
         with _PLACING:
-            block.open(certain or _cause_of(connection, positional), connection, label, positional)
+            if certain is None and slot.wire is not None:
+                _keep(connection, slot.wire, positional)
+            block.open(certain or _cause_of(connection, positional), connection, slot.label, positional)
         try:
             result = await original(*positional, **named)
         except BaseException as error:
@@ -84,9 +89,21 @@ def _placed(original: Callback, connection: Connection, label: str | None, certa
 
 
 def _cause_of(connection: Connection, positional: tuple[Any, ...]) -> Cause:
+    return cause(connection, current.get(), _traceparent(positional))
+
+
+def _traceparent(positional: tuple[Any, ...]) -> str | None:
     meta = private.plain_meta(getattr(positional[0], "meta", None)) if positional else None
     traceparent = meta.get("traceparent") if meta else None
-    return cause(connection, current.get(), traceparent if isinstance(traceparent, str) else None)
+    return traceparent if isinstance(traceparent, str) else None
+
+
+def _keep(connection: Connection, wire: str, positional: tuple[Any, ...]) -> None:
+    """Add a message of the server to the recording of the call during which it came."""
+    call = asked_during(connection, current.get(), _traceparent(positional))
+    if call is not None and call.exchanges:
+        params = positional[-1] if len(positional) > 1 or wire == LOGGING else None
+        call.exchanges[-1].heard(wire, params)
 
 
 class _Block:
@@ -145,6 +162,8 @@ def _progress(call: McpCall, original: Callback) -> Callback:
         block = _Block()
         with _PLACING:
             block.open(Cause(call.session, call.place), call.connection, None, ())
+            if call.exchanges:
+                call.exchanges[-1].heard(PROGRESS, _progress_params(*positional, **named))
         try:
             return await original(*positional, **named)
         finally:
@@ -152,3 +171,8 @@ def _progress(call: McpCall, original: Callback) -> Callback:
                 block.close()
 
     return callback
+
+
+def _progress_params(progress: float, total: float | None = None, message: str | None = None) -> dict[str, Any]:
+    values = {"progress": progress, "total": total, "message": message}
+    return {key: value for key, value in values.items() if value is not None}

@@ -10,6 +10,7 @@ from langfuse_integration.recording.observation import Observation
 from langfuse_integration.sessions.session import Session
 
 from . import private
+from .exchanges import McpExchange
 from .tasks import Tasks
 
 UNNAMED = "mcp"
@@ -26,8 +27,10 @@ class InFlight(Protocol):
         row: its row, or None while it shows in no row.
         session: on whose account it is made.
         transport_error: what broke the connection meanwhile, or None.
+        exchanges: its requests so far.
     """
 
+    exchanges: list[McpExchange]
     transport_error: Exception | None
     row: Observation | None
     session: Session | None

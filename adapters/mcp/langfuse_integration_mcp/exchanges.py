@@ -1,18 +1,24 @@
 """Exchanges with a server: each request, what the server sent meanwhile, and its answer; noted by reference.
 
-A row's exact form is made of them, for the replay of a session. Requests that belong to no row (the handshake, the
-listing of tools before a conversation) are kept for each server, and go along with the first row of a session, and
-again after they have changed.
+A row's exact form is made of them, for the replay of a session. Requests that no row is about (the handshake, the
+listing of tools before a conversation or within a call) are kept for each server; they go along with the first row of
+a session, and again after they have changed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from langfuse_integration.internals.bounded import BoundedDict
 
+from . import propagation
 from .exact import form_of, form_of_error
+
+FORM = "mcp.exchanges"
+
+ECHO = "of the call"
+"""What stands for the ids of the call where the server has sent them back."""
 
 LIMIT = 1_000
 """The most exchanges of one row, and messages of one exchange; further ones are not kept."""
@@ -21,29 +27,42 @@ LIMIT = 1_000
 class McpExchange:
     """One request of the client.
 
+    Args:
+        request: the SDK's, of either generation, or None: *method* and *result* are given.
+
     Attributes:
         method: its name in the protocol.
         params: its parameters, or None.
         messages: what the server sent meanwhile: (method, parameters).
         answered: whether there is a result.
-        error: the exception that ended it, or None.
+        error: the protocol's error that ended it, in its exact form, or None.
     """
 
     __slots__ = ("answered", "error", "messages", "method", "params", "result")
 
-    def __init__(self, request: Any) -> None:
+    def __init__(self, request: Any, method: str = "", result: Any = None) -> None:
         inner = getattr(request, "root", request)
-        self.method = str(inner.method)
+        self.method = str(inner.method) if request is not None else method
         self.params = getattr(inner, "params", None)
         self.messages: list[tuple[str, Any]] = []
-        self.result: Any = None
-        self.answered = False
-        self.error: BaseException | None = None
+        self.result: Any = result
+        self.answered = result is not None
+        self.error: dict[str, Any] | None = None
+
+    @property
+    def key(self) -> str:
+        """The method, and the page of a listing."""
+        cursor = getattr(self.params, "cursor", None)
+        return f"{self.method} {cursor}" if cursor else self.method
 
     def answer(self, result: Any) -> None:
         """Note the server's answer."""
         self.result = result
         self.answered = True
+
+    def broke(self, error: BaseException) -> None:
+        """Note the protocol's error that the server answered with; of anything else the exchange was cut off."""
+        self.error = form_of_error(error)
 
     def heard(self, method: str, params: Any) -> None:
         """Note a message of the server, sent before its answer."""
@@ -51,25 +70,48 @@ class McpExchange:
             self.messages.append((method, params))
 
 
+class NoExchange:
+    """A request that is not noted."""
+
+    def answer(self, result: Any) -> None:
+        """Do nothing."""
+
+    def broke(self, error: BaseException) -> None:
+        """Do nothing."""
+
+
+NO_EXCHANGE = NoExchange()
+
+
 class Aside:
-    """The latest exchanges of each server that belong to no row."""
+    """The latest exchanges of each server that no row is about."""
 
     def __init__(self) -> None:
         self._servers: BoundedDict[str, BoundedDict[str, McpExchange]] = BoundedDict(200)
         self._versions: BoundedDict[str, int] = BoundedDict(200)
         self._passed: BoundedDict[tuple[str | None, str], int] = BoundedDict(20_000)
+        self._worker: Any = None
 
-    def keep(self, server: str, exchanges: Sequence[McpExchange]) -> None:
-        """Keep the *exchanges* of a call that has no row; of equal requests the last one counts."""
+    def keep(self, server: str, exchanges: Iterable[McpExchange]) -> None:
+        """Keep *exchanges* with a server; of equal requests the last one counts."""
         kept = self._servers.get(server)
         if kept is None:
             self._servers[server] = kept = BoundedDict(LIMIT)
         for exchange in exchanges:
-            kept[f"{exchange.method} {getattr(exchange.params, 'cursor', None) or ''}"] = exchange
-        self._versions[server] = self._versions.get(server, 0) + 1
+            before = kept.get(exchange.key)
+            if before is None or before.result is not exchange.result:
+                kept[exchange.key] = exchange
+                self._versions[server] = self._versions.get(server, 0) + 1
 
-    def for_session(self, server: str, session_id: str | None) -> list[McpExchange]:
-        """Return what a session's recording does not have yet."""
+    def for_session(self, server: str, session_id: str | None, worker: Any) -> list[McpExchange]:
+        """Return what a session's recording does not have yet.
+
+        Args:
+            worker: the recorder's; another one records elsewhere.
+        """
+        if self._worker is not worker:
+            self._worker = worker
+            self._passed.clear()
         version = self._versions.get(server, 0)
         key = (session_id, server)
         if not version or self._passed.get(key) == version:
@@ -85,47 +127,57 @@ class ExactExchanges:
     """The exact form of a row, built on the worker.
 
     Args:
+        server: the server's name.
+        transport: how it was reached, or None.
         exchanges: those of the row.
-        before: those that belong to no row, and that this session's recording does not have yet.
+        others: those with the server that no row is about, and that this session's recording does not have yet.
     """
 
-    __slots__ = ("_before", "_exchanges")
+    __slots__ = ("_others", "_server", "_transport", "exchanges")
 
-    def __init__(self, exchanges: Sequence[McpExchange], before: Sequence[McpExchange]) -> None:
-        self._exchanges = exchanges
-        self._before = before
+    def __init__(
+        self, server: str, transport: str | None, exchanges: Sequence[McpExchange], others: Sequence[McpExchange] = ()
+    ) -> None:
+        self._server = server
+        self._transport = transport
+        self.exchanges = exchanges
+        self._others = others
 
     def __call__(self) -> dict[str, Any]:
-        """Return `exchanges`, and `before` where there are any."""
-        form: dict[str, Any] = {"exchanges": form_of_exchanges(self._exchanges)}
-        if self._before:
-            form["before"] = form_of_exchanges(self._before)
+        """Return the form."""
+        exchanges = [form_of_exchange(exchange) for exchange in self.exchanges]
+        form: dict[str, Any] = {"form": FORM, "of": self._server, "exchanges": exchanges}
+        if self._others:
+            others = {exchange.key: form_of_exchange(exchange) for exchange in self._others}
+            form["server"] = {"name": self._server, "transport": self._transport, **others}
         return form
 
 
-def form_of_exchanges(exchanges: Sequence[McpExchange]) -> list[dict[str, Any]]:
-    """Return the exact form of requests and what came back for each, in order.
+def form_of_exchange(exchange: McpExchange) -> dict[str, Any]:
+    """Return the exact form of a request and what came back for it.
 
-    Each entry has `method`, `params`, and `result` or `error`; an exchange without either was cut off. `messages` lists
-    what the server sent meanwhile, each with `method` and `params`.
+    It has `method`, `params`, and `result` or `error`; an exchange without either was cut off. `messages` lists what
+    the server sent meanwhile, each with `method` and `params`.
     """
-    return [_form_of_exchange(exchange) for exchange in exchanges]
-
-
-def _form_of_exchange(exchange: McpExchange) -> dict[str, Any]:
     form: dict[str, Any] = {"method": exchange.method}
     params = form_of(exchange.params)
     if params:
         form["params"] = {key: value for key, value in params.items() if key != "_meta"}
     if exchange.messages:
-        form["messages"] = [
-            {"method": method, **({"params": sent} if (sent := form_of(params)) else {})}
-            for method, params in exchange.messages
-        ]
+        form["messages"] = [_form_of_message(method, params) for method, params in exchange.messages]
     if exchange.error is not None:
-        error = form_of_error(exchange.error)
-        if error is not None:
-            form["error"] = error
+        form["error"] = exchange.error
     elif exchange.answered:
         form["result"] = form_of(exchange.result)
     return form
+
+
+def _form_of_message(method: str, params: Any) -> dict[str, Any]:
+    sent = form_of(params)
+    if not sent:
+        return {"method": method}
+    meta = sent.pop("_meta", None) if isinstance(sent, dict) else None
+    if meta:
+        kept = {key: value for key, value in meta.items() if key not in propagation.KEYS}
+        sent["_meta"] = {**kept, **({"traceparent": ECHO} if "traceparent" in meta else {})}
+    return {"method": method, "params": sent}

@@ -11,6 +11,7 @@ from langfuse_integration.recording.tracing import recorder
 from . import callbacks, requests
 from .call import McpCall, current
 from .connection import Connection
+from .exchanges import NO_EXCHANGE, McpExchange, NoExchange, aside
 from .methods import Method, of_request
 
 Arguments = tuple[Any, tuple[Any, ...], dict[str, Any]]
@@ -35,6 +36,24 @@ def call_of(connection: Connection, request: Any) -> tuple[McpCall | None, bool]
     if call is not None:
         call.sent = True
     return call, raw
+
+
+def exchange_of(call: McpCall, request: Any, session: Any) -> McpExchange | NoExchange:
+    """Note a request of *call* for the replay of its row, where rows are to be replayed.
+
+    Args:
+        session: the session that sends it. How it has discovered the server is no request that anybody sees.
+    """
+    if not recorder.replayable:
+        return NO_EXCHANGE
+    try:
+        discovered = getattr(session, "discover_result", None)
+        if discovered is not None:
+            aside.keep(call.connection.server, [McpExchange(None, "server/discover", discovered)])
+        return call.request(request)
+    except Exception as error:  # noqa: BLE001  our own fault
+        fault(_PREPARING, error)
+        return NO_EXCHANGE
 
 
 def prepared(call: McpCall, by_hand: bool, arguments: Arguments) -> Arguments:

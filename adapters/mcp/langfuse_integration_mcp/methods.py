@@ -122,6 +122,9 @@ TASKS = [Method(wire, wire, "span", Shown.NEVER, _task, ("task_id", "taskId")) f
 
 BY_WIRE: dict[str, Method] = {method.wire: method for method in (*TYPED.values(), INITIALIZE, *TASKS)}
 
+NOT_ASIDE = frozenset({"ping", *(method.wire for method in (*ROUNDS.values(), COMPLETE, *TASKS))})
+"""Requests whose answers are good for one call only; those of others (a handshake, a listing) hold for a connection."""
+
 SUBJECTS = {CALL_TOOL.wire: "mcp_tool", READ_RESOURCE.wire: "mcp_resource", GET_PROMPT.wire: "mcp_prompt"}
 """The metadata entry that names a request's subject."""
 

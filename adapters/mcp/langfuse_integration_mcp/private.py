@@ -41,19 +41,21 @@ class Slot(NamedTuple):
         session: the attribute of a `ClientSession`.
         client: the (public) attribute of an `mcp.Client`.
         label: what a row of it is called, or None: it makes none.
+        wire: the protocol's name of the message that it answers, or None: of several.
     """
 
     session: str
     client: str
     label: str | None
+    wire: str | None
 
 
 CALLBACKS = (
-    Slot("_sampling_callback", "sampling_callback", "sampling"),
-    Slot("_elicitation_callback", "elicitation_callback", "elicitation"),
-    Slot("_list_roots_callback", "list_roots_callback", None),
-    Slot("_logging_callback", "logging_callback", None),
-    Slot("_message_handler", "message_handler", None),
+    Slot("_sampling_callback", "sampling_callback", "sampling", "sampling/createMessage"),
+    Slot("_elicitation_callback", "elicitation_callback", "elicitation", "elicitation/create"),
+    Slot("_list_roots_callback", "list_roots_callback", None, "roots/list"),
+    Slot("_logging_callback", "logging_callback", None, "notifications/message"),
+    Slot("_message_handler", "message_handler", None, None),
 )
 
 

@@ -218,14 +218,17 @@ def _sending(target: Any, connection: Connection, name: str, original: Bound) ->
             request, positional, named = lifecycle.prepared(call, by_hand, (request, positional, named))
         token = object()
         connection.in_flight[token] = call
+        exchange = lifecycle.exchange_of(call, request, target)
         try:
             result = await original(request, *positional, **named)
         except BaseException as error:
+            exchange.broke(error)
             if raw:
                 lifecycle.failed(call, error)
             raise
         finally:
             connection.in_flight.pop(token, None)
+        exchange.answer(result)
         call.transport_error = None  # of a request that has its answer; the call may go on
         if not connection.settled:
             with _LEARNING:

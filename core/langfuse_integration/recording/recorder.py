@@ -105,6 +105,9 @@ class QueueRecorder:
         self._half = limit >> 1
         self._full = min(self._half, PRESSURE)
         self.enabled = True
+        self.replayable = True
+        """Whether rows get the exact form of answers, so that adapters note what it is made of; True until the first
+        worker has read the settings."""
         self.exit_timeout_s = 2.0
         self.born_ns = self.parent_pid = 0
         self._pid = os.getpid()
@@ -256,7 +259,7 @@ class QueueRecorder:
         """Replace the worker factory and return the previous one."""
         self.close(5.0)
         before, self._make_worker = self._make_worker, worker
-        self.enabled = True
+        self.enabled = self.replayable = True
         return before
 
     def close(self, timeout_s: float, *, ending: bool = False) -> None:
