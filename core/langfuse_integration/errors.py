@@ -1,6 +1,7 @@
 """Every exception that this package raises on purpose.
 
 LangfuseIntegrationError (Exception)
+|-- InvalidFork (ValueError)         a step of a recording that does not exist
 |-- InvalidSession (ValueError)      an id, user or tag that Langfuse could not group by
 |-- InvalidSessionType (TypeError)   the same, but not text at all
 |-- InvalidSettings (ValueError)     a setting that makes no sense
@@ -8,6 +9,9 @@ LangfuseIntegrationError (Exception)
 |-- JournalUnreadable (RuntimeError) a file that is no journal, or may not be read
 |-- NotRecorded (LookupError)       a replayed application asks for something that the recording does not hold
 |-- NoKeys (RuntimeError)            Langfuse is needed, and the settings name no project
+|-- ReplayDiverged (AssertionError)  a replayed application went another way than recorded
+|-- SeamMoved (RuntimeError)        a release of a framework in which a replay cannot answer
+|-- SessionFileUnreadable (ValueError) a session file of another version, or one that is damaged
 `-- MissingExtra (ImportError)       an adapter without its framework
 """
 
@@ -74,6 +78,39 @@ class NotRecorded(LangfuseIntegrationError, LookupError):
     def __init__(self, step: str, problem: str, cure: str) -> None:
         super().__init__(f"{step}: {problem}. {cure}")
         self.step = step
+
+
+class InvalidFork(LangfuseIntegrationError, ValueError):
+    """A step at which a recording cannot be forked, with those at which it can."""
+
+    def __init__(self, step: str, labels: list[str]) -> None:
+        super().__init__(f"The recording has no {step!r}. Its steps are: {', '.join(labels)}.")
+
+
+class ReplayDiverged(LangfuseIntegrationError, AssertionError):
+    """A replayed application went another way than recorded; one sentence for each divergence."""
+
+    def __init__(self, divergences: list[str]) -> None:
+        cure = "session.allow(...) allows what is wanted; pytest --rerecord records the session anew."
+        super().__init__("\n".join(["the application went another way than recorded", *divergences, cure]))
+        self.divergences = divergences
+
+
+class SeamMoved(LangfuseIntegrationError, RuntimeError):
+    """A framework in whose installed release a replay cannot answer, since the code that it replaces is not there."""
+
+    def __init__(self, package: str, version: str, name: str) -> None:
+        super().__init__(
+            f"{package} {version} has no {name}, where a replay answers: upgrade langfuse-integration, "
+            f"or install the release of {package} that the session was recorded with."
+        )
+
+
+class SessionFileUnreadable(LangfuseIntegrationError, ValueError):
+    """A session file that cannot be replayed."""
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(f"The session file {path} cannot be read ({problem}): write it anew with `lfi test`.")
 
 
 class MissingExtra(LangfuseIntegrationError, ImportError):

@@ -13,17 +13,31 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, Unpack
 
 from .encoding.fields import Fields
+from .errors import NotRecorded, ReplayDiverged
 from .export.outlet import Outlet
 from .reading.replay import Observed, SessionReplay, Trace, sessions_of, traces_of
 from .recording import tracing
 from .recording.recorder import QueueRecorder
 from .recording.score import Score
 from .testing_kit.deterministic_ids import DeterministicIds
+from .testing_kit.replay.player import ReplaySession
+from .testing_kit.replay.replaying import Replaying, ReplayOptions
 
-__all__ = ["Observed", "RecordedSessions", "SessionReplay", "Trace", "recorded_sessions"]
+__all__ = [
+    "NotRecorded",
+    "Observed",
+    "RecordedSessions",
+    "ReplayDiverged",
+    "ReplaySession",
+    "SessionReplay",
+    "Trace",
+    "recorded_sessions",
+    "replay",
+]
 
 SETTLE_S = 60
 """How long reading waits for the worker on a busy machine, in seconds."""
@@ -130,6 +144,24 @@ def recorded_sessions() -> Generator[RecordedSessions]:
             yield recorded
     finally:
         tracing.recorder.divert(previous)
+
+
+def replay(path: Path | str, **options: Unpack[ReplayOptions]) -> Replaying:
+    """Return a `with` or `async with` block in which models and MCP servers answer from a recorded session.
+
+    At its end, divergences that `session.allow` has not allowed raise ReplayDiverged, an AssertionError. What the
+    application does is recorded in memory: `session.recorded`.
+
+    Args:
+        path: a session file, as `lfi test` writes it.
+        options: see `ReplayOptions`.
+
+    Raises:
+        SessionFileUnreadable: the file is none, is damaged, or has another version.
+        InvalidFork: a step that the recording does not have.
+        SeamMoved: a framework in whose installed release a replay cannot answer.
+    """
+    return Replaying(path, options, recorded_sessions)
 
 
 class _Memory(Outlet):

@@ -54,12 +54,17 @@ class ModelCall(RunNotes):
         if self.answer is not None or self.failure is not None:
             observation.exact = self.exact
 
+    @property
+    def asked(self) -> dict[str, Any]:
+        """The model and the parameters that are asked for."""
+        asked = {"model": asked_model(self.metadata, self.parameters)}
+        return {**asked, "parameters": recorded_parameters(self.parameters)}
+
     def exact(self) -> dict[str, Any]:
-        """Return the exact form of the answer."""
+        """Return the exact form of the answer, with the model and the parameters that were asked for."""
         answer = self.answer
-        if answer is None:
-            return answer_form((), None, self.parts, self.failure)
-        return answer_form(answer.generations, answer.result.llm_output, self.parts, self.failure)
+        generations, report = (answer.generations, answer.result.llm_output) if answer is not None else ((), None)
+        return {**answer_form(generations, report, self.parts, self.failure), "asked": self.asked}
 
 
 class ModelAnswer:

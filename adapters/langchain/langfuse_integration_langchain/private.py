@@ -13,8 +13,12 @@ from collections.abc import Callable, Coroutine, Mapping
 from contextvars import ContextVar
 from types import FrameType
 from typing import Any
+from uuid import UUID
 
+from langchain_core import __version__ as VERSION
 from langchain_core.callbacks import manager
+
+from langfuse_integration.errors import SeamMoved
 
 try:
     from langchain_core.runnables.config import var_child_runnable_config
@@ -141,6 +145,50 @@ def current_model_key() -> int | None:
                 return key
         frame = frame.f_back
     return None
+
+
+def run_id_around() -> UUID | None:
+    """Return the id of the model run on whose account this code runs, from the callbacks on the stack, or None."""
+    frame: FrameType | None = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
+    for _ in range(MODEL_FRAMES):
+        if frame is None:
+            return None
+        if RUN_MANAGER in frame.f_code.co_varnames or RUN_MANAGER in frame.f_code.co_freevars:
+            run_id = getattr(frame.f_locals.get(RUN_MANAGER), "run_id", None)
+            if isinstance(run_id, UUID):
+                return run_id
+        frame = frame.f_back
+    return None
+
+
+CHAT_SEAMS = ("_generate_with_cache", "_agenerate_with_cache", "_stream", "_astream", "stream", "astream")
+TEXT_SEAMS = ("_generate_helper", "_agenerate_helper", "_generate", "_agenerate", "_stream", "_astream")
+
+
+def require_model_seams() -> None:
+    """Check for the methods that a replay replaces (langchain-core 1.0 to 1.7).
+
+    Raises:
+        SeamMoved: one of them is not there.
+    """
+    from langchain_core.language_models import BaseChatModel, BaseLLM
+
+    for kind, names in ((BaseChatModel, CHAT_SEAMS), (BaseLLM, TEXT_SEAMS)):
+        for name in names:
+            if name not in vars(kind):
+                raise SeamMoved("langchain-core", VERSION, f"{kind.__name__}.{name}")
+
+
+def streams_events(model: Any, run_manager: Any, options: Mapping[str, Any], *, async_api: bool) -> bool:
+    """Return whether a model passes its answer to a handler as events of LangChain's v3 streams (from 1.4 on)."""
+    asks = getattr(model, "_should_use_protocol_streaming", None)
+    return bool(asks is not None and asks(async_api=async_api, run_manager=run_manager, **options))
+
+
+def streams_tokens(model: Any, run_manager: Any, options: Mapping[str, Any], *, async_api: bool) -> bool:
+    """Return whether a model that is not streamed tells its handlers of single tokens; yes in an unknown release."""
+    asks = getattr(model, "_should_stream", None)
+    return bool(asks is None or asks(async_api=async_api, run_manager=run_manager, **options))
 
 
 FRAMES = 6

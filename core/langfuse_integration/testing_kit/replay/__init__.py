@@ -23,7 +23,9 @@ Only seams that the recording needs are loaded. For each call, a seam asks
 
 and gets the exact form to rebuild the answer from, or None: the call goes on live, because models (or MCP servers) are
 live in this replay or the replay was forked before this call. It raises NotRecorded where the recording has no answer.
-A form with an entry `error` stands for an exception: `raise session.error(form)` raises one like it.
+A form with an entry `error` stands for an exception: `raise session.error(form)` raises one like it. A form with an
+entry `replaced` has another answer instead of the recorded one: a text, or plain values in the form's own words.
+`session.may_go_live` tells whether calls may be live later, so that a seam has to keep servers reachable.
 
 The position of a call comes from its observation, which has to be running: the adapter's handlers are on during a
 replay. It is the nearest agent above it, and the order of the calls there. What is asked is compared with what was

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,9 +21,12 @@ class Question:
         observation: the running row of the call: its place in the tree, and its input as it will be recorded.
         input: the input to compare where the row's input is another one, as that of a framework's tool around an MCP
             call; None takes the row's.
+        settings: what is asked beside the input, such as `{"model": ..., "parameters": {...}}`, to compare with the
+            entry `asked` of the exact form.
     """
 
     kind: QuestionKind
     name: str
     observation: Observation | None
     input: Any = None
+    settings: Mapping[str, Any] | None = None

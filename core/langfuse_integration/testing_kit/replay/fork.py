@@ -1,0 +1,84 @@
+"""A fork: the recording answers up to a step, and the application goes on live from there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ...errors import InvalidFork
+from .recording import RecordedStep, Recording
+
+
+class ForkPoint:
+    """Where a replay ends.
+
+    Args:
+        until: the number of the first live step; None after the last of *answers*, or never.
+        answers: other answers by the numbers of their steps.
+        steps: those of the recording.
+
+    Attributes:
+        reached: a call at or after the fork was made: all further ones are live.
+    """
+
+    def __init__(
+        self,
+        until: int | None = None,
+        answers: Mapping[int, Any] | None = None,
+        steps: Sequence[RecordedStep] = (),
+    ) -> None:
+        self._answers = dict(answers or {})
+        self._until = until if until is not None or not self._answers else max(self._answers) + 1
+        self._before = [step for step in steps if self._until is None or step.number < self._until]
+        self.reached = False
+
+    @classmethod
+    def of(cls, recording: Recording, until: int | str | None, answers: Mapping[int, Any] | None) -> ForkPoint:
+        """Return the fork at a step.
+
+        Args:
+            until: the first live step: its number, or the beginning of its label.
+            answers: other answers by the numbers of their steps; without *until* what follows them is live.
+
+        Raises:
+            InvalidFork: there is no such step.
+        """
+        numbers = {step.number for step in recording.steps}
+        for number in answers or {}:
+            if number not in numbers:
+                raise InvalidFork(f"step {number}", [step.label for step in recording.steps])
+        if isinstance(until, str):
+            until = _step_number(recording, until)
+        return cls(until, answers, recording.steps)
+
+    @property
+    def exists(self) -> bool:
+        """Whether the application goes on live at some step."""
+        return self._until is not None
+
+    def at(self, step: RecordedStep) -> bool:
+        """Return whether *step* is at or after the fork, which is reached then."""
+        if self._until is not None and step.number >= self._until:
+            self.reached = True
+        return self.reached
+
+    def is_next(self, is_used: Callable[[RecordedStep], bool]) -> bool:
+        """Return whether every step before the fork has been answered."""
+        if self._until is None:
+            return False
+        return all(is_used(step) for step in self._before)
+
+    def other_answer(self, step: RecordedStep) -> Any:
+        """Return the answer that was given for *step*, or None."""
+        return self._answers.get(step.number)
+
+
+def _step_number(recording: Recording, until: str) -> int:
+    text = until.removeprefix("step ").strip()
+    if text.isdigit():
+        return int(text)
+    for step in recording.steps:
+        if re.match(re.escape(text) + r"(?!\w)", step.label):
+            return step.number
+    raise InvalidFork(until, [step.label for step in recording.steps])

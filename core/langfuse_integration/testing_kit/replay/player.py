@@ -1,0 +1,322 @@
+"""ReplaySession: answers the calls of an application from a recording, and notes where it goes another way."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from ...encoding.fields import Fields
+from ...encoding.media import MediaSieve
+from ...errors import NotRecorded, ReplayDiverged
+from ...internals import forks
+from ...reading.observed import parsed
+from ...settings import settings
+from .differences import Change, changes_of, entry_changes
+from .divergence import Divergence, DivergenceKind
+from .fork import ForkPoint
+from .matching import Match, Matcher, Place
+from .places import agent_above
+from .question import Question
+from .recording import RecordedStep, RecordedTurn, Recording
+from .volatile import VolatileParts
+
+RERECORD = "Run pytest --rerecord to record the session anew."
+NOT_EXACT = "Record it where LANGFUSE_INTEGRATION_REPLAYABLE is on."
+
+
+class Turns(Sequence[RecordedTurn]):
+    """The turns of a session; taking one makes it the current one, whose steps answer."""
+
+    def __init__(self, turns: Sequence[RecordedTurn], begin: Callable[[RecordedTurn], None]) -> None:
+        self._turns = turns
+        self._begin = begin
+
+    def __len__(self) -> int:
+        return len(self._turns)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return Turns(self._turns[index], self._begin)
+        turn = self._turns[index]
+        self._begin(turn)
+        return turn
+
+    def __iter__(self) -> Iterator[RecordedTurn]:
+        for turn in self._turns:
+            self._begin(turn)
+            yield turn
+
+
+class ReplaySession:
+    """One replay. Adapters ask `answer`; tests use the rest.
+
+    Args:
+        recording: answers the calls.
+        live: kinds of calls that go on live: `model`, `mcp`.
+        fork: where the replay ends and the application goes on live.
+        ignored: regular expressions of further volatile parts.
+
+    Attributes:
+        turns: the recorded turns, in order.
+        servers: what was recorded of each MCP server beside its calls, by name.
+        recorded: what the application does in this replay, as `recorded_sessions()` gives it; None for a fork.
+    """
+
+    def __init__(
+        self,
+        recording: Recording,
+        live: Iterable[str] = (),
+        fork: ForkPoint | None = None,
+        ignored: Iterable[str] = (),
+    ) -> None:
+        self.recording = recording
+        self.servers = recording.servers
+        self.recorded: Any = None
+        self.turns = Turns(recording.turns, self._begin)
+        self._live = frozenset(live)
+        self._fork = fork or ForkPoint()
+        self._rules = VolatileParts(ignored)
+        self._fields = Fields(mask=settings().mask, media=MediaSieve().sift)
+        self._matcher = Matcher(recording.steps, self._rules.key)
+        self._agents = {step.agent for step in recording.steps} - {None}
+        self._renamed: dict[str | None, str | None] = {}
+        self._turn: int | None = None
+        self._last: RecordedStep | None = None
+        self._seen: set[tuple[str, str | None, str | None]] = set()
+        self._refusals: list[str] = []
+        self._skips: list[Match] = []
+        self._found: list[Divergence] = []
+        self._allowed: list[int | str] = []
+        self._lock = forks.Lock(reentrant=True)
+
+    # -- for tests
+
+    @property
+    def divergences(self) -> list[Divergence]:
+        """The divergences so far that are not allowed, by their steps."""
+        found = sorted(self._found, key=lambda divergence: divergence.step)
+        return [each for each in found if not any(each.is_meant_by(allowed) for allowed in self._allowed)]
+
+    def allow(self, *wanted: int | str) -> None:
+        """Allow divergences.
+
+        Args:
+            wanted: numbers of steps, or parts of the sentences: a label, the changed text.
+        """
+        self._allowed += wanted
+
+    def ignore(self, *patterns: str) -> None:
+        """Do not compare what these regular expressions match, from here on."""
+        for pattern in patterns:
+            self._rules.add(pattern)
+
+    def finish(self) -> None:
+        """Note the steps that were not asked for.
+
+        Raises:
+            ReplayDiverged: there are divergences that are not allowed.
+        """
+        self._close_turns(None)
+        if self.divergences:
+            raise ReplayDiverged([str(each) for each in self.divergences])
+
+    # -- for adapters
+
+    @property
+    def may_go_live(self) -> bool:
+        """Whether calls may go on live later: servers have to be reachable then."""
+        return self._fork.exists
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the fork was reached: every further call goes on live."""
+        return self._fork.reached
+
+    def goes_live(self, kind: str) -> bool:
+        """Return whether calls of this kind always go on live."""
+        return kind in self._live
+
+    def answer(self, question: Question) -> dict[str, Any] | None:
+        """Return the exact form of the recorded answer; None for a call that goes on live.
+
+        Raises:
+            NotRecorded: the recording has no answer to it.
+        """
+        with self._lock:
+            if question.kind in self._live or self._fork.reached:
+                return None
+            value = self._asked(question)
+            agent = agent_above(question.observation, self._agents)
+            place = self._place(question, agent)
+            match = self._matcher.match(place, value, self._turn)
+            if match is None:
+                return self._further(question, place, value)
+            step = match.step
+            if self._fork.at(step):
+                return None
+            self._compare(question, match, value)
+            self._last = step
+            return self._form(step)
+
+    def error(self, form: Mapping[str, Any]) -> Exception:
+        """Return an exception like the recorded one in *form*; its class has to be loaded already."""
+        recorded = form.get("error") or {}
+        name = str(recorded.get("type", ""))
+        kind = _exception_class(name)
+        arguments = tuple(recorded.get("args") or ())
+        if kind is None:
+            return RuntimeError(f"{name}: {', '.join(map(str, arguments))}")
+        error: Exception = kind.__new__(kind, *arguments)
+        error.args = arguments
+        for attribute, value in (recorded.get("attributes") or {}).items():
+            try:
+                setattr(error, attribute, value)
+            except AttributeError:
+                continue
+        return error
+
+    def refuse_connection(self, address: str) -> NotRecorded | None:
+        """Return the exception for a connection to *address*; None where calls are live."""
+        if self._live or self._fork.reached or self._fork.is_next(self._matcher.is_used):
+            return None
+        problem = f"a connection to {address} is opened, which no recorded step answers"
+        cure = "A replay opens no connection: replace what opens it in the test."
+        return self._refused("network", problem, cure)
+
+    # -- asking
+
+    def _asked(self, question: Question) -> Any:
+        value = question.input
+        if value is None and question.observation is not None:
+            value = question.observation.input
+        return parsed(self._fields.text(value))
+
+    def _place(self, question: Question, agent: str | None) -> Place:
+        """Return the place of a call; an agent that the recording does not know stands for one that it knows."""
+        request = question.name if question.kind == "mcp" else None
+        if agent in self._renamed:
+            return Place(question.kind, self._renamed[agent], request)
+        known = any(step.kind == question.kind and step.agent == agent for step in self.recording.steps)
+        step = None if known else self._matcher.anywhere(question.kind, request, self._turn)
+        if step is None:
+            return Place(question.kind, agent, request)
+        self._renamed[agent] = step.agent
+        if not any(each.agent == agent for each in self.recording.steps):
+            called = "no agent" if agent is None else agent
+            text = f"{_named(step)}: {called} asks, recorded was {step.agent or 'no agent'}"
+            self._note("agent", step, text)
+        return Place(question.kind, step.agent, request)
+
+    def _compare(self, question: Question, match: Match, value: Any) -> None:
+        step = match.step
+        if match.skipped:
+            self._skips.append(match)
+        scope = step.agent or "" if step.kind == "model" else step.label
+        changes = [] if match.same else changes_of(step.input, value, self._rules, scope)
+        recorded = (step.exact or {}).get("asked")
+        if question.settings and isinstance(recorded, dict):
+            changes += entry_changes(recorded, parsed(self._fields.text(question.settings)), self._rules, scope)
+        new = [change for change in changes if change.identity not in self._seen and not self._is_ours(change)]
+        self._seen.update(change.identity for change in changes)
+        if new:
+            word = "input" if any(not change.where.startswith("the ") for change in new) else new[0].where[4:]
+            text = f"{_named(step)}: the {word} differs"
+            self._note("differs", step, text, [line for change in new for line in change.lines()])
+
+    def _is_ours(self, change: Change) -> bool:
+        """Return whether a change is but the text of an exception that this replay raised."""
+        return any(refusal in (change.after or "") for refusal in self._refusals)
+
+    def _form(self, step: RecordedStep) -> dict[str, Any]:
+        form = self._fork.other_answer(step)
+        if form is not None:
+            return {**(step.exact or {}), "replaced": form}
+        if step.exact is None or "form" not in step.exact:
+            problem = "the recording has no exact answer"
+            if step.exact and "too_large" in step.exact:
+                problem = f"the answer was too large to be recorded ({step.exact['too_large']:,} bytes)"
+            raise self._refused("missing", problem, NOT_EXACT, step)
+        return step.exact
+
+    def _further(self, question: Question, place: Place, value: Any) -> dict[str, Any] | None:
+        """Answer a call for which its place has no step left, or raise."""
+        if self._fork.is_next(self._matcher.is_used):
+            self._fork.reached = True
+            return None
+        step = self._matcher.taken_by_another(place, value)
+        if step is not None:
+            self._found = [each for each in self._found if (each.kind, each.step) != ("differs", step.number)]
+            text = f"before {_named(step)}: a further {_word(question, place)} is asked for"
+            self._note("further", step, text)
+            return self._form(step)
+        expected = self._matcher.expected(question.kind, place.agent, self._turn)
+        if expected is not None and question.kind == "mcp":
+            self._matcher.use(expected)
+            problem = f"{question.name} is asked for instead, which is not in the recording"
+            raise self._refused("replaced", problem, RERECORD, expected)
+        raise self._refused("further", f"a further {_word(question, place)} is asked for", RERECORD)
+
+    def _refused(self, kind: DivergenceKind, problem: str, cure: str, step: RecordedStep | None = None) -> NotRecorded:
+        named = _named(step) if step is not None else f"after {_named(self._last)}" if self._last else "at the start"
+        error = NotRecorded(named, problem, cure)
+        text = f"{named}: {problem}"
+        if not any(each.text == text for each in self._found):
+            self._note(kind, step or self._last, text)
+        self._refusals.append(problem)
+        return error
+
+    def _note(self, kind: DivergenceKind, step: RecordedStep | None, text: str, lines: Iterable[str] = ()) -> None:
+        number, label = (step.number, step.label) if step is not None else (0, "")
+        self._found.append(Divergence(kind, number, label, text, list(lines)))
+
+    # -- turns
+
+    def _begin(self, turn: RecordedTurn) -> None:
+        with self._lock:
+            if turn.number != self._turn:
+                self._close_turns(turn.number)
+                self._turn = turn.number
+
+    def _close_turns(self, before: int | None) -> None:
+        """Note what was not asked for in the turns before one, or in all."""
+        for match in self._skips:
+            late = [step for step in match.skipped if self._matcher.is_used(step)]
+            if late:
+                text = f"{_named(match.step)} was asked for before {_named(late[0])}"
+                self._note("order", match.step, text)
+        self._skips.clear()
+        if self._fork.reached or self._fork.exists:
+            return
+        unused = [
+            step
+            for step in self._matcher.unused()
+            if (before is None or step.turn < before) and step.kind not in self._live
+        ]
+        for turn in dict.fromkeys(step.turn for step in unused):
+            missing = [step for step in unused if step.turn == turn]
+            whole = sum(step.turn == turn and step.exact is not None for step in self.recording.steps)
+            for step in missing:
+                self._matcher.use(step)
+            if len(missing) == whole and whole > 1:
+                text = f"turn {turn} was not asked for ({_named(missing[0])} to {_named(missing[-1])})"
+                self._note("missing", missing[0], text)
+                continue
+            for step in missing:
+                self._note("missing", step, f"{_named(step)} was not asked for")
+
+
+def _named(step: RecordedStep) -> str:
+    return f"step {step.number} ({step.label})"
+
+
+def _word(question: Question, place: Place) -> str:
+    what = "model call" if question.kind == "model" else question.name
+    return f"{what} of {place.agent}" if place.agent is not None else what
+
+
+def _exception_class(name: str) -> type[Exception] | None:
+    """Return the exception class of that name in a loaded module; nothing is imported for a file."""
+    module, _, attribute = name.rpartition(".")
+    kind = getattr(sys.modules.get(module), attribute, None)
+    return kind if isinstance(kind, type) and issubclass(kind, Exception) else None

@@ -1,0 +1,152 @@
+"""A recorded session as a replay needs it: its turns, and the steps that models and MCP servers answered."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...reading.conversation import RESUME_KEY, exchange_of
+from ...reading.replay import Observed, SessionReplay, Trace
+from .question import QuestionKind
+
+SERVER = "server"
+"""The entry of an exact form with what belongs to a server and not to one call."""
+
+
+@dataclass(slots=True)
+class RecordedStep:
+    """One call of a model or of an MCP server.
+
+    Attributes:
+        number: of the step in the session, from 1 on.
+        turn: the number of its turn, from 1 on.
+        agent: the nearest agent above it, or None.
+        name: of the model's row, or the request: `tools/call search`.
+        label: how sentences name it: `think 2 of herder`, `search 1 of herder`.
+        input: what was asked, as the row shows it.
+        exact: the exact form of the answer; None where none was recorded.
+        alongside: numbers of the steps that ran at the same time.
+    """
+
+    number: int
+    turn: int
+    kind: QuestionKind
+    agent: str | None
+    name: str
+    label: str
+    input: Any
+    exact: dict[str, Any] | None
+    alongside: tuple[int, ...] = ()
+
+
+@dataclass(slots=True)
+class RecordedTurn:
+    """One run of the application: an input, and what came of it.
+
+    Attributes:
+        input, output: of the root row, in plain values.
+        text: what the user said last, or the value that an interrupted run is resumed with, as text; None for neither.
+        reply: what the application answered, as text, or None.
+    """
+
+    number: int
+    name: str
+    input: Any
+    output: Any
+    text: str | None
+    reply: str | None
+
+
+@dataclass(slots=True)
+class Recording:
+    """A session: its turns, its steps, and what belongs to its servers, by their names."""
+
+    session_id: str | None
+    user_id: str | None
+    turns: list[RecordedTurn]
+    steps: list[RecordedStep]
+    servers: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def forms(self) -> set[str]:
+        """The names of the exact forms in it."""
+        return {str(step.exact["form"]) for step in self.steps if step.exact is not None and "form" in step.exact}
+
+    @property
+    def incomplete(self) -> list[RecordedStep]:
+        """The steps without an exact form of their answer."""
+        return [step for step in self.steps if step.exact is None or "form" not in step.exact]
+
+
+def recording_of(replay: SessionReplay) -> Recording:
+    """Return the recording of a session that was read from a journal or a fixture."""
+    turns: list[RecordedTurn] = []
+    found: list[tuple[Observed, int, str | None]] = []
+    for trace in replay.traces:
+        for root in trace.roots:
+            turns.append(_turn(len(turns) + 1, root))
+            found += [(row, len(turns), agent) for row, agent in _calls(root, None)]
+    found.sort(key=lambda entry: (entry[1], entry[0].started_ns, entry[0].ended_ns))
+    recording = Recording(replay.session_id, next(iter(replay.users), None), turns, [])
+    counts: Counter[tuple[str | None, str]] = Counter()
+    for number, (row, turn, agent) in enumerate(found, 1):
+        step = _step(number, turn, row, agent, counts)
+        step.alongside = tuple(
+            other_number
+            for other_number, (other, other_turn, _) in enumerate(found, 1)
+            if other is not row
+            and other_turn == turn
+            and other.started_ns < row.ended_ns
+            and row.started_ns < other.ended_ns
+        )
+        if step.exact is not None and SERVER in step.exact:
+            server = step.exact.pop(SERVER)
+            recording.servers.setdefault(str(server.get("name")), {}).update(server)
+        recording.steps.append(step)
+    return recording
+
+
+def _turn(number: int, root: Observed) -> RecordedTurn:
+    exchange = exchange_of(Trace([*root.walk()]))
+    text = exchange.question
+    if isinstance(root.input, Mapping) and root.input.get(RESUME_KEY) is not None:
+        value = root.input[RESUME_KEY]
+        text = value if isinstance(value, str) else text
+    return RecordedTurn(number, root.name, root.input, root.output, text, exchange.answer)
+
+
+def _calls(row: Observed, agent: str | None) -> Iterator[tuple[Observed, str | None]]:
+    """Yield the calls at and below a row, each with the nearest agent above it."""
+    if _kind(row) is not None:
+        yield row, agent
+    if row.type == "agent":
+        agent = row.name
+    for child in row.children:
+        yield from _calls(child, agent)
+
+
+def _kind(row: Observed) -> QuestionKind | None:
+    if row.metadata.get("mcp_method"):
+        return "mcp"
+    return "model" if row.type == "generation" else None
+
+
+def request_name(metadata: Mapping[str, Any]) -> str:
+    """Return the name of an MCP request from the metadata of its row: method and subject."""
+    subject = next((metadata[key] for key in ("mcp_tool", "mcp_resource", "mcp_prompt") if metadata.get(key)), None)
+    method = str(metadata["mcp_method"])
+    return method if subject is None else f"{method} {subject}"
+
+
+def _step(
+    number: int, turn: int, row: Observed, agent: str | None, counts: Counter[tuple[str | None, str]]
+) -> RecordedStep:
+    kind = _kind(row) or "model"
+    name = request_name(row.metadata) if kind == "mcp" else row.name
+    word = name.rpartition(" ")[2] if kind == "mcp" else "think" if agent is not None else name
+    counts[agent, word] += 1
+    label = f"{word} {counts[agent, word]}" + (f" of {agent}" if agent is not None else "")
+    exact = dict(row.exact) if isinstance(row.exact, dict) else None
+    return RecordedStep(number, turn, kind, agent, name, label, row.input, exact)

@@ -1,0 +1,108 @@
+"""The block in which an application is replayed: seams in, network out, rows recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, TypedDict
+
+from ...recording import tracing
+from ...sessions.session import Session
+from . import network, session_file
+from .fork import ForkPoint
+from .player import ReplaySession
+from .recording import Recording
+from .seams import seams_for
+
+Source = Literal["recorded", "live"]
+RecordingBlock = Callable[[], AbstractContextManager[Any]]
+"""Returns a block that records what runs in it."""
+
+
+class ReplayOptions(TypedDict, total=False):
+    """What `replay` takes beside the file.
+
+    Attributes:
+        models, mcp: `recorded`, or `live`: these calls are made for real.
+        until: the first step that is live: its number, or its label such as `think 2 of herder`.
+        answers: other answers by the numbers of their steps: a text, or plain values in the form of the adapter;
+            without *until* what follows the last of them is live.
+        ignore: regular expressions of parts that differ in every run, beside ids, times and temporary paths.
+    """
+
+    models: Source
+    mcp: Source
+    until: int | str | None
+    answers: Mapping[int, Any] | None
+    ignore: Iterable[str]
+
+
+class Replaying(AbstractContextManager[ReplaySession]):
+    """A `with` or `async with` block that yields a `ReplaySession`, and raises for divergences at its end.
+
+    Args:
+        recording: a recording, or the path of a session file.
+        options: see `ReplayOptions`.
+        record: makes the block in which rows are recorded; None leaves recording as it is.
+        session_id: the session of the replayed rows; None takes the recorded one.
+    """
+
+    def __init__(
+        self,
+        recording: Recording | Path | str,
+        options: ReplayOptions,
+        record: RecordingBlock | None = None,
+        session_id: str | None = None,
+    ) -> None:
+        self._recording = recording
+        self._options = options
+        self._record = record
+        self._session_id = session_id
+        self._stack = ExitStack()
+        self._session: ReplaySession | None = None
+
+    def __enter__(self) -> ReplaySession:
+        recording = self._recording
+        if not isinstance(recording, Recording):
+            recording = session_file.read(Path(recording))
+        options = self._options
+        sources = {"model": options.get("models"), "mcp": options.get("mcp")}
+        live = [kind for kind, source in sources.items() if source == "live"]
+        fork = ForkPoint.of(recording, options.get("until"), options.get("answers"))
+        session = ReplaySession(recording, live, fork, options.get("ignore", ()))
+        with ExitStack() as stack:
+            if self._record is not None:
+                session.recorded = stack.enter_context(self._record())
+            session_id = self._session_id or recording.session_id
+            if session_id is not None or recording.user_id is not None:
+                stack.enter_context(tracing.store.scoped(Session(session_id, recording.user_id)))
+            for seam in seams_for(recording.forms):
+                stack.enter_context(seam(session))
+            stack.enter_context(network.blocked(session.refuse_connection))
+            self._stack = stack.pop_all()
+        self._session = session
+        return session
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        __tracebackhide__ = True
+        self._stack.close()
+        session = self._session
+        if session is None:
+            return
+        if error is None:
+            session.finish()
+        else:
+            for divergence in session.divergences:
+                error.add_note(str(divergence))
+
+    async def __aenter__(self) -> ReplaySession:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, trace)

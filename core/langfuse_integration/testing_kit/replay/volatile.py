@@ -1,0 +1,51 @@
+"""Parts of a text that are different in every run: ids, times, temporary paths, ports."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from .portable import in_texts, portable
+
+RULES: tuple[tuple[str, str], ...] = (
+    (r"\b[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}\b", "<id>"),
+    (r"\b(?=[0-9a-f]*\d)(?=[0-9a-f]*[a-f])(?:[0-9a-f]{32}|[0-9a-f]{16})\b", "<id>"),
+    (r"\b(?:call|toolu|chatcmpl)[-_](?=[A-Za-z]*\d)[A-Za-z0-9_-]{8,}", "<id>"),
+    (r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?: ?Z|[+-]\d\d:?\d\d)?", "<time>"),
+    (r"(?:<tmp>|/tmp|/var/folders)/[^\s\"'`<>|:;,)\]}]+", "<tmp>"),
+    (r"\b(localhost|127\.0\.0\.1):\d{2,5}\b", r"\1"),
+)
+"""Patterns and what stands for their matches."""
+IGNORED = "<ignored>"
+
+
+class VolatileParts:
+    """Removes what differs in every run; users add patterns.
+
+    Args:
+        patterns: regular expressions; what they match is not compared.
+    """
+
+    def __init__(self, patterns: Iterable[str] = ()) -> None:
+        self._rules = [(re.compile(pattern), mark) for pattern, mark in RULES]
+        for pattern in patterns:
+            self.add(pattern)
+
+    def add(self, pattern: str) -> None:
+        """Ignore what the regular expression *pattern* matches."""
+        self._rules.insert(0, (re.compile(pattern), IGNORED))
+
+    def stable(self, value: Any) -> Any:
+        """Return *value*, in plain values, as it is compared."""
+        return in_texts(portable(value), self._text)
+
+    def key(self, value: Any) -> str:
+        """Return *value* as a text that is equal for equal values."""
+        return json.dumps(self.stable(value), sort_keys=True, ensure_ascii=False, default=str)
+
+    def _text(self, text: str) -> str:
+        for pattern, mark in self._rules:
+            text = pattern.sub(mark, text)
+        return text
