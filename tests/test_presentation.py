@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from langfuse_integration.encoding.messages import ToolCall
 from langfuse_integration.presentation import arguments, documents, dollars, duration, short_count, written
-from langfuse_integration.reading.messages import ToolCall
 
 
 @pytest.mark.parametrize(

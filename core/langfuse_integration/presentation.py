@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from .reading.messages import ToolCall, compact, messages_in
+from .encoding.messages import ToolCall, compact, messages_in
 from .reading.replay import Observed
 
 SMALLEST_USD = 0.0001

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from langfuse_integration import langfuse_manager
+from langfuse_integration.encoding.messages import ChatMessage, ToolCall, compact, messages_in, text_of
 from langfuse_integration.reading.conversation import (
     Exchange,
     Utterance,
@@ -15,7 +16,6 @@ from langfuse_integration.reading.conversation import (
     conversation_of,
     exchange_of,
 )
-from langfuse_integration.reading.messages import ChatMessage, ToolCall, compact, messages_in, text_of
 from langfuse_integration.testing import RecordedSessions
 
 SEARCH = ToolCall("search", {"query": "hay"})

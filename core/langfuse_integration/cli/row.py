@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from rich.cells import cell_len
 from rich.text import Text
 
+from ..encoding.messages import ChatMessage, compact, messages_in
 from ..presentation import arguments, documents, in_and_out, kind_of, state_of, title_of, written
-from ..reading.messages import ChatMessage, compact, messages_in
 from ..reading.problems import Problem
 from ..reading.replay import Observed
 from .text import fitted, in_one_line, visible

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, cast
 
-from .messages import compact, messages_in
+from ..encoding.messages import compact, messages_in
 from .replay import Observed, Trace
 
 QUESTION_KEYS = ("input", "question", "query", "user_msg", "prompt", "message", "text", "content")

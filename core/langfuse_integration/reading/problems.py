@@ -12,7 +12,7 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from .messages import ChatMessage, ToolCall, messages_in
+from ..encoding.messages import ChatMessage, ToolCall, messages_in
 from .replay import Observed, Trace
 
 REPEATED_FROM = 3

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from .observed import METADATA, Observed, Tree, parsed, request_of
+from ..encoding.observed import METADATA, Observed, Tree, parsed, request_of
 
 __all__ = ["METADATA", "Observed", "SessionReplay", "Trace", "Tree", "parsed", "request_of", "sessions_of", "traces_of"]
 

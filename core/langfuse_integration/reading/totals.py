@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from ..encoding.usage_buckets import disjoint_buckets
 from .replay import Observed
-from .usage_buckets import disjoint_buckets
 
 
 class Totals(NamedTuple):

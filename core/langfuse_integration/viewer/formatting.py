@@ -11,8 +11,8 @@ from zlib import crc32
 
 from markupsafe import Markup, escape
 
+from ..encoding.messages import RESULT_KEYS, text_of
 from ..presentation import summary_of
-from ..reading.messages import RESULT_KEYS, text_of
 from ..reading.replay import Observed
 
 LANES = 6

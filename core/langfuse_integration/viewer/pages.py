@@ -9,8 +9,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from .. import presentation
+from ..encoding.messages import messages_in
 from ..presentation import documents
-from ..reading.messages import messages_in
 from . import formatting
 from .paths import session_path
 

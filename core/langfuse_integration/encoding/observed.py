@@ -10,10 +10,11 @@ from typing import Any, Self
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from ..encoding.otlp import EXACT
+from .otlp import EXACT
 from .usage_buckets import disjoint_buckets
 
 METADATA = "langfuse.observation.metadata."
+TRACE_METADATA = "langfuse.trace.metadata."
 ID_METADATA = frozenset({METADATA + "think_id", METADATA + "tool_call_id"})
 """Text as it is: hex digits may look like a number."""
 _ERROR = 2  # opentelemetry.proto.trace.v1.Status.STATUS_CODE_ERROR
@@ -41,7 +42,7 @@ class Observed:
         self.finished = finished
         self._failed = span.status.code == _ERROR
         self._status: str = span.status.message
-        self.attributes: dict[str, Any] = {entry.key: _value(entry.value) for entry in span.attributes}
+        self.attributes: dict[str, Any] = {entry.key: value_of(entry.value) for entry in span.attributes}
         self.children: list[Observed] = []
 
     @classmethod
@@ -108,6 +109,15 @@ class Observed:
     def exact(self) -> Any:
         """The exact form of the answer, for a replay; None where none was kept."""
         return parsed(self.attributes.get(EXACT))
+
+    @cached_property
+    def trace_metadata(self) -> dict[str, Any]:
+        """The metadata of the trace, each entry as a value."""
+        return {
+            key.removeprefix(TRACE_METADATA): parsed(value)
+            for key, value in self.attributes.items()
+            if key.startswith(TRACE_METADATA)
+        }
 
     @property
     def model(self) -> str | None:
@@ -208,8 +218,9 @@ def _mapping(value: Any) -> dict[str, Any]:
     return mapping if isinstance(mapping, dict) else {}
 
 
-def _value(value: Any) -> Any:
+def value_of(value: Any) -> Any:
+    """Return an OTLP value as a plain one."""
     kind = value.WhichOneof("value")
     if kind == "array_value":
-        return [_value(item) for item in value.array_value.values]
+        return [value_of(item) for item in value.array_value.values]
     return getattr(value, kind) if kind else None
