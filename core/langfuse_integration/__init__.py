@@ -9,6 +9,7 @@ with langfuse_manager.trace_span("user_query"):
 
 from typing import TYPE_CHECKING, Any
 
+from .destinations import OtlpDestination
 from .errors import LangfuseIntegrationError
 from .manager import LangfuseManager, configure, langfuse_manager
 from .recording.observation import Observation
@@ -23,6 +24,7 @@ __all__ = [
     "LangfuseIntegrationError",
     "LangfuseManager",
     "Observation",
+    "OtlpDestination",
     "Session",
     "configure",
     "langfuse_manager",

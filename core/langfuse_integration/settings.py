@@ -1,6 +1,8 @@
 """Every setting, in one place: from the environment, or from `configure()`.
 
 LANGFUSE_* mean what they mean to Langfuse's own SDK; LANGFUSE_INTEGRATION_* are this package's.
+
+More than 300 lines: every setting is here.
 """
 
 from __future__ import annotations
@@ -11,9 +13,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, InstanceOf, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from .destinations import OtlpDestination, conventions_of, distinct, headers_of, traces_url
 from .errors import InvalidSettings
 from .internals import forks, standard_variables
 from .internals.faults import warn_once
@@ -38,6 +41,17 @@ def _switch(value: Any) -> Any:
 def _stripped(value: Any) -> Any:
     """A key that was read from a file ends in a line break, which HTTP forbids."""
     return value.strip() or None if isinstance(value, str) else value
+
+
+def _headers(value: Any) -> Any:
+    if isinstance(value, str):
+        headers_of(value)
+    return value
+
+
+def _conventions(value: str) -> str:
+    conventions_of(value)
+    return value
 
 
 class Settings(BaseSettings):
@@ -68,6 +82,12 @@ class Settings(BaseSettings):
         exit_timeout_s: what the end of a process may wait for Langfuse. What is in memory alone is written to the
             journal first, whatever that takes, up to 10 s more: it would be lost otherwise.
         store: LANGFUSE_INTEGRATION_STORE, `memory` or redis://...
+        otlp_endpoint: LANGFUSE_INTEGRATION_OTLP_ENDPOINT, a server that gets everything beside or without Langfuse, by
+            OTLP over HTTP: its base URL, or the one that ends in /v1/traces.
+        otlp_headers: LANGFUSE_INTEGRATION_OTLP_HEADERS, what is sent with it: name=value,name=value.
+        otlp_conventions: LANGFUSE_INTEGRATION_OTLP_CONVENTIONS, what is added to rows for it: `genai`, `openinference`,
+            `both` or `none`.
+        destinations: further servers, each an `OtlpDestination`; `configure()` only.
         mask: called as mask(data=value) for every value with content, of every instrumentation; `configure()` only.
     """
 
@@ -110,7 +130,30 @@ class Settings(BaseSettings):
     write_interval_s: float = Field(0.05, gt=0, le=10, validation_alias=_ours("write_interval_s"))
     exit_timeout_s: float = Field(2.0, ge=0, validation_alias=_ours("exit_timeout_s"))
     store: str = Field("memory", validation_alias=_ours("store"))
+    otlp_endpoint: Annotated[str | None, AfterValidator(lambda url: url and traces_url(url))] = Field(
+        None, validation_alias=_ours("otlp_endpoint")
+    )
+    otlp_headers: Annotated[SecretStr | None, BeforeValidator(_headers)] = Field(
+        None, validation_alias=_ours("otlp_headers")
+    )
+    otlp_conventions: Annotated[str, AfterValidator(_conventions)] = Field(
+        "both", validation_alias=_ours("otlp_conventions")
+    )
+    destinations: Annotated[tuple[InstanceOf[OtlpDestination], ...], NoDecode, AfterValidator(distinct)] = Field(
+        (), exclude=True
+    )
     mask: Callable[..., Any] | None = Field(None, exclude=True, repr=False)
+
+    @property
+    def all_destinations(self) -> tuple[OtlpDestination, ...]:
+        """The servers that get everything beside or without Langfuse, from the environment and from the code."""
+        if self.otlp_endpoint is None:
+            return self.destinations
+        headers = headers_of(self.otlp_headers.get_secret_value()) if self.otlp_headers else {}
+        conventions = conventions_of(self.otlp_conventions)
+        first = OtlpDestination(self.otlp_endpoint, headers=headers, conventions=conventions)
+        others = self.destinations
+        return others if first.server in [other.server for other in others] else (first, *others)
 
     @property
     def mode(self) -> Mode:
@@ -293,6 +336,8 @@ def _checked(found: Settings, say: Callable[..., object]) -> Settings:
             found.environment,
         )
         changes["environment"] = None
+    if found.otlp_headers and not found.otlp_endpoint:
+        say("headers", "LANGFUSE_INTEGRATION_OTLP_HEADERS is set without LANGFUSE_INTEGRATION_OTLP_ENDPOINT")
     if found.release is None:
         changes["release"] = standard_variables.release()
     changes["base_url"] = found.base_url.rstrip("/")

@@ -33,6 +33,9 @@ class Receiver(LocalServer):
     Requests need the two keys in Basic authentication. A span with a malformed id rejects its whole batch with 400.
     """
 
+    traces_path = TRACES
+    needs_keys = True
+
     def __init__(
         self, public_key: str = "pk-lf-test", secret_key: str = "sk-lf-test", *, project_id: str = "test-project"
     ) -> None:
@@ -51,7 +54,7 @@ class Receiver(LocalServer):
     @property
     def traces_url(self) -> str:
         """Where OTLP traces go."""
-        return self.url + TRACES
+        return self.url + self.traces_path
 
     def environment(self) -> dict[str, str]:
         """Return the environment variables that point a Langfuse client here."""
@@ -125,7 +128,7 @@ class Receiver(LocalServer):
 
     def answer(self, request: Request) -> Answer:
         """Route a request: traces to the scripted behaviour, the rest to the API."""
-        if request.path != TRACES:
+        if request.path != self.traces_path:
             answer = self.api.answer(request, self.url)
             with self._changed:
                 self._changed.notify_all()
@@ -144,7 +147,7 @@ class Receiver(LocalServer):
         return answer
 
     def _accept(self, exchange: Exchange) -> Answer:
-        if refusal := self.api.refusal(exchange.request):
+        if self.needs_keys and (refusal := self.api.refusal(exchange.request)):
             return refusal
         content_type = exchange.headers.get("content-type", "")
         if not content_type.startswith(("application/x-protobuf", "application/json")):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from peers.backend import Backend
 from peers.models import ModelServer
 from peers.otlp import Receiver
 
@@ -18,6 +19,13 @@ if TYPE_CHECKING:
 def receiver() -> Iterator[Receiver]:
     """A Langfuse server on a port of its own, for one test."""
     with Receiver() as peer:
+        yield peer
+
+
+@pytest.fixture
+def backend() -> Iterator[Backend]:
+    """A server for OTLP traces that is no Langfuse, for one test."""
+    with Backend() as peer:
         yield peer
 
 

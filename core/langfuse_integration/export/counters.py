@@ -16,6 +16,24 @@ _OFFERING = shielded("offering metrics")
 _READING = shielded("reading metrics")
 
 
+class DestinationCounts(NamedTuple):
+    """Counts of this process for one destination beside Langfuse.
+
+    Attributes:
+        address: its URL.
+        delivered: observations that it has accepted.
+        waiting: observations that wait for it in the journal.
+        refused: observations that it has refused; they are set aside with the reason.
+        lost: observations that the journal gave up while they waited.
+    """
+
+    address: str
+    delivered: int
+    waiting: int
+    refused: int
+    lost: int
+
+
 class Stats(NamedTuple):
     """Counts of this process since its start, its fork, or the last `configure()`.
 
@@ -25,6 +43,8 @@ class Stats(NamedTuple):
         handed_over: given to a Langfuse client that the application customised, which does not say what became of them.
         dropped: lost because too much was waiting in memory; part of `lost`.
         reasons: how many were lost, by reason.
+        destinations: the counts of each destination beside Langfuse; the other counts are of Langfuse, or without keys
+            of the journal.
     """
 
     recorded: int
@@ -34,6 +54,7 @@ class Stats(NamedTuple):
     dropped: int
     reasons: dict[str, int]
     handed_over: int = 0
+    destinations: tuple[DestinationCounts, ...] = ()
 
 
 def stats_of(recorder: QueueRecorder) -> Stats:
@@ -45,7 +66,8 @@ def stats_of(recorder: QueueRecorder) -> Stats:
         reasons["queue full"] = recorder.dropped
     handed_over = worker.handed_over() if worker is not None else 0
     recorded = delivered + pending + lost + handed_over
-    return Stats(recorded, delivered, pending, lost, recorder.dropped, reasons, handed_over)
+    destinations = tuple(worker.destinations()) if worker is not None else ()
+    return Stats(recorded, delivered, pending, lost, recorder.dropped, reasons, handed_over, destinations)
 
 
 def offer_metrics(recorder: QueueRecorder) -> None:

@@ -1,4 +1,4 @@
-"""The HTTP connection to Langfuse: kept alive, one request after the other.
+"""HTTP connections to Langfuse and to other destinations: kept alive, one request after the other.
 
 Built on http.client, not on httpx or urllib3: their pools, retries and redirects are not needed here, and they cost
 3.5 and 2 times the CPU per request, and 11 and 4 times for the import, which the application's threads feel.
@@ -22,6 +22,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+from ..destinations import OtlpDestination
 from ..encoding import otlp
 from ..internals import standard_variables
 from ..settings import Settings
@@ -34,6 +35,7 @@ SDK_VERSION = "4.7.0"
 
 From 4.7.0 on, Langfuse knows that rows say which of them are roots, and its Tracing page lists those by default.
 """
+USER_AGENT = "langfuse-integration"
 MAX_RESPONSE_BYTES = 1024 * 1024
 _CHUNK_BYTES = 128 * 1024
 """Bytes per call of zlib: a larger chunk would hold the interpreter lock for longer."""
@@ -51,60 +53,26 @@ class Unreachable(Exception):
     """The server sent no response; the message gives the reason for the log."""
 
 
-class LangfuseHttp:
-    """Sends requests to one Langfuse project. For one thread."""
+class KeptConnection:
+    """A connection to one server that is kept alive. For one thread.
 
-    def __init__(self, settings: Settings) -> None:
-        self._base_url = settings.base_url
-        self.address = settings.address
-        self._timeout_s = settings.timeout_s
-        if settings.base_url.startswith("https:"):
+    Args:
+        base_url: what paths are appended to.
+        address: the URL as it may be shown.
+        headers: sent with every request.
+    """
+
+    def __init__(self, base_url: str, address: str, timeout_s: float, headers: Mapping[str, str]) -> None:
+        self._base_url = base_url
+        self.address = address
+        self._timeout_s = timeout_s
+        self._headers = headers
+        if base_url.startswith("https:"):
             _certificates()
-        secret = settings.secret_key.get_secret_value() if settings.secret_key else ""
-        token = base64.b64encode(f"{settings.public_key or ''}:{secret}".encode()).decode()
-        self._headers = {
-            "Authorization": f"Basic {token}",
-            "User-Agent": "langfuse-integration",
-            "x-langfuse-sdk-name": "python",
-            "x-langfuse-sdk-version": SDK_VERSION,
-            "x-langfuse-public-key": settings.public_key or "",
-            "x-langfuse-ingestion-version": "4",
-        }
-        self._traces_path = standard_variables.export_path() or "/api/public/otel/v1/traces"
-        # Langfuse's own headers take precedence over those configured for OTLP exporters.
-        ours = {name.lower() for name in self._headers}
-        self._export_headers = {
-            name: value for name, value in standard_variables.export_headers().items() if name.lower() not in ours
-        }
-        self._compresses = standard_variables.compresses()
         self._connection: http.client.HTTPConnection | None = None
 
-    def spans(self, body: bytes) -> HttpResponse:
-        """Send OTLP trace requests without the exact form of answers, compressed; raises Unreachable."""
-        try:
-            body = otlp.without_exact(body)
-        except ValueError as error:  # as the server would say; the batch is divided then, and the row set aside
-            return HttpResponse(400, {}, str(error).encode())
-        headers = {**self._export_headers, "Content-Type": "application/x-protobuf"}
-        if self._compresses:
-            headers["Content-Encoding"] = "gzip"
-            body = compressed(body)
-        return self.send("POST", self._traces_path, body, headers)
-
-    def json(self, method: str, path: str, body: bytes) -> HttpResponse:
-        """Send JSON to Langfuse's API; raises Unreachable."""
-        return self.send(method, path, body, {"Content-Type": "application/json"})
-
-    def put(self, url: str, body: bytes, headers: Mapping[str, str]) -> HttpResponse:
-        """Send *body* without keys to an upload address that Langfuse returned; raises Unreachable."""
-        connection = _connection(url, self._timeout_s)
-        try:
-            return _exchange(connection, "PUT", _target(url, connection), body, headers)
-        finally:
-            connection.close()
-
     def send(self, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> HttpResponse:
-        """Send a request with the project's keys; raises Unreachable.
+        """Send a request with the headers of this server; raises Unreachable.
 
         A kept connection that the server has closed is opened again, once: the server read nothing of the request.
         """
@@ -139,7 +107,74 @@ class LangfuseHttp:
         return self._connection
 
     def __repr__(self) -> str:
-        return f"<LangfuseHttp to {self.address}>"
+        return f"<{type(self).__name__} to {self.address}>"
+
+
+class LangfuseHttp(KeptConnection):
+    """Sends requests to one Langfuse project. For one thread."""
+
+    def __init__(self, settings: Settings) -> None:
+        secret = settings.secret_key.get_secret_value() if settings.secret_key else ""
+        token = base64.b64encode(f"{settings.public_key or ''}:{secret}".encode()).decode()
+        headers = {
+            "Authorization": f"Basic {token}",
+            "User-Agent": USER_AGENT,
+            "x-langfuse-sdk-name": "python",
+            "x-langfuse-sdk-version": SDK_VERSION,
+            "x-langfuse-public-key": settings.public_key or "",
+            "x-langfuse-ingestion-version": "4",
+        }
+        super().__init__(settings.base_url, settings.address, settings.timeout_s, headers)
+        self._traces_path = standard_variables.export_path() or "/api/public/otel/v1/traces"
+        # Langfuse's own headers take precedence over those configured for OTLP exporters.
+        ours = {name.lower() for name in headers}
+        self._export_headers = {
+            name: value for name, value in standard_variables.export_headers().items() if name.lower() not in ours
+        }
+        self._compresses = standard_variables.compresses()
+
+    def spans(self, body: bytes) -> HttpResponse:
+        """Send OTLP trace requests without the exact form of answers, compressed; raises Unreachable."""
+        try:
+            body = otlp.without_exact(body)
+        except ValueError as error:  # as the server would say; the batch is divided then, and the row set aside
+            return HttpResponse(400, {}, str(error).encode())
+        headers = {**self._export_headers, "Content-Type": "application/x-protobuf"}
+        if self._compresses:
+            headers["Content-Encoding"] = "gzip"
+            body = compressed(body)
+        return self.send("POST", self._traces_path, body, headers)
+
+    def json(self, method: str, path: str, body: bytes) -> HttpResponse:
+        """Send JSON to Langfuse's API; raises Unreachable."""
+        return self.send(method, path, body, {"Content-Type": "application/json"})
+
+    def put(self, url: str, body: bytes, headers: Mapping[str, str]) -> HttpResponse:
+        """Send *body* without keys to an upload address that Langfuse returned; raises Unreachable."""
+        connection = _connection(url, self._timeout_s)
+        try:
+            return _exchange(connection, "PUT", _target(url, connection), body, headers)
+        finally:
+            connection.close()
+
+
+class OtlpHttp(KeptConnection):
+    """Sends traces to one destination. For one thread."""
+
+    def __init__(self, destination: OtlpDestination, timeout_s: float) -> None:
+        parts = urlsplit(destination.url)
+        self._target = destination.url.removeprefix(f"{parts.scheme}://{parts.netloc}")
+        headers = {
+            "User-Agent": USER_AGENT,
+            **destination.headers,
+            "Content-Type": "application/x-protobuf",
+            "Content-Encoding": "gzip",
+        }
+        super().__init__(f"{parts.scheme}://{parts.netloc}", destination.address, timeout_s, headers)
+
+    def spans(self, body: bytes) -> HttpResponse:
+        """Send an OTLP trace request, compressed; raises Unreachable."""
+        return self.send("POST", self._target, compressed(body), {})
 
 
 def _exchange(

@@ -1,4 +1,7 @@
-"""The usual outlet: encodes observations into the journal; with keys, a sender delivers them from there to Langfuse."""
+"""The usual outlet: encodes observations into the journal; senders deliver them from there.
+
+With keys one sender delivers to Langfuse. Each destination beside it has one of its own.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 from ..encoding.media import Media, MediaSieve
 from ..encoding.row import Encoder, Row
+from ..internals import forks
 from ..internals.faults import report, shielded, warn_once
 from ..journal.scores_and_media import sendable
 from ..journal.storage import Storage, WriteBatch
 from ..recording.ids import new_bits
 from ..recording.score import Score
 from ..settings import Settings
+from .counters import DestinationCounts
 from .outlet import Outlet
 
 if TYPE_CHECKING:
+    from .forwarder import Forwarder
     from .sender import Sender
 
 OPEN_LIMIT = 10_000
@@ -47,10 +53,22 @@ class JournalOutlet(Outlet):
         self._dead_ended = False
         self._storage = Storage(settings, me, self._count_moved)
         self._sender: Sender | None = None
+        self._forwarders: list[Forwarder] = []
+        self._closing = forks.Lock()
         if not self._local:
+            from .langfuse_target import LangfuseTarget
             from .sender import Sender
 
-            self._sender = Sender(settings, self._storage, me, self._count_settled)
+            target = LangfuseTarget(settings, self._storage, me, self._count_settled)
+            self._sender = Sender(settings, self._storage, me, target, self._sender_ended)
+        for destination in settings.all_destinations:
+            from .forwarder import Forwarder
+
+            self._forwarders.append(Forwarder(settings, destination, self._storage, me, self._sender_ended))
+        self._senders = [forwarder.sender for forwarder in self._forwarders]
+        if self._sender is not None:
+            self._senders.insert(0, self._sender)
+        self._running = len(self._senders)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> JournalOutlet:
@@ -61,9 +79,9 @@ class JournalOutlet(Outlet):
         return outlet
 
     def start(self) -> None:
-        """Start the sender, if there is one."""
-        if self._sender is not None:
-            self._sender.start()
+        """Start the senders."""
+        for sender in self._senders:
+            sender.start()
 
     # -- the worker's thread
 
@@ -89,9 +107,8 @@ class JournalOutlet(Outlet):
         for part in self._storage.parts(WriteBatch(rows, opened_rows, ended, valid_scores, media)):
             self._store(part)
         self._storage.tidy()
-        if self._sender is not None:
-            self._sender.wake(len(rows))
-        elif not self._dead_ended:
+        self._wake(len(rows))
+        if not self._senders and not self._dead_ended:
             self._dead_ended = True
             self._storage.end_dead()
 
@@ -105,28 +122,27 @@ class JournalOutlet(Outlet):
         if self._open:
             self._storage.end_open()
             self._open.clear()
-            if self._sender is not None:
-                self._sender.wake(1)
+            self._wake(1)
 
     def stop(self) -> None:
         """Stop; the next process delivers waiting rows."""
-        if self._sender is not None:
-            self._sender.stop()  # it closes the storage when its request is over
-            self._sender.join(STOP_S)
-        else:
+        if not self._senders:
             self._storage.close()
+        for sender in self._senders:
+            sender.stop()  # the last one closes the storage when its request is over
+        until = time.monotonic() + STOP_S
+        for sender in self._senders:
+            sender.join(max(until - time.monotonic(), 0.0))
 
     # -- any thread
 
     def flush(self, deadline: float) -> None:
-        """Let the sender work until *deadline*."""
-        if self._sender is not None:
-            self._sender.flush(deadline)
+        """Let the senders work until *deadline*; a destination that fails is not waited for."""
+        self._flush(deadline)
 
     def finish(self, deadline: float) -> None:
         """Flush at the end of the process; stop early if retrying cannot help."""
-        if self._sender is not None:
-            self._sender.flush(deadline, give_up_early=True)
+        self._flush(deadline, give_up_early=True)
 
     def outcome(self) -> tuple[int, int, int]:
         """Return (delivered, pending, lost); without keys, rows in the journal are delivered.
@@ -142,12 +158,33 @@ class JournalOutlet(Outlet):
         refused = {"refused by Langfuse": self._refused} if self._refused else {}
         return {**self._lost, **self._storage.evicted(), **refused}
 
+    def destinations(self) -> list[DestinationCounts]:
+        """Return the counts of each destination beside Langfuse."""
+        return [forwarder.counts() for forwarder in self._forwarders]
+
     def forked(self) -> None:
-        """Leave the file and the connection to the parent."""
-        if self._sender is not None:
-            self._sender.forked()
+        """Leave the file and the connections to the parent."""
+        for sender in self._senders:
+            sender.forked()
 
     # -- parts
+
+    def _wake(self, rows: int) -> None:
+        for sender in self._senders:
+            sender.wake(rows)
+
+    def _flush(self, deadline: float, give_up_early: bool = False) -> None:
+        for forwarder in self._forwarders:
+            forwarder.sender.hurry()
+        for sender in self._senders:
+            sender.flush(deadline, give_up_early)
+
+    def _sender_ended(self) -> None:
+        with self._closing:
+            self._running -= 1
+            is_last = self._running == 0
+        if is_last:
+            self._storage.close()
 
     def _open_rows(self, opened: Sequence[Any], media: list[Media]) -> list[Row]:
         """Return the rows of open observations, and note their media, so that these are not stored again at the end."""
@@ -188,8 +225,8 @@ class JournalOutlet(Outlet):
 
     def _count_moved(self, count: int) -> None:
         self._stored += count
-        if self._sender is not None and count:
-            self._sender.wake(count)
+        if count:
+            self._wake(count)
 
     def _count_settled(self, delivered: int, refused: int) -> None:
         self._delivered += delivered

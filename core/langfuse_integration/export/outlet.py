@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..recording.score import Score
+from .counters import DestinationCounts
 
 
 class Outlet:
@@ -45,6 +46,10 @@ class Outlet:
     def reasons(self) -> Mapping[str, int]:
         """Return the number of lost observations by reason."""
         return {}
+
+    def destinations(self) -> Sequence[DestinationCounts]:
+        """Return the counts of each destination beside Langfuse."""
+        return ()
 
     def stop(self) -> None:
         """Release all resources; pending observations stay where they are."""

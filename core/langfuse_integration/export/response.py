@@ -77,13 +77,60 @@ def judge_response(response: HttpResponse, settings: Settings) -> DeliveryResult
     )
 
 
-def judge_failure(error: Unreachable) -> DeliveryResult:
-    """Return the result of a request that got no response."""
+def judge_otlp(response: HttpResponse, row_count: int) -> tuple[DeliveryResult, int]:
+    """Return the result of a request with *row_count* rows to a server that is no Langfuse, and how many it rejected.
+
+    Rows of which some were rejected are not sent again, as OTLP demands: the others would be there twice.
+    """
+    status = response.status
+    if 200 <= status < 300:
+        if "html" in response.headers.get("content-type", ""):
+            reason = f"HTTP {status} with a web page: no receiver of OTLP traces is there; check the URL"
+            return DeliveryResult(Outcome.WAIT, reason, needs_user_action=True), 0
+        rejected = _rejected(response)
+        if not rejected:
+            return TAKEN, 0
+        count = rejected_spans(response)
+        if count >= row_count:
+            return DeliveryResult(Outcome.DIVIDE, rejected), 0
+        return DeliveryResult(Outcome.TAKEN, rejected), count
+    reason = f"HTTP {status}{_error_message(response)}"
+    if status in (400, 413, 422):
+        return DeliveryResult(Outcome.DIVIDE, reason), 0
+    advice = ""
+    if 300 <= status < 400:
+        location = address_of(response.headers.get("location", "elsewhere"))
+        advice = f": it redirects to {location}; set the URL to where the receiver is"
+    elif status in (401, 403):
+        advice = ": check the headers of this destination"
+    elif status in (404, 405, 410, 415, 501):
+        advice = ": no receiver of OTLP traces is there; check the URL"
+    return DeliveryResult(
+        Outcome.WAIT,
+        f"{reason}{advice}",
+        _retry_after_s(response),
+        smaller=status in (408, 504),
+        needs_user_action=status < 429 and status != 408,
+    ), 0
+
+
+def rejected_spans(response: HttpResponse) -> int:
+    """Return how many spans a partial success rejected; 0 when the response cannot be parsed."""
+    try:
+        if "protobuf" in response.headers.get("content-type", ""):
+            return int(ExportTraceServiceResponse.FromString(response.body).partial_success.rejected_spans)
+        return int(_parsed(response.body)["partialSuccess"]["rejectedSpans"])
+    except Exception:  # noqa: BLE001  a 2xx response that cannot be parsed still means accepted
+        return 0
+
+
+def judge_failure(error: Unreachable, setting: str = "LANGFUSE_BASE_URL") -> DeliveryResult:
+    """Return the result of a request that got no response; *setting* is where the address comes from."""
     reason = str(error)
     timed_out = reason == "no answer in time"
     return DeliveryResult(
         Outcome.WAIT,
-        reason if timed_out else f"{reason}; check LANGFUSE_BASE_URL if it stays so",
+        reason if timed_out else f"{reason}; check {setting} if it stays so",
         smaller=timed_out,
         needs_user_action=not timed_out,
     )

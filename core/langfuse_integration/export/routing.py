@@ -8,6 +8,7 @@ from typing import Any
 
 from ..recording.score import Score
 from ..settings import Settings
+from .counters import DestinationCounts
 from .journal_outlet import JournalOutlet
 from .outlet import Outlet
 
@@ -81,6 +82,10 @@ class RoutingOutlet(Outlet):
         for outlet in self._outlets():
             counts.update(outlet.reasons())
         return counts
+
+    def destinations(self) -> Sequence[DestinationCounts]:
+        """Return the counts of each destination beside Langfuse."""
+        return self._journal.destinations() if self._journal is not None else ()
 
     def stop(self) -> None:
         """Release all resources."""

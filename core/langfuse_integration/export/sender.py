@@ -1,4 +1,4 @@
-"""The sender: one thread that delivers what waits in the journal, with back-off.
+"""The sender: one thread that delivers to one target what waits in the journal, with back-off.
 
 More than 300 lines: one thread's state machine.
 """
@@ -17,10 +17,9 @@ from ..internals import faults
 from ..internals.faults import logger, report, warn_once
 from ..journal.backend import StorageBackend
 from ..journal.storage import Storage
-from ..journal.writers import destination_of
 from ..settings import Settings
-from .delivery import Delivery
 from .response import DeliveryResult, Outcome
+from .target import Target
 
 BACK_OFF_S = (0.5, 30.0)
 ADOPT_S = 30.0
@@ -31,25 +30,26 @@ FULL_ROWS = 1024
 
 INTERRUPTED = DeliveryResult(Outcome.WAIT, "this writer has rows of its own")
 
-CountSettled = Callable[[int, int], None]
-"""Called with how many of this writer's rows were delivered, and how many refused."""
-
 
 class Sender:
     """Delivers this writer's rows, then those of writers that have died; sleeps when no row waits.
 
     Rows are gathered for `flush_interval_s`, or until there are FULL_ROWS. After a failure it waits, longer each time,
-    with jitter; a flush tries at once, unless Langfuse has asked to wait.
+    with jitter; a flush tries at once, unless the target has asked to wait.
+
+    Args:
+        on_end: called on the thread when it ends, or by `join` if it never started.
     """
 
-    def __init__(self, settings: Settings, storage: Storage, me: int, settled: CountSettled) -> None:
+    def __init__(
+        self, settings: Settings, storage: Storage, me: int, target: Target, on_end: Callable[[], None]
+    ) -> None:
         self._settings = settings
         self._storage = storage
         self._me = me
-        self._settled = settled
-        self._destination = destination_of(settings)
+        self._target = target
+        self._on_end = on_end
         self._full_rows = min(settings.flush_at or FULL_ROWS, FULL_ROWS)
-        self._delivery = Delivery(settings, self._delivered, self._refused)
         self._changed = threading.Condition()  # a forked child gets a sender of its own
         self._stopped = False
         self._written = self._done = 0  # rounds of the worker, and how many of them are delivered
@@ -89,23 +89,31 @@ class Sender:
             self._changed.notify_all()
 
     def stop(self) -> None:
-        """Tell the thread to end and to close the storage; what waits stays in the journal."""
+        """Tell the thread to end; what waits stays in the journal."""
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
 
     def join(self, timeout_s: float) -> None:
-        """Wait for the thread's end; a request in flight is not aborted, since Langfuse may have received it."""
+        """Wait for the thread's end; a request in flight is not aborted, since the target may have received it."""
         if self._thread.ident is None:
-            self._storage.close()
+            self._on_end()
         else:
             self._thread.join(timeout_s)
 
     def forked(self) -> None:
         """Keep the connection from being closed in a forked child."""
-        _inherited.append(self._delivery)
+        _inherited.append(self._target)
 
     # -- any thread
+
+    def hurry(self) -> None:
+        """Let the thread deliver at once, without waiting for it."""
+        with self._changed:
+            self._since = 0.0
+            self._retry_at = self._not_before
+            self._scores_and_media_at = 0.0
+            self._changed.notify_all()
 
     def flush(self, deadline: float, give_up_early: bool = False) -> None:
         """Wait until everything written so far is delivered, or until *deadline*.
@@ -127,6 +135,8 @@ class Sender:
                         return
                     if give_up_early and self._needs_user_action and self._attempts > attempts:
                         return
+                    if self._failures and not self._target.is_awaited:
+                        return
                     self._changed.wait(left_s)
             finally:
                 self._flushing -= 1
@@ -139,13 +149,13 @@ class Sender:
                 try:
                     self._round()
                 except Exception as error:  # our own fault: rows stay in the journal
-                    report("sending to Langfuse", error)
+                    report(f"sending to {self._target.name}", error)
                     self._wait(DeliveryResult(Outcome.WAIT, str(error)), warn=False)
                     if faults.strict:
                         raise
         finally:
-            self._delivery.http.close()
-            self._storage.close()
+            self._target.close()
+            self._on_end()
             with self._changed:
                 self._stopped = True
                 self._changed.notify_all()
@@ -201,7 +211,7 @@ class Sender:
             self._changed.notify_all()
 
     def _deliver_adopted(self, backend: StorageBackend) -> DeliveryResult | None:
-        for writer in backend.writers.mine():
+        for writer in self._target.writers(backend):
             if writer != self._me:
                 failure = self._deliver(backend, writer)
                 if failure is not None:
@@ -211,10 +221,7 @@ class Sender:
     def _deliver(self, backend: StorageBackend, writer: int) -> DeliveryResult | None:
         """Deliver all rows of *writer*; return None when done, else the result that says why rows wait."""
         while not self._stopped:
-            with self._storage.moving:
-                if backend not in self._storage.backends():  # its rows were moved to another backend meanwhile
-                    return None
-                result = self._delivery.spans(backend.journal, writer)
+            result = self._target.deliver(backend, writer)
             if result is None:
                 return None
             if result.outcome is Outcome.WAIT:
@@ -239,11 +246,8 @@ class Sender:
     def _deliver_scores_and_media(self) -> None:
         """Deliver scores and media; when these have to wait, observations do not."""
 
-        def deliver(backend: StorageBackend) -> DeliveryResult | None:
-            return self._delivery.scores_and_media(backend.scores_and_media, backend.writers.mine() or [self._me])
-
         for backend in self._storage.backends():
-            result = self._guarded(backend, deliver)
+            result = self._guarded(backend, self._target.deliver_scores_and_media)
             if result is not None:
                 self._scores_and_media_at = time.monotonic() + BACK_OFF_S[1]
                 if result.reason:
@@ -263,21 +267,12 @@ class Sender:
                 self._guarded(backend, self._adopt_in)
 
     def _adopt_in(self, backend: StorageBackend) -> None:
-        if backend.writers.adopt(self._destination):
+        if self._target.adopt(backend):
             self._backlog = True
-        count = backend.writers.for_other_projects()
-        if count:
-            warn_once(
-                "other projects",
-                "The journal %s holds %d observations for another Langfuse project, or for previous keys: "
-                "`langfuse-integration push --all` delivers them to the current project",
-                backend.journal.path,
-                count,
-            )
 
     def _note_success(self) -> None:
         if self._failures:
-            logger().info("Langfuse at %s accepts observations again", self._delivery.http.address)
+            logger().info("%s accepts observations again", self._target.name)
             self._failures = 0
         self._needs_user_action = False
 
@@ -294,20 +289,12 @@ class Sender:
             self._changed.notify_all()
         if result.reason and warn:
             warn_once(
-                f"sender {result.reason}",
-                "Langfuse at %s does not accept observations: %s. They wait in the journal",
-                self._delivery.http.address,
+                f"sender {self._target.name} {result.reason}",
+                "%s does not accept observations: %s. They wait in the journal",
+                self._target.name,
                 result.reason,
             )
 
-    def _delivered(self, writer: int, count: int) -> None:
-        if writer == self._me:
-            self._settled(count, 0)
 
-    def _refused(self, writer: int, count: int) -> None:
-        if writer == self._me:
-            self._settled(0, count)
-
-
-_inherited: list[Delivery] = []
-"""Deliveries of the parent process: closing a TLS connection in the child would end it for the parent too."""
+_inherited: list[Target] = []
+"""Targets of the parent process: closing a TLS connection in the child would end it for the parent too."""

@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from ..encoding import history
@@ -17,7 +17,7 @@ from ..internals import faults, forks
 from ..internals.faults import report
 from ..recording.observation import Observation
 from ..recording.recorder import QueueRecorder
-from .counters import offer_metrics
+from .counters import DestinationCounts, offer_metrics
 from .outlet import Outlet
 from .pacing import Pace, Paced
 
@@ -215,6 +215,10 @@ class Worker:
     def reasons(self) -> Mapping[str, int]:
         """Return the number of lost observations by reason."""
         return {**self._outlet.reasons(), **({"failed to be written": self._lost} if self._lost else {})}
+
+    def destinations(self) -> Sequence[DestinationCounts]:
+        """Return the counts of each destination beside Langfuse."""
+        return self._outlet.destinations()
 
     def stop(self) -> None:
         """End the loop after one more round."""

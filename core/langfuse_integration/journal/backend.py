@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..settings import Settings
 from .fork_guard import fork_guard
+from .forwarding import Forwarding
 from .journal import Journal
 from .retention import Retention
 from .scores_and_media import ScoresAndMedia
@@ -28,6 +29,8 @@ class StorageBackend:
             self.journal = Journal(path)
             try:
                 self.writers = Writers(self.journal, me, destination_of(settings))
+                destinations = settings.all_destinations
+                self.forwarding = Forwarding(self.journal, me, destinations) if destinations else None
             except BaseException:
                 self.journal.close()
                 raise
@@ -53,5 +56,7 @@ class StorageBackend:
         """Leave the journal to other writers, and close it."""
         try:
             self.writers.leave()
+            if self.forwarding is not None:
+                self.forwarding.leave()
         finally:
             self.journal.close()

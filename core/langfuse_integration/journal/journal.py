@@ -260,6 +260,21 @@ class Journal:
                 db.execute("COMMIT")
         return Batch(writer, [int(number) for number in ids.split(",")], *bodies)
 
+    def bodies(self, statement: str, values: Mapping[str, Any]) -> list[tuple[int, bytes]]:
+        """Return number and OTLP request of the rows that a statement selects as (id, pieces, body).
+
+        Raises:
+            BrokenChain: the file is damaged.
+        """
+        with self._lock:
+            db = self._connected()
+            db.execute("BEGIN")  # rows and chains of one moment
+            try:
+                rows = db.execute(statement, values).fetchall()
+                return [(number, self._bodies.whole(body, pieces)) for number, pieces, body in rows]
+            finally:
+                db.execute("COMMIT")
+
     def _whole(self, body: bytes, sizes: list[int], pieces: list[str]) -> tuple[list[int], bytes]:
         """Return sizes and bodies of whole rows, from those of stored rows."""
         if not any(pieces):
@@ -274,18 +289,27 @@ class Journal:
     def acknowledge(self, batch: Batch, keep: bool) -> None:
         """Mark the rows of a batch as delivered: they are removed, or with *keep* stay for the local replay.
 
-        Rows that were removed while Langfuse received them were counted as lost, and are so no longer.
+        Rows that were removed while Langfuse received them were counted as lost, and are so no longer. A row that
+        waits for another destination stays, too: see forward_tables.py.
         """
         statement = "UPDATE spans SET state = 1" if keep else "DELETE FROM spans"
         with self.transaction() as db:
             where = "WHERE id IN (SELECT value FROM json_each(?))"
-            missing = len(batch.ids) - db.execute(f"{statement} {where}", (json.dumps(batch.ids),)).rowcount
+            ids = (json.dumps(batch.ids),)
+            missing = len(batch.ids) - db.execute(f"{statement} {where}", ids).rowcount
+            if missing and not keep:
+                missing -= db.execute(f"SELECT count(*) FROM spans {where}", ids).fetchone()[0]
             if missing:
                 db.execute("UPDATE writers SET evicted = max(evicted - ?, 0) WHERE id = ?", (missing, batch.writer))
 
     def skip(self, writer: int, number: int) -> None:
         """Do not return rows of *writer* up to this number again, as long as this journal is open."""
         self._skipped[writer] = number
+
+    def remove(self, db: sqlite3.Connection, ids: Sequence[int]) -> None:
+        """Remove rows for good, inside a transaction; one that another destination waits for is removed, too."""
+        for _ in range(2):  # the first time, such a row becomes a delivered one: see forward_tables.py
+            db.execute("DELETE FROM spans WHERE id IN (SELECT value FROM json_each(?))", (json.dumps(ids),))
 
     def set_aside(self, ids: Sequence[int], reason: str) -> None:
         """Keep rows that Langfuse refuses, with the reason; they are not sent again."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .forward_copies import carry
 from .journal import Journal
 
 ROWS_PER_TRANSACTION = 256
@@ -30,5 +31,7 @@ def _move_spans(source: Journal, target: Journal) -> int:
             count += target.insert(
                 db, [row for _, row in rows if not db.execute(exists, (row.row.trace_id, row.row.span_id)).fetchone()]
             )
-        source.query("DELETE FROM spans WHERE id <= ?", (rows[-1][0],))
+            carry(source, db, rows[-1][0])
+        with source.transaction() as db:
+            source.remove(db, [number for number, _ in rows])
     return count

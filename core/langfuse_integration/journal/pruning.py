@@ -84,7 +84,7 @@ class Pruning:
             owed = f"SELECT writer, count(*) FROM spans WHERE {_OWED} AND {chosen} GROUP BY writer"
             for writer, count in db.execute(owed, ids).fetchall():
                 db.execute("UPDATE writers SET evicted = evicted + ? WHERE id = ?", (count, writer))
-            db.execute(f"DELETE FROM spans WHERE {chosen}", ids)
+            self._journal.remove(db, [row[0] for row in rows])
             _remove_scores_and_media(db, {row[1] for row in rows})
         return len(rows)
 

@@ -16,6 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from ..encoding.row import Row
 from ..recording.ids import new_bits
+from . import forward_copies
 from .bodies import Bodies, BrokenChain
 from .fork_guard import fork_guard
 from .journal import Journal, StoredRow
@@ -64,7 +65,12 @@ def recover(aside: Path, into: Journal) -> int:
         try:
             for table in ("writers", "open_spans", "scores", "media", "media_uses"):
                 _copy(old, into, table)
-            return _copy_spans(old, into)
+            with suppress(sqlite3.Error):
+                forward_copies.copy_subscriptions(old, into)
+            count = _copy_spans(old, into)
+            with suppress(sqlite3.Error):
+                forward_copies.copy_states(old, into)
+            return count
         finally:
             old.close()
 

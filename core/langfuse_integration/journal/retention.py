@@ -168,13 +168,14 @@ class Retention:
     def _remove_leaving(self, deadline: float) -> bool:
         """Remove the rows of units whose removal has begun; return False when the time is over."""
         while self._leaving:
-            ids = json.dumps(self._leaving[:CHUNK])
+            numbers = self._leaving[:CHUNK]
+            ids = json.dumps(numbers)
             chosen = "id IN (SELECT value FROM json_each(?))"
             with self._journal.transaction() as db:
                 pending = f"SELECT writer, count(*) FROM spans WHERE {chosen} AND state = 0 GROUP BY writer"
                 for writer, count in db.execute(pending, (ids,)).fetchall():
                     db.execute("UPDATE writers SET evicted = evicted + ? WHERE id = ?", (count, writer))
-                db.execute(f"DELETE FROM spans WHERE {chosen}", (ids,))
+                self._journal.remove(db, numbers)
             del self._leaving[:CHUNK]
             if time.monotonic() > deadline:
                 return not self._leaving

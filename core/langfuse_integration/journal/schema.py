@@ -138,7 +138,7 @@ def migrate(db: sqlite3.Connection, name: str) -> None:
         db.execute("BEGIN IMMEDIATE")
         try:
             for step in MIGRATIONS[_version(db, name) :]:  # another process may have migrated it meanwhile
-                for statement in _statements(step):  # executescript would commit before it begins
+                for statement in statements(step):  # executescript would commit before it begins
                     db.execute(statement)
             db.execute(f"PRAGMA user_version={SCHEMA}")
             db.execute("COMMIT")
@@ -157,7 +157,8 @@ def _version(db: sqlite3.Connection, name: str) -> int:
     return version
 
 
-def _statements(script: str) -> Iterator[str]:
+def statements(script: str) -> Iterator[str]:
+    """Yield the statements of a script; a trigger is one statement."""
     statement = ""
     for part in script.split(";"):
         statement += part + ";"

@@ -58,7 +58,8 @@ class Storage:
         on_moved: called with the number of rows that moved from memory into the file.
 
     Attributes:
-        moving: held by whoever sends from a backend or moves its rows: a row is sent from one backend only.
+        moving: held by whoever sends to Langfuse from a backend or moves its rows: a row is sent from one backend only.
+        settling: held by whoever moves rows, or reads or settles those for other destinations; never while sending.
     """
 
     def __init__(self, settings: Settings, me: int, on_moved: Callable[[int], None]) -> None:
@@ -78,6 +79,7 @@ class Storage:
         self._written_bytes = 0
         self._evicted = {"journal full": 0, "memory full": 0}
         self.moving = forks.Lock()
+        self.settling = forks.Lock()
 
     # -- writing
 
@@ -272,7 +274,7 @@ class Storage:
     def _recovered(self, inode: int, error: Exception) -> bool:
         """Set a damaged file aside, and open a new one with its readable rows; False when that fails too."""
         assert self._path is not None
-        with self.moving:
+        with self.moving, self.settling:
             try:
                 aside = set_aside(self._path, inode)
                 if self._file is not None:
@@ -295,8 +297,9 @@ class Storage:
         if replaced is None or not self.moving.acquire(timeout=0.05):
             return
         try:
-            self._file = StorageBackend(self._settings, self._path, self._me)
-            move(replaced.journal, self._file.journal)
+            with self.settling:
+                self._file = StorageBackend(self._settings, self._path, self._me)
+                move(replaced.journal, self._file.journal)
         except _FAILURES as error:
             self._file = None
             self._note_failure(error)
@@ -329,10 +332,11 @@ class Storage:
         if memory is None or file is None or not self.moving.acquire(blocking=False):
             return
         try:
-            self._on_moved(move(memory.journal, file.journal))
-            self._remove_ended(file)
-            self._memory = None
-            memory.journal.close()
+            with self.settling:
+                self._on_moved(move(memory.journal, file.journal))
+                self._remove_ended(file)
+                self._memory = None
+                memory.journal.close()
         except _FAILURES as error:
             self._note_failure(error)
         finally:

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from ..internals import forks
@@ -78,6 +78,10 @@ class RecordingWorker(Protocol):
 
     def reasons(self) -> Mapping[str, int]:
         """Return how many were lost, by reason."""
+        ...
+
+    def destinations(self) -> Sequence[Any]:
+        """Return the counts of each destination beside Langfuse."""
         ...
 
     def stop(self) -> None:

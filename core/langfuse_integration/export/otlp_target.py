@@ -1,0 +1,152 @@
+"""A destination beside Langfuse as a target: any server that takes OTLP traces."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+
+from typing_extensions import override
+
+from ..destinations import OtlpDestination
+from ..encoding.translation import Translation
+from ..internals.faults import report, warn_once
+from ..journal.backend import StorageBackend
+from ..journal.forwarding import ForwardBatch
+from ..journal.storage import Storage
+from ..settings import Settings
+from .http import OtlpHttp, Unreachable
+from .response import TAKEN, DeliveryResult, Outcome, judge_failure, judge_otlp
+from .target import CountSettled, Target
+
+BATCH_ROWS = 512
+"""The number that OpenTelemetry's own exporters send at once."""
+BATCH_BYTES = 1024 * 1024
+
+
+class OtlpTarget(Target):
+    """One destination.
+
+    Nothing is locked while a request is on its way: a slow destination holds up neither Langfuse nor the worker.
+
+    Args:
+        me: the writer whose rows are counted.
+    """
+
+    is_awaited = False
+
+    def __init__(
+        self, settings: Settings, destination: OtlpDestination, storage: Storage, me: int, settled: CountSettled
+    ) -> None:
+        self._destination = destination
+        self._storage = storage
+        self._me = me
+        self._settled = settled
+        self._keep = settings.keep_delivered
+        self._max_rows = min(settings.flush_at or BATCH_ROWS, BATCH_ROWS)
+        self._rows = self._max_rows
+        self._http = OtlpHttp(destination, settings.timeout_s)
+        self._translation = Translation(destination.conventions, destination.capture)
+        self._unsettled: list[tuple[ForwardBatch, str | None]] = []
+        self.name = f"The destination {destination.address}"
+
+    @override
+    def deliver(self, backend: StorageBackend, writer: int) -> DeliveryResult | None:
+        with self._storage.settling:
+            forwarding = backend.forwarding
+            if forwarding is None or backend not in self._storage.backends():  # its rows were moved meanwhile
+                return None
+            batch = forwarding.next_batch(self._destination, writer, self._rows, BATCH_BYTES)
+        if batch is None:
+            return None
+        result = self._send(backend, batch)
+        if result.outcome is Outcome.TAKEN:
+            self._rows = min(self._rows * 2, self._max_rows)
+        elif result.smaller:
+            self._rows = max(len(batch.ids) // 2, 1)
+        return result
+
+    @override
+    def writers(self, backend: StorageBackend) -> list[int]:
+        return backend.forwarding.mine(self._destination) if backend.forwarding is not None else []
+
+    @override
+    def adopt(self, backend: StorageBackend) -> bool:
+        backend.writers.adopt()  # ends what dead processes left open
+        return backend.forwarding is not None and backend.forwarding.adopt(self._destination) > 0
+
+    @override
+    def close(self) -> None:
+        self._http.close()
+
+    # -- one batch
+
+    def _send(self, backend: StorageBackend, batch: ForwardBatch) -> DeliveryResult:
+        result, rejected = self._request(batch.bodies)
+        if result.outcome is Outcome.TAKEN:
+            self._settle(backend, batch, None)
+            self._count(batch.writer, len(batch.ids) - rejected, rejected)
+            if rejected:
+                warn_once(f"{self.name} {result.reason}", "%s has %s (%d)", self.name, result.reason, rejected)
+        elif result.outcome is Outcome.DIVIDE:
+            if len(batch.ids) == 1:
+                return self._refuse(backend, batch, result)
+            for half in batch.halves():
+                result = self._send(backend, half)
+                if result.outcome is not Outcome.TAKEN:
+                    return result
+        return result
+
+    def _refuse(self, backend: StorageBackend, batch: ForwardBatch, result: DeliveryResult) -> DeliveryResult:
+        """Set one row aside for this destination, unless the server refuses an empty request too."""
+        probe, _ = self._request([])
+        if probe.outcome is Outcome.WAIT:
+            return probe
+        if probe.outcome is Outcome.DIVIDE:
+            return DeliveryResult(Outcome.WAIT, f"{result.reason}, whatever is sent")
+        self._settle(backend, batch, result.reason)
+        self._count(batch.writer, 0, 1)
+        return TAKEN
+
+    def _request(self, bodies: Iterable[bytes]) -> tuple[DeliveryResult, int]:
+        rows = list(bodies)
+        try:
+            response = self._http.spans(self._translation.request(rows))
+        except Unreachable as error:
+            return judge_failure(error, "the URL"), 0
+        return judge_otlp(response, len(rows))
+
+    def _count(self, writer: int, delivered: int, refused: int) -> None:
+        if writer == self._me:
+            self._settled(delivered, refused)
+
+    # -- what became of it
+
+    def _settle(self, backend: StorageBackend, batch: ForwardBatch, refused: str | None) -> None:
+        try:
+            with self._storage.settling:
+                self._settle_in(backend, batch, refused)
+                while self._unsettled:
+                    self._settle_in(backend, *self._unsettled[-1])
+                    self._unsettled.pop()
+        except (sqlite3.Error, OSError) as error:
+            report("noting what a destination has", error)
+            if backend.forwarding is not None:  # with a full disk these rows would be sent again and again
+                backend.forwarding.skip(self._destination, batch.writer, batch.ids[-1])
+            self._unsettled.append((batch, refused))
+
+    def _settle_in(self, backend: StorageBackend, batch: ForwardBatch, refused: str | None) -> None:
+        """Note what became of a batch, also of rows that have moved to another backend since it was read."""
+        backends = self._storage.backends()
+        if backend in backends and self._settled_in(backend, batch.ids, refused) == len(batch.ids):
+            return
+        for other in backends:
+            if other.forwarding is not None:
+                self._settled_in(other, other.forwarding.ids_of(batch.keys), refused)
+
+    def _settled_in(self, backend: StorageBackend, ids: list[int], refused: str | None) -> int:
+        forwarding = backend.forwarding
+        if forwarding is None:
+            return 0
+        if refused is not None:
+            return forwarding.set_aside(self._destination, ids, refused)
+        return forwarding.acknowledge(self._destination, ids, self._keep)

@@ -1,0 +1,198 @@
+"""Forwarding: which rows still wait for which destination beside Langfuse.
+
+The tables and their triggers are in forward_tables.py.
+
+A subscription has an owner that delivers, as a writer has one: its writer, and after its death whoever adopts it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from ..destinations import OtlpDestination
+from .forward_tables import create, register
+from .journal import Journal
+from .liveness import Liveness
+from .rows import fitting
+
+_ROWS = """
+    FROM forwards JOIN spans ON spans.id = forwards.row
+    WHERE forwards.destination = :destination AND forwards.writer = :writer AND forwards.state = 0
+    AND forwards.row > :after ORDER BY forwards.row LIMIT :limit
+"""
+_SIZES = f"SELECT coalesce(spans.size_bytes, length(spans.body)) {_ROWS}"
+_KEYS = f"SELECT spans.id, spans.trace_id, spans.span_id {_ROWS}"
+_BODIES = f"SELECT spans.id, spans.pieces, spans.body {_ROWS}"
+_DONE = """
+    NOT EXISTS (SELECT 1 FROM forwards WHERE forwards.writer = subscriptions.writer
+                AND forwards.destination = subscriptions.destination AND state = 0)
+    AND NOT EXISTS (SELECT 1 FROM open_spans WHERE open_spans.writer = subscriptions.writer)
+"""
+"""Nothing of the writer waits for the destination, and nothing that is open will."""
+
+
+class ForwardBatch(NamedTuple):
+    """Waiting rows of one writer for one destination, the oldest first.
+
+    Attributes:
+        ids: their numbers in the journal.
+        keys: their trace and span ids, which stay when a row moves to another journal.
+        bodies: one OTLP request each.
+    """
+
+    writer: int
+    ids: list[int]
+    keys: list[tuple[str, str]]
+    bodies: list[bytes]
+
+    def halves(self) -> tuple[ForwardBatch, ForwardBatch]:
+        """Return the two halves, of one row at least each."""
+        middle = len(self.ids) // 2
+        return (
+            ForwardBatch(self.writer, self.ids[:middle], self.keys[:middle], self.bodies[:middle]),
+            ForwardBatch(self.writer, self.ids[middle:], self.keys[middle:], self.bodies[middle:]),
+        )
+
+
+class Forwarding:
+    """The rows of one journal for other destinations, as seen by one of its writers.
+
+    Args:
+        me: this writer's random number.
+        destinations: those that this writer's rows are for; there is at least one.
+    """
+
+    def __init__(self, journal: Journal, me: int, destinations: Iterable[OtlpDestination]) -> None:
+        self._journal = journal
+        self._liveness = Liveness(journal.path)
+        self._me = me
+        self._numbers: dict[str, int] = {}
+        self._skipped: dict[tuple[int, int], int] = {}
+        with journal.transaction() as db:
+            create(db)
+            for destination in destinations:
+                number = register(db, destination)
+                self._numbers[destination.fingerprint] = number
+                statement = "INSERT OR IGNORE INTO subscriptions (writer, destination, owner) VALUES (?,?,?)"
+                db.execute(statement, (me, number, me))
+
+    # -- sending
+
+    def next_batch(
+        self, destination: OtlpDestination, writer: int, max_rows: int, max_bytes: int
+    ) -> ForwardBatch | None:
+        """Return the oldest rows of *writer* that wait for *destination*, or None.
+
+        Args:
+            max_bytes: of all rows together; a single one may be larger.
+
+        Raises:
+            BrokenChain: the file is damaged.
+        """
+        number = self._numbers[destination.fingerprint]
+        after = self._skipped.get((number, writer), 0)
+        values = {"destination": number, "writer": writer, "after": after, "limit": max_rows}
+        sizes = [str(row[0]) for row in self._journal.query(_SIZES, values)]
+        if not sizes:
+            return None
+        values["limit"] = fitting(sizes, max_bytes)
+        keys = {row[0]: (row[1], row[2]) for row in self._journal.query(_KEYS, values)}
+        rows = [row for row in self._journal.bodies(_BODIES, values) if row[0] in keys]
+        if not rows:  # removed meanwhile
+            return None
+        ids = [row[0] for row in rows]
+        return ForwardBatch(writer, ids, [keys[number] for number in ids], [row[1] for row in rows])
+
+    def skip(self, destination: OtlpDestination, writer: int, number: int) -> None:
+        """Do not return rows of *writer* up to this number again, as long as this journal is open."""
+        self._skipped[self._numbers[destination.fingerprint], writer] = number
+
+    def ids_of(self, keys: Iterable[tuple[str, str]]) -> list[int]:
+        """Return the numbers that rows with these trace and span ids have here."""
+        statement = "SELECT id FROM spans WHERE trace_id = ? AND span_id = ?"
+        return [row[0] for key in keys for row in self._journal.query(statement, key)]
+
+    def acknowledge(self, destination: OtlpDestination, ids: Sequence[int], keep: bool) -> int:
+        """Mark rows as forwarded; those that Langfuse has and nobody waits for are removed, unless *keep*.
+
+        Returns:
+            How many of the rows waited here; the others were moved to another journal, or removed.
+        """
+        values = (self._numbers[destination.fingerprint], json.dumps(ids))
+        with self._journal.transaction() as db:
+            count = db.execute(
+                "UPDATE forwards SET state = 1 WHERE destination = ? AND state = 0 "
+                "AND row IN (SELECT value FROM json_each(?))",
+                values,
+            ).rowcount
+            if not keep:
+                db.execute(
+                    "DELETE FROM spans WHERE id IN (SELECT value FROM json_each(?)) AND state = 1 "
+                    "AND NOT EXISTS (SELECT 1 FROM forwards WHERE row = spans.id AND state != 1)",
+                    values[1:],
+                )
+        return count
+
+    def set_aside(self, destination: OtlpDestination, ids: Sequence[int], reason: str) -> int:
+        """Keep rows that *destination* refuses, with the reason; they are not sent there again."""
+        values = (reason, self._numbers[destination.fingerprint], json.dumps(ids))
+        with self._journal.transaction() as db:
+            return db.execute(
+                "UPDATE forwards SET state = 2, reason = ? WHERE destination = ? AND state = 0 "
+                "AND row IN (SELECT value FROM json_each(?))",
+                values,
+            ).rowcount
+
+    # -- who delivers
+
+    def mine(self, destination: OtlpDestination) -> list[int]:
+        """Return the writers whose rows this one delivers to *destination*, its own first."""
+        rows = self._journal.query(
+            "SELECT writer FROM subscriptions WHERE owner = ? AND destination = ? ORDER BY writer != owner",
+            (self._me, self._numbers[destination.fingerprint]),
+        )
+        return [row[0] for row in rows]
+
+    def adopt(self, destination: OtlpDestination) -> int:
+        """Adopt the subscriptions of *destination* whose owner has died; return how many."""
+        number = self._numbers[destination.fingerprint]
+        if not self._orphans(self._journal.query(*_others(number, self._me))):
+            return 0
+        with self._journal.transaction() as db:
+            orphans = self._orphans(db.execute(*_others(number, self._me)).fetchall())
+            for writer in orphans:
+                # A writer that is alive delivers again itself: only whoever had adopted its rows has died.
+                owner = writer if self._liveness.is_alive(writer) else self._me
+                values = (owner, writer, number)
+                db.execute("UPDATE subscriptions SET owner = ? WHERE writer = ? AND destination = ?", values)
+            db.execute(f"DELETE FROM subscriptions WHERE owner = ? AND writer != owner AND {_DONE}", (self._me,))
+        return len(orphans)
+
+    def leave(self) -> None:
+        """Leave what waits to other writers."""
+        with self._journal.transaction() as db:
+            db.execute(f"DELETE FROM subscriptions WHERE owner = ? AND {_DONE}", (self._me,))
+            db.execute("UPDATE subscriptions SET owner = writer WHERE owner = ?", (self._me,))
+
+    def _orphans(self, rows: Iterable[tuple[int, int]]) -> list[int]:
+        return [writer for writer, owner in rows if not self._liveness.is_alive(owner)]
+
+    # -- counts
+
+    def waiting(self, destination: OtlpDestination) -> int:
+        """Return how many of this writer's rows wait for *destination*."""
+        values = (self._numbers[destination.fingerprint], self._me)
+        statement = "SELECT count(*) FROM forwards WHERE destination = ? AND writer = ? AND state = 0"
+        return int(self._journal.query(statement, values)[0][0])
+
+    def evicted(self, destination: OtlpDestination) -> int:
+        """Return how many of this writer's rows were removed while they waited for *destination*."""
+        values = (self._numbers[destination.fingerprint], self._me)
+        rows = self._journal.query("SELECT evicted FROM subscriptions WHERE destination = ? AND writer = ?", values)
+        return int(rows[0][0]) if rows else 0
+
+
+def _others(destination: int, me: int) -> tuple[str, tuple[int, int]]:
+    return "SELECT writer, owner FROM subscriptions WHERE destination = ? AND owner != ?", (destination, me)

@@ -1,0 +1,369 @@
+"""Destinations beside or without Langfuse: each gets everything once, whatever happens to the others."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+
+from applications import application, assert_once, run
+from langfuse_integration import OtlpDestination, configure, langfuse_manager
+from peers.backend import Backend
+from peers.exchange import Exchange
+from peers.misbehaviour import accepted_after, hang, poison, redirect, status
+from peers.otlp import Receiver
+from peers.server import Answer
+from peers.waiting import until
+
+
+def record(*names: str) -> list[str]:
+    """Record one observation of each name; return their ids."""
+    ids: list[str] = []
+    for name in names:
+        with langfuse_manager.trace_span(name, input=f"input of {name}") as span:
+            ids.append(span.id)
+    return ids
+
+
+def counts() -> list[tuple[int, int, int, int]]:
+    """The counters of each destination: delivered, waiting, refused, lost."""
+    return [found[1:] for found in langfuse_manager.stats.destinations]
+
+
+def rows(journal: Path, statement: str = "SELECT state, count(*) FROM spans GROUP BY state") -> list[tuple[Any, ...]]:
+    """What a statement reads in the journal."""
+    db = sqlite3.connect(journal)
+    try:
+        return db.execute(statement).fetchall()
+    finally:
+        db.close()
+
+
+@pytest.fixture
+def second() -> Iterator[Backend]:
+    """A second server for traces."""
+    with Backend() as peer:
+        yield peer
+
+
+# -- where it goes
+
+
+def test_the_environment_names_a_destination(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without keys, everything goes to the endpoint of the environment, with the headers, as protobuf in gzip."""
+    monkeypatch.setenv("LANGFUSE_INTEGRATION_OTLP_ENDPOINT", backend.url)
+    monkeypatch.setenv("LANGFUSE_INTEGRATION_OTLP_HEADERS", "api-key=secret%20one,x-project=llamas")
+    configure()
+    with langfuse_manager.session("s", "u"), langfuse_manager.trace_span("outer"), langfuse_manager.trace_span("inner"):
+        pass
+    langfuse_manager.flush(10)
+    assert backend.trees() == [("outer", ("inner",))]
+    assert {(span.session_id, span.user_id) for span in backend.spans} == {("s", "u")}
+    headers = backend.requests[0].headers
+    assert headers["api-key"] == "secret one"
+    assert headers["x-project"] == "llamas"
+    assert headers["content-type"] == "application/x-protobuf"
+    assert headers["content-encoding"] == "gzip"
+    assert "authorization" not in headers
+
+
+def test_langfuse_gets_the_same_as_without_a_destination(langfuse: Receiver, backend: Backend) -> None:
+    """A destination changes nothing of what Langfuse gets, and gets the attributes of the conventions itself."""
+    record("plain")
+    langfuse_manager.flush(10)
+    configure(destinations=[OtlpDestination(backend.url)])
+    record("plain")
+    langfuse_manager.flush(10)
+    before, after = langfuse.spans
+    assert (before.attributes, before.kind, before.resource, before.scope) == (
+        after.attributes, after.kind, after.resource, after.scope,
+    )  # fmt: skip
+    assert [exchange.request.path for exchange in langfuse.requests] == ["/api/public/otel/v1/traces"] * 2
+    (there,) = backend.spans
+    assert there.attributes.items() >= after.attributes.items()
+    assert there.attributes["openinference.span.kind"] == "CHAIN"
+    assert there.attributes["input.value"] == "input of plain"
+
+
+def test_what_is_for_the_local_journal_goes_nowhere(backend: Backend, journal: Path) -> None:
+    """Attributes of this package that are for local replays never reach a destination."""
+    configure(destinations=[OtlpDestination(backend.url)])
+    with langfuse_manager.trace_span("one") as span:
+        span.set_attribute("langfuse_integration.exact", "the whole request")
+        span.set_attribute("kept", "yes")
+    langfuse_manager.flush(10)
+    (there,) = backend.spans
+    assert there.attributes["kept"] == "yes"
+    assert [key for key in there.attributes if key.startswith("langfuse_integration")] == []
+    assert b"the whole request" in rows(journal, "SELECT body FROM spans")[0][0]
+
+
+def test_several_destinations_each_have_everything(langfuse: Receiver, backend: Backend, second: Backend) -> None:
+    """Two destinations beside Langfuse: each of the three gets each observation once, and the journal is empty."""
+    configure(destinations=[OtlpDestination(backend.url), OtlpDestination(f"{second.url}/v1/traces", conventions=())])
+    ids = record("a", "b", "c")
+    assert langfuse_manager.flush(10) == (3, 0, 0)
+    for receiver in (langfuse, backend, second):
+        assert_once(receiver, ids)
+    assert counts() == [(3, 0, 0, 0), (3, 0, 0, 0)]
+    assert "openinference.span.kind" not in second.spans[0].attributes
+
+
+def test_the_journal_keeps_a_row_until_every_destination_has_it(
+    langfuse: Receiver, backend: Backend, journal: Path
+) -> None:
+    """What Langfuse has acknowledged stays while a destination waits for it, and is removed after that."""
+    backend.always(status(503))
+    configure(destinations=[OtlpDestination(backend.url)])
+    ids = record("a", "b")
+    assert langfuse_manager.flush(10) == (2, 0, 0)
+    assert rows(journal) == [(1, 2)]
+    assert counts() == [(0, 2, 0, 0)]
+    backend.always(None)
+    langfuse_manager.flush(10)
+    until(lambda: counts() == [(2, 0, 0, 0)])
+    assert rows(journal) == []
+    assert_once(backend, ids)
+    assert_once(langfuse, ids)
+
+
+def test_without_keys_rows_stay_in_the_journal(backend: Backend, journal: Path) -> None:
+    """A destination without Langfuse takes nothing out of the journal: it is there to look at, and for a later push."""
+    configure(destinations=[OtlpDestination(backend.url)])
+    record("a", "b")
+    assert langfuse_manager.flush(10) == (2, 0, 0)
+    assert counts() == [(2, 0, 0, 0)]
+    assert rows(journal) == [(0, 2)]
+
+
+def test_nothing_of_it_is_in_the_journal_without_a_destination(langfuse: Receiver, journal: Path) -> None:
+    """Without a destination the journal has no table, no trigger and no index for one."""
+    record("a")
+    langfuse_manager.flush(10)
+    assert (
+        rows(journal, "SELECT name FROM sqlite_master WHERE name LIKE '%forward%' OR sql LIKE '%subscriptions%'") == []
+    )
+
+
+# -- what goes wrong elsewhere
+
+
+def test_a_destination_that_hangs_holds_up_nobody(langfuse: Receiver, backend: Backend, second: Backend) -> None:
+    """While one destination says nothing, Langfuse and the other get everything, and a flush does not wait for it."""
+    release = threading.Event()
+    backend.always(accepted_after(release))
+    configure(destinations=[OtlpDestination(backend.url), OtlpDestination(second.url)])
+    ids = record("a")
+    backend.wait_for_requests(1)
+    ids += record("b", "c")
+    langfuse.wait_for(3)
+    second.wait_for(3)
+    assert backend.spans == []
+    release.set()
+    backend.wait_for(3)
+    for receiver in (langfuse, backend, second):
+        assert_once(receiver, ids)
+
+
+def test_a_flush_does_not_wait_for_a_destination_that_fails(langfuse: Receiver, backend: Backend) -> None:
+    """A destination that cannot be reached costs a flush no time."""
+    backend.refuse()
+    configure(destinations=[OtlpDestination(backend.url)])
+    ids = record("a")
+    assert langfuse_manager.flush(60) == (1, 0, 0)
+    ids += record("b")
+    assert langfuse_manager.flush(60) == (2, 0, 0)
+    backend.listen()
+    backend.wait_for(2)
+    assert_once(backend, ids)
+
+
+def test_a_row_that_one_destination_refuses_is_set_aside_there_only(
+    langfuse: Receiver, backend: Backend, second: Backend, journal: Path
+) -> None:
+    """HTTP 400 for one row sets it aside for this destination; the others have it, and it stays in the journal."""
+    backend.always(poison("bad"))
+    configure(destinations=[OtlpDestination(backend.url, conventions=()), OtlpDestination(second.url)])
+    good, bad = record("good", "fine"), record("bad")
+    assert langfuse_manager.flush(10) == (3, 0, 0)
+    until(lambda: counts() == [(2, 0, 1, 0), (3, 0, 0, 0)])
+    assert_once(backend, good)
+    assert_once(second, good + bad)
+    assert rows(journal) == [(1, 1)]
+    assert rows(journal, "SELECT state, reason FROM forwards WHERE state = 2") == [(2, "HTTP 400 (invalid span 'bad')")]
+
+
+def rejecting(count: int) -> Callable[[Exchange], Answer]:
+    """Keep the spans, and answer that *count* of them were rejected."""
+
+    def behave(exchange: Exchange) -> Answer:
+        exchange.accept()
+        response = ExportTraceServiceResponse()
+        response.partial_success.rejected_spans = min(count, len(exchange.spans))
+        response.partial_success.error_message = "too old"
+        return Answer(200, response.SerializeToString(), {"Content-Type": "application/x-protobuf"})
+
+    return behave
+
+
+def test_rows_of_a_partial_success_are_not_sent_again(backend: Backend, caplog: pytest.LogCaptureFixture) -> None:
+    """A server that rejected some rows of a request keeps the others: OTLP forbids to send them again."""
+    backend.script(rejecting(1))
+    configure(destinations=[OtlpDestination(backend.url)])
+    record("a", "b", "c")
+    langfuse_manager.flush(10)
+    until(lambda: counts() == [(2, 0, 1, 0)])
+    assert len(backend.requests) == 1
+    assert "rejected: too old (1)" in caplog.text
+
+
+def test_a_request_that_was_rejected_as_a_whole_is_divided(backend: Backend, journal: Path) -> None:
+    """A server that rejects every row of each request has them set aside, each with the reason."""
+    backend.always(rejecting(1))
+    configure(destinations=[OtlpDestination(backend.url)])
+    record("a")
+    langfuse_manager.flush(10)
+    until(lambda: counts() == [(0, 0, 1, 0)])
+    assert rows(journal, "SELECT state, reason FROM forwards") == [(2, "rejected: too old")]
+
+
+def web_page(exchange: Exchange) -> Answer:
+    """Answer as a web server that knows no traces."""
+    return Answer(200, b"<html>Welcome</html>", {"Content-Type": "text/html; charset=utf-8"})
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "message"),
+    [
+        (web_page, "HTTP 200 with a web page: no receiver of OTLP traces is there; check the URL"),
+        (redirect("https://user:secret@elsewhere.example.org/"), "it redirects to https://elsewhere.example.org/"),
+        (status(404), "no receiver of OTLP traces is there; check the URL"),
+        (status(401), "check the headers of this destination"),
+        (status(415), "no receiver of OTLP traces is there; check the URL"),
+    ],
+    ids=["HTML", "redirect", "404", "401", "415"],
+)
+def test_what_is_no_receiver_loses_nothing(
+    backend: Backend, caplog: pytest.LogCaptureFixture, behaviour: Any, message: str
+) -> None:
+    """An answer that no receiver of traces gives leaves the rows waiting, and one warning says what to check."""
+    backend.always(behaviour)
+    configure(destinations=[OtlpDestination(backend.url)])
+    ids = record("a")
+    langfuse_manager.flush(10)
+    until(lambda: message in caplog.text)
+    assert counts() == [(0, 1, 0, 0)]
+    assert "secret" not in caplog.text
+    backend.always(None)
+    langfuse_manager.flush(10)
+    backend.wait_for(1)
+    assert_once(backend, ids)
+
+
+def test_a_row_whose_journal_gives_it_up_counts_as_lost(backend: Backend) -> None:
+    """What retention removes while it waits for a destination is counted there."""
+    backend.always(status(503))
+    configure(destinations=[OtlpDestination(backend.url)], journal_max_bytes=400_000)
+    for number in range(40):
+        with langfuse_manager.session(f"session {number}"), langfuse_manager.trace_span(f"span {number}") as span:
+            span.update(input=[f"{number} {place} text" for place in range(2_000)])
+        if number % 10 == 9:
+            langfuse_manager.flush(10)
+    langfuse_manager.flush(10)
+    until(lambda: sum(counts()[0]) == 40)
+    delivered, waiting, refused, lost = counts()[0]
+    assert (delivered, refused) == (0, 0)
+    assert lost > 0
+    assert waiting == 40 - lost
+
+
+# -- processes
+
+
+def test_the_next_process_forwards_what_a_killed_one_left(backend: Backend, receiver: Receiver, journal: Path) -> None:
+    """Rows that waited when their process was killed reach the destination from the next one, once; open ones, too."""
+    backend.refuse()
+    environment = {"LANGFUSE_INTEGRATION_OTLP_ENDPOINT": backend.url}
+    code = """
+        for number in range(20):
+            with langfuse_manager.trace_span(f"span {number}") as span:
+                print(span.id)
+        still_open = langfuse_manager.trace_span("open").__enter__()
+        print(still_open.id, flush=True)
+        langfuse_manager.flush(10)
+        print("flushed", flush=True)
+        time.sleep(60)
+    """
+    with application(code, journal, receiver, environment=environment) as process:
+        assert process.stdout is not None
+        ids = [process.stdout.readline().strip() for _ in range(21)]
+        assert process.stdout.readline().strip() == "flushed"
+        process.kill()
+        process.wait()
+    backend.listen()
+    own = run(NEXT, journal, receiver, environment=environment).strip()
+    backend.wait_for(22)
+    assert_once(backend, [*ids, own])
+    assert_once(receiver, [*ids, own])
+    assert rows(journal) == []
+
+
+NEXT = """
+    with langfuse_manager.trace_span("next") as span:
+        print(span.id)
+    assert langfuse_manager.flush(30).pending == 0
+"""
+
+
+def test_a_process_without_the_destination_leaves_its_rows(backend: Backend, receiver: Receiver, journal: Path) -> None:
+    """Another process that delivers a dead one's rows to Langfuse keeps those that a destination waits for."""
+    backend.refuse()
+    environment = {"LANGFUSE_INTEGRATION_OTLP_ENDPOINT": backend.url}
+    first = run(NEXT, journal, receiver, environment=environment, logged="does not accept observations").strip()
+    other = run(NEXT, journal, receiver).strip()
+    assert_once(receiver, [first, other])
+    assert rows(journal) == [(1, 1)]
+    backend.listen()
+    third = run(NEXT, journal, receiver, environment=environment).strip()
+    backend.wait_for(2)
+    assert_once(backend, [first, third])
+    assert rows(journal) == []
+
+
+def test_rows_kept_in_memory_reach_a_destination(backend: Backend, langfuse: Receiver) -> None:
+    """With the journal switched off, a destination gets everything from memory."""
+    configure(journal="off", destinations=[OtlpDestination(backend.url)])
+    ids = record("a", "b")
+    assert langfuse_manager.flush(10) == (2, 0, 0)
+    assert_once(backend, ids)
+    assert_once(langfuse, ids)
+
+
+def test_rows_that_move_from_memory_to_the_file_are_forwarded_once(
+    backend: Backend, second: Backend, langfuse: Receiver, tmp_path: Path
+) -> None:
+    """Rows that one destination has got from memory and another has not reach the other from the file, each once."""
+    folder = tmp_path / "later"
+    folder.write_text("a file where the folder will be")
+    second.always(hang(0.2))
+    configure(
+        journal=folder / "journal.sqlite3", destinations=[OtlpDestination(backend.url), OtlpDestination(second.url)]
+    )
+    ids = record("a", "b")
+    langfuse_manager.flush(10)
+    backend.wait_for(2)
+    folder.unlink()
+    second.always(None)
+
+    def settled() -> bool:
+        langfuse_manager.flush(1)
+        return len(second.spans) >= 2 and rows(folder / "journal.sqlite3") == [] if folder.exists() else False
+
+    until(settled)
+    for receiver in (langfuse, backend, second):
+        assert_once(receiver, ids)
