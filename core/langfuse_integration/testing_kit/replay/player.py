@@ -8,9 +8,9 @@ from typing import Any
 
 from ...encoding.fields import Fields
 from ...encoding.media import MediaSieve
+from ...encoding.observed import parsed
 from ...errors import NotRecorded, ReplayDiverged
 from ...internals import forks
-from ...reading.observed import parsed
 from ...settings import settings
 from .differences import Change, changes_of, entry_changes
 from .divergence import Divergence, DivergenceKind
