@@ -82,6 +82,18 @@ class Fields:
             return self.text(value)
         return NOT_CAPTURED if self._names else None
 
+    def value(self, value: Any) -> Any:
+        """Return a value that Langfuse takes as it is, in dicts, lists, text and numbers: metadata of a score."""
+        text = self.payload(value)
+        if isinstance(value, str) or text is None:
+            return text
+        import orjson
+
+        try:
+            return orjson.loads(text)
+        except orjson.JSONDecodeError:  # it was cut, or a mask made text of it
+            return text
+
     def message(self, text: str) -> str | None:
         """Return a status message; when content is not captured, only the error's class."""
         if self._content:

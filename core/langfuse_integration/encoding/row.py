@@ -211,11 +211,16 @@ class Encoder:
         )
 
     def score(self, score: Score) -> Score:
-        """Return *score* with its comment as it is sent."""
-        if score.comment is None:
+        """Return *score* with its comment and its metadata as they are sent."""
+        if score.comment is None and not score.fields:
             return score
         written = copy(score)
-        written.comment = self._fields.message(str(score.comment))
+        if score.comment is not None:
+            written.comment = self._fields.message(str(score.comment))
+        fields = dict(score.fields or {})
+        if "metadata" in fields and (metadata := self._fields.value(fields.pop("metadata"))) is not None:
+            fields["metadata"] = metadata
+        written.fields = fields
         return written
 
     def _body(self, scope: bytes, parts: list[bytes], attributes: dict[str, Any]) -> bytes:

@@ -136,6 +136,7 @@ class Delivery:
             "comment": score.comment,
             "environment": self._environment,
             "timestamp": iso(score.at_ns),
+            **(json.loads(score.fields) if score.fields else {}),
         }
         return {key: value for key, value in fields.items() if value is not None}
 

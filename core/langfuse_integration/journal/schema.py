@@ -75,6 +75,8 @@ MIGRATIONS = (
     """,
     # Sessions are scored, too.
     "ALTER TABLE scores ADD COLUMN session_id TEXT",
+    # Scores of Langfuse's own client have further fields.
+    "ALTER TABLE scores ADD COLUMN fields TEXT",
 )
 """The steps from schema version n - 1 to n; the first one creates the tables.
 
@@ -84,7 +86,8 @@ MIGRATIONS = (
     nodes        parts of large texts: `parent` is the part before it or 0, `uses` counts rows and nodes that refer to
                  it, `content` is a hash of `body`, which is empty when it is the one of node `copy_of`
     open_spans   roots and agent runs that have not ended, as they were when they were written
-    scores       `value` is a number or text, `data_type` Langfuse's word for it
+    scores       `value` is a number or text, `data_type` Langfuse's word for it, `fields` is JSON with further fields
+                 of the API
     media        images, sounds and files from payloads, by Langfuse's id for them
     media_uses   the observation and the field that a medium is used in
     writers      `owner` is the writer that delivers (itself, until it dies), `destination` a fingerprint of the

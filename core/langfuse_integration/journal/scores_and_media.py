@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from ..encoding.json_text import to_json
 from ..encoding.media import Media
 from ..encoding.row import clean
 from ..recording.score import Score
@@ -16,7 +17,8 @@ from .journal import Journal
 class WaitingScore(NamedTuple):
     """A score that waits for delivery; *value* and *data_type* as in Langfuse's API.
 
-    Either *trace_id* or *session_id* says what is scored; a trace_id is empty where a session is.
+    Either *trace_id* or *session_id* says what is scored; a trace_id is empty where a session is. *fields* is JSON with
+    what else the API is told.
     """
 
     id: str
@@ -28,6 +30,7 @@ class WaitingScore(NamedTuple):
     comment: str | None
     at_ns: int
     session_id: str | None = None
+    fields: str | None = None
 
 
 class WaitingUse(NamedTuple):
@@ -54,8 +57,8 @@ class ScoresAndMedia:
         with self._journal.transaction() as db:
             db.executemany(
                 "INSERT OR REPLACE INTO scores "
-                "(id, trace_id, span_id, name, value, data_type, comment, at_ns, session_id, writer) "
-                "VALUES (?,?,?,?,?,?,?,?,?,?)",
+                "(id, trace_id, span_id, name, value, data_type, comment, at_ns, session_id, fields, writer) "
+                "VALUES (?,?,?,?,?,?,?,?,?,?,?)",
                 [(*_plain(score), writer) for score in scores],
             )
             for medium in media:
@@ -123,7 +126,7 @@ def sendable(score: Score) -> bool:
 
 
 def _plain(score: Score) -> WaitingScore:
-    value = score.value
+    value, fields = score.value, dict(score.fields or {})
     plain: float | str = float(value) if isinstance(value, (int, float)) else clean(str(value))
     data_type = "BOOLEAN" if isinstance(value, bool) else "NUMERIC" if isinstance(plain, float) else "CATEGORICAL"
     return WaitingScore(
@@ -132,8 +135,9 @@ def _plain(score: Score) -> WaitingScore:
         span_id=f"{score.span:016x}" if score.span else "",
         name=clean(str(score.name)),
         value=plain,
-        data_type=data_type,
+        data_type=fields.pop("dataType", data_type),
         comment=clean(str(score.comment)) if score.comment is not None else None,
-        at_ns=time.time_ns(),
+        at_ns=score.at_ns,
         session_id=score.session_id,
+        fields=to_json(fields) if fields else None,
     )

@@ -106,20 +106,40 @@ def client_instances() -> dict[str, Any] | None:
     return instances if isinstance(instances, dict) else None
 
 
-def disconnect(client: Any, take_score: Callable[[dict[str, Any]], None]) -> None:
+def disconnect(client: Any) -> None:
     """Keep a client without a server from making requests.
 
     Args:
         client: its resource manager.
-        take_score: gets what the client would send, keyed by API field names.
     """
     client.api = client.async_api = None
 
-    def add_score_task(score: Any, **_: Any) -> None:
-        body = score.get("body", score)
-        take_score(body if isinstance(body, dict) else body.dict(by_alias=True))
 
-    client.add_score_task = add_score_task
+def divert_scores(client: Any, take: Callable[[dict[str, Any]], bool]) -> None:
+    """Offer the scores of a client to *take*, keyed by API field names; those that it refuses go the client's own way.
+
+    Args:
+        client: its resource manager. A client without `add_score_task` keeps its scores.
+    """
+    own = getattr(client, "add_score_task", None)
+    if not callable(own) or isinstance(own, _DivertedScores):
+        return
+    client.add_score_task = _DivertedScores(client, own, take)
+
+
+class _DivertedScores:
+    """The method of a client that queues a score."""
+
+    def __init__(self, client: Any, own: Callable[..., None], take: Callable[[dict[str, Any]], bool]) -> None:
+        self._client, self._own, self._take = client, own, take
+
+    def __call__(self, score: Any, **options: Any) -> None:
+        body = score.get("body", score)
+        fields = body if isinstance(body, dict) else body.dict(by_alias=True)
+        if body is not score and fields.get("timestamp") is None:
+            fields = {**fields, "timestamp": score.get("timestamp")}
+        if getattr(self._client, "_shutdown", False) or not self._take(fields):
+            self._own(score, **options)
 
 
 def watch_clients(made: Callable[[Any], None]) -> None:

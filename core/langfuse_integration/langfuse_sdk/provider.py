@@ -23,14 +23,14 @@ from typing_extensions import override
 
 from ..internals import forks
 from ..internals.callsite import in_event_loop
-from ..internals.faults import shielded, warn_once
-from ..recording import ambient, tracing
+from ..internals.faults import shielded
+from ..recording import ambient
 from ..recording.observation import Observation
 from ..recording.otel_api import span_context
 from ..recording.otel_spans import SpanAnchor, captures, current_span
-from ..recording.score import Score
 from ..settings import settings
 from . import ambient_context, client_settings, private, sdk_clients
+from .scores import take_scores
 
 SPAN_MAKERS = ("langfuse", "mcp", "anthropic", "openinference.instrumentation", "opentelemetry.instrumentation")
 """Modules that create spans; the SDK is built when one is loaded."""
@@ -40,7 +40,6 @@ WANTED_SCOPES = ("langfuse-sdk", "openinference.", "opentelemetry.instrumentatio
 _PLACING = shielded("placing a span of another library")
 _MAKING = shielded("making a Langfuse client for the local journal")
 _BUILDING = shielded("building OpenTelemetry's SDK")
-_SCORING = shielded("recording a score of Langfuse's client")
 _ADOPTING = shielded("adopting a tracer provider")
 
 
@@ -272,6 +271,7 @@ def adopt_client(client: Any) -> None:
         sdk_clients.give_way(client.public_key)
         if client.public_key in sdk_clients.applications():
             client_settings.take_settings()
+        take_scores(client, provider)
         exporting_from = getattr(client, "tracer_provider", None)
         if exporting_from is not None and exporting_from is not provider:
             adopt(exporting_from, exporting_from, provider)
@@ -312,14 +312,6 @@ def record_locally() -> None:
             tracer_provider=on_ours,
             sample_rate=1.0,  # the SDK raises where LANGFUSE_SAMPLE_RATE is no number; our delivery samples
         )
-        private.disconnect(sdk_clients.instances()[sdk_clients.LOCAL_PUBLIC_KEY], _take_score)
-
-
-def _take_score(score: dict[str, Any]) -> None:
-    with _SCORING:
-        trace, span = score.get("traceId"), score.get("observationId")
-        if trace is None:
-            warn_once("local score", "A score of a session or a dataset run is not recorded without Langfuse's keys")
-            return
-        ids = int(trace, 16), int(span, 16) if span else 0
-        tracing.recorder.score(Score(*ids, score["name"], score["value"], score.get("comment")))
+        local = sdk_clients.instances()[sdk_clients.LOCAL_PUBLIC_KEY]
+        private.disconnect(local)
+        take_scores(local, provider)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
+from typing import Any
+
 from .ids import new_bits
 
 ScoreValue = float | str | bool
@@ -14,9 +18,11 @@ class Score:
     Attributes:
         trace, span: ids as integers; a span of 0 is the whole trace, a trace of 0 the session.
         session_id: the session that is scored, or None.
+        at_ns: wall time in ns since 1970.
+        fields: further fields of a score that Langfuse's SDK made, by their names in the API; or None.
     """
 
-    __slots__ = ("comment", "id", "name", "session_id", "span", "trace", "value")
+    __slots__ = ("at_ns", "comment", "fields", "id", "name", "session_id", "span", "trace", "value")
 
     def __init__(
         self,
@@ -34,3 +40,5 @@ class Score:
         self.value = value
         self.comment = comment
         self.session_id = session_id
+        self.at_ns = time.time_ns()
+        self.fields: Mapping[str, Any] | None = None
