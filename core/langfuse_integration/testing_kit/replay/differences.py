@@ -19,7 +19,7 @@ _NOTHING: Any = object()
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class InputChange:
     """One difference.
 
     Attributes:
@@ -49,7 +49,7 @@ class Change:
         return [f"{self.where}:", f"{mark} {_window(text or '', 0)}"]
 
 
-def changes_of(recorded: Any, asked: Any, rules: VolatileParts, scope: str) -> list[Change]:
+def changes_of(recorded: Any, asked: Any, rules: VolatileParts, scope: str) -> list[InputChange]:
     """Return the differences of two inputs; none where only volatile parts differ.
 
     Args:
@@ -59,7 +59,7 @@ def changes_of(recorded: Any, asked: Any, rules: VolatileParts, scope: str) -> l
     return [] if before == after else list(_changes(before, after, scope))
 
 
-def _changes(before: Any, after: Any, scope: str) -> Iterator[Change]:
+def _changes(before: Any, after: Any, scope: str) -> Iterator[InputChange]:
     messages = _messages(before), _messages(after)
     if messages[0] is not None and messages[1] is not None:
         yield from _message_changes(messages[0], messages[1])
@@ -69,13 +69,13 @@ def _changes(before: Any, after: Any, scope: str) -> Iterator[Change]:
     elif isinstance(before, dict) and isinstance(after, dict):
         yield from _entries(before, after, "argument", scope)
     else:
-        yield Change("the input", _text(before), _text(after))
+        yield InputChange("the input", _text(before), _text(after))
 
 
-def entry_changes(recorded: Any, asked: Any, rules: VolatileParts, scope: str) -> list[Change]:
+def entry_changes(recorded: Any, asked: Any, rules: VolatileParts, scope: str) -> list[InputChange]:
     """Return the differences of two mappings by their entries, nested ones under their own names."""
     before, after = rules.stable(recorded), rules.stable(asked)
-    changes: list[Change] = []
+    changes: list[InputChange] = []
     for key in dict.fromkeys((*(before or {}), *(after or {}))):
         one, other = (before or {}).get(key), (after or {}).get(key)
         if isinstance(one, dict) or isinstance(other, dict):
@@ -105,19 +105,19 @@ def _by_name(tools: Any) -> dict[str, Any]:
     return named
 
 
-def _entries(before: Mapping[str, Any], after: Mapping[str, Any], word: str, scope: str) -> Iterator[Change]:
+def _entries(before: Mapping[str, Any], after: Mapping[str, Any], word: str, scope: str) -> Iterator[InputChange]:
     for key in dict.fromkeys((*before, *after)):
         one, other = before.get(key, _NOTHING), after.get(key, _NOTHING)
         if one != other:
             yield _change(f"{word} {key}", one, other, f"{scope} {word} {key}")
 
 
-def _change(where: str, one: Any, other: Any, scope: str) -> Change:
+def _change(where: str, one: Any, other: Any, scope: str) -> InputChange:
     before = None if one is _NOTHING else _text(one)
-    return Change(where, before, None if other is _NOTHING else _text(other), scope)
+    return InputChange(where, before, None if other is _NOTHING else _text(other), scope)
 
 
-def _message_changes(before: list[Any], after: list[Any]) -> Iterator[Change]:
+def _message_changes(before: list[Any], after: list[Any]) -> Iterator[InputChange]:
     keys = [_canonical(message) for message in before], [_canonical(message) for message in after]
     matcher = SequenceMatcher(None, *keys, autojunk=False)
     for what, b_from, b_to, a_from, a_to in matcher.get_opcodes():
@@ -127,7 +127,7 @@ def _message_changes(before: list[Any], after: list[Any]) -> Iterator[Change]:
             message = after[other] if one is None else before[one]
             number = (other if one is None else one) + 1
             role = f" ({message.get('role')})" if isinstance(message, dict) and message.get("role") else ""
-            yield Change(
+            yield InputChange(
                 f"message {number}{role}",
                 None if one is None else _message_text(before[one], other is not None and after[other]),
                 None if other is None else _message_text(after[other], one is not None and before[one]),

@@ -15,7 +15,7 @@ from .question import QuestionKind
 from .recording import RecordedStep
 
 
-class Place(NamedTuple):
+class CallPlace(NamedTuple):
     """Where calls are interchangeable but for their order."""
 
     kind: QuestionKind
@@ -23,7 +23,7 @@ class Place(NamedTuple):
     request: str | None
 
     @classmethod
-    def of(cls, step: RecordedStep) -> Place:
+    def of(cls, step: RecordedStep) -> CallPlace:
         """Return the place of a recorded step."""
         return cls(step.kind, step.agent, step.name if step.kind == "mcp" else None)
 
@@ -56,13 +56,13 @@ class Matcher:
         self._used: set[int] = set()
         self._as_other: dict[int, str] = {}
 
-    def match(self, place: Place, value: Any, turn: int | None) -> Match | None:
+    def match(self, place: CallPlace, value: Any, turn: int | None) -> Match | None:
         """Return the step for a call at *place* that asks *value*, and mark it as used; None if none is left.
 
         Args:
             turn: the number of the current turn; steps of other turns do not answer. None allows all.
         """
-        unused = [step for step in self._left(turn) if Place.of(step) == place]
+        unused = [step for step in self._left(turn) if CallPlace.of(step) == place]
         if not unused:
             return None
         asked = self._key(value)
@@ -76,11 +76,11 @@ class Matcher:
         skipped = tuple(step for step in unused if step.number < chosen.number and step.number not in chosen.alongside)
         return Match(chosen, skipped if chosen not in expected else (), same)
 
-    def taken_by_another(self, place: Place, value: Any) -> RecordedStep | None:
+    def taken_by_another(self, place: CallPlace, value: Any) -> RecordedStep | None:
         """Return the used step that recorded *value* but answered a call that asked something else; once."""
         asked = self._key(value)
         for step in self._steps:
-            if step.number in self._as_other and Place.of(step) == place and self.key_of(step) == asked:
+            if step.number in self._as_other and CallPlace.of(step) == place and self.key_of(step) == asked:
                 del self._as_other[step.number]
                 return step
         return None

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ...encoding.fields import Fields
@@ -12,40 +11,19 @@ from ...encoding.observed import parsed
 from ...errors import NotRecorded, ReplayDiverged
 from ...internals import forks
 from ...settings import settings
-from .differences import Change, changes_of, entry_changes
+from .differences import InputChange, changes_of, entry_changes
 from .divergence import Divergence, DivergenceKind
 from .fork import ForkPoint
-from .matching import Match, Matcher, Place
+from .matching import CallPlace, Match, Matcher
 from .places import agent_above
 from .question import Question
+from .recorded_errors import recorded_error
 from .recording import RecordedStep, RecordedTurn, Recording
+from .turns import Turns
 from .volatile import VolatileParts
 
 RERECORD = "Run pytest --rerecord to record the session anew."
 NOT_EXACT = "Record it where LANGFUSE_INTEGRATION_REPLAYABLE is on."
-
-
-class Turns(Sequence[RecordedTurn]):
-    """The turns of a session; taking one makes it the current one, whose steps answer."""
-
-    def __init__(self, turns: Sequence[RecordedTurn], begin: Callable[[RecordedTurn], None]) -> None:
-        self._turns = turns
-        self._begin = begin
-
-    def __len__(self) -> int:
-        return len(self._turns)
-
-    def __getitem__(self, index: Any) -> Any:
-        if isinstance(index, slice):
-            return Turns(self._turns[index], self._begin)
-        turn = self._turns[index]
-        self._begin(turn)
-        return turn
-
-    def __iter__(self) -> Iterator[RecordedTurn]:
-        for turn in self._turns:
-            self._begin(turn)
-            yield turn
 
 
 class ReplaySession:
@@ -161,20 +139,7 @@ class ReplaySession:
 
     def error(self, form: Mapping[str, Any]) -> Exception:
         """Return an exception like the recorded one in *form*; its class has to be loaded already."""
-        recorded = form.get("error") or {}
-        name = str(recorded.get("type", ""))
-        kind = _exception_class(name)
-        arguments = tuple(recorded.get("args") or ())
-        if kind is None:
-            return RuntimeError(f"{name}: {', '.join(map(str, arguments))}")
-        error: Exception = kind.__new__(kind, *arguments)
-        error.args = arguments
-        for attribute, value in (recorded.get("attributes") or {}).items():
-            try:
-                setattr(error, attribute, value)
-            except AttributeError:
-                continue
-        return error
+        return recorded_error(form)
 
     def refuse_connection(self, address: str) -> NotRecorded | None:
         """Return the exception for a connection to *address*; None where calls are live."""
@@ -192,21 +157,21 @@ class ReplaySession:
             value = question.observation.input
         return parsed(self._fields.text(value))
 
-    def _place(self, question: Question, agent: str | None) -> Place:
+    def _place(self, question: Question, agent: str | None) -> CallPlace:
         """Return the place of a call; an agent that the recording does not know stands for one that it knows."""
         request = question.name if question.kind == "mcp" else None
         if agent in self._renamed:
-            return Place(question.kind, self._renamed[agent], request)
+            return CallPlace(question.kind, self._renamed[agent], request)
         known = any(step.kind == question.kind and step.agent == agent for step in self.recording.steps)
         step = None if known else self._matcher.anywhere(question.kind, request, self._turn)
         if step is None:
-            return Place(question.kind, agent, request)
+            return CallPlace(question.kind, agent, request)
         self._renamed[agent] = step.agent
         if not any(each.agent == agent for each in self.recording.steps):
             called = "no agent" if agent is None else agent
             text = f"{_named(step)}: {called} asks, recorded was {step.agent or 'no agent'}"
             self._note("agent", step, text)
-        return Place(question.kind, step.agent, request)
+        return CallPlace(question.kind, step.agent, request)
 
     def _compare(self, question: Question, match: Match, value: Any) -> None:
         step = match.step
@@ -224,7 +189,7 @@ class ReplaySession:
             text = f"{_named(step)}: the {word} differs"
             self._note("differs", step, text, [line for change in new for line in change.lines()])
 
-    def _is_ours(self, change: Change) -> bool:
+    def _is_ours(self, change: InputChange) -> bool:
         """Return whether a change is but the text of an exception that this replay raised."""
         return any(refusal in (change.after or "") for refusal in self._refusals)
 
@@ -239,7 +204,7 @@ class ReplaySession:
             raise self._refused("missing", problem, NOT_EXACT, step)
         return step.exact
 
-    def _further(self, question: Question, place: Place, value: Any) -> dict[str, Any] | None:
+    def _further(self, question: Question, place: CallPlace, value: Any) -> dict[str, Any] | None:
         """Answer a call for which its place has no step left, or raise."""
         if self._fork.is_next(self._matcher.is_used):
             self._fork.reached = True
@@ -310,13 +275,6 @@ def _named(step: RecordedStep) -> str:
     return f"step {step.number} ({step.label})"
 
 
-def _word(question: Question, place: Place) -> str:
+def _word(question: Question, place: CallPlace) -> str:
     what = "model call" if question.kind == "model" else question.name
     return f"{what} of {place.agent}" if place.agent is not None else what
-
-
-def _exception_class(name: str) -> type[Exception] | None:
-    """Return the exception class of that name in a loaded module; nothing is imported for a file."""
-    module, _, attribute = name.rpartition(".")
-    kind = getattr(sys.modules.get(module), attribute, None)
-    return kind if isinstance(kind, type) and issubclass(kind, Exception) else None
