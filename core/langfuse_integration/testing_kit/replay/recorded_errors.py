@@ -8,7 +8,7 @@ from typing import Any
 
 
 def recorded_error(form: Mapping[str, Any]) -> Exception:
-    """Return an exception like the one in the entry `error` of an exact form; a RuntimeError if its class is not loaded."""
+    """Return an exception like the one in an exact form; a RuntimeError if its class is not loaded."""
     recorded = form.get("error") or {}
     name = str(recorded.get("type", ""))
     kind = _exception_class(name)
