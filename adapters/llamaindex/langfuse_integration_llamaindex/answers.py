@@ -12,8 +12,11 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from langfuse_integration.recording.snapshot import snapshot
+from langfuse_integration.settings import settings
 
 from . import deltas, exact
+
+FORM = "llamaindex.answer"
 
 
 class StreamPiece(NamedTuple):
@@ -51,15 +54,15 @@ class ExactAnswer:
     """The exact form of a model call, built on the worker.
 
     Args:
-        response: the answer; None when the call failed or was streamed.
+        response: the answer, or the last piece of a stream; None when the call failed.
         pieces: the pieces of a stream, or None when the call was not streamed.
-        error: what ended the call, or None.
+        error: the exact form of what ended the call, or None.
     """
 
     __slots__ = ("_error", "_pieces", "_response")
 
     def __init__(
-        self, response: Any, pieces: Sequence[StreamPiece] | None = None, error: BaseException | None = None
+        self, response: Any, pieces: Sequence[StreamPiece] | None = None, error: dict[str, Any] | None = None
     ) -> None:
         self._response = response
         self._pieces = pieces
@@ -67,43 +70,53 @@ class ExactAnswer:
 
     def __call__(self) -> dict[str, Any]:
         """Return the form."""
-        form: dict[str, Any] = {}
+        form: dict[str, Any] = {"form": FORM}
         if self._pieces is not None:
-            form["pieces"] = deltas.deltas_of(map(_form_of_piece, self._pieces))
-        elif self._response is not None:
+            form["pieces"] = deltas.deltas_of(map(_form_of_piece, _maskable(self._pieces)))
+        elif self._response is not None and self._error is None:
             form["response"] = exact.form_of(self._response)
-        if isinstance(self._error, Exception):
-            form["error"] = exact.form_of(self._error)
+        if self._error is not None:
+            form["error"] = self._error
         return form
 
 
-class RebuiltAnswer(NamedTuple):
-    """An answer rebuilt from its exact form.
-
-    Attributes:
-        response: the response of a call that was not streamed, or None.
-        pieces: the pieces of a stream, or None.
-        error: the exception that ended it, or None.
-    """
-
-    response: Any
-    pieces: list[Any] | None
-    error: Exception | None
-
-
-def rebuilt(form: dict[str, Any]) -> RebuiltAnswer:
-    """Return the answer whose form this is.
+def response_of(form: dict[str, Any]) -> Any:
+    """Return the response of a call that was not streamed; of one that was streamed, its last piece.
 
     Raises:
         ValueError: this is no form of an answer.
     """
-    pieces = form.get("pieces")
-    error = form.get("error")
-    return RebuiltAnswer(
-        exact.rebuilt(form["response"]) if form.get("response") is not None else None,
-        [exact.rebuilt(piece) for piece in deltas.series_of(pieces)] if pieces is not None else None,
-        exact.rebuilt(error) if error is not None else None,
-    )
+    if form.get("response") is not None:
+        return exact.rebuilt(form["response"])
+    pieces = pieces_of(form)
+    if not pieces:
+        raise ValueError("The recorded answer is empty.")
+    return pieces[-1]
+
+
+def pieces_of(form: dict[str, Any]) -> list[Any]:
+    """Return the pieces of a stream; of a call that was not streamed, one with all of it.
+
+    Raises:
+        ValueError: this is no form of an answer.
+    """
+    if form.get("pieces") is not None:
+        return [exact.rebuilt(piece) for piece in deltas.series_of(form["pieces"])]
+    if form.get("response") is None:
+        return []
+    response = exact.rebuilt(form["response"])
+    message = getattr(response, "message", None)
+    response.delta = (message.content if message is not None else response.text) or ""
+    return [response]
+
+
+def _maskable(pieces: Sequence[StreamPiece]) -> Sequence[StreamPiece]:
+    """Return the pieces, or where a mask is set, one with all of the text: no part of a secret looks like one."""
+    if settings().mask is None or len(pieces) < 2:
+        return pieces
+    last = pieces[-1]
+    delta = "".join(piece.response.delta or "" for piece in pieces)
+    return [last._replace(response=last.response.model_copy(update={"delta": delta}))]
 
 
 def _form_of_piece(piece: StreamPiece) -> Any:

@@ -4,7 +4,6 @@ Plain values stay as they are. Anything else is a dict whose key `$` names what 
 
     {"$": "model", "class": "module:Name", "fields": {...}}    pydantic; fields that have their default are left out
     {"$": "dataclass", "class": ..., "fields": {...}}
-    {"$": "error", "class": ..., "args": [...], "fields": {...}}
     {"$": "enum", "class": ..., "value": ...}
     {"$": "text", "class": ..., "text": ...}                   what is made from its text: dates, paths, addresses
     {"$": "bytes", "base64": ...}, {"$": "tuple" | "set" | "frozenset", "items": [...]}
@@ -13,7 +12,7 @@ Plain values stay as they are. Anything else is a dict whose key `$` names what 
     {"$": "lost", "class": ..., "text": ...}                   no exact form; rebuilt as the text
 
 Rebuilding calls no code of the file's choice: classes have to be of packages that are imported already, and only
-models, dataclasses, exceptions, enums and the classes in `TEXTS` are made, without their validators.
+models, dataclasses, enums and the classes in `TEXTS` are made, without their validators.
 """
 
 from __future__ import annotations
@@ -85,10 +84,6 @@ def _form_of_object(value: Any, depth: int) -> Any:
     if dataclasses.is_dataclass(kind):
         fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
         return {KIND: "dataclass", "class": _name(kind), "fields": _form_of_dict(fields, depth)}
-    if isinstance(value, Exception):
-        args = [form_of(item, depth + 1) for item in value.args]
-        fields = {name: item for name, item in vars(value).items() if not _is_lost(form_of(item, depth + 1))}
-        return {KIND: "error", "class": _name(kind), "args": args, "fields": _form_of_dict(fields, depth)}
     if isinstance(value, Mapping):
         return _form_of_dict(dict(value), depth)
     if isinstance(value, (str, int, float)):
@@ -224,17 +219,6 @@ def _rebuilt_dataclass(form: dict[str, Any]) -> Any:
     return made
 
 
-def _rebuilt_error(form: dict[str, Any]) -> Exception:
-    kind = _class(form, Exception)
-    args = rebuilt(form["args"])
-    if kind is None:
-        return RuntimeError(*args)
-    made: Exception = kind.__new__(kind)
-    made.args = tuple(args)
-    made.__dict__.update(rebuilt(form["fields"]))
-    return made
-
-
 def _rebuilt_enum(form: dict[str, Any]) -> Any:
     kind = _class(form, Enum)
     value = rebuilt(form["value"])
@@ -276,7 +260,6 @@ def _class(form: dict[str, Any], base: type) -> Any:
 _BUILDERS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "model": _rebuilt_model,
     "dataclass": _rebuilt_dataclass,
-    "error": _rebuilt_error,
     "enum": _rebuilt_enum,
     "text": _rebuilt_text,
     "number": _rebuilt_number,

@@ -11,11 +11,13 @@ from collections.abc import Mapping
 from inspect import BoundArguments
 from typing import Any
 
+from langfuse_integration.encoding.error_form import error_form
 from langfuse_integration.internals.bounded import BoundedDict
 from langfuse_integration.recording.registry import Run
-from langfuse_integration.recording.tracing import registry
+from langfuse_integration.recording.tracing import recorder, registry
 
 from . import endings, models, rows
+from .answers import ExactAnswer, StreamPiece, piece_of
 from .arguments import first, options
 from .folding import Kind, Role, is_a
 from .messages import LlmAnswer, Prompt, Template
@@ -40,6 +42,8 @@ class LlmCall(rows.RowState):
         before_last: the piece before the last: OpenAI's last one has the tokens, but no finish reason.
         last, deltas: the response of the outermost call, or the last piece and the texts of a stream.
         watch: watches that stream.
+        pieces: the pieces of the outermost stream, or None where rows are not to be replayed.
+        failure: the exact form of the error that ended the call, or None.
     """
 
     __slots__ = (
@@ -49,10 +53,12 @@ class LlmCall(rows.RowState):
         "bound",
         "claimed",
         "deltas",
+        "failure",
         "first_ns",
         "last",
         "named",
         "piece",
+        "pieces",
         "spans",
         "streamed",
         "think",
@@ -73,6 +79,8 @@ class LlmCall(rows.RowState):
         self.deltas: list[str] = []
         self.first_ns = 0
         self.watch: StreamWatch | None = None
+        self.pieces: list[StreamPiece] | None = [] if recorder.replayable else None
+        self.failure: dict[str, Any] | None = None
         self.bound = bound
 
     # -- its span
@@ -89,7 +97,7 @@ class LlmCall(rows.RowState):
 
     def drop(self, run: Run, error: BaseException) -> None:
         """End the row with the error, and with the part that was answered."""
-        run.observation.fail(error)
+        self._fail(run, error)
         self._close(run, self._partial())
 
     # -- LlamaIndex's events
@@ -116,6 +124,8 @@ class LlmCall(rows.RowState):
             self.piece = response
             return
         self.before_last, self.last = self.last, response
+        if self.pieces is not None:
+            self.pieces.append(piece_of(response))
         delta = getattr(response, "delta", None)
         if delta:
             self.deltas.append(delta)
@@ -134,7 +144,7 @@ class LlmCall(rows.RowState):
     def error(self, run: Run, span_id: str, error: BaseException) -> None:
         """Note the error that ended a stream, or that its reader left."""
         if self.streamed and span_id == self.announced:
-            run.observation.fail(error)
+            self._fail(run, error)
             self._close(run, self._partial())
 
     # -- the end
@@ -154,6 +164,11 @@ class LlmCall(rows.RowState):
             self.last = response
         if not self.answers or self.answers[-1] is not response:
             self.answers.append(response)
+
+    def _fail(self, run: Run, error: BaseException) -> None:
+        run.observation.fail(error)
+        if isinstance(error, Exception):
+            self.failure = error_form(error)
 
     def _partial(self) -> Any:
         return LlmAnswer(self.last, self.deltas) if self.last is not None else None
@@ -181,6 +196,8 @@ class LlmCall(rows.RowState):
             observation.model = models.answering_model(answers) or observation.model
             observation.usage_details = models.usage_of(answers, observation.model)
             observation.late = endings.AnswerEnding((self.before_last, *answers))
+        if self.pieces is not None and self.announced is not None:
+            observation.exact = ExactAnswer(self.last, self.pieces if self.streamed else None, self.failure)
         if self.think is None:
             observation.finish(output)
         else:
