@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from langchain_core.messages import AIMessage
 from langchain_core.outputs import ChatGeneration, Generation, LLMResult
-from langchain_core.prompts import ChatPromptTemplate, PromptTemplate
-from langfuse.model import Prompt_Text, TextPromptClient
 
 from langfuse_integration.recording import tracing
 from langfuse_integration.recording.observation import Observation
-from langfuse_integration.testing import RecordedSessions
-from langfuse_integration_langchain import SessionHandler, models
-from scripted_chat import ScriptedChat
+from langfuse_integration_langchain import models
 
 pytestmark = pytest.mark.langchain
 
@@ -116,60 +110,3 @@ def test_parameters_are_those_that_are_set() -> None:
 
 
 # -- the prompt that was used
-
-
-def text_prompt(name: str = "greeting", version: int = 3, *, fallback: bool = False) -> TextPromptClient:
-    """Return a prompt as the Langfuse SDK gives it."""
-    prompt = Prompt_Text(name=name, version=version, prompt="Say {{word}}.", config={}, labels=[], tags=[], type="text")
-    return TextPromptClient(prompt, is_fallback=fallback)
-
-
-def linked(sessions: RecordedSessions) -> list[tuple[Any, Any]]:
-    """Return name and version of the prompts that the generations are linked to."""
-    return [
-        (
-            found.attributes.get("langfuse.observation.prompt.name"),
-            found.attributes.get("langfuse.observation.prompt.version"),
-        )
-        for found in sessions.observations
-        if found.type == "generation"
-    ]
-
-
-def test_a_template_links_its_models_generation(no_open_runs: RecordedSessions) -> None:
-    """A prompt client in the template's metadata, as the Langfuse SDK documents it, links the model's generation."""
-    template = PromptTemplate.from_template("Say {word}.", metadata={"langfuse_prompt": text_prompt()})
-    (template | ScriptedChat("Hm.")).invoke({"word": "hm"}, {"callbacks": [SessionHandler()]})
-    assert linked(no_open_runs) == [("greeting", 3)]
-    assert all("langfuse_prompt" not in found.metadata for found in no_open_runs.observations)
-
-
-def test_a_chat_template_links_nested_models(no_open_runs: RecordedSessions) -> None:
-    """A model with fallbacks behind the template: each attempt was made from that prompt."""
-    template = ChatPromptTemplate.from_messages([("human", "Say {word}.")])
-    template.metadata = {"langfuse_prompt": text_prompt("talk", 2)}
-    model = ScriptedChat(ValueError("x")).with_fallbacks([ScriptedChat("Hm.")])
-    (template | model).invoke({"word": "hm"}, {"callbacks": [SessionHandler()]})
-    assert linked(no_open_runs) == [("talk", 2), ("talk", 2)]
-
-
-def test_the_next_template_ends_the_link(no_open_runs: RecordedSessions) -> None:
-    """Two templates in a row, of which only the first is Langfuse's: only the first generation is linked."""
-    first = PromptTemplate.from_template("Say {word}.", metadata={"langfuse_prompt": text_prompt()})
-    second = PromptTemplate.from_template("And {text}.")
-    steps = first | ScriptedChat("Hm.") | (lambda message: {"text": message.content}) | second | ScriptedChat("Oh.")
-    steps.invoke({"word": "hm"}, {"callbacks": [SessionHandler()]})
-    assert linked(no_open_runs) == [("greeting", 3), (None, None)]
-
-
-def test_a_prompt_in_the_calls_metadata_links_too(no_open_runs: RecordedSessions) -> None:
-    """A bare model, and the prompt client in the metadata of the call."""
-    ScriptedChat("Hm.").invoke("x", {"callbacks": [SessionHandler()], "metadata": {"langfuse_prompt": text_prompt()}})
-    assert linked(no_open_runs) == [("greeting", 3)]
-
-
-def test_a_fallback_prompt_is_not_linked(no_open_runs: RecordedSessions) -> None:
-    """Langfuse could not be asked and the application's own text served: there is nothing to link to."""
-    prompt = text_prompt(fallback=True)
-    ScriptedChat("Hm.").invoke("x", {"callbacks": [SessionHandler()], "metadata": {"langfuse_prompt": prompt}})
-    assert linked(no_open_runs) == [(None, None)]

@@ -132,6 +132,8 @@ def failed_leaf(run_id: UUID, error: BaseException) -> None:
 
 def _finish(run: Run, outputs: Any, error: BaseException | None = None) -> None:
     state: ChainState = run.state
+    if state.given is not None:
+        state.given.made(outputs)
     passes_on = state.stand_in is not None and folding.passes_on(run, outputs)
     if passes_on and run.parent is not None:
         run.anchor = run.parent.anchor

@@ -10,7 +10,7 @@ from langfuse_integration.recording.observation import Observation
 from langfuse_integration.recording.registry import FoldedRun, Run
 from langfuse_integration.recording.snapshot import snapshot
 
-from . import agents, folding, interrupts, messages, orphans, private
+from . import agents, folding, interrupts, messages, orphans, private, prompts
 from .binding import Binding, named
 from .current import span_inside
 from .lost_runs import lost
@@ -57,6 +57,7 @@ def model(binding: Binding, state: ModelState, request: Any, parameters: dict[st
             folding.show_step(parent)
         folding.fold_wrapper(parent, state.name)
     tools = parameters.get("tools") or parameters.get("functions")
+    given = request
     if type(request) is list:
         request = History(request)
     if tools:
@@ -65,7 +66,7 @@ def model(binding: Binding, state: ModelState, request: Any, parameters: dict[st
     if run is None:
         return
     state.call = run.observation.late = ModelCall(state.metadata, state.tags, parent, parameters)
-    run.observation.prompt = _prompt(state.metadata, parent)
+    run.observation.prompt = prompts.prompt_of(state.metadata, parent, given)
     if parent is None:
         orphans.watch_task(run)
     elif not state.structured:
@@ -149,9 +150,9 @@ def _fold(binding: Binding, state: ChainState, parent: Run) -> None:
 
 def _relate(state: ChainState, parent: Run, run_type: Any) -> None:
     """Set the role of a chain run in the run above: a node of a graph, a step of a sequence, a template."""
-    if run_type == "prompt" or parent.state.prompt is not None:
-        _pass_prompt(parent.state, state, run_type)
     position = state.position = private.position(state.tags)
+    if run_type == "prompt":
+        state.given = prompts.formatted(state.metadata, parent, in_sequence=position == "step")
     if position == "node":
         state.node = True
         state.vanishes = state.name.endswith(private.MIDDLEWARE_HOOKS)
@@ -161,24 +162,3 @@ def _relate(state: ChainState, parent: Run, run_type: Any) -> None:
             folding.show_step(parent)
         node = state.metadata.get(private.NODE_KEY)  # a task of LangGraph's functional API is a node of its own
         state.node = node == state.name != parent.state.metadata.get(private.NODE_KEY)
-
-
-def _pass_prompt(above: ChainState | LeafState, state: ChainState, run_type: Any) -> None:
-    """Pass a Langfuse prompt from a template to the steps beside it and to the runs below them."""
-    if run_type == "prompt":
-        above.prompt = state.metadata.get("langfuse_prompt")
-    else:
-        state.prompt = above.prompt
-
-
-def _prompt(metadata: dict[str, Any], parent: Run | None) -> tuple[str, int | None] | None:
-    """Return the Langfuse prompt that a model call was made from: its own, or that of the template before it.
-
-    The prompt client stands in the metadata as `langfuse_prompt`, as the Langfuse SDK documents it (SDK 2 to 5).
-    """
-    prompt = metadata.get("langfuse_prompt")
-    if prompt is None and parent is not None:
-        prompt = parent.state.prompt
-    if prompt is None or getattr(prompt, "is_fallback", False) or not hasattr(prompt, "name"):
-        return None
-    return prompt.name, getattr(prompt, "version", None)

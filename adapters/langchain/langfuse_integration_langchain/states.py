@@ -16,6 +16,7 @@ from .conversations import Conversation
 from .lost_runs import RunIdReference, watched
 from .models import ModelCall
 from .notes import NOTHING
+from .prompts import GivenPrompt
 
 
 class Failure(NamedTuple):
@@ -52,7 +53,8 @@ class ChainState(RunStart):
         vanishes: the run leaves no row if it changes nothing and no row stands below it.
         latest: output of the run below that ended last.
         leaving: the run has ended as an abandoned stream, and its last children are about to end.
-        prompt: the Langfuse prompt from which the model calls below are made.
+        prompts: of a root: the Langfuse prompts of its templates.
+        given: of a template: its Langfuse prompt.
         shown: errors that have rows below.
         failures: of doubles.
         actions: tool calls that an AgentExecutor has announced, as (tool, input, call id).
@@ -74,7 +76,8 @@ class ChainState(RunStart):
     steps: AgentSteps | None = None
     thinks_in: str | None = None
     latest: Any = None
-    prompt: Any = None
+    prompts: list[GivenPrompt] | None = None
+    given: GivenPrompt | None = None
     actions: list[tuple[str, Any, str | None]] | None = None
     placed = True
     pending: list[tuple[Any, Any, Any]] | None = None
@@ -111,12 +114,12 @@ class LeafState(RunStart):
         watch: tells when nobody can end the run any more.
         task, done: the task whose end ends the run, and its callback.
         parts: the parts of a model's answer that were streamed so far.
-        prompt: as in `ChainState`, for a chain that runs inside of a tool.
+        prompts: as in `ChainState`.
     """
 
     bound = False
     placed = True
-    prompt: Any = None
+    prompts: list[GivenPrompt] | None = None
     task: asyncio.Task[Any] | None = None
     done: Callable[[asyncio.Task[Any]], None] | None = None
     parts: list[Any] | None = None
