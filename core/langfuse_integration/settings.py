@@ -66,8 +66,7 @@ class Settings(BaseSettings):
         sample_rate: LANGFUSE_SAMPLE_RATE, the share of traces that is kept, 0 to 1.
         timeout_s: LANGFUSE_TIMEOUT, for one request, in seconds.
         flush_at: LANGFUSE_FLUSH_AT, observations in one request at most, and how many are sent without gathering more.
-        flush_interval_s: LANGFUSE_FLUSH_INTERVAL, how long observations that are in the journal are gathered for a
-            request, in seconds.
+        flush_interval_s: LANGFUSE_FLUSH_INTERVAL, seconds for which observations in the journal wait for a request.
         media_upload: LANGFUSE_MEDIA_UPLOAD_ENABLED; false leaves images and sounds in payloads where they are.
         journal: LANGFUSE_INTEGRATION_JOURNAL, a file, or `off`; by default in the user's data directory.
         journal_max_bytes, journal_max_age_s: what the journal may hold; the oldest go first.
@@ -79,8 +78,9 @@ class Settings(BaseSettings):
             session as a test; by default in mode `local` and with `keep_delivered`. The exact form is never sent.
         mask_names: LANGFUSE_INTEGRATION_MASK_NAMES: names and tags are given to the mask, too.
         write_interval_s: how long the worker gathers before it writes.
-        exit_timeout_s: what the end of a process may wait for Langfuse. What is in memory alone is written to the
-            journal first, whatever that takes, up to 10 s more: it would be lost otherwise.
+        exit_timeout_s: what the end of a process may wait for Langfuse. What is in memory alone is first written to
+            the journal, for up to 10 s more: it would be lost otherwise.
+        thread_sessions: LANGFUSE_INTEGRATION_THREAD_SESSIONS: LangGraph's `thread_id` is the session of untagged runs.
         store: LANGFUSE_INTEGRATION_STORE, `memory` or redis://...
         otlp_endpoint: LANGFUSE_INTEGRATION_OTLP_ENDPOINT, a server that gets everything beside or without Langfuse, by
             OTLP over HTTP: its base URL, or the one that ends in /v1/traces.
@@ -129,6 +129,7 @@ class Settings(BaseSettings):
     max_field_bytes: int = Field(1024 * 1024, ge=64, validation_alias=_ours("max_field_bytes"))
     write_interval_s: float = Field(0.05, gt=0, le=10, validation_alias=_ours("write_interval_s"))
     exit_timeout_s: float = Field(2.0, ge=0, validation_alias=_ours("exit_timeout_s"))
+    thread_sessions: Annotated[bool, BeforeValidator(_switch)] = Field(False, validation_alias=_ours("thread_sessions"))
     store: str = Field("memory", validation_alias=_ours("store"))
     otlp_endpoint: Annotated[str | None, AfterValidator(lambda url: url and traces_url(url))] = Field(
         None, validation_alias=_ours("otlp_endpoint")

@@ -273,3 +273,27 @@ def test_only_a_resume_continues_a_trace(sessions: RecordedSessions) -> None:
     run(agent, Command(resume="Old Mill"))
     run(agent, HELLO)
     assert [len(trace.roots) for trace in sessions.traces] == [2, 1]
+
+
+class AskingChat(ScriptedChat):
+    """A model that asks the user before it answers."""
+
+    def _generate(self, messages: Any, stop: Any = None, run_manager: Any = None, **options: Any) -> Any:
+        self.replies[0] = str(interrupt({"question": "may I?"}))
+        return super()._generate(messages, stop, run_manager, **options)
+
+
+@pytest.mark.parametrize("way", ["invoke", "ainvoke", "stream"])
+def test_an_interrupt_in_a_model_is_no_error(no_open_runs: RecordedSessions, way: str) -> None:
+    """The model's row ends as interrupted, with the question; the resumed one has the answer, in the same trace."""
+    model = AskingChat("")
+    graph = StateGraph(MessagesState).add_node("talk", lambda state: {"messages": [model.invoke(state["messages"])]})
+    talker = graph.add_edge(START, "talk").compile(checkpointer=InMemorySaver(), name="talker")
+    run(talker, HELLO, way)
+    run(talker, Command(resume="yes"), way)
+    trace = no_open_runs.trace()
+    first, second = trace.named("AskingChat")
+    assert (first.level, first.status_message) == ("DEFAULT", "interrupted")
+    assert first.output["interrupts"][0]["value"] == {"question": "may I?"}
+    assert (second.level, second.output["content"]) == ("DEFAULT", "yes")
+    assert {row.level for row in trace.observations} == {"DEFAULT"}

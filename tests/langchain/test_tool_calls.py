@@ -7,9 +7,10 @@ from typing import Annotated, Any, TypedDict
 import pytest
 from langchain_core.messages import AnyMessage, HumanMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
-from langchain_core.tools import tool
+from langchain_core.tools import InjectedToolCallId, tool
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import add_messages
+from langgraph.prebuilt import ToolNode
 from langgraph.types import Command
 
 from langchain_runs import WAYS, every_way, recorded, search
@@ -147,3 +148,24 @@ def test_an_artifact_is_kept_beside_the_content(sessions: RecordedSessions) -> N
 
     count.invoke({"name": "count", "args": {"word": "hays"}, "id": "c1", "type": "tool_call"}, recorded())
     assert sessions.observations[0].output == {"content": "4 letters", "artifact": {"letters": 4}}
+
+
+@tool
+def hand_over(query: str, tool_call_id: Annotated[str, InjectedToolCallId]) -> Any:
+    """Hand over the history, in which an earlier call failed."""
+    older = ToolMessage("older", tool_call_id="older", status="error")
+    own = ToolMessage("refused" if query == "no" else "done", tool_call_id=tool_call_id)
+    if query == "no":
+        own.status = "error"
+    return Command(update={"research": [older, own]})
+
+
+@every_way
+def test_an_error_in_a_command_is_the_tools(no_open_runs: RecordedSessions, way: str) -> None:
+    """The error message of this very call, in any list of the state, makes its row ERROR; an older one does not."""
+    asked = calls(("hand_over", {"query": "no"}, "c1"), ("hand_over", {"query": "yes"}, "c2"))
+    agent = herder(ToolNode([hand_over], messages_key="research"), asked, "Sorry.")
+    WAYS[way](agent, GIVEN)
+    rows = {row.metadata["tool_call_id"]: row for row in no_open_runs.trace().named("hand_over")}
+    assert (rows["c1"].level, rows["c1"].status_message) == ("ERROR", "refused")
+    assert (rows["c2"].level, rows["c2"].status_message) == ("DEFAULT", None)

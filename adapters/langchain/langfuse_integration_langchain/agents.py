@@ -7,16 +7,13 @@ where another agent may work.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
-
-from langchain_core.messages import ToolMessage
 
 from langfuse_integration.recording import tracing
 from langfuse_integration.recording.registry import Run
 from langfuse_integration.recording.steps import AgentSteps
 
-from . import private
+from . import messages, private
 from .folding import equal, show_step, use
 from .interrupts import conversation_of, ended
 from .states import ChainState, ModelState, ToolState
@@ -92,6 +89,7 @@ def acted(run: Run, call_id: str | None, inputs: Any) -> None:
             call_id = _pending_id(agent, run.observation.name, inputs)
             if call_id is None:
                 return
+    run.state.call_id = call_id
     steps = agent.steps
     if call_id is not None and (steps is None or call_id not in steps.decided):
         steps = _who_decided(run, call_id) or steps
@@ -128,7 +126,7 @@ def closed(run: Run, outputs: Any) -> None:
 
 def node_ended(node: Run, steps: AgentSteps, outputs: Any) -> None:
     """Record the answers to tool calls that a node gives itself: an error makes a row, since no tool ran."""
-    for message in _tool_messages(outputs):
+    for message in messages.tool_messages(outputs):
         call_id = message.tool_call_id
         if call_id not in steps.decided or (call_id in steps.answered):
             continue
@@ -144,27 +142,9 @@ def node_ended(node: Run, steps: AgentSteps, outputs: Any) -> None:
 
 def _answer(steps: AgentSteps, outputs: Any) -> None:
     """Remove the calls that the agent answered itself, as for structured output: they call no tool."""
-    for message in _tool_messages(outputs):
+    for message in messages.tool_messages(outputs):
         if message.status != "error":
             steps.decided.pop(message.tool_call_id, None)
-
-
-def _tool_messages(outputs: Any) -> Iterator[ToolMessage]:
-    """Yield the tool messages in the output of a node or graph, whatever the state calls its lists."""
-    if isinstance(outputs, list):
-        for item in outputs:
-            if isinstance(item, ToolMessage):
-                yield item
-            elif type(item).__name__ == private.COMMAND:
-                yield from _tool_messages(item.update)
-    elif isinstance(outputs, dict):
-        for value in outputs.values():
-            if isinstance(value, ToolMessage):
-                yield value
-            elif isinstance(value, list):
-                yield from (item for item in value if isinstance(item, ToolMessage))
-    elif type(outputs).__name__ == private.COMMAND:
-        yield from _tool_messages(outputs.update)
 
 
 def _pending_id(agent: ChainState, tool: str, inputs: Any) -> str | None:

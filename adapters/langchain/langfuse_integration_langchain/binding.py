@@ -6,8 +6,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from langfuse_integration.internals.secrets import names_a_secret
+from langfuse_integration.recording import ambient, tracing
 from langfuse_integration.recording.registry import Run
 from langfuse_integration.sessions.session import MAX_LENGTH, Session, usable
+from langfuse_integration.settings import settings
 
 from .private import PLUMBING_METADATA, PLUMBING_TAGS
 
@@ -86,3 +88,19 @@ def named(metadata: Mapping[str, Any], tags: list[str] | None) -> Session | None
     if own:
         values["metadata"] = own
     return usable(SOURCE, values) if values else None
+
+
+def named_by_thread(metadata: Mapping[str, Any], named: Session | None) -> Session | None:
+    """Return *named* with LangGraph's thread as its session, if the settings say so and nothing else names a session.
+
+    Args:
+        metadata: of a root run.
+        named: what the run's configuration names besides.
+    """
+    if not settings().thread_sessions or (named is not None and named.session_id):
+        return named
+    active, _ = tracing.store.resolve(ambient.current())
+    if active is not None and active.session_id:
+        return named
+    thread = usable(SOURCE, {"session_id": str(metadata["thread_id"])})
+    return thread if named is None else named.over(thread)

@@ -8,7 +8,7 @@ LangChain's flat form (`name`, `args`, `id`) as it is.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from langchain_core.agents import AgentAction, AgentFinish
@@ -126,14 +126,36 @@ def tool_output(output: Any) -> Any:
     return output.content if output.artifact is None else {"content": output.content, "artifact": output.artifact}
 
 
-def caught_error(output: Any) -> str | None:
-    """Return the message of an error that the tool caught itself, otherwise None."""
+def tool_messages(outputs: Any) -> Iterator[ToolMessage]:
+    """Yield the tool messages in the output of a node or graph, whatever the state calls its lists."""
+    if isinstance(outputs, list):
+        for item in outputs:
+            if isinstance(item, ToolMessage):
+                yield item
+            elif type(item).__name__ == COMMAND:
+                yield from tool_messages(item.update)
+    elif isinstance(outputs, dict):
+        for value in outputs.values():
+            if isinstance(value, ToolMessage):
+                yield value
+            elif isinstance(value, list):
+                yield from (item for item in value if isinstance(item, ToolMessage))
+    elif type(outputs).__name__ == COMMAND:
+        yield from tool_messages(outputs.update)
+
+
+def caught_error(output: Any, call_id: str | None) -> str | None:
+    """Return the message of an error that the tool caught itself, otherwise None.
+
+    Args:
+        output: a tool message, a command, or any other output of a tool.
+        call_id: of the tool call; a command may also hand over older messages. None if it is not known.
+    """
     if isinstance(output, ToolMessage):
         return str(output.content) if output.status == "error" else None
-    if type(output).__name__ == COMMAND and isinstance(output.update, dict):
-        for message in output.update.get("messages") or ():
-            if isinstance(message, ToolMessage) and message.status == "error":
-                return str(message.content)
+    for message in tool_messages(output):
+        if message.status == "error" and (call_id is None or message.tool_call_id == call_id):
+            return str(message.content)
     return None
 
 

@@ -100,7 +100,7 @@ def tool(run_id: UUID, output: Any) -> None:
     if run is None:
         return
     orphans.release(run.state)
-    problem = messages.caught_error(output)
+    problem = messages.caught_error(output, run.state.call_id)
     if problem is not None:
         run.observation.level, run.observation.status_message = "ERROR", problem
     run.observation.finish(messages.tool_output(output))

@@ -11,7 +11,7 @@ from langfuse_integration.recording.registry import FoldedRun, Run
 from langfuse_integration.recording.snapshot import snapshot
 
 from . import agents, folding, interrupts, messages, orphans, private, prompts
-from .binding import Binding, named
+from .binding import Binding, named, named_by_thread
 from .current import span_inside
 from .lost_runs import lost
 from .messages import ChatRequest, GraphInput
@@ -78,6 +78,7 @@ def tool(binding: Binding, state: ToolState, inputs: Any, call_id: str | None) -
     parent = _get(state.parent_key) if state.parent_key is not None else _running()
     if type(inputs) is dict:
         inputs = {key: value for key, value in inputs.items() if type(value).__name__ not in private.HIDDEN_ARGUMENTS}
+    state.call_id = call_id
     run = _open(binding, state, inputs, parent)
     if run is None:
         return
@@ -128,6 +129,8 @@ def _open(binding: Binding, state: ChainState | LeafState, inputs: Any, parent: 
 def _open_root(binding: Binding, state: ChainState | LeafState, inputs: Any) -> Run | None:
     if state.metadata or state.tags:
         state.named = named(state.metadata, state.tags)
+        if "thread_id" in state.metadata:
+            state.named = named_by_thread(state.metadata, state.named)
     if not binding.empty:
         state.session = binding.session
         state.bound = True

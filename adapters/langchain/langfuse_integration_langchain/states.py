@@ -159,9 +159,14 @@ class ModelState(LeafState):
 
 
 class ToolState(LeafState):
-    """State of a tool call: agents above it do not decide below it."""
+    """State of a tool call: agents above it do not decide below it.
+
+    Attributes:
+        call_id: the id that the model gave the call, or None where it is not known.
+    """
 
     type: ObservationType = "tool"
+    call_id: str | None = None
 
 
 class RetrieverState(LeafState):
