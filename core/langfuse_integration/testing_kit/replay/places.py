@@ -1,8 +1,10 @@
-"""The agent above a running call, from the runs that are open in this process."""
+"""Where a running call is: the agent above it, from the runs that are open in this process, and its task or thread."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+import asyncio
+import threading
+from collections.abc import Collection, Hashable, Iterator
 
 from ...recording import ambient, tracing
 from ...recording.observation import Observation
@@ -35,3 +37,15 @@ def _above(observation: Observation | None) -> Iterator[Observation]:
     while (above := rows.pop(observation.parent, None)) is not None:
         yield above
         observation = above
+
+
+def flow_here() -> Hashable:
+    """Return the task or thread in which the application asks; each call of a pool's thread is a flow of its own."""
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        task = None
+    if task is not None:
+        return task
+    thread = threading.current_thread()
+    return object() if "ThreadPoolExecutor" in thread.name else thread

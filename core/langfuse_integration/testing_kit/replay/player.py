@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
 from ...encoding.fields import Fields
@@ -15,11 +15,11 @@ from .differences import InputChange, changes_of, entry_changes
 from .divergence import Divergence, DivergenceKind
 from .fork import ForkPoint
 from .matching import CallPlace, Match, Matcher
-from .places import agent_above
+from .places import agent_above, flow_here
 from .question import Question
 from .recorded_errors import recorded_error
 from .recording import RecordedStep, RecordedTurn, Recording
-from .turns import Turns
+from .turns import ReplayTurns
 from .volatile import VolatileParts
 
 RERECORD = "Run pytest --rerecord to record the session anew."
@@ -51,7 +51,7 @@ class ReplaySession:
         self.recording = recording
         self.servers = recording.servers
         self.recorded: Any = None
-        self.turns = Turns(recording.turns, self._begin)
+        self.turns = ReplayTurns(recording.turns, self._begin)
         self._live = frozenset(live)
         self._fork = fork or ForkPoint()
         self._rules = VolatileParts(ignored)
@@ -63,7 +63,8 @@ class ReplaySession:
         self._last: RecordedStep | None = None
         self._seen: set[tuple[str, str | None, str | None]] = set()
         self._refusals: list[str] = []
-        self._skips: list[Match] = []
+        self._skips: list[tuple[Match, Hashable]] = []
+        self._flows: dict[int, Hashable] = {}
         self._found: list[Divergence] = []
         self._allowed: list[int | str] = []
         self._lock = forks.Lock(reentrant=True)
@@ -95,7 +96,9 @@ class ReplaySession:
         Raises:
             ReplayDiverged: there are divergences that are not allowed.
         """
-        self._close_turns(None)
+        self._note_order()
+        if not self._fork.exists:
+            self._note_missing()
         if self.divergences:
             raise ReplayDiverged([str(each) for each in self.divergences])
 
@@ -133,6 +136,9 @@ class ReplaySession:
             step = match.step
             if self._fork.at(step):
                 return None
+            self._flows[step.number] = flow = flow_here()
+            if match.skipped:
+                self._skips.append((match, flow))
             self._compare(question, match, value)
             self._last = step
             return self._form(step)
@@ -175,8 +181,6 @@ class ReplaySession:
 
     def _compare(self, question: Question, match: Match, value: Any) -> None:
         step = match.step
-        if match.skipped:
-            self._skips.append(match)
         scope = step.agent or "" if step.kind == "model" else step.label
         changes = [] if match.same else changes_of(step.input, value, self._rules, scope)
         recorded = (step.exact or {}).get("asked")
@@ -238,26 +242,27 @@ class ReplaySession:
     # -- turns
 
     def _begin(self, turn: RecordedTurn) -> None:
-        with self._lock:
-            if turn.number != self._turn:
-                self._close_turns(turn.number)
-                self._turn = turn.number
+        self._turn = turn.number
 
-    def _close_turns(self, before: int | None) -> None:
-        """Note what was not asked for in the turns before one, or in all."""
-        for match in self._skips:
-            late = [step for step in match.skipped if self._matcher.is_used(step)]
+    def _note_order(self) -> None:
+        """Note steps that were asked for before others that came first in the recording."""
+        for match, flow in self._skips:
+            late = [step for step in match.skipped if self._is_late(match.step, step, flow)]
             if late:
                 text = f"{_named(match.step)} was asked for before {_named(late[0])}"
                 self._note("order", match.step, text)
         self._skips.clear()
-        if self._fork.reached or self._fork.exists:
-            return
-        unused = [
-            step
-            for step in self._matcher.unused()
-            if (before is None or step.turn < before) and step.kind not in self._live
-        ]
+
+    def _is_late(self, step: RecordedStep, skipped: RecordedStep, flow: Hashable) -> bool:
+        """Return whether the order of two steps means anything: one task asked for both, or two thinks did."""
+        if not self._matcher.is_used(skipped):
+            return False
+        by_thinks = step.think is not None and skipped.think is not None
+        return step.think != skipped.think if by_thinks else self._flows.get(skipped.number) == flow
+
+    def _note_missing(self) -> None:
+        """Note the steps that were not asked for."""
+        unused = [step for step in self._matcher.unused() if step.kind not in self._live]
         for turn in dict.fromkeys(step.turn for step in unused):
             missing = [step for step in unused if step.turn == turn]
             whole = sum(step.turn == turn and step.exact is not None for step in self.recording.steps)

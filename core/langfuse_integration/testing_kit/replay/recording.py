@@ -28,6 +28,7 @@ class RecordedStep:
         input: what was asked, as the row shows it.
         exact: the exact form of the answer; None where none was recorded.
         alongside: numbers of the steps that ran at the same time.
+        think: the number of the model call that asked for this one, or None.
     """
 
     number: int
@@ -39,6 +40,7 @@ class RecordedStep:
     input: Any
     exact: dict[str, Any] | None
     alongside: tuple[int, ...] = ()
+    think: int | None = None
 
 
 @dataclass(slots=True)
@@ -91,6 +93,7 @@ def recording_of(replay: SessionReplay) -> Recording:
     found.sort(key=lambda entry: (entry[1], entry[0].started_ns, entry[0].ended_ns))
     recording = Recording(replay.session_id, next(iter(replay.users), None), turns, [])
     counts: Counter[tuple[str | None, str]] = Counter()
+    thinks: dict[str, int] = {}
     for number, (row, turn, agent) in enumerate(found, 1):
         step = _step(number, turn, row, agent, counts)
         step.alongside = tuple(
@@ -101,6 +104,8 @@ def recording_of(replay: SessionReplay) -> Recording:
             and other.started_ns < row.ended_ns
             and row.started_ns < other.ended_ns
         )
+        thinks[row.id] = number
+        step.think = thinks.get(str(row.metadata.get("think_id")))
         if step.exact is not None and SERVER in step.exact:
             server = step.exact.pop(SERVER)
             recording.servers.setdefault(str(server.get("name")), {}).update(server)

@@ -100,6 +100,8 @@ def _step_fields(step: RecordedStep, latest: dict[str | None, RecordedStep]) -> 
     fields["name"] = step.name
     if step.alongside:
         fields["alongside"] = list(step.alongside)
+    if step.think is not None:
+        fields["think"] = step.think
     before = latest.get(step.agent) if step.kind == "model" else None
     fields.update(_input_fields(step.input, before))
     if step.kind == "model":
@@ -143,6 +145,7 @@ def _step(fields: Mapping[str, Any], steps: Mapping[int, RecordedStep]) -> Recor
         _input(fields, steps),
         answer,
         tuple(fields.get("alongside", ())),
+        fields.get("think"),
     )
 
 

@@ -3,29 +3,67 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, overload
 
 from .recording import RecordedTurn
 
+Begin = Callable[[RecordedTurn], None]
 
-class Turns(Sequence[RecordedTurn]):
-    """The turns of a session; taking one makes it the current one, whose steps answer."""
 
-    def __init__(self, turns: Sequence[RecordedTurn], begin: Callable[[RecordedTurn], None]) -> None:
+class ReplayTurn:
+    """One recorded turn; reading its input makes it the current one, whose steps answer.
+
+    Attributes:
+        number: from 1 on.
+        name: of the root row: the agent, graph or chain.
+        output: of the root row, in plain values.
+        reply: what the application answered, as text, or None.
+    """
+
+    def __init__(self, turn: RecordedTurn, begin: Begin) -> None:
+        self.number = turn.number
+        self.name = turn.name
+        self.output = turn.output
+        self.reply = turn.reply
+        self._turn = turn
+        self._begin = begin
+
+    @property
+    def input(self) -> Any:
+        """The input of the root row, in plain values."""
+        self._begin(self._turn)
+        return self._turn.input
+
+    @property
+    def text(self) -> str | None:
+        """What the user said last, or the value that an interrupted run is resumed with; None for neither."""
+        self._begin(self._turn)
+        return self._turn.text
+
+    def __repr__(self) -> str:
+        return f"<ReplayTurn {self.number} {self.name}>"
+
+
+class ReplayTurns(Sequence[ReplayTurn]):
+    """The turns of a session; a loop makes each the current one."""
+
+    def __init__(self, turns: Sequence[RecordedTurn], begin: Begin) -> None:
         self._turns = turns
         self._begin = begin
 
     def __len__(self) -> int:
         return len(self._turns)
 
-    def __getitem__(self, index: Any) -> Any:
+    @overload
+    def __getitem__(self, index: int) -> ReplayTurn: ...
+    @overload
+    def __getitem__(self, index: slice) -> ReplayTurns: ...
+    def __getitem__(self, index: int | slice) -> ReplayTurn | ReplayTurns:
         if isinstance(index, slice):
-            return Turns(self._turns[index], self._begin)
-        turn = self._turns[index]
-        self._begin(turn)
-        return turn
+            return ReplayTurns(self._turns[index], self._begin)
+        return ReplayTurn(self._turns[index], self._begin)
 
-    def __iter__(self) -> Iterator[RecordedTurn]:
+    def __iter__(self) -> Iterator[ReplayTurn]:
         for turn in self._turns:
             self._begin(turn)
-            yield turn
+            yield ReplayTurn(turn, self._begin)

@@ -1,0 +1,25 @@
+"""Recording and replaying an application within one test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from langfuse_integration import langfuse_manager
+from langfuse_integration.testing import RecordedSessions, recorded_sessions
+from langfuse_integration.testing_kit.replay import session_file
+from langfuse_integration.testing_kit.replay.recording import recording_of
+
+
+def record(run: Callable[[], Any], path: Path, session_id: str = "s-1") -> Any:
+    """Record what *run* does as a session file, and return its result."""
+    with recorded_sessions() as sessions, langfuse_manager.session(session_id, "u-1"):
+        result = run()
+        write(sessions, path)
+    return result
+
+
+def write(sessions: RecordedSessions, path: Path) -> None:
+    """Write the only recorded session."""
+    session_file.write(recording_of(sessions.one()), path)
