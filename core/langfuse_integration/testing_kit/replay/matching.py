@@ -33,12 +33,10 @@ class Match:
     """A step that answers a call.
 
     Attributes:
-        skipped: unused steps of its place that were expected before it.
         same: the input is the same as recorded, but for volatile parts.
     """
 
     step: RecordedStep
-    skipped: tuple[RecordedStep, ...]
     same: bool
 
 
@@ -56,11 +54,11 @@ class Matcher:
         self._used: set[int] = set()
         self._as_other: dict[int, str] = {}
 
-    def match(self, place: CallPlace, value: Any, turn: int | None) -> Match | None:
+    def match(self, place: CallPlace, value: Any, turn: range | None) -> Match | None:
         """Return the step for a call at *place* that asks *value*, and mark it as used; None if none is left.
 
         Args:
-            turn: the number of the current turn; steps of other turns do not answer. None allows all.
+            turn: the numbers of the current turns; steps of others do not answer. None allows all.
         """
         unused = [step for step in self._left(turn) if CallPlace.of(step) == place]
         if not unused:
@@ -73,8 +71,7 @@ class Matcher:
             chosen = expected[0]
             self._as_other[chosen.number] = asked
         self._used.add(chosen.number)
-        skipped = tuple(step for step in unused if step.number < chosen.number and step.number not in chosen.alongside)
-        return Match(chosen, skipped if chosen not in expected else (), same)
+        return Match(chosen, same)
 
     def taken_by_another(self, place: CallPlace, value: Any) -> RecordedStep | None:
         """Return the used step that recorded *value* but answered a call that asked something else; once."""
@@ -85,11 +82,11 @@ class Matcher:
                 return step
         return None
 
-    def expected(self, kind: QuestionKind, agent: str | None, turn: int | None) -> RecordedStep | None:
+    def expected(self, kind: QuestionKind, agent: str | None, turn: range | None) -> RecordedStep | None:
         """Return the first unused step of *kind* below *agent*, or None."""
         return next((step for step in self._left(turn) if step.kind == kind and step.agent == agent), None)
 
-    def anywhere(self, kind: QuestionKind, request: str | None, turn: int | None) -> RecordedStep | None:
+    def anywhere(self, kind: QuestionKind, request: str | None, turn: range | None) -> RecordedStep | None:
         """Return the first unused step of *kind*, and with that request, below any agent."""
         for step in self._left(turn):
             if step.kind == kind and (kind == "model" or step.name == request):
@@ -114,8 +111,8 @@ class Matcher:
             self._keys[step.number] = self._key(step.input)
         return self._keys[step.number]
 
-    def _left(self, turn: int | None) -> list[RecordedStep]:
-        return [step for step in self._steps if step.number not in self._used and (turn is None or step.turn == turn)]
+    def _left(self, turn: range | None) -> list[RecordedStep]:
+        return [step for step in self._steps if step.number not in self._used and (turn is None or step.turn in turn)]
 
     @staticmethod
     def _is_expected(step: RecordedStep, unused: list[RecordedStep]) -> bool:

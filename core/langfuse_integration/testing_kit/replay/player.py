@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ...encoding.fields import Fields
@@ -15,10 +15,11 @@ from .differences import InputChange, changes_of, entry_changes
 from .divergence import Divergence, DivergenceKind
 from .fork import ForkPoint
 from .matching import CallPlace, Match, Matcher
+from .order import Asking, moved_steps
 from .places import agent_above, flow_here
 from .question import Question
 from .recorded_errors import recorded_error
-from .recording import RecordedStep, RecordedTurn, Recording
+from .recording import RecordedStep, Recording
 from .turns import ReplayTurns
 from .volatile import VolatileParts
 
@@ -51,7 +52,7 @@ class ReplaySession:
         self.recording = recording
         self.servers = recording.servers
         self.recorded: Any = None
-        self.turns = ReplayTurns(recording.turns, self._begin)
+        self.turns = ReplayTurns(recording.turns, len(recording.turns), self._begin)
         self._live = frozenset(live)
         self._fork = fork or ForkPoint()
         self._rules = VolatileParts(ignored)
@@ -59,12 +60,11 @@ class ReplaySession:
         self._matcher = Matcher(recording.steps, self._rules.key)
         self._agents = {step.agent for step in recording.steps} - {None}
         self._renamed: dict[str | None, str | None] = {}
-        self._turn: int | None = None
+        self._turn: range | None = None
         self._last: RecordedStep | None = None
         self._seen: set[tuple[str, str | None, str | None]] = set()
         self._refusals: list[str] = []
-        self._skips: list[tuple[Match, Hashable]] = []
-        self._flows: dict[int, Hashable] = {}
+        self._askings: list[Asking] = []
         self._found: list[Divergence] = []
         self._allowed: list[int | str] = []
         self._lock = forks.Lock(reentrant=True)
@@ -74,8 +74,9 @@ class ReplaySession:
     @property
     def divergences(self) -> list[Divergence]:
         """The divergences so far that are not allowed, by their steps."""
-        found = sorted(self._found, key=lambda divergence: divergence.step)
-        return [each for each in found if not any(each.is_meant_by(allowed) for allowed in self._allowed)]
+        return [
+            each for each in self.all_divergences if not any(each.is_meant_by(allowed) for allowed in self._allowed)
+        ]
 
     def allow(self, *wanted: int | str) -> None:
         """Allow divergences.
@@ -89,6 +90,11 @@ class ReplaySession:
         """Do not compare what these regular expressions match, from here on."""
         for pattern in patterns:
             self._rules.add(pattern)
+
+    @property
+    def all_divergences(self) -> list[Divergence]:
+        """Every divergence, also those that are allowed."""
+        return sorted(self._found, key=lambda divergence: divergence.step)
 
     def finish(self) -> None:
         """Note the steps that were not asked for.
@@ -130,15 +136,15 @@ class ReplaySession:
             value = self._asked(question)
             agent = agent_above(question.observation, self._agents)
             place = self._place(question, agent)
+            if agent != place.agent:
+                value = _as_recorded(value, agent, place.agent)
             match = self._matcher.match(place, value, self._turn)
             if match is None:
                 return self._further(question, place, value)
             step = match.step
             if self._fork.at(step):
                 return None
-            self._flows[step.number] = flow = flow_here()
-            if match.skipped:
-                self._skips.append((match, flow))
+            self._askings.append(Asking(step, flow_here()))
             self._compare(question, match, value)
             self._last = step
             return self._form(step)
@@ -241,24 +247,15 @@ class ReplaySession:
 
     # -- turns
 
-    def _begin(self, turn: RecordedTurn) -> None:
-        self._turn = turn.number
+    def _begin(self, turns: range) -> None:
+        self._turn = turns
 
     def _note_order(self) -> None:
-        """Note steps that were asked for before others that came first in the recording."""
-        for match, flow in self._skips:
-            late = [step for step in match.skipped if self._is_late(match.step, step, flow)]
-            if late:
-                text = f"{_named(match.step)} was asked for before {_named(late[0])}"
-                self._note("order", match.step, text)
-        self._skips.clear()
-
-    def _is_late(self, step: RecordedStep, skipped: RecordedStep, flow: Hashable) -> bool:
-        """Return whether the order of two steps means anything: one task asked for both, or two thinks did."""
-        if not self._matcher.is_used(skipped):
-            return False
-        by_thinks = step.think is not None and skipped.think is not None
-        return step.think != skipped.think if by_thinks else self._flows.get(skipped.number) == flow
+        """Note the steps that were asked for in another order than recorded."""
+        for step, other, is_early in moved_steps(self._askings):
+            word = "before" if is_early else "after"
+            self._note("order", step, f"{_named(step)} was asked for {word} {_named(other)}")
+        self._askings.clear()
 
     def _note_missing(self) -> None:
         """Note the steps that were not asked for."""
@@ -283,3 +280,11 @@ def _named(step: RecordedStep) -> str:
 def _word(question: Question, place: CallPlace) -> str:
     what = "model call" if question.kind == "model" else question.name
     return f"{what} of {place.agent}" if place.agent is not None else what
+
+
+def _as_recorded(value: Any, agent: str | None, recorded: str | None) -> Any:
+    """Return an input with the recorded name of the agent in its messages."""
+    if isinstance(value, dict):
+        named = {key: _as_recorded(item, agent, recorded) for key, item in value.items()}
+        return {**named, "name": recorded} if "role" in named and named.get("name") == agent else named
+    return [_as_recorded(item, agent, recorded) for item in value] if isinstance(value, list) else value

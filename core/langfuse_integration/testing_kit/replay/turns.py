@@ -7,7 +7,8 @@ from typing import Any, overload
 
 from .recording import RecordedTurn
 
-Begin = Callable[[RecordedTurn], None]
+Begin = Callable[[range], None]
+"""Called with the numbers of the turns that become the current ones."""
 
 
 class ReplayTurn:
@@ -20,24 +21,25 @@ class ReplayTurn:
         reply: what the application answered, as text, or None.
     """
 
-    def __init__(self, turn: RecordedTurn, begin: Begin) -> None:
+    def __init__(self, turn: RecordedTurn, numbers: range, begin: Begin) -> None:
         self.number = turn.number
         self.name = turn.name
         self.output = turn.output
         self.reply = turn.reply
         self._turn = turn
+        self._numbers = numbers
         self._begin = begin
 
     @property
     def input(self) -> Any:
         """The input of the root row, in plain values."""
-        self._begin(self._turn)
+        self._begin(self._numbers)
         return self._turn.input
 
     @property
     def text(self) -> str | None:
         """What the user said last, or the value that an interrupted run is resumed with; None for neither."""
-        self._begin(self._turn)
+        self._begin(self._numbers)
         return self._turn.text
 
     def __repr__(self) -> str:
@@ -45,10 +47,18 @@ class ReplayTurn:
 
 
 class ReplayTurns(Sequence[ReplayTurn]):
-    """The turns of a session; a loop makes each the current one."""
+    """The turns of a session; a loop makes each the current one.
 
-    def __init__(self, turns: Sequence[RecordedTurn], begin: Begin) -> None:
+    Where an application starts several runs for one input, a slice takes the first of each: `turns[::3]`. The runs
+    between them belong to the one before.
+
+    Args:
+        last: the number of the last turn of the session.
+    """
+
+    def __init__(self, turns: Sequence[RecordedTurn], last: int, begin: Begin) -> None:
         self._turns = turns
+        self._last = last
         self._begin = begin
 
     def __len__(self) -> int:
@@ -60,10 +70,16 @@ class ReplayTurns(Sequence[ReplayTurn]):
     def __getitem__(self, index: slice) -> ReplayTurns: ...
     def __getitem__(self, index: int | slice) -> ReplayTurn | ReplayTurns:
         if isinstance(index, slice):
-            return ReplayTurns(self._turns[index], self._begin)
-        return ReplayTurn(self._turns[index], self._begin)
+            return ReplayTurns(self._turns[index], self._last, self._begin)
+        turn = self._turns[index]
+        return ReplayTurn(turn, self._numbers(turn), self._begin)
 
     def __iter__(self) -> Iterator[ReplayTurn]:
         for turn in self._turns:
-            self._begin(turn)
-            yield ReplayTurn(turn, self._begin)
+            numbers = self._numbers(turn)
+            self._begin(numbers)
+            yield ReplayTurn(turn, numbers, self._begin)
+
+    def _numbers(self, turn: RecordedTurn) -> range:
+        later = [other.number for other in self._turns if other.number > turn.number]
+        return range(turn.number, min(later, default=self._last + 1))
