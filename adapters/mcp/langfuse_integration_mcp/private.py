@@ -16,15 +16,20 @@ Seen in mcp 1.24 to 1.30, mcp 2.0 to 2.3 and fastmcp 4.0 to 4.1. What is missing
     FastMCP._mcp_server, MCPServer._lowlevel_server     pass the low-level server to `trace_server`
     StreamableHTTPTransport._handle_post_request        a call is "cancelled" when its HTTP connection breaks
     StreamableHTTPTransport._prepare_headers            no `traceparent` in the headers, only in `_meta`
+    stdio_client.__closure__, ...                       no replay of recorded sessions: it says so
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
+from importlib import import_module
+from importlib.metadata import version
 from typing import Any, NamedTuple
 
+from langfuse_integration.errors import SeamMoved
 from langfuse_integration.internals.context_variables import reset_quietly
 from langfuse_integration.internals.faults import shielded
 from langfuse_integration.recording.otel_spans import DUPLICATE
@@ -371,6 +376,97 @@ def fastmcp_key() -> Any:
     `fastmcp.telemetry.suppress_fastmcp_telemetry` sets it, for the time of a block.
     """
     return getattr(sys.modules.get("fastmcp.telemetry"), "_SUPPRESS_KEY", None)
+
+
+# -- transports
+
+_TRANSPORTS = (
+    ("mcp.client.stdio", "stdio_client", "stdio"),
+    ("mcp.client.sse", "sse_client", "sse"),
+    ("mcp.client.streamable_http", "streamable_http_client", "http"),
+    ("mcp.client.streamable_http", "streamablehttp_client", "http"),  # the older name of mcp 1.x
+    ("mcp.client.websocket", "websocket_client", "websocket"),  # of mcp 1.x, if websockets is there
+)
+
+Opener = Callable[..., Any]
+"""An async generator function that yields a transport's streams."""
+
+
+@contextmanager
+def transports_replaced(make: Callable[[str, Opener], Opener]) -> Generator[None]:
+    """Replace what opens the transports of the SDK, under whatever name somebody has imported them.
+
+    They are decorated by `contextlib.asynccontextmanager`, which keeps the generator function in a variable of its
+    wrapper: that variable is set.
+
+    Args:
+        make: returns the replacement of an opener for a kind of transport.
+
+    Raises:
+        SeamMoved: the SDK decorates its transports in another way.
+    """
+    cells: list[tuple[Any, Any]] = []
+    try:
+        for module, name, transport in _TRANSPORTS:
+            function = _optional(module, name)
+            if function is None:
+                continue
+            cell = _opener_cell(function)
+            if cell is None:
+                raise SeamMoved("mcp", version("mcp"), f"generator function in {module}.{name}")
+            cells.append((cell, cell.cell_contents))
+            cell.cell_contents = make(transport, cell.cell_contents)
+        yield
+    finally:
+        for cell, original in reversed(cells):
+            cell.cell_contents = original
+
+
+def _optional(module: str, name: str) -> Any:
+    try:
+        return getattr(import_module(module), name, None)
+    except ImportError:
+        return None
+
+
+def _opener_cell(function: Any) -> Any:
+    """Return the variable of a decorated transport that holds its async generator function, or None."""
+    while function is not None:
+        code = getattr(function, "__code__", None)
+        names = getattr(code, "co_freevars", ())
+        for name, cell in zip(names, getattr(function, "__closure__", None) or (), strict=False):
+            if name == "func":
+                return cell
+        function = getattr(function, "__wrapped__", None)
+    return None
+
+
+def sending_class() -> type[Any]:
+    """Return the class that defines `send_request` of sessions."""
+    from mcp import ClientSession
+
+    return next(kind for kind in ClientSession.__mro__ if "send_request" in vars(kind))
+
+
+def yields_session_id(transport: str) -> bool:
+    """Return whether a transport yields a third value, which tells the HTTP session's id: in mcp 1.x."""
+    return transport == "http" and meta_model() is not None
+
+
+def jsonrpc(fields: dict[str, Any]) -> Any:
+    """Return the SDK's message from the fields of a JSON-RPC message."""
+    from mcp.shared.message import SessionMessage
+    from mcp.types import JSONRPCMessage
+    from pydantic import TypeAdapter
+
+    return SessionMessage(TypeAdapter(JSONRPCMessage).validate_python(fields))
+
+
+def fields_of(message: Any) -> dict[str, Any]:
+    """Return the fields of a JSON-RPC message of the SDK."""
+    inner = message.message
+    fields: dict[str, Any] = inner.model_dump(by_alias=True, mode="json", exclude_none=True)
+    return fields
 
 
 def tool_result(fields: Any) -> Any:

@@ -11,6 +11,9 @@ from ...reading.conversation import RESUME_KEY, exchange_of
 from ...reading.replay import Observed, SessionReplay, Trace
 from .question import QuestionKind
 
+QUESTIONS_OF_SERVERS = ("elicitation", "sampling")
+"""Rows in which a server asks the client: the application answers them in a replay, too."""
+
 SERVER = "server"
 """The entry of an exact form with what belongs to a server and not to one call."""
 
@@ -133,7 +136,8 @@ def _calls(row: Observed, agent: str | None) -> Iterator[tuple[Observed, str | N
 
 
 def _kind(row: Observed) -> QuestionKind | None:
-    if row.metadata.get("mcp_method"):
+    method = row.metadata.get("mcp_method")
+    if method and method not in QUESTIONS_OF_SERVERS:
         return "mcp"
     return "model" if row.type == "generation" else None
 
