@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from langfuse_integration.recording.snapshot import snapshot
@@ -57,13 +57,19 @@ class ExactAnswer:
         response: the answer, or the last piece of a stream; None when the call failed.
         pieces: the pieces of a stream, or None when the call was not streamed.
         error: the exact form of what ended the call, or None.
+        asked: the model and the parameters that were asked for.
     """
 
-    __slots__ = ("_error", "_pieces", "_response")
+    __slots__ = ("_asked", "_error", "_pieces", "_response")
 
     def __init__(
-        self, response: Any, pieces: Sequence[StreamPiece] | None = None, error: dict[str, Any] | None = None
+        self,
+        response: Any,
+        pieces: Sequence[StreamPiece] | None = None,
+        error: dict[str, Any] | None = None,
+        asked: Mapping[str, Any] | None = None,
     ) -> None:
+        self._asked = asked
         self._response = response
         self._pieces = pieces
         self._error = error
@@ -77,6 +83,8 @@ class ExactAnswer:
             form["response"] = exact.form_of(self._response)
         if self._error is not None:
             form["error"] = self._error
+        if self._asked is not None:
+            form["asked"] = self._asked
         return form
 
 

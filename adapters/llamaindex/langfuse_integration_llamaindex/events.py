@@ -47,13 +47,13 @@ class EventHandler(BaseEventHandler):
 
 
 def _start_chat(event: LLMChatStartEvent) -> None:
-    run = _around(event.span_id)
+    run = model_call_of(event.span_id)
     if run is not None:
         run.state.start(run, event.span_id, event.messages, event.model_dict, event.additional_kwargs)
 
 
 def _start_completion(event: LLMCompletionStartEvent) -> None:
-    run = _around(event.span_id)
+    run = model_call_of(event.span_id)
     if run is not None:
         run.state.start(run, event.span_id, event.prompt, event.model_dict, event.additional_kwargs)
 
@@ -65,7 +65,7 @@ def _progress(event: LLMChatInProgressEvent | LLMCompletionInProgressEvent) -> N
 
 
 def _end(event: LLMChatEndEvent | LLMCompletionEndEvent) -> None:
-    run = announced.get(event.span_id) or _around(event.span_id)
+    run = announced.get(event.span_id) or model_call_of(event.span_id)
     if run is not None:
         run.state.end(run, event.span_id, event.response)
 
@@ -88,7 +88,7 @@ def _cancelled(event: Any) -> None:
         run.state.cancel(run)
 
 
-def _around(span_id: str | None) -> Run | None:
+def model_call_of(span_id: str | None) -> Run | None:
     """Return the open model call whose span, or a span folded into it, has this id."""
     run = registry.get(span_id)
     if run is None and span_id is not None:

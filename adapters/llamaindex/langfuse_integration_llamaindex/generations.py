@@ -43,12 +43,14 @@ class LlmCall(rows.RowState):
         last, deltas: the response of the outermost call, or the last piece and the texts of a stream.
         watch: watches that stream.
         pieces: the pieces of the outermost stream, or None where rows are not to be replayed.
+        asked: the model and the parameters that were asked for.
         failure: the exact form of the error that ended the call, or None.
     """
 
     __slots__ = (
         "announced",
         "answers",
+        "asked",
         "before_last",
         "bound",
         "claimed",
@@ -80,6 +82,7 @@ class LlmCall(rows.RowState):
         self.first_ns = 0
         self.watch: StreamWatch | None = None
         self.pieces: list[StreamPiece] | None = [] if recorder.replayable else None
+        self.asked: dict[str, Any] | None = None
         self.failure: dict[str, Any] | None = None
         self.bound = bound
 
@@ -117,6 +120,7 @@ class LlmCall(rows.RowState):
             observation.name = type(instance).__name__
             observation.model = models.asked_model(instance, described) or observation.model
             observation.model_parameters = models.parameters_of(instance, options)
+            self.asked = {"model": observation.model, "parameters": observation.model_parameters}
 
     def token(self, run: Run, span_id: str, response: Any) -> None:
         """Note a piece of a streamed answer; a structured stream has pieces of its own beside the model's."""
@@ -197,7 +201,8 @@ class LlmCall(rows.RowState):
             observation.usage_details = models.usage_of(answers, observation.model)
             observation.late = endings.AnswerEnding((self.before_last, *answers))
         if self.pieces is not None and self.announced is not None:
-            observation.exact = ExactAnswer(self.last, self.pieces if self.streamed else None, self.failure)
+            pieces = self.pieces if self.streamed else None
+            observation.exact = ExactAnswer(self.last, pieces, self.failure, self.asked)
         if self.think is None:
             observation.finish(output)
         else:

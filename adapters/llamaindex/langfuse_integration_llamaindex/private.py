@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Iterator
+from importlib.metadata import version
 from types import FrameType
 from typing import Any
 
@@ -15,6 +16,8 @@ from llama_index_instrumentation.span import active_span_id
 from workflows import Context
 from workflows.handler import WorkflowHandler
 
+from langfuse_integration.errors import SeamMoved
+
 __all__ = [
     "RUN_STAYS_ACTIVE",
     "SpanCancelled",
@@ -23,7 +26,9 @@ __all__ = [
     "context_class",
     "frame_of",
     "keep_context",
+    "model_cells",
     "own_callback_manager",
+    "require_model_seam",
     "root",
     "run_id",
     "run_id_of",
@@ -188,6 +193,51 @@ def unspanned_classes() -> list[type]:
     from llama_index.core.types import BasePydanticProgram
 
     return [BaseIndex, BaseNodePostprocessor, BasePydanticProgram]
+
+
+MODEL_METHODS = (
+    "chat", "achat", "stream_chat", "astream_chat", "complete", "acomplete", "stream_complete", "astream_complete",
+)  # fmt: skip
+_CALLBACKS = ("llm_chat_callback", "llm_completion_callback")
+
+
+def model_cells(kind: type) -> Iterator[tuple[str, Any]]:
+    """Yield each decorated method that a model class itself defines, with the variable of the undecorated function.
+
+    `llm_chat_callback` and `llm_completion_callback` keep the function in a variable `f` of their wrapper
+    (llama-index-core 0.14): what it is set to runs below the callbacks and events.
+    """
+    for name in MODEL_METHODS:
+        cell = _undecorated(vars(kind).get(name))
+        if cell is not None:
+            yield name, cell
+
+
+def _undecorated(function: Any) -> Any:
+    found = None
+    while function is not None:
+        code = getattr(function, "__code__", None)
+        names = getattr(code, "co_freevars", ())
+        cells = dict(zip(names, getattr(function, "__closure__", None) or (), strict=False))
+        if "f" in cells and getattr(code, "co_qualname", "").startswith(_CALLBACKS):
+            found = cells["f"]
+            function = found.cell_contents
+        else:
+            inner = getattr(function, "__wrapped__", None)
+            function = inner if callable(inner) else None
+    return found
+
+
+def require_model_seam() -> None:
+    """Raise SeamMoved if the decorators of model methods are built in another way."""
+    from llama_index.core.llms import callbacks
+
+    def chat(self: Any, messages: Any) -> None:
+        """Stand for a model's method."""
+
+    for name in _CALLBACKS:
+        if _undecorated(getattr(callbacks, name)()(chat)) is None:
+            raise SeamMoved("llama-index-core", version("llama-index-core"), f"variable `f` in {name}")
 
 
 def own_callback_manager(settings: Any) -> Any:
