@@ -5,9 +5,10 @@ PYTEST := $(BIN)/python -m pytest
 # Four test processes, since many tests wait; the tests of a file share a process.
 TESTFLAGS ?= -n 4 --dist loadfile -m "not slow"
 SESSIONS ?= newest lowest mcp1 langfuse4
+PYTHONS ?= newer_python-3.12 newer_python-3.13 newer_python-3.14
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format types imports compat bench docs dist check clean constraints
+.PHONY: help demo test lint format types imports compat pythons bench docs dist check clean constraints
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +34,9 @@ imports: .venv/.dev ## check the import contracts
 
 compat: .venv/.dev ## run the tests at the oldest and newest supported releases (SESSIONS="mcp1 ...")
 	@. tools/index.sh && $(BIN)/nox --session $(SESSIONS)
+
+pythons: .venv/.dev ## run the tests on each newer Python that is installed; the others are named as skipped
+	@. tools/index.sh && $(BIN)/nox --no-error-on-missing-interpreters --session $(PYTHONS)
 
 bench: .venv/.bench ## measure the cost of tracing
 	$(BIN)/python -m benchmarks

@@ -1,4 +1,4 @@
-"""Run the tests at the oldest and newest supported releases, each set in its own environment."""
+"""Run the tests at the oldest and newest supported releases and on newer Pythons, each in its own environment."""
 
 from __future__ import annotations
 
@@ -95,3 +95,10 @@ def langfuse4(session: nox.Session) -> None:
     # Tests in which Langfuse's own client takes part.
     langchain = (f"langchain/test_{name}.py" for name in ("current", "models", "repeated", "sdk_inside"))
     run_tests(session, *CORE, "langfuse_sdk", "diagnosis", "end_to_end", "peers/test_otlp.py", *langchain)
+
+
+@nox.session(python=["3.12", "3.13", "3.14"])
+def newer_python(session: nox.Session) -> None:
+    """Run all tests on a newer Python, at the versions of constraints.txt; skipped where it is not installed."""
+    session.install("--constraint=constraints.txt", "--editable", ".[test]")
+    run_tests(session)
