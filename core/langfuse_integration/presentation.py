@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from .encoding.messages import ToolCall, compact, messages_in
 from .reading.replay import Observed
+from .reading.totals import Totals
 
 SMALLEST_USD = 0.0001
 """A smaller cost is shown as less than this."""
@@ -93,6 +94,20 @@ def dollars(cost_usd: float | None) -> str:
     if 0 < cost_usd < SMALLEST_USD:
         return f"<${SMALLEST_USD}"
     return f"${cost_usd:.4f}" if 0 < cost_usd < 0.1 else f"${cost_usd:,.2f}"
+
+
+def cost_of(totals: Totals) -> str:
+    """Return a cost: `~` before one that is computed from list prices, `+` after one that leaves out some tokens."""
+    if totals.cost_usd is None:
+        return ""
+    return f"{'~' if totals.cost_computed else ''}{dollars(totals.cost_usd)}{'+' if totals.cost_partial else ''}"
+
+
+def cost_note(totals: Totals) -> str:
+    """Return what the marks of `cost_of` mean; empty without marks."""
+    notes = ["~ computed from list prices"] if totals.cost_computed else []
+    notes += ["+ some tokens have no known price"] if totals.cost_partial else []
+    return "; ".join(notes)
 
 
 def counted(count: int, one: str, more: str | None = None) -> str:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from ..presentation import agent_of, counted, dollars, duration, kind_of, moment, state_of, summary_of, title_of
+from ..presentation import agent_of, cost_of, counted, duration, kind_of, moment, state_of, summary_of, title_of
 from ..reading.archive import SessionSummary
 from ..reading.comparison import StepPair
 from ..reading.problems import Problem
@@ -26,7 +26,7 @@ def session_line(summary: SessionSummary) -> str:
         counted(summary.observations, "step"),
         duration(summary.ended_ns - summary.started_ns),
         f"{totals.tokens_in:,} tokens in, {totals.tokens_out:,} out",
-        *([dollars(totals.cost_usd)] if totals.cost_usd is not None else []),
+        *([cost_of(totals)] if totals.cost_usd is not None else []),
         counted(totals.errors, "error") if totals.errors else "no errors",
         *([f"{counted(summary.still_open, 'step')} not ended"] if summary.still_open else []),
     ]

@@ -86,7 +86,7 @@ def _change(pair: StepPair) -> dict[str, Any]:
 def _head(comparison: Comparison, summaries: list[SessionSummary], width: int) -> Iterator[Text]:
     from rich.text import Text
 
-    from ..presentation import counted, dollars, duration
+    from ..presentation import cost_of, counted, duration
 
     for mark, summary in zip("-+", summaries, strict=True):
         totals = summary.totals
@@ -95,7 +95,7 @@ def _head(comparison: Comparison, summaries: list[SessionSummary], width: int) -
             counted(summary.observations, "step"),
             f"{totals.tokens:,} tokens",
             duration(summary.ended_ns - summary.started_ns),
-            *([dollars(totals.cost_usd)] if totals.cost_usd is not None else []),
+            *([cost_of(totals)] if totals.cost_usd is not None else []),
             *([counted(totals.errors, "error")] if totals.errors else []),
         ]
         yield Text(fitted(f"{mark} {in_one_line(summary.session_id)}: {', '.join(facts)}", width), "bold")

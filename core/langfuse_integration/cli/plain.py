@@ -105,5 +105,7 @@ def _sums(totals: Totals) -> dict[str, Any]:
     return {
         "tokens": {"input": totals.tokens_in, "output": totals.tokens_out, "total": totals.tokens},
         "cost_usd": totals.cost_usd,
+        "cost_computed": totals.cost_computed,
+        "cost_partial": totals.cost_partial,
         "errors": totals.errors,
     }

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from rich.cells import cell_len
 from rich.text import Text
 
-from ..presentation import dollars, duration, when
+from ..presentation import cost_of, duration, when
 from ..reading.archive import SessionSummary
 from .text import fitted, in_one_line
 
@@ -58,7 +58,7 @@ def _columns(summaries: Sequence[SessionSummary]) -> Iterator[Column]:
     yield Column("TOKENS", [f"{total.tokens:,}" for total in totals], given_up=3)
     yield Column("TIME", [duration(summary.ended_ns - summary.started_ns) for summary in summaries], given_up=5)
     if any(total.cost_usd is not None for total in totals):
-        yield Column("COST", [dollars(total.cost_usd) for total in totals])
+        yield Column("COST", [cost_of(total) for total in totals])
     yield Column("", [_remarks(summary) for summary in summaries], left=True)
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from rich.cells import cell_len
 from rich.text import Text
 
-from ..presentation import agent_of, clock, counted, day, dollars, duration, score_value, short_count
+from ..presentation import agent_of, clock, cost_note, cost_of, counted, day, duration, score_value, short_count
 from ..reading.archive import RecordedScore, SessionSummary
 from ..reading.conversation import conversation_of
 from ..reading.folding import FoldedSteps, folded
@@ -206,7 +206,7 @@ class Replay:
         text = Text(time.rjust(TIME_COLUMNS), "dim")
         text.append(_tokens(totals).rjust(TOKEN_COLUMNS), "dim")
         if self._cost:
-            text.append(dollars(totals.cost_usd).rjust(COST_COLUMNS), "dim")
+            text.append(cost_of(totals).rjust(COST_COLUMNS), "dim")
         return text
 
     def _facts(self, facts: list[str]) -> Iterator[Text]:
@@ -226,7 +226,8 @@ def _sums(totals: Totals) -> list[str]:
     if totals.tokens:
         facts += [f"{totals.tokens_in:,} tokens in", f"{totals.tokens_out:,} out"]
     if totals.cost_usd is not None:
-        facts.append(dollars(totals.cost_usd))
+        note = cost_note(totals)
+        facts.append(f"{cost_of(totals)} ({note})" if note else cost_of(totals))
     return [*facts, counted(totals.errors, "error") if totals.errors else "no errors"]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from ..encoding.usage_buckets import disjoint_buckets
+from .prices import list_price
 from .replay import Observed
 
 
@@ -15,7 +16,9 @@ class Totals(NamedTuple):
     Attributes:
         tokens_in, tokens_out: over all buckets of either side, cached and reasoning tokens among them.
         tokens: of both sides, and of usage that does not say which side it was.
-        cost_usd: US dollars, or None where nothing told a cost.
+        cost_usd: US dollars, or None where no cost is known.
+        cost_computed: a part of it was computed from list prices, since nobody told a cost.
+        unpriced: some tokens have no known cost.
         errors: observations of level ERROR, a chain of failing steps as one.
     """
 
@@ -24,6 +27,13 @@ class Totals(NamedTuple):
     tokens: int = 0
     cost_usd: float | None = None
     errors: int = 0
+    cost_computed: bool = False
+    unpriced: bool = False
+
+    @property
+    def cost_partial(self) -> bool:
+        """Whether the cost leaves out some tokens."""
+        return self.unpriced and self.cost_usd is not None
 
     def plus(self, other: Totals) -> Totals:
         """Return the sum of both."""
@@ -34,6 +44,8 @@ class Totals(NamedTuple):
             self.tokens + other.tokens,
             sum(costs) if costs else None,
             self.errors + other.errors,
+            self.cost_computed or other.cost_computed,
+            self.unpriced or other.unpriced,
         )
 
 
@@ -48,11 +60,13 @@ def totals_of(observations: Iterable[Observed]) -> Totals:
 
 def own(observation: Observed) -> Totals:
     """Return an observation's own tokens and cost, without those below it."""
-    return sums(observation.usage, observation.cost)._replace(errors=int(observation.level == "ERROR"))
+    return sums(observation.usage, observation.cost, observation.model)._replace(
+        errors=int(observation.level == "ERROR")
+    )
 
 
-def sums(usage_details: object, cost_details: object) -> Totals:
-    """Return the totals of an observation's two mappings of buckets."""
+def sums(usage_details: object, cost_details: object, model: str | None = None) -> Totals:
+    """Return the totals of two mappings of buckets; without a cost, computed from the list prices of *model*."""
     counts = _numbers(disjoint_buckets(usage_details) if isinstance(usage_details, Mapping) else None)
     usage = {name: count for name, count in counts.items() if name != "total"}
     tokens_in = sum(count for name, count in usage.items() if name.startswith("input"))
@@ -60,7 +74,15 @@ def sums(usage_details: object, cost_details: object) -> Totals:
     tokens = sum(usage.values()) if usage else counts.get("total", 0)
     costs = _numbers(cost_details)
     cost = costs.get("total", sum(costs.values())) if costs else None
-    return Totals(int(tokens_in), int(tokens_out), int(tokens), cost)
+    price = list_price(model, usage) if cost is None and usage else None
+    return Totals(
+        int(tokens_in),
+        int(tokens_out),
+        int(tokens),
+        cost if price is None else price,
+        cost_computed=price is not None,
+        unpriced=bool(tokens) and cost is None and price is None,
+    )
 
 
 def _numbers(buckets: object) -> dict[str, float]:

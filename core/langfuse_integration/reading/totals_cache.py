@@ -18,7 +18,8 @@ from .totals import Totals, sums
 SESSIONS_LIMIT = 2_000
 """The most totals in the cache; the least recently used is dropped first."""
 USAGE, COST = "langfuse.observation.usage_details", "langfuse.observation.cost_details"
-_BUCKETS = frozenset({USAGE, COST})
+MODEL = "langfuse.observation.model.name"
+_READ = frozenset({USAGE, COST, MODEL})
 
 
 class RowsVersion(NamedTuple):
@@ -55,23 +56,24 @@ def totals_of_bodies(bodies: Iterable[bytes]) -> Totals:
     """Return the tokens and the cost in OTLP requests; nothing else of them is read, so its errors are 0."""
     tokens_in = tokens_out = tokens = 0
     cost_usd: float | None = None
+    cost_computed = unpriced = False
     for body in bodies:
         request = request_of(body)
         for resource in request.resource_spans if request is not None else ():
             for scope in resource.scope_spans:
                 for span in scope.spans:
-                    buckets = {
-                        entry.key: entry.value.string_value for entry in span.attributes if entry.key in _BUCKETS
-                    }
-                    if not buckets:
+                    told = {entry.key: entry.value.string_value for entry in span.attributes if entry.key in _READ}
+                    if USAGE not in told and COST not in told:
                         continue
-                    one = sums(_read(buckets.get(USAGE)), _read(buckets.get(COST)))
+                    one = sums(_read(told.get(USAGE)), _read(told.get(COST)), told.get(MODEL))
                     tokens_in += one.tokens_in
                     tokens_out += one.tokens_out
                     tokens += one.tokens
                     if one.cost_usd is not None:
                         cost_usd = (cost_usd or 0.0) + one.cost_usd
-    return Totals(tokens_in, tokens_out, tokens, cost_usd)
+                    cost_computed = cost_computed or one.cost_computed
+                    unpriced = unpriced or one.unpriced
+    return Totals(tokens_in, tokens_out, tokens, cost_usd, cost_computed=cost_computed, unpriced=unpriced)
 
 
 def _read(text: str | None) -> object:

@@ -15,7 +15,18 @@ from . import formatting
 from .paths import session_path
 
 HERE = Path(__file__).parent
-SHARED = ("arguments", "clock", "counted", "dollars", "duration", "moment", "score_value", "title_of")
+SHARED = (
+    "arguments",
+    "clock",
+    "cost_note",
+    "cost_of",
+    "counted",
+    "dollars",
+    "duration",
+    "moment",
+    "score_value",
+    "title_of",
+)
 FILTERS = ("coloured", "coloured_json", "iso", "lane", "longer", "plain_text", "pretty", "shown")
 TEXT_LIMIT = 20_000
 """Characters of one input or output that a page shows at first."""
