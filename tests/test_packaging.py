@@ -155,7 +155,7 @@ def test_what_core_imports_is_declared() -> None:
     extras = PROJECT["optional-dependencies"]
     declared = {name_of(each) for each in PROJECT["dependencies"]}
     declared |= {
-        name_of(each) for extra in ("mcp", "viewer", "redis", "streamlit", "threads") for each in extras[extra]
+        name_of(each) for extra in ("mcp", "viewer", "redis", "prices", "streamlit", "threads") for each in extras[extra]
     }
     # A pytest plugin is loaded by pytest; opentelemetry-exporter-otlp-proto-http is langfuse's dependency, anyio mcp's.
     declared |= {"pytest", "opentelemetry-exporter-otlp-proto-http", "anyio"}

@@ -105,6 +105,8 @@ def test_json_is_an_array_of_sessions(lfi: Lfi) -> None:
         "still_open": 0,
         "tokens": {"input": 1220, "output": 21, "total": 1241},
         "cost_usd": 0.5,
+        "cost_computed": False,
+        "cost_partial": False,
         "errors": 0,
     }
 
