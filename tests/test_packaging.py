@@ -154,9 +154,8 @@ def test_what_core_imports_is_declared() -> None:
     """Core leans on no package that merely happens to be there: each is a dependency or of an extra."""
     extras = PROJECT["optional-dependencies"]
     declared = {name_of(each) for each in PROJECT["dependencies"]}
-    declared |= {
-        name_of(each) for extra in ("mcp", "viewer", "redis", "prices", "streamlit", "threads") for each in extras[extra]
-    }
+    for_users = ("mcp", "viewer", "redis", "prices", "streamlit", "threads")
+    declared |= {name_of(each) for extra in for_users for each in extras[extra]}
     # A pytest plugin is loaded by pytest; opentelemetry-exporter-otlp-proto-http is langfuse's dependency, anyio mcp's.
     declared |= {"pytest", "opentelemetry-exporter-otlp-proto-http", "anyio"}
     # A host's module is imported by applications that have the host; each reports what is missing.

@@ -208,7 +208,7 @@ def test_a_real_client_takes_the_place_of_the_scripted_model(lfi: Lfi, model_ser
     assert_safe(text)
     assert r"  agent, to ada: Hay.\x1b[2J" in text
     found = shown(text)
-    assert found.count("├─ think 1  gpt-5  TIME    100 in     7 out   ~$0.0002\n") == 4
+    assert found.count("├─ think 1  gpt-5  TIME    100 in     7 out  ~$0.0002\n") == 4
     assert found.count('│  calls    search(query="') == 4
     assert len(model_server.requests) == 8
     assert model_server.requests[0].tools == ["search", "read"]

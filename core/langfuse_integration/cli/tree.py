@@ -20,7 +20,7 @@ from .text import fitted, in_one_line, visible, wrapped
 
 TIME_COLUMNS = 11
 TOKEN_COLUMNS = 20
-COST_COLUMNS = 9
+COST_COLUMNS = 10
 SPEAKER_COLUMNS = 12
 SAID_LINES = 4
 """Lines shown of one message; `--full` shows all."""
