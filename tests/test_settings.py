@@ -10,7 +10,7 @@ import pytest
 from fresh import run_fresh
 from langfuse_integration import configure, langfuse_manager
 from langfuse_integration.errors import InvalidSettings
-from langfuse_integration.settings import settings
+from langfuse_integration.settings import forget, settings
 from peers.otlp import Receiver
 
 
@@ -85,6 +85,66 @@ def test_an_empty_variable_is_as_good_as_none(
     monkeypatch.setenv("LANGFUSE_BASE_URL", "")
     assert settings().mode == "local"
     assert warnings_of(caplog) == []
+
+
+def test_only_variables_of_langfuse_and_of_this_package_are_read(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A deployment's own ENVIRONMENT, RELEASE, STORE or CAPTURE means something else, and changes no setting."""
+    expected = settings()
+    for name in ("ENVIRONMENT", "RELEASE", "STORE", "CAPTURE", "JOURNAL", "BASE_URL", "TIMEOUT_S", "SECRET_KEY"):
+        monkeypatch.setenv(name, "none")
+    forget()
+    assert settings() == expected
+    assert warnings_of(caplog) == []
+
+
+def test_settings_are_read_with_the_standard_library_alone() -> None:
+    """The first rows of a process wait for its settings: no validation library is loaded."""
+    out = run_fresh(
+        """
+        import sys
+        from langfuse_integration.settings import forget, settings
+
+        assert settings().sample_rate == 1.0
+        print("pydantic" in sys.modules, "httpx" in sys.modules, "google.protobuf" in sys.modules)
+        """
+    )
+    assert out.split() == ["False"] * 3
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "usable"),
+    [
+        ("sample_rate", "0.5", 0.5),
+        ("sample_rate", float("nan"), None),
+        ("sample_rate", 1.01, None),
+        ("timeout_s", 0, None),
+        ("timeout_s", 3, 3.0),
+        ("flush_at", "20", 20),
+        ("flush_at", 2.0, 2),
+        ("flush_at", 2.5, None),
+        ("flush_at", float("inf"), None),
+        ("flush_at", 0, None),
+        ("media_upload", "false", False),
+        ("media_upload", 0, False),
+        ("media_upload", "maybe", True),
+        ("media_upload", 7, None),
+        ("environment", 5, None),
+        ("capture", "FULL", None),
+        ("journal", "off", "off"),
+        ("journal", 3, None),
+        ("mask", "no function", None),
+    ],
+)
+def test_a_value_is_taken_as_it_is_meant_or_refused(name: str, value: object, usable: object) -> None:
+    """Text counts as the number that it says; what is out of bounds or of another kind is refused by its name."""
+    if usable is not None:
+        configure(**{name: value})
+        assert getattr(settings(), name) == usable
+    else:
+        with pytest.raises(InvalidSettings, match=name):
+            configure(**{name: value})
 
 
 def test_a_wrong_setting_in_code_raises_and_changes_nothing() -> None:

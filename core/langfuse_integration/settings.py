@@ -7,54 +7,60 @@ More than 300 lines: every setting is here.
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
-
-from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, InstanceOf, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from .destinations import OtlpDestination, conventions_of, distinct, headers_of, traces_url
 from .errors import InvalidSettings
-from .internals import forks, standard_variables
+from .internals import forks, setting_values, standard_variables
 from .internals.faults import warn_once
+from .internals.setting_values import Parse, Secret
 
 DEFAULT_BASE_URL = "https://cloud.langfuse.com"
 Mode = Literal["langfuse", "local", "off"]
+_OURS = "LANGFUSE_INTEGRATION_"
 
 
-def _langfuse(name: str) -> AliasChoices:
-    return AliasChoices(name, f"LANGFUSE_{name.upper()}")
+def _setting(default: Any, parse: Parse, *variables: str, shown: bool = True) -> Any:
+    """Return a field of `Settings`.
+
+    Args:
+        parse: returns the value that the setting holds for a given one.
+        variables: of the environment; the first one that is set counts.
+        shown: whether the value is in a repr.
+    """
+    return field(default=default, repr=shown, metadata={"parse": parse, "variables": variables})
 
 
-def _ours(name: str) -> AliasChoices:
-    return AliasChoices(name, f"LANGFUSE_INTEGRATION_{name.upper()}")
+def _headers(value: Any) -> Secret:
+    secret = setting_values.secret(value) or Secret("")
+    headers_of(secret.get_secret_value())
+    return secret
 
 
-def _switch(value: Any) -> Any:
-    """Langfuse's SDK takes everything but "false" and "0" as true."""
-    return value.strip().lower() not in ("false", "0") if isinstance(value, str) else value
+def _conventions(value: Any) -> str:
+    conventions_of(setting_values.text(value))
+    return str(value)
 
 
-def _stripped(value: Any) -> Any:
-    """A key that was read from a file ends in a line break, which HTTP forbids."""
-    return value.strip() or None if isinstance(value, str) else value
+def _traces_url(value: Any) -> str:
+    return traces_url(setting_values.text(value))
 
 
-def _headers(value: Any) -> Any:
-    if isinstance(value, str):
-        headers_of(value)
-    return value
+def _destinations(value: Any) -> tuple[OtlpDestination, ...]:
+    destinations = tuple(value) if isinstance(value, (list, tuple)) else (value,)
+    if not all(isinstance(destination, OtlpDestination) for destination in destinations):
+        raise ValueError("each of them must be an OtlpDestination")
+    return distinct(destinations)
 
 
-def _conventions(value: str) -> str:
-    conventions_of(value)
-    return value
-
-
-class Settings(BaseSettings):
+@dataclass(frozen=True, repr=False)
+class Settings:
     """All settings, with meaning and unit.
 
     Attributes:
@@ -91,59 +97,37 @@ class Settings(BaseSettings):
         mask: called as mask(data=value) for every value with content, of every instrumentation; `configure()` only.
     """
 
-    model_config = SettingsConfigDict(
-        env_prefix="LANGFUSE_INTEGRATION_", extra="forbid", populate_by_name=True, env_ignore_empty=True, frozen=True
-    )
+    public_key: str | None = _setting(None, setting_values.key, "LANGFUSE_PUBLIC_KEY", shown=False)
+    secret_key: Secret | None = _setting(None, setting_values.secret, "LANGFUSE_SECRET_KEY")
+    base_url: str = _setting(DEFAULT_BASE_URL, setting_values.text, "LANGFUSE_BASE_URL", "LANGFUSE_HOST", shown=False)
+    tracing_enabled: bool = _setting(True, setting_values.switch, "LANGFUSE_TRACING_ENABLED")
+    environment: str | None = _setting(None, setting_values.text, "LANGFUSE_TRACING_ENVIRONMENT")
+    release: str | None = _setting(None, setting_values.text, "LANGFUSE_RELEASE")
+    sample_rate: float = _setting(1.0, setting_values.number(0, 1), "LANGFUSE_SAMPLE_RATE")
+    timeout_s: float = _setting(10.0, setting_values.number(above=0), "LANGFUSE_TIMEOUT")
+    flush_at: int | None = _setting(None, setting_values.integer(1), "LANGFUSE_FLUSH_AT")
+    flush_interval_s: float = _setting(1.0, setting_values.number(0), "LANGFUSE_FLUSH_INTERVAL")
+    media_upload: bool = _setting(True, setting_values.switch, "LANGFUSE_MEDIA_UPLOAD_ENABLED")
 
-    public_key: Annotated[str | None, BeforeValidator(_stripped)] = Field(
-        None, repr=False, validation_alias=_langfuse("public_key")
+    journal: Path | Literal["off"] | None = _setting(None, setting_values.path_or_off, f"{_OURS}JOURNAL")
+    journal_max_bytes: int = _setting(512 * 1024 * 1024, setting_values.integer(1), f"{_OURS}JOURNAL_MAX_BYTES")
+    journal_max_age_s: float = _setting(30 * 86_400.0, setting_values.number(above=0), f"{_OURS}JOURNAL_MAX_AGE_S")
+    keep_delivered: bool = _setting(False, setting_values.switch, f"{_OURS}KEEP_DELIVERED")
+    replayable: bool | None = _setting(None, setting_values.switch, f"{_OURS}REPLAYABLE")
+    mask_names: bool = _setting(False, setting_values.switch, f"{_OURS}MASK_NAMES")
+    capture: Literal["full", "truncated", "none", "metrics"] = _setting(
+        "full", setting_values.one_of("full", "truncated", "none", "metrics"), f"{_OURS}CAPTURE"
     )
-    secret_key: Annotated[SecretStr | None, BeforeValidator(_stripped)] = Field(
-        None, validation_alias=_langfuse("secret_key")
-    )
-    base_url: str = Field(
-        DEFAULT_BASE_URL, validation_alias=AliasChoices("base_url", "LANGFUSE_BASE_URL", "LANGFUSE_HOST")
-    )
-    tracing_enabled: Annotated[bool, BeforeValidator(_switch)] = Field(
-        True, validation_alias=_langfuse("tracing_enabled")
-    )
-    environment: str | None = Field(None, validation_alias=AliasChoices("environment", "LANGFUSE_TRACING_ENVIRONMENT"))
-    release: str | None = Field(None, validation_alias=_langfuse("release"))
-    sample_rate: float = Field(1.0, ge=0, le=1, validation_alias=_langfuse("sample_rate"))
-    timeout_s: float = Field(10.0, gt=0, validation_alias=AliasChoices("timeout_s", "LANGFUSE_TIMEOUT"))
-    flush_at: int | None = Field(None, gt=0, validation_alias=_langfuse("flush_at"))
-    flush_interval_s: float = Field(
-        1.0, ge=0, validation_alias=AliasChoices("flush_interval_s", "LANGFUSE_FLUSH_INTERVAL")
-    )
-    media_upload: Annotated[bool, BeforeValidator(_switch)] = Field(
-        True, validation_alias=AliasChoices("media_upload", "LANGFUSE_MEDIA_UPLOAD_ENABLED")
-    )
-
-    journal: Path | Literal["off"] | None = Field(None, validation_alias=_ours("journal"))
-    journal_max_bytes: int = Field(512 * 1024 * 1024, gt=0, validation_alias=_ours("journal_max_bytes"))
-    journal_max_age_s: float = Field(30 * 86_400.0, gt=0, validation_alias=_ours("journal_max_age_s"))
-    keep_delivered: bool = Field(False, validation_alias=_ours("keep_delivered"))
-    replayable: Annotated[bool | None, BeforeValidator(_switch)] = Field(None, validation_alias=_ours("replayable"))
-    mask_names: Annotated[bool, BeforeValidator(_switch)] = Field(False, validation_alias=_ours("mask_names"))
-    capture: Literal["full", "truncated", "none", "metrics"] = Field("full", validation_alias=_ours("capture"))
-    max_field_bytes: int = Field(1024 * 1024, ge=64, validation_alias=_ours("max_field_bytes"))
-    write_interval_s: float = Field(0.05, gt=0, le=10, validation_alias=_ours("write_interval_s"))
-    exit_timeout_s: float = Field(2.0, ge=0, validation_alias=_ours("exit_timeout_s"))
-    thread_sessions: Annotated[bool, BeforeValidator(_switch)] = Field(False, validation_alias=_ours("thread_sessions"))
-    store: str = Field("memory", validation_alias=_ours("store"))
-    otlp_endpoint: Annotated[str | None, AfterValidator(lambda url: url and traces_url(url))] = Field(
-        None, validation_alias=_ours("otlp_endpoint")
-    )
-    otlp_headers: Annotated[SecretStr | None, BeforeValidator(_headers)] = Field(
-        None, validation_alias=_ours("otlp_headers")
-    )
-    otlp_conventions: Annotated[str, AfterValidator(_conventions)] = Field(
-        "both", validation_alias=_ours("otlp_conventions")
-    )
-    destinations: Annotated[tuple[InstanceOf[OtlpDestination], ...], NoDecode, AfterValidator(distinct)] = Field(
-        (), exclude=True
-    )
-    mask: Callable[..., Any] | None = Field(None, exclude=True, repr=False)
+    max_field_bytes: int = _setting(1024 * 1024, setting_values.integer(64), f"{_OURS}MAX_FIELD_BYTES")
+    write_interval_s: float = _setting(0.01, setting_values.number(most=10, above=0), f"{_OURS}WRITE_INTERVAL_S")
+    exit_timeout_s: float = _setting(2.0, setting_values.number(0), f"{_OURS}EXIT_TIMEOUT_S")
+    thread_sessions: bool = _setting(False, setting_values.switch, f"{_OURS}THREAD_SESSIONS")
+    store: str = _setting("memory", setting_values.text, f"{_OURS}STORE", shown=False)
+    otlp_endpoint: str | None = _setting(None, _traces_url, f"{_OURS}OTLP_ENDPOINT")
+    otlp_headers: Secret | None = _setting(None, _headers, f"{_OURS}OTLP_HEADERS")
+    otlp_conventions: str = _setting("both", _conventions, f"{_OURS}OTLP_CONVENTIONS")
+    destinations: tuple[OtlpDestination, ...] = _setting((), _destinations)
+    mask: Callable[..., Any] | None = _setting(None, setting_values.function, shown=False)
 
     @property
     def all_destinations(self) -> tuple[OtlpDestination, ...]:
@@ -173,10 +157,6 @@ class Settings(BaseSettings):
         """The base URL without a user and password in it, as it may be shown."""
         return address_of(self.base_url)
 
-    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
-        for name, value in super().__repr_args__():
-            yield name, address_of(value) if name in ("base_url", "store") else value
-
     @property
     def journal_path(self) -> Path | None:
         """The journal's file, or None when it is off, or when the user has no home directory."""
@@ -200,11 +180,15 @@ class Settings(BaseSettings):
             )
             return None
 
+    def __repr__(self) -> str:
+        shown = {each.name: getattr(self, each.name) for each in fields(self) if each.repr}
+        shown.update(base_url=self.address, store=address_of(self.store))
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
-VARIABLES = {
-    name: field.validation_alias.choices[-1 if name != "base_url" else 1]
-    for name, field in Settings.model_fields.items()
-    if isinstance(field.validation_alias, AliasChoices)
+
+_FIELDS = {each.name: each for each in fields(Settings)}
+VARIABLES: dict[str, str] = {
+    name: each.metadata["variables"][0] for name, each in _FIELDS.items() if each.metadata["variables"]
 }
 """The environment variable of each setting, for messages."""
 
@@ -256,14 +240,10 @@ def change(**given: Any) -> Settings:
     """
     global _settings
     with _lock:
-        wanted = {**_given, **given}
-        try:
-            Settings(**wanted)
-        except ValidationError as error:
-            name, problem = _first(error)
-            raise InvalidSettings(name, problem) from None
+        complete = {**_given, **given}
+        read(complete, _raise)
         _given.clear()
-        _given.update(wanted)
+        _given.update(complete)
         _settings = _usable({**_of_client, **_given})
         return _settings
 
@@ -279,40 +259,57 @@ def forget() -> None:
 
 def problems() -> list[str]:
     """Return the problems of the current settings, one sentence each."""
-    found: list[str] = []
+    sentences: list[str] = []
     with _lock:
-        _usable({**_of_client, **_given}, lambda _, message, *values: found.append(message % values))
-    return found
+        _usable({**_of_client, **_given}, lambda _, message, *values: sentences.append(message % values))
+    return sentences
+
+
+def read(given: Mapping[str, Any], on_invalid: Callable[[str, str], object]) -> Settings:
+    """Return settings from *given*, and where it says nothing from the environment.
+
+    Args:
+        given: values by name; None stands for the default of a setting that has None as default.
+        on_invalid: called with the name of a setting whose value makes no sense, and with what is wrong.
+    """
+    values: dict[str, Any] = {}
+    for name in given.keys() - _FIELDS.keys():
+        on_invalid(name, "is not a setting")
+    for name, setting in _FIELDS.items():
+        if name in given:
+            value = given[name]
+            if value is None and setting.default is None:
+                continue
+        else:
+            value = next(filter(None, map(os.environ.get, setting.metadata["variables"])), None)
+            if value is None:
+                continue
+        try:
+            values[name] = setting.metadata["parse"](value)
+        except ValueError as error:
+            on_invalid(name, f"is not usable: {error}")
+    return Settings(**values)
+
+
+def _raise(name: str, problem: str) -> None:
+    raise InvalidSettings(name, problem)
 
 
 def _silent(*_: object) -> None:
     pass
 
 
-def _usable(given: dict[str, Any], say: Callable[..., object] = warn_once) -> Settings:
-    replaced: dict[str, Any] = {}
-    for _ in range(len(Settings.model_fields)):
-        try:
-            return _checked(Settings(**{**replaced, **given}), say)
-        except ValidationError as error:
-            name, problem = _first(error)
-            say(f"setting {name}", "%s %s: the default is used", VARIABLES.get(name, name), problem)
-            replaced[name] = Settings.model_fields[name].default
-    return Settings(**{**replaced, **given})
+def _usable(given: Mapping[str, Any], say: Callable[..., object] = warn_once) -> Settings:
+    def say_invalid(name: str, problem: str) -> None:
+        say(f"setting {name}", "%s %s: the default is used", VARIABLES.get(name, name), problem)
+
+    return _checked(read(given, say_invalid), say)
 
 
-def _first(error: ValidationError) -> tuple[str, str]:
-    detail = error.errors(include_url=False, include_input=False)[0]
-    place = str(detail["loc"][0])
-    name = next((name for name, variable in VARIABLES.items() if variable == place), place)
-    name = "base_url" if place == "LANGFUSE_HOST" else name
-    return name, "is not usable: " + detail["msg"]
-
-
-def _checked(found: Settings, say: Callable[..., object]) -> Settings:
+def _checked(active: Settings, say: Callable[..., object]) -> Settings:
     changes: dict[str, Any] = {}
-    if bool(found.public_key) != bool(found.secret_key):
-        missing, there = ("secret", "public") if found.public_key else ("public", "secret")
+    if bool(active.public_key) != bool(active.secret_key):
+        missing, there = ("secret", "public") if active.public_key else ("public", "secret")
         say(
             "keys",
             "LANGFUSE_%s_KEY is set but LANGFUSE_%s_KEY is not: nothing is sent to Langfuse, "
@@ -320,26 +317,26 @@ def _checked(found: Settings, say: Callable[..., object]) -> Settings:
             there.upper(),
             missing.upper(),
         )
-    url = urlsplit(found.base_url)
+    url = urlsplit(active.base_url)
     if url.scheme not in ("http", "https") or not url.hostname:
         say(
             "base_url",
             "LANGFUSE_BASE_URL (or LANGFUSE_HOST) is %r, not a URL such as %s: observations stay in the local journal",
-            found.address,
+            active.address,
             DEFAULT_BASE_URL,
         )
         changes.update(public_key=None, secret_key=None)
-    if found.environment and not re.fullmatch(r"(?!langfuse)[a-z0-9_-]{1,40}", found.environment):
+    if active.environment and not re.fullmatch(r"(?!langfuse)[a-z0-9_-]{1,40}", active.environment):
         say(
             "environment",
             "LANGFUSE_TRACING_ENVIRONMENT is %r, but must be 1 to 40 of a-z, 0-9, - and _ and not start with langfuse: "
             "it is left out",
-            found.environment,
+            active.environment,
         )
         changes["environment"] = None
-    if found.otlp_headers and not found.otlp_endpoint:
+    if active.otlp_headers and not active.otlp_endpoint:
         say("headers", "LANGFUSE_INTEGRATION_OTLP_HEADERS is set without LANGFUSE_INTEGRATION_OTLP_ENDPOINT")
-    if found.release is None:
+    if active.release is None:
         changes["release"] = standard_variables.release()
-    changes["base_url"] = found.base_url.rstrip("/")
-    return found.model_copy(update=changes)
+    changes["base_url"] = active.base_url.rstrip("/")
+    return replace(active, **changes)

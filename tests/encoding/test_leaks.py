@@ -14,6 +14,7 @@ from opentelemetry.trace import Link, Status, StatusCode
 
 from langfuse_integration import configure, langfuse_manager, runtime
 from langfuse_integration.encoding.row import Encoder
+from langfuse_integration.internals.setting_values import Secret
 from langfuse_integration.recording import tracing
 from langfuse_integration.settings import Settings, address_of
 from peers.otlp import Receiver
@@ -316,7 +317,7 @@ def test_a_password_in_an_address_is_not_shown(url: str, shown: str) -> None:
 @pytest.mark.parametrize(("key", "kept"), [("test", True), ("secret", True), ("sk-lf-1234", False), ("k" * 16, False)])
 def test_only_what_is_long_enough_to_be_a_key_is_cut_out(key: str, kept: bool) -> None:
     """A self-hosted project may have an ordinary word as its key: ordinary texts stay whole."""
-    encoder = Encoder.from_settings(Settings(public_key="pk-lf-0123456789", secret_key=key))
+    encoder = Encoder.from_settings(Settings(public_key="pk-lf-0123456789", secret_key=Secret(key)))
     with langfuse_manager.trace_span("ask", input=f"The latest {key} of the garden") as span:
         pass
     assert (key in encoder.attributes(span)["langfuse.observation.input"]) == kept

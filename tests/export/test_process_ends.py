@@ -415,3 +415,32 @@ def test_a_closed_worker_makes_room_for_another(langfuse: Receiver, journal: Pat
 def _empty(journal: Path) -> bool:
     with Archive(journal) as archive:
         return archive.states() == {"pending": 0, "delivered": 0, "set aside": 0}
+
+
+@pytest.mark.parametrize("keys", [True, False], ids=["langfuse", "local"])
+def test_the_worker_is_ready_before_the_first_observation_starts(receiver: Receiver, journal: Path, keys: bool) -> None:
+    """A process that is killed once the worker has taken its first rows leaves them whole, and none as an error."""
+    code = """
+        import signal
+        from langfuse_integration.recording import recorder, tracing
+
+        recorder.READY_S = 60.0
+        with langfuse_manager.trace_span("first") as first:
+            assert tracing.recorder.worker is not None
+        ids = [first.id]
+        for _ in range(20):
+            with langfuse_manager.trace_span("row") as row:
+                pass
+            ids.append(row.id)
+        print(*ids, flush=True)
+        while tracing.recorder.worker._handled < 21 * 2:
+            time.sleep(0.001)
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    environment = {} if keys else {"LANGFUSE_PUBLIC_KEY": "", "LANGFUSE_SECRET_KEY": ""}
+    ids = run(code, journal, receiver, environment=environment, code_of_exit=-9).split()
+    with Archive(journal) as archive:
+        assert archive.states()["pending"] == len(ids) == 21
+    if keys:
+        assert_once(receiver, [*ids, deliver(journal, receiver)])
+        assert {span.status_message for span in receiver.spans} == {""}

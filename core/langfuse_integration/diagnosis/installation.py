@@ -15,7 +15,7 @@ from ..settings import Settings
 from ..settings import settings as settings_in_force
 
 if TYPE_CHECKING:
-    from ..export.http import HttpResponse
+    from ..export.exchange import HttpResponse
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,8 @@ class Installation:
     @cached_property
     def project_reply(self) -> ProjectReply | None:
         """Langfuse's answer for the keys, or None without keys."""
-        from ..export.http import LangfuseHttp, Unreachable
+        from ..export.exchange import Unreachable
+        from ..export.http import LangfuseHttp
 
         if self.settings.mode != "langfuse":
             return None

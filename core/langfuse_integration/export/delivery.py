@@ -12,7 +12,8 @@ from ..internals.faults import report
 from ..journal.journal import Batch, Journal
 from ..journal.scores_and_media import ScoresAndMedia, WaitingScore, WaitingUse
 from ..settings import Settings
-from .http import HttpResponse, LangfuseHttp, Unreachable
+from .exchange import HttpResponse, Unreachable
+from .http import LangfuseHttp
 from .response import TAKEN, DeliveryResult, Outcome, judge_failure, judge_response, upload_url
 
 BATCH_ROWS = 1024

@@ -18,7 +18,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
 from importlib import import_module
-from typing import NamedTuple
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -26,6 +25,7 @@ from ..destinations import OtlpDestination
 from ..encoding import otlp
 from ..internals import standard_variables
 from ..settings import Settings
+from .exchange import HttpResponse, Unreachable
 
 # http.client would import this with the first connection, on another thread, perhaps during a fork.
 import_module("encodings.idna")
@@ -39,18 +39,6 @@ USER_AGENT = "langfuse-integration"
 MAX_RESPONSE_BYTES = 1024 * 1024
 _CHUNK_BYTES = 128 * 1024
 """Bytes per call of zlib: a larger chunk would hold the interpreter lock for longer."""
-
-
-class HttpResponse(NamedTuple):
-    """A response; header names are in lower case."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-
-class Unreachable(Exception):
-    """The server sent no response; the message gives the reason for the log."""
 
 
 class KeptConnection:

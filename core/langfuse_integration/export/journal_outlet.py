@@ -85,6 +85,10 @@ class JournalOutlet(Outlet):
 
     # -- the worker's thread
 
+    def prepare(self) -> None:
+        """Open the journal, so that the first rows need not wait for it."""
+        self._storage.open()
+
     def take(self, finished: Sequence[Any], opened: Sequence[Any], scores: Sequence[Score]) -> None:
         """Write a batch into the journal."""
         rows: list[Row] = []

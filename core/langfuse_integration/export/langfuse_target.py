@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from typing_extensions import override
 
 from ..internals.faults import warn_once
@@ -9,9 +11,11 @@ from ..journal.backend import StorageBackend
 from ..journal.storage import Storage
 from ..journal.writers import destination_of
 from ..settings import Settings
-from .delivery import Delivery
 from .response import DeliveryResult
 from .target import CountSettled, Target
+
+if TYPE_CHECKING:
+    from .delivery import Delivery
 
 
 class LangfuseTarget(Target):
@@ -28,19 +32,20 @@ class LangfuseTarget(Target):
         self._me = me
         self._settled = settled
         self._destination = destination_of(settings)
-        self._delivery = Delivery(settings, self._delivered, self._refused)
-        self.name = f"Langfuse at {self._delivery.http.address}"
+        self._settings = settings
+        self._delivery: Delivery | None = None
+        self.name = f"Langfuse at {settings.address}"
 
     @override
     def deliver(self, backend: StorageBackend, writer: int) -> DeliveryResult | None:
         with self._storage.moving:
             if backend not in self._storage.backends():  # its rows were moved to another backend meanwhile
                 return None
-            return self._delivery.spans(backend.journal, writer)
+            return self._connected().spans(backend.journal, writer)
 
     @override
     def deliver_scores_and_media(self, backend: StorageBackend) -> DeliveryResult | None:
-        return self._delivery.scores_and_media(backend.scores_and_media, backend.writers.mine() or [self._me])
+        return self._connected().scores_and_media(backend.scores_and_media, backend.writers.mine() or [self._me])
 
     @override
     def writers(self, backend: StorageBackend) -> list[int]:
@@ -62,7 +67,16 @@ class LangfuseTarget(Target):
 
     @override
     def close(self) -> None:
-        self._delivery.http.close()
+        if self._delivery is not None:
+            self._delivery.http.close()
+
+    def _connected(self) -> Delivery:
+        """Return the delivery; its modules are loaded with the first request, when the first rows are written."""
+        if self._delivery is None:
+            from .delivery import Delivery
+
+            self._delivery = Delivery(self._settings, self._delivered, self._refused)
+        return self._delivery
 
     def _delivered(self, writer: int, count: int) -> None:
         if writer == self._me:

@@ -14,7 +14,8 @@ from ..journal.backend import StorageBackend
 from ..journal.forwarding import ForwardBatch
 from ..journal.storage import Storage
 from ..settings import Settings
-from .http import OtlpHttp, Unreachable
+from .exchange import Unreachable
+from .http import OtlpHttp
 from .response import TAKEN, DeliveryResult, Outcome, judge_failure, judge_otlp
 from .target import CountSettled, Target
 

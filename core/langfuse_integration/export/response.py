@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import time
-from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import Any, NamedTuple
 
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
-
 from ..settings import Settings, address_of
-from .http import HttpResponse, Unreachable
+from .exchange import HttpResponse, Unreachable
 
 MAX_RETRY_AFTER_S = 3600.0
 """The longest pause that a server may ask for by Retry-After."""
@@ -118,6 +115,8 @@ def rejected_spans(response: HttpResponse) -> int:
     """Return how many spans a partial success rejected; 0 when the response cannot be parsed."""
     try:
         if "protobuf" in response.headers.get("content-type", ""):
+            from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+
             return int(ExportTraceServiceResponse.FromString(response.body).partial_success.rejected_spans)
         return int(_parsed(response.body)["partialSuccess"]["rejectedSpans"])
     except Exception:  # noqa: BLE001  a 2xx response that cannot be parsed still means accepted
@@ -167,6 +166,8 @@ def _rejected(response: HttpResponse) -> str:
         return ""
     try:
         if "protobuf" in response.headers.get("content-type", ""):
+            from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+
             partial = ExportTraceServiceResponse.FromString(response.body).partial_success
             return f"rejected: {partial.error_message or 'no reason given'}" if partial.rejected_spans else ""
         content: Any = _parsed(response.body)
@@ -203,6 +204,8 @@ def _retry_after_s(response: HttpResponse) -> float | None:
     text = response.headers.get("retry-after", "").strip()
     if not text:
         return None
+    from email.utils import parsedate_to_datetime
+
     try:
         wait_s = (
             float(text) if text.replace(".", "", 1).isdigit() else parsedate_to_datetime(text).timestamp() - time.time()

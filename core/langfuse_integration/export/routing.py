@@ -41,7 +41,7 @@ class RoutingOutlet(Outlet):
 
     def prepare(self) -> None:
         """Load all modules that are needed."""
-        self._current()
+        self._current().prepare()
 
     def take(self, finished: Sequence[Any], opened: Sequence[Any], scores: Sequence[Score]) -> None:
         """Pass a batch to its outlet."""

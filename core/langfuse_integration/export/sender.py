@@ -57,7 +57,7 @@ class Sender:
         self._since = 0.0
         self._adopted_at = -ADOPT_S
         self._adopted_in: weakref.WeakSet[StorageBackend] = weakref.WeakSet()
-        self._backlog = True  # rows of dead writers are looked for at once
+        self._backlog = False  # rows of dead writers wait
         self._failures = self._attempts = 0
         self._retry_at = self._not_before = self._scores_and_media_at = 0.0
         self._flushing = 0
@@ -81,6 +81,8 @@ class Sender:
         if self._thread.ident is None and not self._stopped:
             self.start()
         with self._changed:
+            if not self._written:
+                self._backlog = True  # rows of dead writers are looked for with the first rows
             if self._written == self._done:
                 self._since = time.monotonic()
                 self._rows = 0

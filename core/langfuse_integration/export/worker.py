@@ -22,6 +22,8 @@ from .outlet import Outlet
 from .pacing import Pace, Paced
 
 BATCH = 256
+SETTLING_S = 0.05
+"""How long after its start an open span of another library is written: its tracer sets attributes after the start."""
 _HALF = (1 << 64) - 1
 T = TypeVar("T")
 
@@ -43,6 +45,7 @@ class Worker:
         self.sample(sample_rate)
         self._pace = Pace(recorder.limit // 2)
         self._stopped = self._ending = False
+        self._written_here = False  # the process ends, and the queue is written on its own threads
         self._counting = forks.Lock()  # what is off the queue is counted at every moment
         self._taken = self._lost = 0
         self._popped = self._handled = 0  # like _taken, with what is not kept, and with openings and scores
@@ -57,7 +60,7 @@ class Worker:
         try:
             while not self._stopped:
                 offer_metrics(recorder)
-                if self._drain():
+                if self._drain() or any(recorder.queues()):
                     self._gather()
                     continue
                 fragments.sweep()
@@ -79,6 +82,7 @@ class Worker:
 
     def drain_here(self) -> None:
         """Write the queue on the calling thread: at the end of a process no thread can be started."""
+        self._written_here = True
         self._drain()
 
     def _gather(self) -> None:
@@ -113,7 +117,9 @@ class Worker:
     def _drain_batch(self) -> bool:
         recorder = self._recorder
         with self._counting:
-            finished, openings, scores = (_popped(queue, BATCH) for queue in recorder.queues())
+            finished = _popped(recorder.queue, BATCH)
+            openings = _popped(recorder.openings, BATCH, self._settled())
+            scores = _popped(recorder.scores, BATCH)
             count = len(finished) + len(openings) + len(scores)
             kept = [record for record in finished if self._is_recorded(record)]
             self._taken += len(kept)
@@ -140,6 +146,14 @@ class Worker:
                 self._handled += count
                 self._progress.notify_all()
         return True
+
+    def _settled(self) -> Callable[[Any], bool] | None:
+        """Return which open records are to be written now; None for all."""
+        if self._stopped or self._written_here or self._recorder.hurry:
+            return None
+        now_ns = time.time_ns()
+        since_ns = now_ns - int(SETTLING_S * 1e9)
+        return lambda record: isinstance(record, Observation) or not since_ns < (record.start_time or 0) <= now_ns
 
     def _is_recorded(self, record: Any) -> bool:
         """Return whether *record* is in a sampled trace, and was started in this process or by a parent that ended."""
@@ -246,10 +260,11 @@ def _is_journaled(record: Any) -> bool:
     return bool(attributes.get(IS_APP_ROOT)) or attributes.get(TYPE) == "agent"
 
 
-def _popped(queue: deque[Any], count: int) -> list[Any]:
+def _popped(queue: deque[Any], count: int, is_due: Callable[[Any], bool] | None = None) -> list[Any]:
+    """Return up to *count* records off *queue*, up to the first one that is not due."""
     records: list[Any] = []
     try:
-        while len(records) < count:
+        while len(records) < count and (is_due is None or is_due(queue[0])):
             records.append(queue.popleft())
     except IndexError:
         pass

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-import sysconfig
+from functools import cache
 from pathlib import Path
 from types import FrameType
+
+from .event_loops import in_event_loop
 
 _MAX_DEPTH = 200
 _OURS = tuple(
@@ -17,10 +19,6 @@ _OURS = tuple(
         "langfuse_integration_llamaindex",
         "langfuse_integration_mcp",
     )
-)
-_LIBRARIES = tuple(
-    {sysconfig.get_paths()[name] + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-    | {f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}"}
 )
 
 
@@ -44,7 +42,20 @@ def callsite() -> str | None:
 def _foreign(name: str) -> bool:
     if name.startswith("<"):
         return True
-    return name.startswith(_OURS[0]) or any(part in name for part in (*_OURS[1:], *_LIBRARIES))
+    return name.startswith(_OURS[0]) or any(part in name for part in (*_OURS[1:], *_libraries()))
+
+
+@cache
+def _libraries() -> tuple[str, ...]:
+    """Return what is in the paths of Python's own modules and of installed packages."""
+    import sysconfig
+
+    paths = sysconfig.get_paths()
+    return (
+        *{paths[name] + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")},
+        f"{os.sep}site-packages{os.sep}",
+        f"{os.sep}dist-packages{os.sep}",
+    )
 
 
 def _shown(name: str) -> str:
@@ -57,9 +68,3 @@ def _shown(name: str) -> str:
         return str(Path(name).relative_to(folder))
     except (ValueError, OSError):
         return name
-
-
-def in_event_loop() -> bool:
-    """Return whether an asyncio event loop runs in this thread; asyncio is not loaded for the answer."""
-    asyncio = sys.modules.get("asyncio")
-    return asyncio is not None and asyncio._get_running_loop() is not None

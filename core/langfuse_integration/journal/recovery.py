@@ -17,26 +17,16 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from ..encoding.row import Row
 from ..recording.ids import new_bits
 from . import forward_copies
-from .bodies import Bodies, BrokenChain
+from .bodies import Bodies
 from .fork_guard import fork_guard
 from .journal import Journal, StoredRow
-from .schema import NoJournal
 from .writers import NOBODY, NOWHERE
 
 if sys.platform != "win32":  # where a file that others have open cannot be renamed
     import fcntl
 
-_DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _CHUNK = 64
 _GAP_LIMIT = 100_000
-
-
-def is_damage(error: BaseException) -> bool:
-    """Return whether *error* says that the file itself is unusable, not that the disk is full or the file locked."""
-    if isinstance(error, (NoJournal, BrokenChain)):
-        return True
-    code = getattr(error, "sqlite_errorcode", None)
-    return isinstance(error, sqlite3.DatabaseError) and code is not None and code & 0xFF in _DAMAGE
 
 
 def set_aside(path: Path, inode: int) -> Path | None:

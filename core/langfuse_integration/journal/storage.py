@@ -20,8 +20,8 @@ from ..internals.faults import logger, warn_once
 from ..recording.score import Score
 from ..settings import Settings
 from .backend import StorageBackend
+from .damage import is_damage
 from .moving import move
-from .recovery import is_damage, recover, set_aside
 
 RETRY_S = (1.0, 30.0)
 ENDED_LIMIT = 20_000
@@ -82,6 +82,10 @@ class Storage:
         self.settling = forks.Lock()
 
     # -- writing
+
+    def open(self) -> None:
+        """Open the file, so that the first batch need not wait for it."""
+        self._usable_file()
 
     def store(self, batch: WriteBatch) -> int:
         """Write a batch; return how many of its rows are in the file now.
@@ -273,6 +277,8 @@ class Storage:
 
     def _recovered(self, inode: int, error: Exception) -> bool:
         """Set a damaged file aside, and open a new one with its readable rows; False when that fails too."""
+        from .recovery import recover, set_aside  # protobuf: the first rows of a process would wait for it
+
         assert self._path is not None
         with self.moving, self.settling:
             try:

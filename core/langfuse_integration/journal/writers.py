@@ -11,16 +11,11 @@ import sqlite3
 import time
 from collections.abc import Container, Iterable
 
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.trace.v1.trace_pb2 import Status
-
-from ..encoding.attributes import STATUS_MESSAGE, failed_attributes
-from ..encoding.row import Row, row_of
+from ..encoding.row import Row
 from ..settings import Settings
 from .journal import Journal
 from .liveness import Liveness
 
-PROCESS_ENDED = "the process ended"
 NOWHERE = ""
 """The destination of rows recorded without keys: only `push` delivers them."""
 NOBODY = 0
@@ -159,6 +154,8 @@ def _end(db: sqlite3.Connection, writer: int, alive_ns: int, ended_ids: Containe
     """
     open_spans = db.execute("SELECT span_id, body FROM open_spans WHERE writer = ?", (writer,)).fetchall()
     bodies = [body for span_id, body in open_spans if span_id not in ended_ids]
+    if bodies:
+        from .endings import ended  # protobuf: the first rows of a process would wait for it
     names = ", ".join(Row._fields)
     marks = ",".join("?" * (len(Row._fields) + 1))
     for body in bodies:
@@ -171,23 +168,6 @@ def _end(db: sqlite3.Connection, writer: int, alive_ns: int, ended_ids: Containe
         db.execute(f"INSERT INTO spans ({names}, writer) VALUES ({marks})", (*row, writer))
     db.execute("DELETE FROM open_spans WHERE writer = ?", (writer,))
     return len(bodies)
-
-
-def ended(body: bytes, ended_ns: int) -> Row:
-    """Return the row of an open observation whose process ended: level ERROR, with the attributes it had."""
-    request = ExportTraceServiceRequest.FromString(body)
-    span = request.resource_spans[0].scope_spans[0].spans[0]
-    changes = {"langfuse.observation.level": "ERROR", STATUS_MESSAGE: PROCESS_ENDED}
-    kept = [entry for entry in span.attributes if entry.key not in changes]
-    changes |= failed_attributes({entry.key: entry.value.string_value for entry in kept}, PROCESS_ENDED)
-    del span.attributes[:]
-    span.attributes.extend(kept)
-    for key, text in changes.items():
-        span.attributes.add(key=key).value.string_value = text
-    span.status.code = Status.STATUS_CODE_ERROR
-    span.status.message = PROCESS_ENDED
-    span.end_time_unix_nano = max(ended_ns, span.start_time_unix_nano)
-    return row_of(request)
 
 
 def _remove_idle(db: sqlite3.Connection, writers: list[int]) -> list[int]:

@@ -22,9 +22,9 @@ from opentelemetry.context.context import Context
 from typing_extensions import override
 
 from ..internals import forks
-from ..internals.callsite import in_event_loop
+from ..internals.event_loops import in_event_loop
 from ..internals.faults import shielded
-from ..recording import ambient
+from ..recording import ambient, tracing
 from ..recording.observation import Observation
 from ..recording.otel_api import span_context
 from ..recording.otel_spans import SpanAnchor, captures, current_span
@@ -60,6 +60,8 @@ class AmbientTracer(trace_api.Tracer):
             self._sdk = sdk = self._provider.built(must_wait=self._is_wanted(positional, options))
             if sdk is None:
                 return unrecorded(context)
+            if not tracing.recorder.prepared:
+                tracing.recorder.prepare()
             self._tracer = tracer = sdk.get_tracer(*self._scope, **self._options)
         return tracer.start_span(name, placed(context), *positional, **options)
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from ..internals import forks
+from ..internals.event_loops import in_event_loop
 from ..internals.faults import shielded, warn_once
 from . import process_end
 from .observation import Observation
@@ -30,6 +31,9 @@ YIELD_S = 0.00032
 from thread to thread than what the worker does meanwhile."""
 WRITE_S = 10.0
 """Additional seconds that the end of a process waits for the journal: only rows that are not in it are lost."""
+READY_S = 1.0
+"""What the first observation of a process may wait, outside of event loops, until the worker has loaded what it needs:
+what ends from then on is in the journal at once, should the process be killed."""
 OPENINGS_LIMIT = 10_000
 PAYLOAD_MARKER = "[dropped: too much was waiting to be written]"
 
@@ -131,6 +135,7 @@ class QueueRecorder:
         self.openings: deque[Any] = deque(maxlen=OPENINGS_LIMIT)
         self.scores: deque[Score] = deque(maxlen=QUEUE_LIMIT)
         self.wake = threading.Event()
+        self.prepared = False
         self.asleep = False
         self.hurry = 0
         self.dropped = 0
@@ -160,6 +165,14 @@ class QueueRecorder:
         if self.enabled:
             self.scores.append(score)
             self.start()
+
+    def prepare(self) -> None:
+        """Have the worker load what it needs, before the first observation of this process starts."""
+        self.prepared = True
+        if self.enabled and self._thread is None:
+            self.start()
+            if not (self._exited or in_event_loop()):
+                self._ready.wait(READY_S)
 
     def start(self) -> None:
         """Start the worker thread, or wake it."""

@@ -64,6 +64,8 @@ def start(
 ) -> Observation:
     """Start an observation under what is current here, in the session that is active here."""
     hooks.ready()
+    if not recorder.prepared:
+        recorder.prepare()
     parent = ambient.current()
     observation = Observation(name, type, recorder, parent, store.resolve(parent), input)
     observation.metadata = metadata
@@ -114,6 +116,8 @@ def _open_root(start: RunStart, input: Any) -> Run | None:  # noqa: A002
     if start.key in registry:
         return None
     hooks.ready()
+    if not recorder.prepared:
+        recorder.prepare()
     parent: Parent | None = registry.footprint(start.parent_key) if start.parent_key is not None else None
     if parent is not None:
         session, origin = parent.session, store.current()
