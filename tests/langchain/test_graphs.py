@@ -342,15 +342,7 @@ def test_the_prebuilt_agent_of_langgraph_is_an_agent(sessions: RecordedSessions)
     agent = create_react_agent(model, [search], name="older", prompt="Be brief.")
     agent.invoke(HELLO, recorded())
     trace = sessions.trace()
-    assert trace.tree() == [
-        {
-            "agent older": [
-                {"chain agent": ["generation ScriptedChat"]},
-                {"chain tools": ["tool search"]},
-                {"chain agent": ["generation ScriptedChat"]},
-            ]
-        }
-    ]
+    assert trace.tree() == [{"agent older": ["generation ScriptedChat", "tool search", "generation ScriptedChat"]}]
     assert trace.one("search").metadata["think_id"] == trace.named("ScriptedChat")[0].id
 
 

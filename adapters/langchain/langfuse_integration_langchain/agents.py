@@ -14,7 +14,7 @@ from langfuse_integration.recording.registry import Run
 from langfuse_integration.recording.steps import AgentSteps
 
 from . import messages, private
-from .folding import equal, show_step, use
+from .folding import equal, fold_into, show_step, use
 from .interrupts import conversation_of, ended
 from .states import ChainState, ModelState, ToolState
 
@@ -42,6 +42,20 @@ def node_started(graph: Run, node: ChainState) -> None:
     if state.steps is None and private.is_agent(state.metadata, node.name, node.inputs):
         state.thinks_in = private.THINKING_NODE
         _become_agent(graph)
+
+
+def prompted(run: Run) -> None:
+    """Make an agent of the graph around *run*, in which LangGraph's prebuilt agent is about to call its model."""
+    node = next((above for above in run.lineage() if above.state.__class__ is ChainState and above.state.node), None)
+    graph = node.parent if node is not None else None
+    if node is None or graph is None or node.state.name != private.PREBUILT_NODE:
+        return
+    state: ChainState = graph.state
+    if state.thinks_in is None:
+        state.thinks_in = private.PREBUILT_NODE
+        if state.steps is None:
+            _become_agent(graph)
+        fold_into(run, graph)
 
 
 def may_think(run: Run, has_tools: bool) -> None:

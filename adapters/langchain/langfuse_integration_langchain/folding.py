@@ -48,8 +48,6 @@ PLUMBING = frozenset(
 )
 """Names that LangChain and LangGraph give to runnables without a name of their own."""
 PLUMBING_KINDS = frozenset({"prompt", "parser"})
-PREBUILT_PROMPT = "Prompt"
-"""The step of LangGraph's prebuilt agent that puts its prompt before the messages."""
 
 
 def folds(state: ChainState, kind: Any, parent: Run) -> bool:
@@ -68,7 +66,7 @@ def folds(state: ChainState, kind: Any, parent: Run) -> bool:
     if state.tags and private.HIDDEN_TAG in state.tags and private.HIDDEN_TAG not in (above.tags or ()):
         return True
     if state.node:
-        return (above.thinks_in is not None and name in private.AGENT_NODES) or (
+        return (above.thinks_in is not None and name in (above.thinks_in, private.TOOLS_NODE)) or (
             above.unnamed and _is_entry(state, parent)
         )
     if name == above.name and _doubles(state, kind, above):
@@ -80,7 +78,8 @@ def folds(state: ChainState, kind: Any, parent: Run) -> bool:
         state.unnamed = True
         state.name = above.name
     state.step = above.node
-    return state.step or name == PREBUILT_PROMPT
+    above.hands_back = above.hands_back or (above.node and name == private.AGENT_CALLER)
+    return state.step or name == private.PREBUILT_PROMPT
 
 
 def _doubles(state: ChainState, kind: Any, above: ChainState) -> bool:
@@ -154,9 +153,25 @@ def passes_on(node: Run, outputs: Any) -> bool:
     inner = None if graph is None else graph.row
     if inner is None or not node.state.held:
         return False
-    return (inner.level, inner.status_message) == (row.level, row.status_message) and equal(
-        inner.output, row.output if outputs is None else outputs
-    )
+    if (inner.level, inner.status_message) != (row.level, row.status_message):
+        return False
+    if node.state.hands_back and inner.name == row.name:
+        return True
+    return equal(inner.output, row.output if outputs is None else outputs)
+
+
+def fold_into(run: Run, graph: Run) -> None:
+    """Fold the open runs from *run* up to *graph*, if no row stands below them: what follows stands below the graph."""
+    runs = []
+    for above in run.lineage():
+        if above is graph:
+            break
+        runs.append(above)
+    if any(each.state.used for each in runs):
+        return
+    for each in runs:
+        each.folded = True
+        each.anchor = graph.anchor
 
 
 def keep(node: Run) -> None:

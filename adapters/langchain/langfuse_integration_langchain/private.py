@@ -29,8 +29,15 @@ _child_config: ContextVar[Any] = var_child_runnable_config
 
 AGENTS = frozenset({"langchain_create_agent", "deepagents"})
 """`ls_integration` in the metadata of agents that LangChain makes, and of everything below them."""
-AGENT_NODES = frozenset({"model", "tools"})
 THINKING_NODE = "model"
+TOOLS_NODE = "tools"
+AGENT_NODES = frozenset({THINKING_NODE, TOOLS_NODE})
+PREBUILT_NODE = "agent"
+"""The node in which LangGraph's prebuilt agent decides (langgraph-prebuilt 1.0 to 1.1)."""
+PREBUILT_PROMPT = "Prompt"
+"""The step in that node which puts the agent's prompt before the messages; no application's own node has it."""
+AGENT_CALLER = "call_agent"
+"""The function with which a supervisor's node calls the agent of its name (langgraph-supervisor 0.0.31)."""
 MIDDLEWARE_HOOKS = (".before_agent", ".before_model", ".after_model", ".after_agent")
 INTERNAL_CALLS = frozenset({"lc_internal_call", "lc_source"})
 """Metadata of model calls that a middleware makes for itself."""

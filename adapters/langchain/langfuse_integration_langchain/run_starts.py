@@ -26,6 +26,8 @@ def chain(binding: Binding, state: ChainState, run_type: Any) -> None:
     """Open a chain, graph, node or agent; *run_type* as in `folding.folds`."""
     parent = _get(state.parent_key) if state.parent_key is not None else _running()
     inputs = state.inputs
+    if parent is not None and parent.folded and parent.state.name == private.AGENT_CALLER:
+        parent = parent.parent
     if parent is None:
         messages.register_graph_types()
         state.unnamed = state.name == private.UNNAMED_GRAPH
@@ -161,6 +163,8 @@ def _relate(state: ChainState, parent: Run, run_type: Any) -> None:
         state.vanishes = state.name.endswith(private.MIDDLEWARE_HOOKS)
         agents.node_started(parent, state)
     elif position == "step":
+        if state.name == private.PREBUILT_PROMPT:
+            agents.prompted(parent)
         if parent.folded and parent.state.step:
             folding.show_step(parent)
         node = state.metadata.get(private.NODE_KEY)  # a task of LangGraph's functional API is a node of its own

@@ -50,6 +50,7 @@ class ChainState(RunStart):
         stand_in: of a node: the state of the run below that may be all that the node does.
         held: of a node: the row of that run once it has ended, as (row, end in ns).
         doubled: a double of the run has ended without an error.
+        hands_back: of a supervisor's node: it only adds to an agent's output that the agent hands back.
         vanishes: the run leaves no row if it changes nothing and no row stands below it.
         latest: output of the run below that ended last.
         leaving: the run has ended as an abandoned stream, and its last children are about to end.
@@ -66,9 +67,8 @@ class ChainState(RunStart):
 
     # No slots: most of these keep their defaults, which then cost nothing to set.
     type: ObservationType = "chain"
-    node = graph = unnamed = double = interrupted = used = vanishes = leaving = bound = step = stands_in = doubled = (
-        False
-    )
+    node = graph = unnamed = double = interrupted = used = vanishes = leaving = bound = step = stands_in = False
+    doubled = hands_back = False
     position: str | None = None
     row: Observation | None = None
     stand_in: ChainState | None = None
