@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 from commands import COMMAND, Lfi
-from langfuse_integration import langfuse_manager
+from langfuse_integration import configure, langfuse_manager, runtime
 from peers import misbehaviour
 from peers.otlp import Receiver
 
@@ -35,6 +35,33 @@ def test_what_was_recorded_without_keys_arrives_once_there_are_some(lfi: Lfi, re
     ]
     assert lfi.ok("push", **receiver.environment()) == "0 observations delivered.\n"
     assert receiver.doubled() == {}
+
+
+def test_what_was_pushed_can_still_be_looked_at(lfi: Lfi, receiver: Receiver) -> None:
+    """What was recorded without keys stays as delivered, with its scores, until it is pruned."""
+    with langfuse_manager.session("s-1"), langfuse_manager.trace_span("query", input="alpacas?") as span:
+        span.score("helpful", True)
+    assert langfuse_manager.flush(20).pending == 0
+    lfi.ok("push", **receiver.environment())
+    assert "alpacas?" in lfi.ok("show", "s-1", "--full")
+    assert "helpful" in lfi.ok("show", "s-1", "--full")
+    assert lfi.ok("sessions", "--json").count('"s-1"') == 1
+    assert lfi.ok("prune", "--delivered", "--yes").startswith("1 observation of 1 session removed")
+    assert "s-1" not in lfi.ok("sessions")
+    assert len(receiver.spans) == 1
+
+
+def test_what_was_recorded_for_langfuse_leaves_the_journal(lfi: Lfi, receiver: Receiver) -> None:
+    """A backlog of an outage is removed once Langfuse has it, as the process itself would have removed it."""
+    configure(public_key=receiver.public_key, secret_key=receiver.secret_key, base_url=receiver.url)
+    receiver.refuse()
+    with langfuse_manager.session("s-9"), langfuse_manager.trace_span("query"):
+        pass
+    assert langfuse_manager.flush(0.1).pending == 1
+    runtime.reset()
+    receiver.listen()
+    assert lfi.ok("push", **receiver.environment()) == "1 observation delivered.\n"
+    assert "s-9" not in lfi.ok("sessions")
 
 
 def test_one_session_goes_alone(lfi: Lfi, receiver: Receiver) -> None:

@@ -30,11 +30,14 @@ class Delivery:
 
     Args:
         delivered, refused: called for rows that Langfuse accepted, and for rows that it refused.
+
+    Attributes:
+        keep: what is delivered stays in the journal, marked as delivered.
     """
 
     def __init__(self, settings: Settings, delivered: CountRows, refused: CountRows) -> None:
         self._settings = settings
-        self._keep = settings.keep_delivered
+        self.keep = settings.keep_delivered
         self._delivered = delivered
         self._refused = refused
         self._max_rows = min(settings.flush_at or BATCH_ROWS, BATCH_ROWS)
@@ -92,10 +95,10 @@ class Delivery:
             if refused is not None:
                 journal.set_aside(batch.ids, refused)
             else:
-                journal.acknowledge(batch, self._keep)
+                journal.acknowledge(batch, self.keep)
             while self._unsettled:
                 unsettled, delivered = self._unsettled[-1]
-                unsettled.acknowledge(delivered, self._keep)
+                unsettled.acknowledge(delivered, self.keep)
                 self._unsettled.pop()
         except (sqlite3.Error, OSError) as error:
             report("removing delivered rows from the journal", error)
@@ -121,7 +124,7 @@ class Delivery:
         if result.outcome is Outcome.DIVIDE:  # servers before 4.16 accept a single score, no list
             result = self._request(lambda: self.http.json("POST", "/api/public/scores", _json(scores_json[0])))
         if result.outcome is not Outcome.WAIT:
-            scores_and_media.settle_scores([score.id for score in scores], self._keep, result.reason or None)
+            scores_and_media.settle_scores([score.id for score in scores], self.keep, result.reason or None)
             return TAKEN
         return result
 
@@ -151,7 +154,7 @@ class Delivery:
         use = waiting[0]
         result = self._upload(scores_and_media, use)
         if result.outcome is not Outcome.WAIT:
-            scores_and_media.settle_use(use, self._keep, result.reason or None)
+            scores_and_media.settle_use(use, self.keep, result.reason or None)
             return TAKEN
         return result
 

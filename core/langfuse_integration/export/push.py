@@ -64,6 +64,7 @@ class _Push:
         self._on_progress = on_progress
         self._delivered = self._refused = self._failures = 0
         self._total = 0
+        self._keeps = settings.keep_delivered
         self._delivery = Delivery(settings, self._count_delivered, self._count_refused)
 
     def run(self) -> PushResult:
@@ -72,12 +73,15 @@ class _Push:
         self._total = sum(backend.journal.pending(writer, self._session_id) for writer in writers)
         problem: str | None = None
         self._report()
+        local = set(backend.writers.of(NOWHERE))
         for writer in writers:
+            self._delivery.keep = self._keeps or writer in local
             problem = self._until_done(partial(self._delivery.spans, backend.journal, writer, self._session_id))
+            if problem is None and self._session_id is None:
+                waiting = partial(self._delivery.scores_and_media, backend.scores_and_media, [writer])
+                problem = self._until_done(waiting)
             if problem is not None:
                 break
-        if problem is None and self._session_id is None:
-            problem = self._until_done(partial(self._delivery.scores_and_media, backend.scores_and_media, writers))
         self._delivery.http.close()
         return PushResult(self._delivered, self._refused, backend.journal.pending(session_id=self._session_id), problem)
 
@@ -115,8 +119,9 @@ def push(
 ) -> PushResult:
     """Deliver what waits in a journal to the Langfuse project that the settings name.
 
-    Observations of a living process with keys are left to that process. Delivered observations leave the journal,
-    unless the setting `keep_delivered` keeps them.
+    Observations of a living process with keys are left to that process. Observations that were recorded without keys
+    stay in the journal, marked as delivered, until `prune` or the journal's bounds remove them; others leave it, unless
+    the setting `keep_delivered` keeps them.
 
     Args:
         path: the journal's file; by default that of the settings.

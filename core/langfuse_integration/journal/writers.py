@@ -91,6 +91,10 @@ class Writers:
         rows = self._journal.query("SELECT id FROM writers WHERE owner = ? ORDER BY id != owner, since_ns", (self.me,))
         return [row[0] for row in rows]
 
+    def of(self, destination: str) -> list[int]:
+        """Return the numbers of the writers that recorded for *destination*."""
+        return [row[0] for row in self._journal.query("SELECT id FROM writers WHERE destination = ?", (destination,))]
+
     def for_other_projects(self) -> int:
         """Return how many rows of dead writers wait for another Langfuse project, or for previous keys."""
         statement = (
