@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fresh import run_fresh
-from langfuse_integration import configure, langfuse_manager
+from langfuse_integration import OtlpDestination, configure, langfuse_manager
 from langfuse_integration.errors import InvalidSettings
 from langfuse_integration.settings import forget, settings
 from peers.otlp import Receiver
@@ -196,3 +196,59 @@ def test_a_user_without_a_home_directory_keeps_rows_in_memory(receiver: Receiver
     assert said.startswith("rows are kept in memory until they are delivered, and in no journal: set LANGFUSE_INTEG")
     assert counts == "1 0 0"
     assert [span.name for span in receiver.spans] == ["answer"]
+
+
+# -- destinations beside Langfuse
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("OTLP_ENDPOINT", "localhost:4318", "'localhost:4318' is no URL such as http://localhost:4318"),
+        ("OTLP_ENDPOINT", "http://", "'http://' is no URL"),
+        ("OTLP_ENDPOINT", "http://x:port", "'http://x:port' is no URL"),
+        ("OTLP_ENDPOINT", "https://user:secret@example.org", "send them in a header"),
+        ("OTLP_HEADERS", "api-key", "the header 'api-key' has no value"),
+        ("OTLP_HEADERS", "api-key=", "the header 'api-key' has no value"),
+        ("OTLP_HEADERS", "api key=x", "'api key' is no name of a header"),
+        ("OTLP_HEADERS", "api-key=secret%0Aone", "characters that HTTP forbids"),
+        ("OTLP_CONVENTIONS", "otel", "there is no convention 'otel': write genai or openinference, both or none"),
+    ],
+)
+def test_a_destination_that_makes_no_sense_is_named(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, variable: str, value: str, message: str
+) -> None:
+    """A URL that is none, a header without a value, an unknown convention: one warning names the variable."""
+    monkeypatch.setenv(f"LANGFUSE_INTEGRATION_{variable}", value)
+    settings()
+    (warning,) = [record.getMessage() for record in caplog.records if variable in record.getMessage()]
+    assert message in warning
+    assert "secret" not in warning
+    with pytest.raises(ValueError, match=f"{variable.lower()} is not usable"):
+        configure(**{variable.lower(): value})
+
+
+def test_a_destination_in_code_is_checked_at_once() -> None:
+    """OtlpDestination refuses what makes no sense, and shows no header."""
+    for options in ({"url": "x"}, {"url": "http://x", "headers": {"k": ""}}, {"url": "http://x", "conventions": ["a"]}):
+        with pytest.raises(ValueError, match="OtlpDestination"):
+            OtlpDestination(**options)
+    with pytest.raises(ValueError, match="capture"):
+        OtlpDestination("http://x", capture="some")  # type: ignore[arg-type]
+    shown = repr(OtlpDestination("http://x", headers={"api-key": "secret"}))
+    assert "secret" not in shown
+    with pytest.raises(ValueError, match="named twice"):
+        configure(destinations=[OtlpDestination("http://x"), OtlpDestination("http://x/v1/traces", conventions=())])
+
+
+def test_destinations_of_code_and_environment_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server of the environment stands beside those of the code; one that both name is as the code has it."""
+    monkeypatch.setenv("LANGFUSE_INTEGRATION_OTLP_ENDPOINT", "http://one:4318")
+    monkeypatch.setenv("LANGFUSE_INTEGRATION_OTLP_CONVENTIONS", "openinference")
+    configure(destinations=[OtlpDestination("http://two")])
+    assert [(found.url, found.conventions) for found in settings().all_destinations] == [
+        ("http://one:4318/v1/traces", ("openinference",)),
+        ("http://two/v1/traces", ("genai", "openinference")),
+    ]
+    configure(destinations=[OtlpDestination("http://one:4318", conventions=())])
+    assert [found.conventions for found in settings().all_destinations] == [()]

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 from urllib.parse import unquote, urlsplit
 
 from .errors import InvalidSettings
@@ -20,6 +20,8 @@ Convention = Literal["genai", "openinference"]
 """OpenTelemetry's conventions for generative AI, and OpenInference's, which Phoenix reads."""
 CONVENTIONS: tuple[Convention, ...] = get_args(Convention)
 DestinationCapture = Literal["full", "truncated", "none", "metrics"]
+CAPTURES: tuple[DestinationCapture, ...] = get_args(DestinationCapture)
+"""What may be captured, the strictest last."""
 TRACES_PATH = "/v1/traces"
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
@@ -50,7 +52,7 @@ class OtlpDestination:
         object.__setattr__(
             self, "conventions", _checked("conventions of OtlpDestination", conventions_of, ",".join(names))
         )
-        if self.capture not in get_args(DestinationCapture):
+        if self.capture not in CAPTURES:
             raise InvalidSettings(
                 "capture of OtlpDestination", f"is not usable: {self.capture!r} is none of its values"
             )
@@ -84,9 +86,9 @@ def distinct(destinations: tuple[OtlpDestination, ...]) -> tuple[OtlpDestination
     return destinations
 
 
-def _checked(what: str, check: object, value: object) -> object:
+def _checked(what: str, check: Callable[[Any], object], value: object) -> object:
     try:
-        return check(value)  # type: ignore[operator]
+        return check(value)
     except (ValueError, TypeError, AttributeError) as error:
         raise InvalidSettings(what, f"is not usable: {error}") from None
 

@@ -27,8 +27,16 @@ def export(
         Path | None,
         typer.Option("--html", metavar="FILE", help="One HTML file that stands alone, to send to a colleague."),
     ] = None,
+    conventions: Annotated[
+        str | None,
+        typer.Option(
+            "--conventions", metavar="NAMES", help="Attributes for other tools: genai, openinference, both, none."
+        ),
+    ] = None,
 ) -> None:
     """Write a session as OTLP JSON, or as one HTML file."""
+    if html is not None and conventions is not None:
+        raise typer.BadParameter("--html and --conventions exclude each other.")
     if html is not None and output is not None:
         raise typer.BadParameter("--html and --output exclude each other.")
     with reported():
@@ -44,6 +52,8 @@ def export(
         with Archive.of_settings() as archive:
             session_id = chosen(archive, session)
             bodies = [without_exact(body) for body in archive.bodies(session_id) if request_of(body) is not None]
+        if conventions is not None:
+            bodies = _translated(bodies, conventions)
         text = printable_json(_json(bodies)) + "\n"
         if output is None:
             Screen().raw(text)
@@ -53,6 +63,17 @@ def export(
         except OSError as error:
             raise stop(f"{output} cannot be written: {error.strerror}.") from None
         note(f"{counted(len(bodies), 'observation')} written to {output}.")
+
+
+def _translated(bodies: list[bytes], conventions: str) -> list[bytes]:
+    from ..destinations import conventions_of
+    from ..encoding.translation import Translation
+
+    try:
+        translation = Translation(conventions_of(conventions))
+    except ValueError as error:
+        raise typer.BadParameter(f"{error}.") from None
+    return [translation.translated(body).SerializeToString() for body in bodies]
 
 
 def _page(session: str, target: Path) -> None:

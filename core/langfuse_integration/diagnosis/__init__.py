@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from . import configuration, file, grouping, process, recorded, server, versions
+from . import configuration, destinations, file, grouping, process, recorded, server, versions
 from .installation import Finding, Installation
 
 __all__ = ["CHECKS", "Finding", "Installation", "examine"]
@@ -28,6 +28,9 @@ CHECKS: tuple[Check, ...] = (
     configuration.store,
     server.reachable,
     server.clock,
+    destinations.reachable,
+    destinations.waiting,
+    destinations.refused,
     file.readable,
     file.whole,
     file.private,

@@ -103,7 +103,7 @@ def waiting(installation: Installation) -> Iterator[Finding]:
     if oldest_ns is None:
         return
     age_s = time.time() - oldest_ns / 1e9
-    summary = f"{count:,} observations wait for Langfuse, the oldest for {_lasting(age_s)}"
+    summary = f"{count:,} observations wait for Langfuse, the oldest for {lasting(age_s)}"
     if age_s < WAITS_LONG_S:
         yield Finding("journal", summary)
     else:
@@ -132,7 +132,8 @@ def _nearest(path: Path) -> Path:
     return path
 
 
-def _lasting(seconds: float) -> str:
+def lasting(seconds: float) -> str:
+    """Return a duration in the unit that suits it."""
     for unit, size in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"

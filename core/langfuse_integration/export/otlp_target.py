@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
+from typing import Protocol
 
 from typing_extensions import override
 
 from ..destinations import OtlpDestination
 from ..encoding.translation import Translation
+from ..internals import forks
 from ..internals.faults import report, warn_once
 from ..journal.backend import StorageBackend
 from ..journal.forwarding import ForwardBatch
-from ..journal.storage import Storage
 from ..settings import Settings
 from .exchange import Unreachable
 from .http import OtlpHttp
@@ -22,6 +23,16 @@ from .target import CountSettled, Target
 BATCH_ROWS = 512
 """The number that OpenTelemetry's own exporters send at once."""
 BATCH_BYTES = 1024 * 1024
+
+
+class Backends(Protocol):
+    """Where rows are read from; see Storage."""
+
+    settling: forks.Lock
+
+    def backends(self) -> list[StorageBackend]:
+        """Return the backends that may hold rows."""
+        ...
 
 
 class OtlpTarget(Target):
@@ -36,7 +47,7 @@ class OtlpTarget(Target):
     is_awaited = False
 
     def __init__(
-        self, settings: Settings, destination: OtlpDestination, storage: Storage, me: int, settled: CountSettled
+        self, settings: Settings, destination: OtlpDestination, storage: Backends, me: int, settled: CountSettled
     ) -> None:
         self._destination = destination
         self._storage = storage
@@ -47,6 +58,8 @@ class OtlpTarget(Target):
         self._rows = self._max_rows
         self._http = OtlpHttp(destination, settings.timeout_s)
         self._translation = Translation(destination.conventions, destination.capture)
+        self._accepted = False  # of the current batch
+        self._suspects: list[tuple[ForwardBatch, str]] = []
         self._unsettled: list[tuple[ForwardBatch, str | None]] = []
         self.name = f"The destination {destination.address}"
 
@@ -59,7 +72,8 @@ class OtlpTarget(Target):
             batch = forwarding.next_batch(self._destination, writer, self._rows, BATCH_BYTES)
         if batch is None:
             return None
-        result = self._send(backend, batch)
+        self._accepted, self._suspects = False, []
+        result = self._settle_suspects(backend, self._send(backend, batch))
         if result.outcome is Outcome.TAKEN:
             self._rows = min(self._rows * 2, self._max_rows)
         elif result.smaller:
@@ -84,29 +98,38 @@ class OtlpTarget(Target):
     def _send(self, backend: StorageBackend, batch: ForwardBatch) -> DeliveryResult:
         result, rejected = self._request(batch.bodies)
         if result.outcome is Outcome.TAKEN:
+            self._accepted = True
             self._settle(backend, batch, None)
             self._count(batch.writer, len(batch.ids) - rejected, rejected)
             if rejected:
                 warn_once(f"{self.name} {result.reason}", "%s has %s (%d)", self.name, result.reason, rejected)
         elif result.outcome is Outcome.DIVIDE:
             if len(batch.ids) == 1:
-                return self._refuse(backend, batch, result)
+                self._suspects.append((batch, result.reason))
+                return TAKEN
             for half in batch.halves():
                 result = self._send(backend, half)
                 if result.outcome is not Outcome.TAKEN:
                     return result
         return result
 
-    def _refuse(self, backend: StorageBackend, batch: ForwardBatch, result: DeliveryResult) -> DeliveryResult:
-        """Set one row aside for this destination, unless the server refuses an empty request too."""
-        probe, _ = self._request([])
-        if probe.outcome is Outcome.WAIT:
-            return probe
-        if probe.outcome is Outcome.DIVIDE:
-            return DeliveryResult(Outcome.WAIT, f"{result.reason}, whatever is sent")
-        self._settle(backend, batch, result.reason)
-        self._count(batch.writer, 0, 1)
-        return TAKEN
+    def _settle_suspects(self, backend: StorageBackend, result: DeliveryResult) -> DeliveryResult:
+        """Set rows aside that were refused alone, unless the server refuses everything.
+
+        It does not when it accepted other rows of the batch, or else an empty request, which some servers refuse.
+        """
+        if not self._suspects:
+            return result
+        if not self._accepted:
+            probe, _ = self._request([])
+            if probe.outcome is not Outcome.TAKEN:
+                reason = self._suspects[0][1]
+                waiting = DeliveryResult(Outcome.WAIT, f"{reason}, whatever is sent")
+                return probe if probe.outcome is Outcome.WAIT else waiting
+        for batch, reason in self._suspects:
+            self._settle(backend, batch, reason)
+            self._count(batch.writer, 0, 1)
+        return result
 
     def _request(self, bodies: Iterable[bytes]) -> tuple[DeliveryResult, int]:
         rows = list(bodies)

@@ -62,7 +62,7 @@ class _Push:
         self._backend = backend
         self._session_id = session_id
         self._on_progress = on_progress
-        self._delivered = self._refused = self._failures = 0
+        self._delivered = self._refused = 0
         self._total = 0
         self._keeps = settings.keep_delivered
         self._delivery = Delivery(settings, self._count_delivered, self._count_refused)
@@ -86,19 +86,7 @@ class _Push:
         return PushResult(self._delivered, self._refused, backend.journal.pending(session_id=self._session_id), problem)
 
     def _until_done(self, step: Callable[[], DeliveryResult | None]) -> str | None:
-        while (result := step()) is not None:
-            if result.outcome is not Outcome.WAIT:
-                self._failures = 0
-                self._report()
-                continue
-            self._failures += 1
-            if result.needs_user_action or self._failures >= MAX_FAILURES:
-                return result.reason
-            pause_s = BACK_OFF_S[0] * 2**self._failures * random.uniform(0.5, 1.0)
-            if result.wait_s is not None and result.wait_s > BACK_OFF_S[1]:
-                return f"{result.reason}: to be tried again in {result.wait_s:.0f} s"
-            time.sleep(max(pause_s, result.wait_s or 0.0))
-        return None
+        return until_done(step, self._report)
 
     def _count_delivered(self, _writer: int, count: int) -> None:
         self._delivered += count
@@ -108,6 +96,28 @@ class _Push:
 
     def _report(self) -> None:
         self._on_progress(Progress(self._delivered, self._refused, self._total))
+
+
+def until_done(step: Callable[[], DeliveryResult | None], on_success: Callable[[], object]) -> str | None:
+    """Repeat *step* until it returns None, with pauses after failures; return why it was given up, or None.
+
+    Args:
+        on_success: called after each step that was no failure.
+    """
+    failures = 0
+    while (result := step()) is not None:
+        if result.outcome is not Outcome.WAIT:
+            failures = 0
+            on_success()
+            continue
+        failures += 1
+        if result.needs_user_action or failures >= MAX_FAILURES:
+            return result.reason
+        pause_s = BACK_OFF_S[0] * 2**failures * random.uniform(0.5, 1.0)
+        if result.wait_s is not None and result.wait_s > BACK_OFF_S[1]:
+            return f"{result.reason}: to be tried again in {result.wait_s:.0f} s"
+        time.sleep(max(pause_s, result.wait_s or 0.0))
+    return None
 
 
 def push(

@@ -186,7 +186,9 @@ def _rejected(response: HttpResponse) -> str:
 def _error_message(response: HttpResponse) -> str:
     """Return the message in an error response, in brackets after a blank; '' if there is none that is printable."""
     content = _parsed(response.body)
-    message = content.get("message") or content.get("error") if isinstance(content, dict) else None
+    message = (
+        content.get("message") or content.get("error") or content.get("detail") if isinstance(content, dict) else None
+    )
     return f" ({message[:200]})" if isinstance(message, str) and message.isprintable() else ""
 
 

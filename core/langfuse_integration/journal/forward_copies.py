@@ -9,8 +9,9 @@ from typing import Any
 from .forward_tables import create, exists
 from .journal import Journal
 
+_DESTINATION = "INSERT OR IGNORE INTO destinations (fingerprint, address, capture) VALUES (?,?,?)"
 STATES = """
-    SELECT spans.trace_id, spans.span_id, destinations.fingerprint, destinations.address,
+    SELECT spans.trace_id, spans.span_id, destinations.fingerprint, destinations.address, destinations.capture,
     forwards.writer, forwards.state, forwards.reason
     FROM forwards JOIN spans ON spans.id = forwards.row JOIN destinations ON destinations.id = forwards.destination
 """
@@ -28,8 +29,8 @@ def carry(source: Journal, db: sqlite3.Connection, last: int) -> None:
 
 def put_states(db: sqlite3.Connection, states: Iterable[tuple[Any, ...]]) -> None:
     """Put what STATES reads of another file to the same rows behind *db*; a row that was forwarded stays so."""
-    for trace_id, span_id, fingerprint, address, writer, state, reason in states:
-        db.execute("INSERT OR IGNORE INTO destinations (fingerprint, address) VALUES (?,?)", (fingerprint, address))
+    for trace_id, span_id, fingerprint, address, capture, writer, state, reason in states:
+        db.execute(_DESTINATION, (fingerprint, address, capture))
         db.execute(
             "INSERT INTO forwards (row, destination, writer, state, reason) "
             "SELECT spans.id, destinations.id, ?, ?, ? FROM spans, destinations "
@@ -44,13 +45,13 @@ def copy_subscriptions(old: sqlite3.Connection, into: Journal) -> None:
     if not exists(old):
         return
     rows = old.execute(
-        "SELECT writer, owner, evicted, fingerprint, address FROM subscriptions "
+        "SELECT writer, owner, evicted, fingerprint, address, capture FROM subscriptions "
         "JOIN destinations ON destinations.id = subscriptions.destination"
     ).fetchall()
     with into.transaction() as db:
         create(db)
-        for writer, owner, evicted, fingerprint, address in rows:
-            db.execute("INSERT OR IGNORE INTO destinations (fingerprint, address) VALUES (?,?)", (fingerprint, address))
+        for writer, owner, evicted, fingerprint, address, capture in rows:
+            db.execute(_DESTINATION, (fingerprint, address, capture))
             db.execute(
                 "INSERT OR IGNORE INTO subscriptions (writer, destination, owner, evicted) "
                 "SELECT ?, id, ?, ? FROM destinations WHERE fingerprint = ?",

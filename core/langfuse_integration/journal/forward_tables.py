@@ -19,7 +19,7 @@ WAITING, FORWARDED, REFUSED = 0, 1, 2
 """The state of a row for one destination."""
 TABLES = """
     CREATE TABLE IF NOT EXISTS destinations (
-        id INTEGER PRIMARY KEY, fingerprint TEXT NOT NULL UNIQUE, address TEXT NOT NULL
+        id INTEGER PRIMARY KEY, fingerprint TEXT NOT NULL UNIQUE, address TEXT NOT NULL, capture TEXT NOT NULL
     );
     CREATE TABLE IF NOT EXISTS subscriptions (
         writer INTEGER NOT NULL, destination INTEGER NOT NULL, owner INTEGER NOT NULL,
@@ -46,7 +46,8 @@ TABLES = """
     END;
 """
 """
-    destinations   `fingerprint` is that of OtlpDestination, `address` its URL as it may be shown
+    destinations   `fingerprint` is that of OtlpDestination, `address` its URL as it may be shown, `capture` what of the
+                   contents it may have
     subscriptions  the destinations that a writer's rows are for; `evicted` counts the waiting rows that were removed
     forwards       rows that a destination gets: `state` is WAITING, FORWARDED or REFUSED, and then `reason` says why
 """
@@ -65,6 +66,6 @@ def exists(db: sqlite3.Connection) -> bool:
 
 def register(db: sqlite3.Connection, destination: OtlpDestination) -> int:
     """Return the number of *destination* in this file."""
-    values = (destination.fingerprint, destination.address)
-    db.execute("INSERT OR IGNORE INTO destinations (fingerprint, address) VALUES (?,?)", values)
+    values = (destination.fingerprint, destination.address, destination.capture)
+    db.execute("INSERT OR IGNORE INTO destinations (fingerprint, address, capture) VALUES (?,?,?)", values)
     return int(db.execute("SELECT id FROM destinations WHERE fingerprint = ?", values[:1]).fetchone()[0])

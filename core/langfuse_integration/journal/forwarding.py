@@ -170,6 +170,31 @@ class Forwarding:
             db.execute(f"DELETE FROM subscriptions WHERE owner = ? AND writer != owner AND {_DONE}", (self._me,))
         return len(orphans)
 
+    def claim(self, destination: OtlpDestination, session_id: str | None = None) -> int:
+        """Take over all rows of the journal, or of a session, that *destination* lacks; return how many.
+
+        Rows that a living process delivers are left to it. Those that wait for the same address with other headers
+        count for this destination from now on.
+        """
+        number = self._numbers[destination.fingerprint]
+        values = {"me": self._me, "destination": number, "address": destination.address, "session": session_id}
+        rows = "row IN (SELECT id FROM spans WHERE :session IS NULL OR session_id = :session)"
+        same = "destination IN (SELECT id FROM destinations WHERE address = :address)"
+        with self._journal.transaction() as db:
+            owners = db.execute(f"SELECT DISTINCT owner FROM subscriptions WHERE {same}", values).fetchall()
+            alive = [owner for (owner,) in owners if owner != self._me and self._liveness.is_alive(owner)]
+            values["alive"] = json.dumps(alive)
+            living = "SELECT writer FROM subscriptions WHERE owner IN (SELECT value FROM json_each(:alive))"
+            db.execute(
+                f"DELETE FROM forwards WHERE state = 0 AND {same} AND {rows} AND writer NOT IN ({living})", values
+            )
+            return db.execute(
+                "INSERT INTO forwards (row, destination, writer) SELECT id, :destination, :me FROM spans "
+                "WHERE (:session IS NULL OR session_id = :session) "
+                f"AND id NOT IN (SELECT row FROM forwards WHERE {same})",
+                values,
+            ).rowcount
+
     def leave(self) -> None:
         """Leave what waits to other writers."""
         with self._journal.transaction() as db:

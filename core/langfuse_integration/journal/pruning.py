@@ -12,10 +12,14 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 from ..errors import JournalUnreadable
+from .forward_tables import FORWARDED
 from .journal import DELIVERED, PENDING, Journal
 
+_AT = "destination IN (SELECT id FROM destinations WHERE address = :address)"
 CHUNK = 256
 """Rows in one transaction, so that applications can write in between."""
+_AWAITED = "id IN (SELECT row FROM forwards WHERE state = 0)"
+"""A row that another destination waits for."""
 _OWED = f"(state = {PENDING} AND writer IN (SELECT id FROM writers WHERE destination != ''))"
 
 
@@ -26,7 +30,7 @@ class Selection(NamedTuple):
         ended_before_ns: traces of which everything ended before this time, in ns since 1970.
         session_ids: observations in one of these sessions; empty for all.
         delivered_only: observations that Langfuse has acknowledged.
-        owed: also observations that were recorded for Langfuse and are not delivered yet.
+        owed: also observations that were recorded for Langfuse or another destination and are not there yet.
     """
 
     ended_before_ns: int | None = None
@@ -54,10 +58,11 @@ class Pruning:
         self._path = path
         with self._readable_errors():
             self._journal = Journal(path)
+            self._forwards = bool(self._journal.query("SELECT 1 FROM sqlite_master WHERE name = 'forwards'"))
 
     def amount(self, selection: Selection) -> Amount:
         """Return how much would be removed."""
-        where, values = _where(selection)
+        where, values = self._where(selection)
         counts = f"SELECT count(*), count(DISTINCT session_id) FROM spans WHERE {where}"
         with self._readable_errors(), self._journal.transaction() as db:
             return Amount(*db.execute(counts, values).fetchone())
@@ -65,7 +70,7 @@ class Pruning:
     def remove(self, selection: Selection) -> Amount:
         """Remove a selection with its scores and media, give the room back, and return how much was removed."""
         selected = self.amount(selection)
-        where, values = _where(selection)
+        where, values = self._where(selection)
         with self._readable_errors():
             removed = 0
             while chunk := self._remove_some(where, values):
@@ -87,6 +92,34 @@ class Pruning:
             self._journal.remove(db, [row[0] for row in rows])
             _remove_scores_and_media(db, {row[1] for row in rows})
         return len(rows)
+
+    def _where(self, selection: Selection) -> tuple[str, dict[str, Any]]:
+        where, values = _where(selection)
+        return (f"{where} AND NOT {_AWAITED}" if self._forwards and not selection.owed else where), values
+
+    # -- destinations
+
+    def waiting_for(self, address: str) -> int:
+        """Return how many observations wait for a destination, or were refused by it."""
+        if not self._forwards:
+            return 0
+        statement = f"SELECT count(*) FROM forwards WHERE state != {FORWARDED} AND {_AT}"
+        with self._readable_errors():
+            return int(self._journal.query(statement, {"address": address})[0][0])
+
+    def forget(self, address: str, *, keep_delivered: bool) -> None:
+        """Forget what waits for a destination; what Langfuse has and nobody else waits for is removed."""
+        values = {"address": address}
+        with self._readable_errors(), self._journal.transaction() as db:
+            chosen = f"SELECT row FROM forwards WHERE state != {FORWARDED} AND {_AT}"
+            ids = [row[0] for row in db.execute(chosen, values)]
+            db.execute(f"DELETE FROM forwards WHERE state != {FORWARDED} AND {_AT}", values)
+            if not keep_delivered:
+                remaining = (
+                    f"SELECT id FROM spans WHERE state = {DELIVERED} AND id IN (SELECT value FROM json_each(?)) "
+                )
+                remaining += f"AND id NOT IN (SELECT row FROM forwards WHERE state != {FORWARDED})"
+                self._journal.remove(db, [row[0] for row in db.execute(remaining, (json.dumps(ids),)).fetchall()])
 
     @contextmanager
     def _readable_errors(self) -> Generator[None, None, None]:

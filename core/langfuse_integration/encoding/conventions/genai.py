@@ -68,7 +68,9 @@ def operation_of(row: TranslatedRow) -> str | None:
         return "chat" if not isinstance(row.content_in, str) or row.tools else "text_completion"
     if row.type == "agent":
         return "plan" if row.is_think else "invoke_agent"
-    return {"embedding": "embeddings", "tool": "execute_tool", "retriever": "retrieval"}.get(row.type)
+    if row.is_tool_call:
+        return "execute_tool"
+    return {"embedding": "embeddings", "retriever": "retrieval"}.get(row.type)
 
 
 def name_of(row: TranslatedRow) -> str | None:
@@ -160,6 +162,12 @@ def _answer(row: TranslatedRow) -> Iterator[Pair]:
         yield "gen_ai.response.time_to_first_chunk", round(max(began_s - row.started_ns / 1e9, 0.0), 6)
 
 
+def _embeddings(row: TranslatedRow) -> Iterator[Pair]:
+    if row.type == "embedding" and isinstance(row.content_out, Mapping):
+        dimensions = cast("Mapping[str, Any]", row.content_out).get("dimensions")
+        yield "gen_ai.embeddings.dimension.count", dimensions if isinstance(dimensions, int) else None
+
+
 def _messages(row: TranslatedRow) -> Iterator[Pair]:
     if row.type not in ("generation", "agent"):
         return
@@ -231,8 +239,7 @@ def _retrieval(row: TranslatedRow) -> Iterator[Pair]:
     yield "gen_ai.retrieval.query.text", query_of(row)
     documents = documents_of(row)
     if documents:
-        # Each needs its id and its score: see the conventions' schema of retrieval documents.
-        plain = [{"id": _id_of(document, place), "score": document.get("score")} for place, document in documents]
+        plain = [_document(document, place) for place, document in documents]
         yield "gen_ai.retrieval.documents", to_json(plain)
 
 
@@ -256,6 +263,12 @@ def documents_of(row: TranslatedRow) -> list[tuple[int, Mapping[str, Any]]]:
     return [(place, document) for place, document in enumerate(documents) if isinstance(document, Mapping)]
 
 
+def _document(document: Mapping[str, Any], place: int) -> dict[str, Any]:
+    """Return id and score of a document, as the conventions' schema has them: its content does not belong there."""
+    score = document.get("score")
+    return {"id": _id_of(document, place), **({"score": score} if score is not None else {})}
+
+
 def _id_of(document: Mapping[str, Any], place: int) -> str:
     metadata = document.get("metadata")
     named = cast("Mapping[str, Any]", metadata) if isinstance(metadata, Mapping) else {}
@@ -270,7 +283,8 @@ def _error(row: TranslatedRow) -> Iterator[Pair]:
 
 
 READERS: tuple[Reader, ...] = (
-    _operation, _provider, _model, _parameters, _usage, _answer, _messages, _tools, _tool, _agent, _retrieval, _error,
+    _operation, _provider, _model, _parameters, _usage, _answer, _embeddings, _messages, _tools, _tool, _agent,
+    _retrieval, _error,
 )  # fmt: skip
 
 

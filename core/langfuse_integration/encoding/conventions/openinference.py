@@ -106,7 +106,6 @@ def _tools(row: TranslatedRow) -> Iterator[Pair]:
 def _tool(row: TranslatedRow) -> Iterator[Pair]:
     if row.is_tool_call:
         yield "tool.name", row.tool_name
-        yield "tool.parameters", row.input_text
         call_id = row.metadata.get("tool_call_id")
         yield "tool.id", str(call_id) if call_id else None
 

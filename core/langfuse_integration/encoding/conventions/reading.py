@@ -12,6 +12,8 @@ from ..messages import ChatMessage, messages_in
 from ..observed import Observed
 
 Pair = tuple[str, Any]
+TOOL_CALL = "tools/call"
+"""The method by which MCP calls a tool."""
 MODEL_CALLS = frozenset({"generation", "embedding"})
 CACHED = ("input_cached_tokens", "input_cached_text_tokens", "input_cached_audio_tokens", "cache_read_input_tokens")
 WRITTEN = ("input_cache_creation", "input_cache_creation_1h", "cache_creation_input_tokens")
@@ -116,8 +118,8 @@ class TranslatedRow(Observed):
 
     @property
     def is_tool_call(self) -> bool:
-        """Whether a tool was called."""
-        return self.type == "tool"
+        """Whether a tool was called; other requests to MCP servers are rows of the same type."""
+        return self.type == "tool" and self.metadata.get("mcp_method", TOOL_CALL) == TOOL_CALL
 
     @property
     def own_name(self) -> str | None:
@@ -127,8 +129,10 @@ class TranslatedRow(Observed):
     @property
     def tool_name(self) -> str | None:
         """The tool that was called, without the server that it belongs to."""
-        name = self.metadata.get("mcp_tool")
-        return str(name) if name else self.own_name
+        if self.metadata.get("mcp_method"):
+            name = self.metadata.get("mcp_tool")
+            return str(name) if name else None
+        return self.own_name
 
     @property
     def agent_name(self) -> str | None:
