@@ -106,7 +106,7 @@ def test_what_langfuse_is_still_to_get_is_kept(lfi: Lfi, receiver: Receiver, mon
     assert langfuse_manager.flush(0.5).pending == 4
     kept = lfi("prune", "--all", "--yes")
     assert (kept.returncode, kept.stdout) == (0, "Nothing matches.\n")
-    assert kept.stderr == "4 observations not yet in Langfuse will stay: --undelivered removes that, too.\n"
+    assert kept.stderr == "4 observations not yet delivered will stay: --undelivered removes that, too.\n"
     assert sessions(lfi) == ["chat-1"]
     assert lfi.ok("prune", "--all", "--undelivered", "--yes") == "4 observations of 1 session removed.\n"
     assert sessions(lfi) == []

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from ..content import failure_of
 from ..messages import ChatMessage
+from .documents import documents_of, query_of
 from .reading import Pair, Reader, TranslatedRow, to_json
 
 CLIENT, INTERNAL = 3, 1
@@ -241,26 +242,6 @@ def _retrieval(row: TranslatedRow) -> Iterator[Pair]:
     if documents:
         plain = [_document(document, place) for place, document in documents]
         yield "gen_ai.retrieval.documents", to_json(plain)
-
-
-def query_of(row: TranslatedRow) -> str | None:
-    """Return the question of a retrieval, or None where it is not captured."""
-    content = row.content_in
-    if isinstance(content, Mapping):
-        entry = cast("Mapping[str, Any]", content)
-        query = next((entry[key] for key in ("query", "query_str", "question", "text") if entry.get(key)), None)
-        return query if isinstance(query, str) else row.input_text
-    return content if isinstance(content, str) else row.input_text
-
-
-def documents_of(row: TranslatedRow) -> list[tuple[int, Mapping[str, Any]]]:
-    """Return the documents that a retrieval brought, with their places."""
-    content = row.content_out
-    if isinstance(content, Mapping):
-        entry = cast("Mapping[str, Any]", content)
-        content = next((entry[key] for key in ("documents", "nodes", "results") if entry.get(key)), None)
-    documents: list[Any] = content if isinstance(content, list) else []
-    return [(place, document) for place, document in enumerate(documents) if isinstance(document, Mapping)]
 
 
 def _document(document: Mapping[str, Any], place: int) -> dict[str, Any]:

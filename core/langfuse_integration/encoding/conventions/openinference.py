@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ..messages import ChatMessage
-from .genai import answers_of, documents_of
+from .documents import documents_of
+from .genai import answers_of
 from .reading import Pair, Reader, TranslatedRow, to_json
 
 KINDS = {
