@@ -14,7 +14,8 @@ PROBE_S = 5.0
 
 def reachable(installation: Installation) -> Iterator[Finding]:
     """Check that each destination takes traces, by a request without any."""
-    from ..export.http import OtlpHttp, Unreachable
+    from ..export.exchange import Unreachable
+    from ..export.http import OtlpHttp
     from ..export.response import Outcome, judge_otlp
 
     for destination in installation.settings.all_destinations:

@@ -47,7 +47,7 @@ def push_to(
     if file is None or not file.exists():
         return PushResult(0, 0, 0, None)
     destination = replace(destination, capture=_strictest(file, destination))
-    only = current.model_copy(update={"otlp_endpoint": None, "destinations": (destination,)})
+    only = replace(current, otlp_endpoint=None, destinations=(destination,))
     backend = StorageBackend(only, file, new_bits(62) + 1)
     try:
         return _Pushing(backend, only, destination, progress or (lambda _: None)).run(session_id)
