@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from langfuse_integration.recording import tracing
+from langfuse_integration.recording.held import HeldRow
 from langfuse_integration.recording.registry import Run
 from langfuse_integration.recording.snapshot import snapshot
 
@@ -142,7 +144,9 @@ def hold(node: Run, graph: Run, outputs: Any) -> None:
     row = graph.observation
     if outputs is not None:
         row.output = snapshot(outputs)
-    node.state.held.append((row, row.elapsed_to_wall()))
+    ended_ns = row.elapsed_to_wall()
+    node.state.held.append((row, ended_ns))
+    tracing.recorder.opened(HeldRow.of(row, ended_ns))
     if node.state.stand_in is not graph.state:
         release(node)
 

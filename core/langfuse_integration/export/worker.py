@@ -15,6 +15,7 @@ from ..encoding.fragments import fragments
 from ..encoding.row import row_places
 from ..internals import faults, forks
 from ..internals.faults import report
+from ..recording.held import HeldRow
 from ..recording.observation import Observation
 from ..recording.recorder import QueueRecorder
 from .counters import DestinationCounts, offer_metrics
@@ -250,6 +251,8 @@ def _is_journaled(record: Any) -> bool:
     Of spans of other libraries only roots of this process and agents are journaled; an agent is recognised by an
     attribute that is set after its start.
     """
+    if isinstance(record, HeldRow):
+        return record.waits
     if isinstance(record, Observation):
         return not record.ended_ns
     if record.end_time:

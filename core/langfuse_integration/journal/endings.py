@@ -12,9 +12,14 @@ PROCESS_ENDED = "the process ended"
 
 
 def ended(body: bytes, ended_ns: int) -> Row:
-    """Return the row of an open observation whose process ended: level ERROR, with the attributes it had."""
+    """Return the row of an open observation whose process ended: level ERROR, with the attributes it had.
+
+    One that had ended, and was only held back, is returned as it is.
+    """
     request = ExportTraceServiceRequest.FromString(body)
     span = request.resource_spans[0].scope_spans[0].spans[0]
+    if span.end_time_unix_nano > span.start_time_unix_nano:
+        return row_of(request)
     changes = {"langfuse.observation.level": "ERROR", STATUS_MESSAGE: PROCESS_ENDED}
     kept = [entry for entry in span.attributes if entry.key not in changes]
     changes |= failed_attributes({entry.key: entry.value.string_value for entry in kept}, PROCESS_ENDED)
