@@ -28,6 +28,9 @@ MCP_2_ONLY = {
 # They do not work with the oldest llama-index-core; using both together is tested at the newest releases.
 OTHER_INSTRUMENTATION = {"openinference-instrumentation-langchain", "openinference-instrumentation-llama-index"}
 
+# Newer than the oldest of what they share with the rest.
+HOSTS = {"gevent", "gradio", "ipykernel", "nbclient", "blockbuster"}
+
 # Their oldest releases do not go with the oldest of the rest; one of each provider is enough.
 PROVIDERS = {f"llama-index-llms-{name}" for name in ("bedrock-converse", "google-genai", "mistralai", "ollama")}
 
@@ -64,7 +67,7 @@ def lowest(session: nox.Session) -> None:
         "--resolution=lowest-direct",
         "--editable=.",
         *PROJECT["dependencies"],
-        *requirements("test", without=MCP_2_ONLY | OTHER_INSTRUMENTATION | PROVIDERS),
+        *requirements("test", without=MCP_2_ONLY | OTHER_INSTRUMENTATION | PROVIDERS | HOSTS),
         # langfuse sets its lower bound; it raises the rest of OpenTelemetry to its own release.
         "opentelemetry-exporter-otlp-proto-http>=1.33.1",
         # langgraph 1.0.1 allows later releases, which cannot be imported with it.
@@ -80,7 +83,7 @@ def mcp1(session: nox.Session) -> None:
     """Use the last mcp 1 and the newest releases that work with it, langchain-mcp-adapters included."""
     session.install(
         "--editable=.",
-        *requirements("test", without=MCP_2_ONLY | PROVIDERS),
+        *requirements("test", without=MCP_2_ONLY | PROVIDERS | HOSTS),
         "mcp<2",
         "langchain-mcp-adapters",
         "llama-index-tools-mcp<0.6",

@@ -121,6 +121,12 @@ def _streamlit_host(store: SessionStore) -> Host:
     return host(store)
 
 
+def _gradio_host(store: SessionStore) -> Host:
+    from .hosts.gradio import host
+
+    return host(store)
+
+
 def _read_attributes(observation: Observation) -> Mapping[str, Any]:
     from .encoding.attributes import attributes_of
 
@@ -130,5 +136,6 @@ def _read_attributes(observation: Observation) -> Mapping[str, Any]:
 tracing.hooks.make_worker = make_worker
 tracing.hooks.ready = ready
 tracing.store.load_host_with("streamlit", _streamlit_host)
+tracing.store.load_host_with("gradio", _gradio_host)
 tracing.store.separate_requests_with(SERVERS, separate_requests)
 span_interface.read_attributes = _read_attributes

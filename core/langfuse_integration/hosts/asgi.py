@@ -54,6 +54,7 @@ class SessionMiddleware:
     def __init__(self, app: Application, **options: Unpack[SourceOptions]) -> None:
         self._app = app
         self._sources = Sources(options)
+        tracing.store.load_hosts()  # Gradio may start its queue in the first visitor's request
         self._header = self._sources.header.lower().encode("latin-1") if self._sources.header else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -13,11 +13,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar, Token
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Protocol
 
 from ..internals import forks
 from ..internals.faults import shielded
+from ..internals.generator_blocks import GENERATOR, GeneratorBlocks
 from .session import Session
 
 
@@ -92,6 +93,8 @@ _LOADING = shielded("loading what knows the application's environment")
 
 _modules = sys.modules
 _cell: ContextVar[Cell | None] = ContextVar("langfuse_integration_cell", default=None)
+_generators: GeneratorBlocks[Scope] = GeneratorBlocks()
+_open_generators = _generators.by_frame
 
 
 class SessionStore:
@@ -123,6 +126,10 @@ class SessionStore:
         a cell the hosts are asked.
         """
         cell = _cell.get()
+        if _open_generators:
+            resumed = _resumed(cell)
+            if resumed is not None:
+                return resumed
         if cell is not None and cell.owner is not None:
             return cell
         if cell is None and self.thread_cell is not None:
@@ -141,7 +148,10 @@ class SessionStore:
     def current(self) -> Session | None:
         """Return the session that is active here, or None."""
         cell = _cell.get()
-        if cell is None or cell.owner is None:  # as in `cell`, without a call where there is no host
+        resumed = _resumed(cell) if _open_generators else None
+        if resumed is not None:
+            cell = resumed
+        elif cell is None or cell.owner is None:  # as in `cell`, without a call where there is no host
             for name in self._unseen:
                 if name in _modules:
                     self._load_host(name)
@@ -186,8 +196,14 @@ class SessionStore:
                 cell.changed(session)
         else:
             active = _cell.get()
-            owner = cell.owner if cell is not None else None
-            _cell.set(Cell(session, owner, active.scope if active is not None else None))
+            if _open_generators:
+                active = _resumed(active) or active
+            changed = Cell(
+                session, cell.owner if cell is not None else None, active.scope if active is not None else None
+            )
+            _cell.set(changed)
+            if changed.scope is not None and _open_generators and _generators.innermost() is changed.scope:
+                changed.scope.latest = changed
 
     def scoped(self, session: Session | None) -> Scope:
         """Return a block in which *session* is active; the previous one is restored at its end."""
@@ -204,6 +220,18 @@ class SessionStore:
     def place(self, cell: Cell) -> None:
         """Make a host's *cell* the active one in this context: for hosts."""
         _cell.set(cell)
+
+    def place_once(self, cell: Cell) -> None:
+        """Make a host's *cell* the active one, unless this context is in that visit already: for steps of one work."""
+        active = _cell.get()
+        if active is None or active.owner is not cell:
+            _cell.set(cell)
+
+    def load_hosts(self) -> None:
+        """Add the hosts of what the application has imported, before anything is set."""
+        for name in self._unseen:
+            if name in _modules:
+                self._load_host(name)
 
     def declare_default(self, session: Session | None) -> None:
         """Use *session* wherever no other is known: right only in a process with a single user."""
@@ -255,14 +283,39 @@ class SessionStore:
                 self._unseen = tuple(unseen for unseen in self._unseen if unseen != name)
 
 
+def _resumed(cell: Cell | None) -> Cell | None:
+    """Return the cell of a generator's block around this line, where *cell*, that of the context, is not inside of it.
+
+    A visit that began inside of a generator, such as a request to an application in the same process, is its own.
+    """
+    scope = _generators.innermost()
+    if scope is None:
+        return None
+    if cell is not None:
+        if cell.owner is cell and scope.latest.owner is not cell:
+            return None
+        inner = cell.scope
+        while inner is not None:
+            if inner is scope:
+                return None
+            inner = inner.outer
+    return scope.latest
+
+
 class Scope:
     """A `with` or `async with` block in which a session is active. Each use is a new one.
 
     Blocks of generators may overlap, and end in any order: a block that ends while a later one is open leaves that one
     active, and is skipped when the later one restores what was active before it.
+
+    Attributes:
+        outer: the block around this one, or None.
+        latest: the cell of this block; in a generator, that of the last `set` in it.
     """
 
-    __slots__ = ("_cell", "_ended", "_is_set", "_session", "_store", "_token", "_visit")
+    __slots__ = ("_cell", "_ended", "_frame", "_is_set", "_session", "_store", "_token", "_visit", "latest", "outer")
+
+    latest: Cell
 
     def __init__(
         self, store: SessionStore, session: Session | None, *, is_set: bool = True, visit: Cell | None = None
@@ -272,6 +325,8 @@ class Scope:
         self._is_set = is_set
         self._visit = visit
         self._ended: Token[Cell | None] | None = None
+        self._frame: FrameType | None = None
+        self.outer: Scope | None = None
 
     def __enter__(self) -> Session | None:
         cell = self._visit
@@ -279,7 +334,13 @@ class Scope:
             before = self._store.cell()
             cell = Cell(self._session, before.owner if before is not None else None, self)
             cell.is_set = self._is_set
-        self._cell = cell
+            if before is not None:
+                self.outer = before.scope
+            frame = sys._getframe(1)
+            if frame.f_code.co_flags & GENERATOR and self._is_set:
+                self._frame = frame
+                _generators.open(frame, self)
+        self._cell = self.latest = cell
         self._token = _cell.set(cell)
         return self._session
 
@@ -287,6 +348,9 @@ class Scope:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         active = _cell.get()
+        if self._frame is not None:
+            _generators.close(self._frame, self)
+            self._frame = None
         try:
             _cell.reset(self._token)
         except ValueError:
@@ -314,7 +378,12 @@ class Scope:
         return self._ended is not None
 
     async def __aenter__(self) -> Session | None:
-        return self.__enter__()
+        session = self.__enter__()
+        frame = sys._getframe(1)
+        if frame.f_code.co_flags & GENERATOR and self._visit is None:
+            self._frame = frame
+            _generators.open(frame, self)
+        return session
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
