@@ -29,7 +29,7 @@ MCP_2_ONLY = {
 OTHER_INSTRUMENTATION = {"openinference-instrumentation-langchain", "openinference-instrumentation-llama-index"}
 
 # Newer than the oldest of what they share with the rest.
-HOSTS = {"gevent", "gradio", "ipykernel", "nbclient", "blockbuster"}
+HOSTS = {"blockbuster", "gevent", "ipykernel", "nbclient"}
 
 # Their oldest releases do not go with the oldest of the rest; one of each provider is enough.
 PROVIDERS = {f"llama-index-llms-{name}" for name in ("bedrock-converse", "google-genai", "mistralai", "ollama")}
@@ -105,3 +105,10 @@ def newer_python(session: nox.Session) -> None:
     """Run all tests on a newer Python, at the versions of constraints.txt; skipped where it is not installed."""
     session.install("--constraint=constraints.txt", "--editable", ".[test]")
     run_tests(session)
+
+
+@nox.session
+def hosts(session: nox.Session) -> None:
+    """Use hosts whose requirements hold others back, such as Gradio; not part of `make compat`."""
+    session.install("--editable=.[test]", "distributed", "gradio", "nicegui", "pyramid", "uwsgi")
+    session.run("python", "-m", "pytest", *(session.posargs or ["-m", "application", "tests/hosts"]))

@@ -127,6 +127,12 @@ def _gradio_host(store: SessionStore) -> Host:
     return host(store)
 
 
+def _ipython_host(store: SessionStore) -> Host:
+    from .hosts.ipython import host
+
+    return host(store)
+
+
 def _read_attributes(observation: Observation) -> Mapping[str, Any]:
     from .encoding.attributes import attributes_of
 
@@ -137,5 +143,6 @@ tracing.hooks.make_worker = make_worker
 tracing.hooks.ready = ready
 tracing.store.load_host_with("streamlit", _streamlit_host)
 tracing.store.load_host_with("gradio", _gradio_host)
+tracing.store.load_host_with("IPython", _ipython_host)
 tracing.store.separate_requests_with(SERVERS, separate_requests)
 span_interface.read_attributes = _read_attributes
