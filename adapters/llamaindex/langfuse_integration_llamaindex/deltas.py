@@ -43,7 +43,7 @@ def _delta(before: Any, value: Any) -> Any:
     if type(before) is type(value):
         if isinstance(value, str) and value.startswith(before) and before:
             return {"+": value[len(before) :]}
-        if isinstance(value, dict):
+        if isinstance(value, dict) and _keeps_order(before, value):
             return _delta_of_dict(before, value)
         if isinstance(value, list) and len(value) >= len(before):
             return _delta_of_list(before, value)
@@ -58,6 +58,12 @@ def _delta_of_dict(before: dict[str, Any], value: dict[str, Any]) -> Any:
     }
     gone = [key for key in before if key not in value]
     return {"~": changed, **({"-": gone} if gone else {})}
+
+
+def _keeps_order(before: dict[str, Any], value: dict[str, Any]) -> bool:
+    """Return whether *value* has the keys of *before* that are left in the same order, and new ones after them."""
+    kept = [key for key in before if key in value]
+    return list(value)[: len(kept)] == kept
 
 
 def _delta_of_list(before: list[Any], value: list[Any]) -> Any:
@@ -75,7 +81,7 @@ def _same(before: Any, value: Any) -> bool:
     if type(before) is not type(value):
         return False
     if isinstance(value, dict):
-        return before.keys() == value.keys() and all(_same(before[key], item) for key, item in value.items())
+        return list(before) == list(value) and all(_same(before[key], item) for key, item in value.items())
     if isinstance(value, list):
         return len(before) == len(value) and all(map(_same, before, value))
     return bool(before == value)

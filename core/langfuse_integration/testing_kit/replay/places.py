@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
-from collections.abc import Collection, Hashable, Iterator
+import weakref
+from collections.abc import Callable, Collection, Generator, Hashable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from ...recording import ambient, tracing
 from ...recording.observation import Observation
+from .patches import Patches
 
 
 def agent_above(observation: Observation | None, recorded_agents: Collection[str | None]) -> str | None:
@@ -34,9 +39,33 @@ def _above(observation: Observation | None) -> Iterator[Observation]:
     rows = {run.observation.span: run.observation for run in tracing.registry.open_runs() if not run.folded}
     if around is not None:
         rows.setdefault(around.span, around)
-    while (above := rows.pop(observation.parent, None)) is not None:
+    while (above := rows.pop(observation.parent, None) or _made.get(observation.parent)) is not None:
         yield above
         observation = above
+
+
+_made: weakref.WeakValueDictionary[int, Observation] = weakref.WeakValueDictionary()
+"""Observations by their ids, those of the application's own blocks and of servers' questions among them."""
+
+
+@contextmanager
+def observations_noted() -> Generator[None]:
+    """Note each observation that is made within the block, so that what is below it finds the agent above."""
+    patches = Patches()
+
+    def noting(original: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(original)
+        def __init__(self: Observation, *positional: Any, **named: Any) -> None:
+            original(self, *positional, **named)
+            _made[self.span] = self
+
+        return __init__
+
+    patches.wrap(Observation, "__init__", noting)
+    try:
+        yield
+    finally:
+        patches.undo()
 
 
 def flow_here() -> Hashable:

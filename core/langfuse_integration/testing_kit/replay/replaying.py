@@ -12,6 +12,7 @@ from ...recording import tracing
 from ...sessions.session import Session
 from . import network, session_file
 from .fork import ForkPoint
+from .places import observations_noted
 from .player import ReplaySession
 from .recording import Recording
 from .seams import seams_for
@@ -78,6 +79,7 @@ class Replaying(AbstractContextManager[ReplaySession]):
             session_id = self._session_id or recording.session_id
             if session_id is not None or recording.user_id is not None:
                 stack.enter_context(tracing.store.scoped(Session(session_id, recording.user_id)))
+            stack.enter_context(observations_noted())
             for seam in seams_for(recording.forms):
                 stack.enter_context(seam(session))
             stack.enter_context(network.blocked(session.refuse_connection))
