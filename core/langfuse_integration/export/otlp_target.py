@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
-from typing import Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
 
 from typing_extensions import override
 
 from ..destinations import OtlpDestination
-from ..encoding.translation import Translation
 from ..internals import forks
 from ..internals.faults import report, warn_once
 from ..journal.backend import StorageBackend
 from ..journal.forwarding import ForwardBatch
 from ..settings import Settings
-from .exchange import Unreachable
-from .http import OtlpHttp
-from .response import TAKEN, DeliveryResult, Outcome, judge_failure, judge_otlp
+from .response import TAKEN, DeliveryResult, Outcome
 from .target import CountSettled, Target
+
+if TYPE_CHECKING:
+    from .otlp_link import OtlpLink
 
 BATCH_ROWS = 512
 """The number that OpenTelemetry's own exporters send at once."""
@@ -56,8 +56,8 @@ class OtlpTarget(Target):
         self._keep = settings.keep_delivered
         self._max_rows = min(settings.flush_at or BATCH_ROWS, BATCH_ROWS)
         self._rows = self._max_rows
-        self._http = OtlpHttp(destination, settings.timeout_s)
-        self._translation = Translation(destination.conventions, destination.capture)
+        self._timeout_s = settings.timeout_s
+        self._link: OtlpLink | None = None
         self._accepted = False  # of the current batch
         self._suspects: list[tuple[ForwardBatch, str]] = []
         self._unsettled: list[tuple[ForwardBatch, str | None]] = []
@@ -91,7 +91,8 @@ class OtlpTarget(Target):
 
     @override
     def close(self) -> None:
-        self._http.close()
+        if self._link is not None:
+            self._link.close()
 
     # -- one batch
 
@@ -131,13 +132,12 @@ class OtlpTarget(Target):
             self._count(batch.writer, 0, 1)
         return result
 
-    def _request(self, bodies: Iterable[bytes]) -> tuple[DeliveryResult, int]:
-        rows = list(bodies)
-        try:
-            response = self._http.spans(self._translation.request(rows))
-        except Unreachable as error:
-            return judge_failure(error, "the URL"), 0
-        return judge_otlp(response, len(rows))
+    def _request(self, bodies: Sequence[bytes]) -> tuple[DeliveryResult, int]:
+        if self._link is None:
+            from .otlp_link import OtlpLink
+
+            self._link = OtlpLink(self._destination, self._timeout_s)
+        return self._link.send(bodies)
 
     def _count(self, writer: int, delivered: int, refused: int) -> None:
         if writer == self._me:

@@ -1,0 +1,31 @@
+"""The link to one destination: translates rows, sends them, and judges the answer. Loaded with the first request."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..destinations import OtlpDestination
+from ..encoding.translation import Translation
+from .exchange import Unreachable
+from .http import OtlpHttp
+from .response import DeliveryResult, judge_failure, judge_otlp
+
+
+class OtlpLink:
+    """Sends rows to one destination. For one thread."""
+
+    def __init__(self, destination: OtlpDestination, timeout_s: float) -> None:
+        self._http = OtlpHttp(destination, timeout_s)
+        self._translation = Translation(destination.conventions, destination.capture)
+
+    def send(self, bodies: Sequence[bytes]) -> tuple[DeliveryResult, int]:
+        """Send rows in one request; return the result, and how many of them a partial success rejected."""
+        try:
+            response = self._http.spans(self._translation.request(bodies))
+        except Unreachable as error:
+            return judge_failure(error, "the URL"), 0
+        return judge_otlp(response, len(bodies))
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._http.close()
