@@ -1,0 +1,140 @@
+"""Phoenix and MLflow as real servers, each in an environment of its own: their dependencies exclude ours.
+
+The environments are made below `.venv` when they are first needed, which takes minutes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from peers.waiting import until
+
+PACKAGES = {"phoenix": "arize-phoenix>=20.26,<21", "mlflow": "mlflow>=3.17,<4"}
+ENVIRONMENTS = Path(__file__).parents[2] / ".venv" / "trace_servers"
+START_S = 120.0
+
+
+def python_of(name: str) -> Path:
+    """Return the interpreter of a server's environment; the environment is made if it is missing."""
+    folder = ENVIRONMENTS / name
+    python = folder / "bin" / "python"
+    done = folder / "installed"
+    if not done.exists():
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
+        subprocess.run([str(python), "-m", "pip", "install", "--quiet", PACKAGES[name]], check=True)
+        done.touch()
+    return python
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def fetched(url: str, body: Any = None) -> Any:
+    """Return the JSON that a server answers; *body* is posted as JSON."""
+    data = json.dumps(body).encode() if body is not None else None
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.load(answer)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5):
+            return True
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
+
+
+@contextmanager
+def _served(command: list[str], url: str, folder: Path, environment: dict[str, str]) -> Generator[str]:
+    log = folder / "server.log"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            command, cwd=folder, env={**os.environ, **environment}, stdout=output, stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )  # fmt: skip
+    try:
+        until(lambda: process.poll() is not None or _answers(url), START_S)
+        assert process.poll() is None, log.read_text()[-2_000:]
+        yield url
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, 15)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, 9)
+            process.wait()
+
+
+@contextmanager
+def phoenix(folder: Path) -> Generator[str]:
+    """Run Phoenix with its data in *folder*; yield its URL."""
+    port = free_port()
+    environment = {
+        "PHOENIX_WORKING_DIR": str(folder),
+        "PHOENIX_HOST": "127.0.0.1",
+        "PHOENIX_PORT": str(port),
+        "PHOENIX_GRPC_PORT": str(free_port()),
+        "PHOENIX_TELEMETRY_ENABLED": "false",
+        "PHOENIX_ALLOW_EXTERNAL_RESOURCES": "false",
+    }
+    command = [str(python_of("phoenix")), "-m", "phoenix.server.main", "serve"]
+    with _served(command, f"http://127.0.0.1:{port}", folder, environment) as url:
+        yield url
+
+
+@contextmanager
+def mlflow(folder: Path) -> Generator[str]:
+    """Run MLflow with its data in *folder*; yield its URL. Its experiment 0 is there from the start."""
+    port = free_port()
+    command = [
+        str(python_of("mlflow")), "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{folder}/mlflow.db",
+        "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
+    ]  # fmt: skip
+    environment = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
+    with _served(command, f"http://127.0.0.1:{port}", folder, environment) as url:
+        yield url
+
+
+MLFLOW_ROWS = """
+import json, sys
+import mlflow
+mlflow.set_tracking_uri(sys.argv[1])
+rows = [
+    {
+        "id": span.span_id, "parent": span.parent_id, "name": span.name, "kind": span.span_type,
+        "failed": span.status.status_code.value == "ERROR", "input": span.inputs, "output": span.outputs,
+        "tokens": span.attributes.get("mlflow.chat.tokenUsage"), "cost": span.llm_cost,
+        "session": trace.info.trace_metadata.get("mlflow.trace.session"),
+        "user": trace.info.trace_metadata.get("mlflow.trace.user"),
+    }
+    for trace in mlflow.MlflowClient().search_traces(locations=["0"], max_results=100) for span in trace.data.spans
+]
+print(json.dumps(rows))
+"""
+
+
+def mlflow_rows(url: str) -> list[dict[str, Any]]:
+    """Return every row that MLflow has, read with its own client."""
+    done = subprocess.run(
+        [str(python_of("mlflow")), "-c", MLFLOW_ROWS, url], capture_output=True, text=True, timeout=120, check=True
+    )
+    rows: list[dict[str, Any]] = json.loads(done.stdout)
+    return rows
