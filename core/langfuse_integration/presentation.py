@@ -191,6 +191,16 @@ def in_and_out(observation: Observed, side: str) -> str:
     return arguments(value) if side == "in" and isinstance(value, Mapping) else compact(value)
 
 
+def aspect_of(observation: Observed, aspect: str) -> str:
+    """Return one aspect of an observation as text: its input, its output, or an attribute such as `model`."""
+    value = getattr(observation, aspect)
+    if value is None:
+        return "none"
+    if aspect in ("input", "output"):
+        return in_and_out(observation, "in" if aspect == "input" else "out")
+    return str(value)
+
+
 def summary_of(observation: Observed) -> str:
     """Return an observation's result: its failure, the tools that it calls, its answer, or else its input."""
     if observation.level in ("ERROR", "WARNING") and observation.status_message:

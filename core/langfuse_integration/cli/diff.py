@@ -113,16 +113,11 @@ def _head(comparison: Comparison, summaries: list[SessionSummary], width: int) -
 def _lines(comparison: Comparison, width: int, full: bool) -> Iterator[Text]:
     from rich.text import Text
 
-    pairs = comparison.pairs
-    near = {
-        place + offset
-        for place, pair in enumerate(pairs)
-        if pair.kind != "same"
-        for offset in range(-AROUND, AROUND + 1)
-    }
+    from ..reading.comparison import SkippedPairs
+
     turn, skipped = 0, False
-    for place, pair in enumerate(pairs):
-        if not full and place not in near:
+    for pair in comparison.pairs if full else comparison.near_changes(AROUND):
+        if isinstance(pair, SkippedPairs):
             skipped = True
             continue
         if pair.turn != turn:
@@ -138,7 +133,7 @@ def _lines(comparison: Comparison, width: int, full: bool) -> Iterator[Text]:
 def _pair(pair: StepPair, width: int) -> Iterator[Text]:
     from rich.text import Text
 
-    from ..presentation import summary_of
+    from ..presentation import aspect_of
 
     step = pair.left or pair.right
     if step is None:
@@ -148,13 +143,6 @@ def _pair(pair: StepPair, width: int) -> Iterator[Text]:
     if pair.kind == "changed":
         for mark, side in (("-", pair.left), ("+", pair.right)):
             if side is not None:
-                text = in_one_line(_changed(pair.differs[0], side.observation) or summary_of(side.observation))
+                aspect = pair.differs[0]
+                text = in_one_line(f"{aspect} {aspect_of(side.observation, aspect)}")
                 yield Text(fitted(f"{' ' * len(start)}{mark} {text}", width), "dim")
-
-
-def _changed(aspect: str, observation: Any) -> str:
-    from ..presentation import in_and_out
-
-    if aspect in ("input", "output"):
-        return f"{aspect} {in_and_out(observation, 'in' if aspect == 'input' else 'out')}"
-    return f"{aspect} {getattr(observation, aspect)}"

@@ -50,6 +50,12 @@ class StepPair(NamedTuple):
         return "changed" if self.differs else "same"
 
 
+class SkippedPairs(NamedTuple):
+    """Places that are the same and far from any difference, left out of a view."""
+
+    places: int
+
+
 class Comparison:
     """Two sessions compared.
 
@@ -69,6 +75,26 @@ class Comparison:
     def changes(self) -> list[StepPair]:
         """The places where the sessions are not the same."""
         return [pair for pair in self.pairs if pair.kind != "same"]
+
+    def near_changes(self, around: int) -> Iterator[StepPair | SkippedPairs]:
+        """Yield the places with differences, *around* places before and after each, and a mark for the others."""
+        near = {
+            place + offset
+            for place, pair in enumerate(self.pairs)
+            if pair.kind != "same"
+            for offset in range(-around, around + 1)
+        }
+        skipped = 0
+        for place, pair in enumerate(self.pairs):
+            if place not in near:
+                skipped += 1
+                continue
+            if skipped:
+                yield SkippedPairs(skipped)
+            skipped = 0
+            yield pair
+        if skipped:
+            yield SkippedPairs(skipped)
 
     @property
     def same_path(self) -> bool:

@@ -15,6 +15,8 @@ from starlette.staticfiles import StaticFiles
 
 from ..errors import LangfuseIntegrationError
 from ..reading.archive import Archive
+from ..reading.comparison import Comparison
+from .comparison_page import compared_pairs
 from .conversation_page import TURNS_PAGE, RowsView, tree_of, turns_of
 from .events import Changes
 from .guard import Guard
@@ -34,6 +36,7 @@ def application(journal: Path | None) -> Starlette:
         Route("/sessions", viewer.session),  # ?id=: for ids that browsers would take for a path, such as `..`
         Route("/sessions/{session_id:path}", viewer.session),
         Route("/untagged", viewer.session),
+        Route("/compare", viewer.compare),
         Route("/traces/{trace_id}", viewer.trace),
         Route("/traces/{trace_id}/{span_id}", viewer.observation),
         Route("/events", Changes(journal)),
@@ -115,6 +118,32 @@ class _Viewer:
             count=len(ids),
         )
 
+    def compare(self, request: Request) -> Response:
+        """Compare two sessions, each given by its id or the beginning of it."""
+        query = request.query_params
+        with Archive(self._journal) as archive:
+            found = [archive.session(_only(archive, query.get(side, ""))) for side in ("a", "b")]
+            if found[0] is None or found[1] is None:
+                unknown = query.get("a" if found[0] is None else "b", "")
+                return _html("missing.html", 404, what=f"not exactly one session that begins with {unknown}")
+            comparison = Comparison(*(archive.replay(summary.session_id) for summary in found if summary is not None))
+        everything = bool(query.get("all"))
+        pairs, more = compared_pairs(comparison, everything)
+        ids = {"a": found[0].session_id or "", "b": found[1].session_id or ""}
+        return _html(
+            "comparison.html",
+            left=found[0],
+            right=found[1],
+            changes=len(comparison.changes),
+            first=comparison.first_divergence,
+            same_path=comparison.same_path,
+            pairs=pairs,
+            more=more,
+            everything=everything,
+            all="/compare?" + urlencode({**ids, "all": 1}),
+            differences="/compare?" + urlencode(ids),
+        )
+
     def trace(self, request: Request) -> Response:
         """Show a page of a trace's tree as a part for the session's page, or lead to that page."""
         trace_id, query = request.path_params["trace_id"], request.query_params
@@ -151,6 +180,12 @@ class _Viewer:
 
 def _html(name: str, status: int = 200, **values: Any) -> Response:
     return HTMLResponse(rendered(name, **values), status)
+
+
+def _only(archive: Archive, beginning: str) -> str:
+    """Return the only session id that begins like that; one that is in no journal if there are none or several."""
+    ids = archive.matching(beginning, 2) if beginning else []
+    return ids[0] if len(ids) == 1 else ""
 
 
 def _paged(query: Mapping[str, str], page: int) -> str:
