@@ -35,7 +35,7 @@ def answering(session: ReplaySession) -> Generator[None]:
     private.require_model_seam()
     was_on = instrumented()
     instrument()
-    seam = _ModelSeam(session)
+    seam = _LlmSeam(session)
     try:
         seam.install()
         yield
@@ -45,7 +45,7 @@ def answering(session: ReplaySession) -> Generator[None]:
             uninstrument()
 
 
-class _ModelSeam:
+class _LlmSeam:
     """The replaced functions, and how each asks the recording."""
 
     def __init__(self, session: ReplaySession) -> None:
