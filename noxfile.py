@@ -112,3 +112,11 @@ def hosts(session: nox.Session) -> None:
     """Use hosts whose requirements hold others back, such as Gradio; not part of `make compat`."""
     session.install("--editable=.[test]", "distributed", "gradio", "nicegui", "pyramid", "uwsgi")
     session.run("python", "-m", "pytest", *(session.posargs or ["-m", "application", "tests/hosts"]))
+
+
+@nox.session
+def chainlit(session: nox.Session) -> None:
+    """Use Chainlit, which holds even more back."""
+    pytest = ("hypothesis", "pytest", "pytest-asyncio", "pytest-timeout")
+    session.install("--editable=.[langchain]", "aiohttp", "chainlit", *pytest)
+    session.run("python", "-m", "pytest", "-m", "application", "tests/hosts/test_pages.py")

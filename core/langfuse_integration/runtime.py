@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .hosts.servers import SERVERS, separate_requests
@@ -15,7 +16,7 @@ from .internals.faults import shielded
 from .recording import span_interface, tracing
 from .recording.recorder import QueueRecorder
 from .sessions import ownership
-from .sessions.store import Host, SessionStore
+from .sessions.store import Host, HostLoader, SessionStore
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -115,22 +116,14 @@ def _prepare() -> None:
             record_locally()
 
 
-def _streamlit_host(store: SessionStore) -> Host:
-    from .hosts.streamlit import host
+def _host_loader(module: str, function: str) -> HostLoader:
+    """Return what makes a host by *function* of a module of `hosts`, imported only then."""
 
-    return host(store)
+    def load(store: SessionStore) -> Host:
+        host: Host = getattr(import_module(f".hosts.{module}", __package__), function)(store)
+        return host
 
-
-def _gradio_host(store: SessionStore) -> Host:
-    from .hosts.gradio import host
-
-    return host(store)
-
-
-def _ipython_host(store: SessionStore) -> Host:
-    from .hosts.ipython import host
-
-    return host(store)
+    return load
 
 
 def _read_attributes(observation: Observation) -> Mapping[str, Any]:
@@ -141,8 +134,13 @@ def _read_attributes(observation: Observation) -> Mapping[str, Any]:
 
 tracing.hooks.make_worker = make_worker
 tracing.hooks.ready = ready
-tracing.store.load_host_with("streamlit", _streamlit_host)
-tracing.store.load_host_with("gradio", _gradio_host)
-tracing.store.load_host_with("IPython", _ipython_host)
+for _imported, _module, _function in (
+    ("streamlit", "streamlit", "host"),
+    ("gradio", "gradio", "host"),
+    ("IPython", "ipython", "host"),
+    ("chainlit", "visits", "chainlit_host"),
+    ("nicegui", "visits", "nicegui_host"),
+):
+    tracing.store.load_host_with(_imported, _host_loader(_module, _function))
 tracing.store.separate_requests_with(SERVERS, separate_requests)
 span_interface.read_attributes = _read_attributes
