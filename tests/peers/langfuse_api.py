@@ -9,6 +9,7 @@ import base64
 import json
 import threading
 from typing import Any
+from urllib.parse import parse_qsl
 
 from peers.server import Answer, Request
 
@@ -39,6 +40,13 @@ class LangfuseApi:
         """Prompts that a test puts here: name to `{"type": "text", "prompt": ..., "version": 1}`."""
         self._guard = threading.Lock()
 
+        self.traces: list[dict[str, str]] = []
+        """Traces that a test puts here: `{"id": ..., "userId": ..., "sessionId": ...}`."""
+        self.deleted: list[str] = []
+        """Ids of the traces that were to be deleted."""
+        self.lists_observations = True
+        """False behaves as Langfuse 3, which lists traces."""
+
     def clear(self) -> None:
         """Forget what came; prompts stay."""
         with self._guard:
@@ -60,13 +68,16 @@ class LangfuseApi:
             with self._guard:
                 self.media[path.removeprefix("/uploads/")] = request.body
             return Answer(200)
-        if refusal := self.refusal(request):
-            return refusal
+        return self.refusal(request) or self._answer_with_keys(request, path, url)
+
+    def _answer_with_keys(self, request: Request, path: str, url: str) -> Answer:
         match request.method, path.strip("/").split("/"):
             case "GET", ["projects"]:
                 organization = {"id": "test-organization", "name": "Test organization"}
                 project = {"id": self.project_id, "name": "Test project", "organization": organization, "metadata": {}}
                 return _json({"data": [project]})
+            case _, ["v2", "observations"] | ["traces"]:
+                return self._list_or_delete(request)
             case "POST", ["scores"]:
                 return self._keep_scores(json.loads(request.body))
             case "POST", ["ingestion"]:
@@ -86,6 +97,22 @@ class LangfuseApi:
                 return _json({**prompt, **self.prompts[name]})
             case _:
                 return error(404, f"no {request.method} {request.path} here")
+
+    def _list_or_delete(self, request: Request) -> Answer:
+        if request.method == "DELETE":
+            self.deleted += json.loads(request.body)["traceIds"]
+            return _json({"message": "Traces deleted successfully"})
+        if request.path.endswith("observations") != self.lists_observations:
+            return error(404, f"no {request.method} {request.path} here")
+        if self.lists_observations:
+            data = [{"id": "0" * 16, "traceId": trace["id"]} for trace in self._listed(request)]
+            return _json({"data": data, "meta": {}})
+        return _json({"data": self._listed(request), "meta": {"page": 1, "totalPages": 1}})
+
+    def _listed(self, request: Request) -> list[dict[str, str]]:
+        """Return the traces of the user and the session in the query."""
+        wanted = {name: value for name, value in parse_qsl(request.query) if name in ("userId", "sessionId")}
+        return [trace for trace in self.traces if wanted.items() <= trace.items()]
 
     def _keep_scores(self, body: dict[str, Any] | list[dict[str, Any]]) -> Answer:
         with self._guard:

@@ -12,6 +12,7 @@ from .demo import demo
 from .diff import diff
 from .doctor import doctor
 from .export import export
+from .forget import forget
 from .init import init
 from .mcp import mcp
 from .prune import prune
@@ -74,5 +75,5 @@ def options(
     """Parse the options before the command."""
 
 
-for command in (demo, init, sessions, show, diff, tail, view, push, export, prune, score, doctor, mcp):
+for command in (demo, init, sessions, show, diff, tail, view, push, export, prune, forget, score, doctor, mcp):
     app.command(cls=Command)(command)

@@ -45,7 +45,11 @@ class LangfuseTarget(Target):
 
     @override
     def deliver_scores_and_media(self, backend: StorageBackend) -> DeliveryResult | None:
-        return self._connected().scores_and_media(backend.scores_and_media, backend.writers.mine() or [self._me])
+        from .erasure import erase_waiting
+
+        delivery = self._connected()
+        waiting = delivery.scores_and_media(backend.scores_and_media, backend.writers.mine() or [self._me])
+        return waiting or erase_waiting(delivery.http, self._settings, backend.journal, self._destination)
 
     @override
     def writers(self, backend: StorageBackend) -> list[int]:

@@ -20,6 +20,7 @@ from ..journal.writers import NOWHERE, destination_of
 from ..recording.ids import new_bits
 from ..settings import Settings, settings
 from .delivery import Delivery
+from .erasure import erase_waiting
 from .response import DeliveryResult, Outcome
 from .sender import BACK_OFF_S
 
@@ -65,6 +66,7 @@ class _Push:
         self._delivered = self._refused = 0
         self._total = 0
         self._keeps = settings.keep_delivered
+        self._settings = settings
         self._delivery = Delivery(settings, self._count_delivered, self._count_refused)
 
     def run(self) -> PushResult:
@@ -82,6 +84,10 @@ class _Push:
                 problem = self._until_done(waiting)
             if problem is not None:
                 break
+        if problem is None and self._session_id is None:
+            http, destination = self._delivery.http, destination_of(self._settings)
+            result = erase_waiting(http, self._settings, backend.journal, destination)
+            problem = result.reason if result is not None else None
         self._delivery.http.close()
         return PushResult(self._delivered, self._refused, backend.journal.pending(session_id=self._session_id), problem)
 

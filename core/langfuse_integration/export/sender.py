@@ -254,7 +254,9 @@ class Sender:
                 self._scores_and_media_at = time.monotonic() + BACK_OFF_S[1]
                 if result.reason:
                     warn_once(
-                        f"scores and media {result.reason}", "Scores and media wait in the journal: %s", result.reason
+                        f"scores and media {result.reason}",
+                        "Scores, media and what Langfuse is to delete wait in the journal: %s",
+                        result.reason,
                     )
 
     def _adopt(self) -> None:

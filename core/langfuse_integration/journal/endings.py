@@ -31,3 +31,8 @@ def ended(body: bytes, ended_ns: int) -> Row:
     span.status.message = PROCESS_ENDED
     span.end_time_unix_nano = max(ended_ns, span.start_time_unix_nano)
     return row_of(request)
+
+
+def opened_row(body: bytes) -> Row:
+    """Return the columns of an observation that is open in the journal."""
+    return row_of(ExportTraceServiceRequest.FromString(body))

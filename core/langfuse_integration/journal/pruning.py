@@ -20,7 +20,8 @@ CHUNK = 256
 """Rows in one transaction, so that applications can write in between."""
 _AWAITED = "id IN (SELECT row FROM forwards WHERE state = 0)"
 """A row that another destination waits for."""
-_OWED = f"(state = {PENDING} AND writer IN (SELECT id FROM writers WHERE destination != ''))"
+OWED = f"(state = {PENDING} AND writer IN (SELECT id FROM writers WHERE destination != ''))"
+"""The condition for rows that were recorded for Langfuse and are not there yet."""
 
 
 class Selection(NamedTuple):
@@ -86,7 +87,7 @@ class Pruning:
             ids = {"ids": json.dumps([row[0] for row in rows])}
             chosen = "id IN (SELECT value FROM json_each(:ids))"
             # A running process tells its application that these are lost.
-            owed = f"SELECT writer, count(*) FROM spans WHERE {_OWED} AND {chosen} GROUP BY writer"
+            owed = f"SELECT writer, count(*) FROM spans WHERE {OWED} AND {chosen} GROUP BY writer"
             for writer, count in db.execute(owed, ids).fetchall():
                 db.execute("UPDATE writers SET evicted = evicted + ? WHERE id = ?", (count, writer))
             self._journal.remove(db, [row[0] for row in rows])
@@ -142,12 +143,12 @@ def _remove_scores_and_media(db: sqlite3.Connection, trace_ids: set[str]) -> Non
     traces = {"traces": json.dumps(sorted(trace_ids))}
     for table in ("scores", "media_uses"):
         db.execute(
-            f"DELETE FROM {table} WHERE NOT {_OWED} AND trace_id IN (SELECT value FROM json_each(:traces)) "
+            f"DELETE FROM {table} WHERE NOT {OWED} AND trace_id IN (SELECT value FROM json_each(:traces)) "
             "AND NOT EXISTS (SELECT 1 FROM spans WHERE spans.trace_id = " + table + ".trace_id)",
             traces,
         )
     db.execute(
-        f"DELETE FROM scores WHERE NOT {_OWED} AND session_id IS NOT NULL "
+        f"DELETE FROM scores WHERE NOT {OWED} AND session_id IS NOT NULL "
         "AND NOT EXISTS (SELECT 1 FROM spans WHERE spans.session_id = scores.session_id)"
     )
     db.execute("DELETE FROM media WHERE id NOT IN (SELECT media_id FROM media_uses)")
@@ -172,5 +173,5 @@ def _where(selection: Selection) -> tuple[str, dict[str, Any]]:
     if selection.delivered_only:
         conditions.append(f"state = {DELIVERED}")
     if not selection.owed:
-        conditions.append(f"NOT {_OWED}")
+        conditions.append(f"NOT {OWED}")
     return " AND ".join(conditions), values

@@ -53,7 +53,7 @@ def recover(aside: Path, into: Journal) -> int:
         except sqlite3.Error:
             return 0
         try:
-            for table in ("writers", "open_spans", "scores", "media", "media_uses"):
+            for table in ("writers", "open_spans", "scores", "media", "media_uses", "erasures"):
                 _copy(old, into, table)
             with suppress(sqlite3.Error):
                 forward_copies.copy_subscriptions(old, into)

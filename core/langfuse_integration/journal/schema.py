@@ -77,6 +77,13 @@ MIGRATIONS = (
     "ALTER TABLE scores ADD COLUMN session_id TEXT",
     # Scores of Langfuse's own client have further fields.
     "ALTER TABLE scores ADD COLUMN fields TEXT",
+    # What Langfuse is to delete, until it has been told.
+    """
+    CREATE TABLE erasures (
+        id INTEGER PRIMARY KEY, destination TEXT NOT NULL, user_id TEXT, session_id TEXT, traces TEXT NOT NULL,
+        at_ns INTEGER NOT NULL
+    );
+    """,
 )
 """The steps from schema version n - 1 to n; the first one creates the tables.
 
@@ -93,11 +100,12 @@ MIGRATIONS = (
     writers      `owner` is the writer that delivers (itself, until it dies), `destination` a fingerprint of the
                  Langfuse project that the rows are for, empty without keys, `evicted` counts the undelivered rows that
                  were removed
+    erasures     users and sessions that Langfuse has not been told to delete yet; `traces` is a JSON list of trace ids
 """
 SCHEMA = len(MIGRATIONS)
 PIECES_SCHEMA = 4
 """The first version that stores large texts of rows in nodes."""
-_TABLES = {"spans", "nodes", "open_spans", "scores", "media", "media_uses", "writers"}
+_TABLES = {"spans", "nodes", "open_spans", "scores", "media", "media_uses", "writers", "erasures"}
 BUSY_S = 2.0
 """How long to wait for a lock of another process; a transaction takes a few milliseconds."""
 WAL_BYTES = 16 * 1024 * 1024
