@@ -24,14 +24,17 @@ def serve(journal: Path | None, port: int, ready: Callable[[str], None]) -> None
         import jinja2  # noqa: F401  # pyright: ignore[reportUnusedImport]
         import uvicorn
 
+        from ..reading.prices import list_price
         from .app import application
         from .pages import environment
     except ImportError as error:
         raise MissingExtra((error.name or "starlette").partition(".")[0], "viewer") from error
     import socket
 
+    # Loaded now, not while the first visitor waits.
     for name in ("sessions.html", "session.html"):
-        environment().get_template(name)  # compiled now, not while the first visitor waits
+        environment().get_template(name)
+    list_price("gpt-5", {"input": 1})
     listening = socket.create_server(("127.0.0.1", port))
     config = uvicorn.Config(
         application(journal),
