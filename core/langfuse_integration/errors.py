@@ -1,6 +1,7 @@
 """Every exception that this package raises on purpose.
 
 LangfuseIntegrationError (Exception)
+|-- InvalidEntry (ValueError)        a function that cannot be called with a turn
 |-- InvalidFork (ValueError)         a step of a recording that does not exist
 |-- InvalidSession (ValueError)      an id, user or tag that Langfuse could not group by
 |-- InvalidSessionType (TypeError)   the same, but not text at all
@@ -78,6 +79,13 @@ class NotRecorded(LangfuseIntegrationError, LookupError):
     def __init__(self, step: str, problem: str, cure: str) -> None:
         super().__init__(f"{step}: {problem}. {cure}")
         self.step = step
+
+
+class InvalidEntry(LangfuseIntegrationError, ValueError):
+    """A function that cannot be called with a turn."""
+
+    def __init__(self, entry: str, problem: str) -> None:
+        super().__init__(f"{entry!r} cannot be called ({problem}): name a function with one argument, module:function.")
 
 
 class InvalidFork(LangfuseIntegrationError, ValueError):

@@ -13,6 +13,7 @@ from .diff import diff
 from .doctor import doctor
 from .export import export
 from .forget import forget
+from .fork import fork
 from .init import init
 from .mcp import mcp
 from .prune import prune
@@ -20,6 +21,7 @@ from .push import push
 from .score import score
 from .tail import tail
 from .view import view
+from .write_test import write_test
 
 
 def _flags_take_no_value(parameters: list[Any]) -> list[Any]:
@@ -75,5 +77,7 @@ def options(
     """Parse the options before the command."""
 
 
-for command in (demo, init, sessions, show, diff, tail, view, push, export, prune, forget, score, doctor, mcp):
-    app.command(cls=Command)(command)
+RECORDED = (demo, init, sessions, show, diff, tail, view, push, export, write_test, fork)
+for command in (*RECORDED, prune, forget, score, doctor, mcp):
+    # pytest would collect a function that is called `test`.
+    app.command("test" if command is write_test else None, cls=Command)(command)

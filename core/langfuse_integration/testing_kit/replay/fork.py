@@ -49,7 +49,7 @@ class ForkPoint:
             if number not in numbers:
                 raise InvalidFork(f"step {number}", [step.label for step in recording.steps])
         if isinstance(until, str):
-            until = _step_number(recording, until)
+            until = step_at(recording, until).number
         return cls(until, answers, recording.steps)
 
     @property
@@ -74,11 +74,14 @@ class ForkPoint:
         return self._answers.get(step.number)
 
 
-def _step_number(recording: Recording, until: str) -> int:
-    text = until.removeprefix("step ").strip()
-    if text.isdigit():
-        return int(text)
-    for step in recording.steps:
-        if re.match(re.escape(text) + r"(?!\w)", step.label):
-            return step.number
-    raise InvalidFork(until, [step.label for step in recording.steps])
+def step_at(recording: Recording, step: str) -> RecordedStep:
+    """Return the step with a number, or the first one whose label begins with the text *step*.
+
+    Raises:
+        InvalidFork: there is none.
+    """
+    text = step.removeprefix("step ").strip()
+    for recorded in recording.steps:
+        if text == str(recorded.number) or re.match(re.escape(text) + r"(?!\w)", recorded.label):
+            return recorded
+    raise InvalidFork(step, [recorded.label for recorded in recording.steps])

@@ -27,6 +27,7 @@ def blocked(refuse: Callable[[str], BaseException | None]) -> Generator[None]:
             if self.family in _FAMILIES:
                 error = refuse(_shown(arguments[-1]))
                 if error is not None:
+                    self.close()  # whoever made it expects an OSError, and would leave it open
                     raise error
             return original(self, *arguments)
 

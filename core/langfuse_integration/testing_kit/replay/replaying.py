@@ -8,13 +8,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, TypedDict
 
+from ...reading.replay import SessionReplay
 from ...recording import tracing
 from ...sessions.session import Session
-from . import network, session_file
+from . import network, rerecording, session_file
 from .fork import ForkPoint
 from .places import observations_noted
 from .player import ReplaySession
-from .recording import Recording
+from .recording import Recording, recording_of
 from .seams import seams_for
 
 Source = Literal["recorded", "live"]
@@ -47,7 +48,7 @@ class Replaying(AbstractContextManager[ReplaySession]):
         recording: a recording, or the path of a session file.
         options: see `ReplayOptions`.
         record: makes the block in which rows are recorded; None leaves recording as it is.
-        session_id: the session of the replayed rows; None takes the recorded one.
+        session: the session of the replayed rows; None takes the recorded one.
     """
 
     def __init__(
@@ -55,12 +56,13 @@ class Replaying(AbstractContextManager[ReplaySession]):
         recording: Recording | Path | str,
         options: ReplayOptions,
         record: RecordingBlock | None = None,
-        session_id: str | None = None,
+        session: Session | None = None,
     ) -> None:
         self._recording = recording
         self._options = options
         self._record = record
-        self._session_id = session_id
+        self._of_rows = session
+        self._rerecords = rerecording.is_requested and record is not None and not isinstance(recording, Recording)
         self._stack = ExitStack()
         self._session: ReplaySession | None = None
 
@@ -69,6 +71,8 @@ class Replaying(AbstractContextManager[ReplaySession]):
         if not isinstance(recording, Recording):
             recording = session_file.read(Path(recording))
         options = self._options
+        if self._rerecords:
+            options = {"models": "live", "mcp": "live"}
         sources = {"model": options.get("models"), "mcp": options.get("mcp")}
         live = [kind for kind, source in sources.items() if source == "live"]
         fork = ForkPoint.of(recording, options.get("until"), options.get("answers"))
@@ -76,9 +80,11 @@ class Replaying(AbstractContextManager[ReplaySession]):
         with ExitStack() as stack:
             if self._record is not None:
                 session.recorded = stack.enter_context(self._record())
-            session_id = self._session_id or recording.session_id
-            if session_id is not None or recording.user_id is not None:
-                stack.enter_context(tracing.store.scoped(Session(session_id, recording.user_id)))
+            of_rows = self._of_rows
+            if of_rows is None and recording.session_id is not None:
+                of_rows = Session(recording.session_id, recording.user_id)
+            if of_rows is not None:
+                stack.enter_context(tracing.store.scoped(of_rows))
             stack.enter_context(observations_noted())
             for seam in seams_for(recording.forms):
                 stack.enter_context(seam(session))
@@ -91,8 +97,12 @@ class Replaying(AbstractContextManager[ReplaySession]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         __tracebackhide__ = True
-        self._stack.close()
         session = self._session
+        try:
+            if error is None and session is not None and self._rerecords:
+                self._write(session)
+        finally:
+            self._stack.close()
         if session is None:
             return
         if error is None:
@@ -108,3 +118,8 @@ class Replaying(AbstractContextManager[ReplaySession]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.__exit__(kind, error, trace)
+
+    def _write(self, session: ReplaySession) -> None:
+        """Record the session anew: what ran live in this block replaces the file."""
+        rows = SessionReplay(session.recording.session_id, session.recorded.observations)
+        session_file.write(recording_of(rows), Path(str(self._recording)))

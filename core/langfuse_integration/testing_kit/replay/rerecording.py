@@ -1,0 +1,5 @@
+"""Whether replays run live and write their session files anew: `pytest --rerecord`."""
+
+from __future__ import annotations
+
+is_requested = False
