@@ -69,7 +69,7 @@ def test_messages_stand_in_a_file_once(path: Path) -> None:
 
 
 def test_a_hundred_replays_are_identical(path: Path) -> None:
-    """The same messages, ids included but for those of the user's message, a hundred times; a step takes a few ms."""
+    """A hundred replays give equal messages; ids of answers are the recorded ones."""
     agent = herder(AssertionError("the model was called"))
     seen: set[str] = set()
     for _ in range(100):

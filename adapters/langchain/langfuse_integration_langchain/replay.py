@@ -41,7 +41,7 @@ def answering(session: ReplaySession) -> Generator[None]:
     private.require_model_seams()
     instrumented = hook.instrumented()
     hook.instrument()
-    seam = _ModelSeam(session)
+    seam = _ChatAndTextModels(session)
     try:
         seam.install()
         yield
@@ -51,7 +51,7 @@ def answering(session: ReplaySession) -> Generator[None]:
             hook.uninstrument()
 
 
-class _ModelSeam:
+class _ChatAndTextModels:
     """The replaced methods, and how each asks the recording."""
 
     def __init__(self, session: ReplaySession) -> None:
