@@ -26,7 +26,15 @@ MCP_2_ONLY = {
     "llama-index-tools-mcp",
 }
 # They do not work with the oldest llama-index-core; using both together is tested at the newest releases.
-OTHER_INSTRUMENTATION = {"openinference-instrumentation-langchain", "openinference-instrumentation-llama-index"}
+OTHER_INSTRUMENTATION = {
+    f"{family}-instrumentation-{framework}"
+    for family, framework in [
+        ("openinference", "langchain"),
+        ("openinference", "llama-index"),
+        ("opentelemetry", "langchain"),
+        ("opentelemetry", "llamaindex"),
+    ]
+}
 
 # Newer than the oldest of what they share with the rest.
 HOSTS = {"blockbuster", "gevent", "ipykernel", "nbclient"}

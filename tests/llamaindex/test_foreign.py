@@ -111,7 +111,7 @@ async def test_theirs_before_ours(settled: RecordedSessions, theirs: InMemorySpa
 async def test_one_warning_when_theirs_would_reach_langfuse(
     sessions: RecordedSessions, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """With a provider whose spans go to Langfuse everything would be there twice: it says so once, and what to do."""
+    """With a provider whose spans go to Langfuse theirs give way there; one warning names both and the cure."""
     instrumentor = LlamaIndexInstrumentor()
     instrumentor.instrument(tracer_provider=our_provider)
     try:
@@ -120,7 +120,7 @@ async def test_one_warning_when_theirs_would_reach_langfuse(
     finally:
         instrumentor.uninstrument()
     (warning,) = caplog.records
-    assert "OpenInference's LlamaIndexInstrumentor sends its spans to Langfuse as well" in warning.getMessage()
+    assert "OpenInference's LlamaIndexInstrumentor and this package record the same runs" in warning.getMessage()
     assert Counter(found.name for found in sessions.observations if found.is_act) == {"look": 2}
 
 

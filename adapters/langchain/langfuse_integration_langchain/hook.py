@@ -23,6 +23,9 @@ class _ProcessWideHandler:
         return self.handler
 
 
+OTHER_SCOPES = ("openinference.instrumentation.langchain", "opentelemetry.instrumentation.langchain")
+"""Scopes of spans that other instrumentors make of LangChain: with `instrument()` each of them tells of our rows."""
+
 _process_wide: Any = _ProcessWideHandler()
 _lock = forks.Lock()
 
@@ -38,12 +41,21 @@ def instrument() -> None:
             _process_wide.registered = True
         if _process_wide.handler is None:
             _process_wide.handler = SessionHandler()
+            _duplicate_scopes().update(OTHER_SCOPES)
 
 
 def uninstrument() -> None:
     """Stop recording runs that start from now on; undoes `instrument()`."""
     with _lock:
-        _process_wide.handler = None
+        if _process_wide.handler is not None:
+            _process_wide.handler = None
+            _duplicate_scopes().difference_update(OTHER_SCOPES)
+
+
+def _duplicate_scopes() -> set[str]:
+    from langfuse_integration.recording import otel_spans  # loads OpenTelemetry
+
+    return otel_spans.duplicate_scopes
 
 
 def instrumented() -> bool:

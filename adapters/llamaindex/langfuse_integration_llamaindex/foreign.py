@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from langfuse_integration.internals.faults import shielded, warn_once
+from langfuse_integration.internals.faults import shielded
 
 from .private import root, tracer_of
 
@@ -35,10 +35,20 @@ def start(last_handler: Any) -> None:
     look()
 
 
+def stop() -> None:
+    """Let the spans of others go to Langfuse again."""
+    global last
+    last = None
+    _seen.clear()
+    from langfuse_integration.recording import otel_spans
+
+    otel_spans.duplicate_scopes.difference_update(scope for _, _, scope in OTHERS)
+
+
 def look() -> None:
     """Check the handlers beside ours, if they have changed.
 
-    A warning is logged once when their spans reach Langfuse too, where everything would be doubled.
+    Their spans give way in Langfuse. A warning is logged once where they would reach it.
     """
     handlers = root().span_handlers
     if list(map(id, handlers)) == _seen:
@@ -64,12 +74,10 @@ def _meet(handler: Any, name: str, scope: str) -> None:
 
     otel_spans.duplicate_scopes.add(scope)
     if _reaches_langfuse(tracer_of(handler)):
-        warn_once(
-            "llamaindex-others",
-            "%s sends its spans to Langfuse as well, so that everything is there twice. "
-            "Call its uninstrument(), or give it a tracer provider of its own.",
-            name,
-        )
+        from langfuse_integration.langfuse_sdk import second_tracers
+
+        tracer = second_tracers.SecondTracer(name, second_tracers.INSTRUMENTOR_CURE)
+        second_tracers.meet(tracer, "runs of LlamaIndex")
 
 
 def _reaches_langfuse(tracer: Any) -> bool:

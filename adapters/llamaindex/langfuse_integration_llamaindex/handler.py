@@ -152,7 +152,7 @@ def _stop_for(user: object) -> None:
         if _users:
             return
         dispatcher = root()
-        foreign.last = None
+        foreign.stop()
         ours = (_span_handler, _last_span_handler)
         handlers = dispatcher.span_handlers
         handlers[:] = [handler for handler in handlers if not any(handler is own for own in ours)]

@@ -40,6 +40,7 @@ CHECKS: tuple[Check, ...] = (
     process.hosts,
     process.adapters,
     process.two_tracers,
+    process.gave_way,
     recorded.contents,
     recorded.damaged,
     recorded.two_tracers,

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterator
 from importlib.machinery import PathFinder
 from importlib.util import find_spec
-from typing import Any
 
 from ..recording import tracing
 from .installation import Finding, Installation
@@ -16,7 +15,6 @@ ADAPTERS = {"langchain": "langchain_core", "llamaindex": "llama_index.core", "mc
 OTHERS = {
     "openinference.instrumentation.langchain": ("LangChainInstrumentor", "langchain_core"),
     "openinference.instrumentation.llama_index": ("LlamaIndexInstrumentor", "llama_index.core"),
-    "openinference.instrumentation.mcp": ("MCPInstrumentor", "mcp"),
     "opentelemetry.instrumentation.langchain": ("LangchainInstrumentor", "langchain_core"),
     "opentelemetry.instrumentation.llamaindex": ("LlamaIndexInstrumentor", "llama_index.core"),
     "opentelemetry.instrumentation.mcp": ("McpInstrumentor", "mcp"),
@@ -43,19 +41,31 @@ def adapters(installation: Installation) -> Iterator[Finding]:
 
 def two_tracers(installation: Installation) -> Iterator[Finding]:
     """Report tracers of other libraries on a framework that this package traces too."""
-    for module, (name, framework) in OTHERS.items():
-        kind: Any = getattr(sys.modules.get(module), name, None)
+    for name, (module, framework) in _attached():
         ours = next((ending for ending, traced in ADAPTERS.items() if traced == framework), "")
-        if kind is None or f"langfuse_integration_{ours}" not in sys.modules:
-            continue
-        instance = getattr(kind, "_instance", None)
-        if getattr(instance, "_is_instrumented_by_opentelemetry", False):
+        if f"langfuse_integration_{ours}" in sys.modules:
             yield Finding(
                 "tracers",
                 f"{module} is attached to {framework} in this process, next to langfuse_integration_{ours}: "
-                "every step is recorded twice.",
+                "both record every step.",
                 f"Remove {name}().instrument().",
             )
+
+
+def gave_way(installation: Installation) -> Iterator[Finding]:
+    """Report the tracers of others whose spans gave way to this package's rows in this process."""
+    seen = getattr(sys.modules.get("langfuse_integration.langfuse_sdk.second_tracers"), "seen", {})
+    for name, cure in seen.values():
+        if not any(name.endswith(instrumentor) for instrumentor, _ in _attached()):
+            yield Finding("tracers", f"{name} records in this process what this package records as well.", f"{cure}.")
+
+
+def _attached() -> Iterator[tuple[str, tuple[str, str]]]:
+    """Return the instrumentors of others that are in force: (name, (module, framework))."""
+    for module, (name, framework) in OTHERS.items():
+        instance = getattr(getattr(sys.modules.get(module), name, None), "_instance", None)
+        if getattr(instance, "_is_instrumented_by_opentelemetry", False):
+            yield name, (module, framework)
 
 
 def _instrumented(ending: str) -> bool:

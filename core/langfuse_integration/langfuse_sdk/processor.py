@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerPro
 
 from ..encoding.attributes import ENVIRONMENT, IS_APP_ROOT, TRACE_TAGS, span_attributes
 from ..internals.faults import shielded
-from ..recording import ambient, tracing
+from ..recording import ambient, otel_spans, tracing
 from ..recording.anchor import Parent
 from ..recording.observation import Observation
 from ..recording.otel_spans import DUPLICATE, SpanAnchor, captures, parent_of, row_places
@@ -186,7 +186,7 @@ def wanted(span: ReadableSpan) -> bool:
     if scope is not None and scope.name == LANGFUSE_SCOPE:
         return True
     attributes = span.attributes or {}
-    if DUPLICATE in attributes:
+    if DUPLICATE in attributes or (scope is not None and scope.name in otel_spans.duplicate_scopes):
         return False
     if any(key.startswith("gen_ai.") for key in attributes):
         return True

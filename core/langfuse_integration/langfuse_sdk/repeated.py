@@ -1,8 +1,9 @@
 """Foreign spans that duplicate a row of ours: they are dropped, so that tokens and cost count once.
 
-Two kinds: what Langfuse's own LangChain handler makes of a run that our handler records as well, and the span that a
-model's client makes below the generation that an adapter records (`langfuse.openai`, the anthropic SDK, OpenInference).
-The second kind is recorded after all where that generation has no usage of its own: in a model class of the user's.
+Three kinds: what another handler of LangChain's callbacks makes of a run that our handler records as well (Langfuse's
+own, OpenInference's, Traceloop's); spans of an instrumentor of the whole framework; and the span that a model's client
+makes below the generation that an adapter records (`langfuse.openai`, the anthropic SDK, OpenInference).
+The third kind is recorded after all where that generation has no usage of its own: in a model class of the user's.
 """
 
 from __future__ import annotations
@@ -16,23 +17,17 @@ from opentelemetry.sdk.trace import ReadableSpan, Span
 
 from ..encoding.attributes import TYPE
 from ..internals.bounded import BoundedDict
-from ..internals.faults import warn_once
-from ..recording import model_calls, tracing
+from ..recording import model_calls, otel_spans, tracing
 from ..recording.observation import Observation
+from . import second_tracers
+from .second_tracers import CALLBACKS, LANGFUSE_OPENAI, SCOPES, SecondTracer
 
-CALLBACK_HANDLER = "langfuse.langchain.CallbackHandler"
-"""The module of Langfuse's own LangChain handler; its callbacks have the run's id as `run_id` (langfuse 4.7 to 5.0)."""
-OTHER_TRACERS = {
-    "openinference.instrumentation.langchain": "OpenInference's LangChainInstrumentor",
-    "opentelemetry.instrumentation.langchain": "Traceloop's LangchainInstrumentor",
-}
-"""Instrumentation of LangChain by the scope of its spans; that of LlamaIndex is known to its adapter."""
 OPERATIONS = ("chat", "text_completion", "generate_content", "embeddings")
 OPEN_LIMIT = 10_000
 _DEPTH = 40
 
-_runs: BoundedDict[int, Hashable] = BoundedDict(OPEN_LIMIT)
-"""Keys of the runs for spans of Langfuse's handler, by span id."""
+_runs: BoundedDict[int, tuple[Hashable, SecondTracer]] = BoundedDict(OPEN_LIMIT)
+"""Key of the run, and the tracer, for spans of other handlers, by span id."""
 _outer: BoundedDict[int, Observation] = BoundedDict(OPEN_LIMIT)
 """The generation of ours above a span, by the span's id."""
 
@@ -40,21 +35,14 @@ _outer: BoundedDict[int, Observation] = BoundedDict(OPEN_LIMIT)
 def note(span: Span) -> bool:
     """Note which row a starting span may duplicate; return whether it may."""
     span_id = span.get_span_context().span_id
-    if CALLBACK_HANDLER in sys.modules:
-        run_id = _run_of_their_handler()
-        if run_id is not None:
-            _runs[span_id] = run_id
+    if not CALLBACKS.keys().isdisjoint(sys.modules):
+        run = _run_of_another_handler()
+        if run is not None:
+            _runs[span_id] = run
             return True
     scope = span.instrumentation_scope
     if scope is not None and scope.name == "langfuse-sdk" and "langfuse.openai" not in sys.modules:
         return False  # @observe and the client's own spans
-    if scope is not None and scope.name in OTHER_TRACERS and len(tracing.registry):
-        warn_once(
-            f"two tracers {scope.name}",
-            "%s sends its spans to Langfuse beside this package's LangChain handler, so that everything is there "
-            "twice. Call its uninstrument(), or give it a tracer provider of its own",
-            OTHER_TRACERS[scope.name],
-        )
     outer = model_calls.current()
     if outer is None:
         return False
@@ -63,8 +51,9 @@ def note(span: Span) -> bool:
 
 
 def run_of(span: Span) -> Hashable | None:
-    """Return the key of the run for which Langfuse's handler made *span*, or None."""
-    return _runs.get(span.get_span_context().span_id)
+    """Return the key of the run for which another handler made *span*, or None."""
+    run_key, _ = _runs.get(span.get_span_context().span_id) or (None, None)
+    return run_key
 
 
 def gives_way(span: ReadableSpan) -> bool:
@@ -72,15 +61,17 @@ def gives_way(span: ReadableSpan) -> bool:
     context = span.get_span_context()
     if context is None:
         return False
-    run_id = _runs.get(context.span_id)
-    if run_id is not None:
-        if tracing.registry.get(run_id) is None and tracing.registry.footprint(run_id) is None:
+    scope = span.instrumentation_scope
+    if scope is not None and scope.name in otel_spans.duplicate_scopes:
+        if scope.name in SCOPES:
+            second_tracers.meet(SCOPES[scope.name], "runs of LangChain")
+        return True  # also in a customised client
+    run = _runs.get(context.span_id)
+    if run is not None:
+        run_key, tracer = run
+        if tracing.registry.get(run_key) is None and tracing.registry.footprint(run_key) is None:
             return False
-        warn_once(
-            "two LangChain handlers",
-            "Langfuse's CallbackHandler and this package's handler record the same LangChain run: this package's rows "
-            "are kept. Remove CallbackHandler() from the run's callbacks",
-        )
+        second_tracers.meet(tracer, "runs of LangChain")
         return True
     outer = _outer.get(context.span_id)
     return outer is not None and _is_model_call(span)
@@ -99,12 +90,7 @@ def forget(span: ReadableSpan, exported: bool) -> None:
     outer = _outer.pop(context.span_id, None)
     if exported and outer is not None and _is_model_call(span):
         if span.instrumentation_scope is not None and span.instrumentation_scope.name == "langfuse-sdk":
-            warn_once(
-                "langfuse.openai",
-                "langfuse.openai records the model calls that %r records as well: this package's rows are kept. "
-                "Import openai instead of langfuse.openai",
-                outer.name,
-            )
+            second_tracers.meet(LANGFUSE_OPENAI, "model calls")
         if not isinstance(outer.late, _Decision):
             outer.late = _Decision(outer.late)
         outer.late.spans.append(span)
@@ -141,15 +127,16 @@ def _is_model_call(span: ReadableSpan) -> bool:
     )
 
 
-def _run_of_their_handler() -> Hashable | None:
-    """Return the id of the run for which Langfuse's handler makes a span here, or None when it does not."""
+def _run_of_another_handler() -> tuple[Hashable, SecondTracer] | None:
+    """Return the key of the run for which another handler makes a span here, and that handler; None without one."""
     frame: FrameType | None = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
     for _ in range(_DEPTH):
         if frame is None:
             return None
-        if frame.f_globals.get("__name__") == CALLBACK_HANDLER and "run_id" in frame.f_locals:
-            run_id = frame.f_locals["run_id"]
-            key: Hashable = getattr(run_id, "int", run_id)
-            return key
+        tracer = CALLBACKS.get(frame.f_globals.get("__name__", ""))
+        if tracer is not None:
+            run_id = frame.f_locals.get("run_id") or getattr(frame.f_locals.get("run"), "id", None)
+            if run_id is not None:
+                return getattr(run_id, "int", run_id), tracer
         frame = frame.f_back
     return None
