@@ -19,6 +19,8 @@ NEEDS = {
     "test_llamaindex_tools.py": "llama_index.tools.mcp",
     "test_mcp_adapters.py": "langchain_mcp_adapters",
     "test_peers.py": "fastmcp",
+    "test_replay_adapters.py": "langchain_mcp_adapters",
+    "test_replay_clients.py": "fastmcp",
     "test_rounds.py": "fastmcp",
     "test_server_names.py": "fastmcp",
     "test_tasks.py": "fastmcp_tasks",

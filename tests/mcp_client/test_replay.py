@@ -4,71 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from langfuse_integration import langfuse_manager
-from langfuse_integration.errors import NotRecorded, ReplayDiverged
-from langfuse_integration.testing import recorded_sessions, replay
-from langfuse_integration.testing_kit.replay import session_file
-from langfuse_integration.testing_kit.replay.recording import recording_of
-from langfuse_integration_mcp import instrument
-from peers.mcp_servers import VERSION, ClientSide, HttpServer, http_session, is_error, stdio_session, text_of
+from langfuse_integration.errors import NotRecorded, ReplayDiverged, SeamMoved
+from langfuse_integration.testing import replay
+from peers.mcp_servers import VERSION, ClientSide, HttpServer, is_error, text_of
+
+from .replays import Wire, again, record
 
 pytestmark = [pytest.mark.mcp, pytest.mark.asyncio]
-
-GONE = "http://127.0.0.1:9/mcp"
-Application = Callable[[Any], Awaitable[Any]]
-
-
-class Wire:
-    """How an application reaches the server: for real, and as in the replay, where there is none."""
-
-    def __init__(self, kind: str, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._kind = kind
-        self._url = url
-        self._monkeypatch = monkeypatch
-
-    def connect(self, **options: Any) -> Any:
-        """Return a block with an initialised session."""
-        return http_session(self._url, **options) if self._kind == "http" else stdio_session(**options)
-
-    def cut(self) -> None:
-        """Let no process start, and no address answer."""
-        self._url = GONE
-
-        async def refused(*positional: Any, **named: Any) -> None:
-            raise AssertionError("a process is started")
-
-        self._monkeypatch.setattr(asyncio, "create_subprocess_exec", refused)
-        self._monkeypatch.setattr("anyio.open_process", refused)
 
 
 @pytest.fixture(params=["stdio", "http"])
 def wire(request: pytest.FixtureRequest, mcp_http: HttpServer, monkeypatch: pytest.MonkeyPatch) -> Wire:
     """Both transports, with every session traced."""
     return Wire(request.param, mcp_http.url, monkeypatch)
-
-
-async def record(application: Callable[[], Awaitable[Any]], path: Path) -> tuple[Any, Any]:
-    """Run *application* in a session, write its file, and return what it returned and the tree of its rows."""
-    instrument()
-    with recorded_sessions() as sessions:
-        with langfuse_manager.session("s-1", user_id="u-1"):
-            answer = await application()
-        seen = sessions.of("s-1")
-    session_file.write(recording_of(seen), path)
-    return answer, [trace.tree() for trace in seen.traces]
-
-
-async def again(application: Callable[[], Awaitable[Any]], path: Path) -> tuple[Any, Any]:
-    """Replay it; return the same."""
-    with replay(path) as session:
-        answer = await application()
-        seen = session.recorded.of("s-1")
-    return answer, [trace.tree() for trace in seen.traces]
 
 
 def form(result: Any) -> Any:
@@ -221,3 +176,70 @@ async def test_another_argument_is_a_divergence(wire: Wire, tmp_path: Path) -> N
         [divergence] = session.divergences
         assert "the input differs" in str(divergence)
         session.allow("echo")
+
+
+def counting(wire: Wire) -> Callable[[], Awaitable[Any]]:
+    """Return an application whose third call tells what has happened in the server."""
+
+    async def ask() -> Any:
+        async with wire.connect() as session:
+            await session.list_tools()
+            texts = [text_of(await session.call_tool("slow", {"seconds": 0})) for _ in range(2)]
+            texts.append(text_of(await session.call_tool("history", {})))
+            texts.append(text_of(await session.call_tool("echo", {"text": "end"})))
+            return texts
+
+    return ask
+
+
+async def test_a_fork_goes_on_with_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The calls before the fork never reach the server; it is started with the first that is live."""
+    wire = Wire("stdio", "", monkeypatch)
+    answer, _ = await record(counting(wire), tmp_path / "a.session.json")
+    with replay(tmp_path / "a.session.json", until=2) as session:
+        texts = await counting(wire)()
+    assert session.is_live
+    assert texts[:2] == ["done", "done"]
+    assert texts[2].count("slow began") == 1
+    assert answer[2].count("slow began") == 2
+    assert texts[3] == "end"
+
+
+async def test_a_fork_with_another_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A text in the place of a recorded result passes the client's validation, and what follows is live."""
+    wire = Wire("stdio", "", monkeypatch)
+    await record(counting(wire), tmp_path / "a.session.json")
+    with replay(tmp_path / "a.session.json", answers={2: "not done"}):
+        texts = await counting(wire)()
+    assert texts[:2] == ["done", "not done"]
+    assert texts[2].count("slow began") == 0
+
+
+async def test_servers_that_are_live(wire: Wire, tmp_path: Path) -> None:
+    """With `mcp="live"` every request reaches the server."""
+
+    async def application() -> Any:
+        async with wire.connect() as session:
+            return text_of(await session.call_tool("echo", {"text": application.__dict__.get("text", "recorded")}))
+
+    await record(application, tmp_path / "a.session.json")
+    application.__dict__["text"] = "live"
+    with replay(tmp_path / "a.session.json", mcp="live"):
+        assert await application() == "live"
+
+
+async def test_a_release_that_opens_transports_in_another_way(
+    tmp_path: Path, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A replay says which release of the SDK it does not know, and leaves its transports as they are."""
+
+    async def application() -> Any:
+        async with wire.connect() as session:
+            return text_of(await session.call_tool("echo", {"text": "hello"}))
+
+    await record(application, tmp_path / "a.session.json")
+    monkeypatch.setattr("mcp.client.stdio.stdio_client", lambda parameters: None)
+    with pytest.raises(SeamMoved, match=rf"mcp {metadata.version('mcp')} .*stdio_client"):
+        replay(tmp_path / "a.session.json").__enter__()
+    monkeypatch.undo()
+    assert await application() == "hello"
