@@ -13,16 +13,15 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import secrets
 import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
-from concurrent.futures import Future
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Unpack, cast
+from typing import TYPE_CHECKING, Any, Unpack
 
 from ..recording import tracing
 from ..sessions.session import Session
 from ..sessions.store import Cell
+from .conversations import WAIT_S, Conversation
 from .sources import CELL, FINDING, REMEMBERING, SourceOptions, Sources, cookie_in, fill, set_cookie, usable
 
 if TYPE_CHECKING:
@@ -34,9 +33,6 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 Finder = Callable[[Scope], "str | Awaitable[str | None] | None"]
-
-WAIT_S = 0.25
-"""What the start of an answer waits for other workers to know the session that was set; seconds, at most."""
 
 
 class SessionMiddleware:
@@ -66,18 +62,17 @@ class SessionMiddleware:
         if cell is None:  # else there is another such middleware outside of this one
             cell = scope[CELL] = Cell.hosted()
         caller = self._caller(scope)
-        told = (caller.session if caller is not None else None) or Session(None)
+        session = (caller.session if caller is not None else None) or Session(None)
         with FINDING:
-            session_id = usable("session_id", await self._session_id(scope)) or told.session_id
+            session_id = usable("session_id", await self._session_id(scope)) or session.session_id
             if self._sources.conversation is not None:
-                conversation = _AsgiConversation(self._sources.conversation, scope)
-                await conversation.resume(cell)
-                send = _with_cookie(send, conversation.cookie, scope)
+                conversation = await _resumed(self._sources.conversation, scope, cell)
+                send = _with_cookie(send, lambda: _cookie_of(conversation), scope)
             if session_id is None and self._issues(scope, cell):
                 session_id = f"{self._sources.issue}-{uuid.uuid4().hex}"
                 if self._sources.cookie is not None:
                     send = _with_cookie(send, _just(f"{self._sources.cookie}={session_id}"), scope)
-            user_id = usable("user_id", await _found(self._sources.user, scope)) or told.user_id
+            user_id = usable("user_id", await _called(self._sources.user, scope)) or session.user_id
             fill(cell, session_id, user_id)
         with tracing.store.visiting(cell):
             if caller is not None:
@@ -96,12 +91,12 @@ class SessionMiddleware:
         return extract(scope["headers"])
 
     async def _session_id(self, scope: Scope) -> str | None:
-        found = await _found(self._sources.session, scope)
-        if not found and self._header is not None:
-            found = next((_text(value) for name, value in scope["headers"] if name == self._header), None)
-        if not found and self._sources.cookie is not None:
-            found = _cookie(scope, self._sources.cookie)
-        return found
+        session_id = await _called(self._sources.session, scope)
+        if not session_id and self._header is not None:
+            session_id = next((_text(value) for name, value in scope["headers"] if name == self._header), None)
+        if not session_id and self._sources.cookie is not None:
+            session_id = _cookie(scope, self._sources.cookie)
+        return session_id
 
     def _issues(self, scope: Scope, cell: Cell) -> bool:
         return (
@@ -111,63 +106,30 @@ class SessionMiddleware:
         )
 
 
-async def _found(finder: Finder | None, scope: Scope) -> str | None:
+async def _called(finder: Finder | None, scope: Scope) -> str | None:
     if finder is None:
         return None
-    found = finder(scope)
-    return await found if inspect.isawaitable(found) else found
+    value = finder(scope)
+    return await value if inspect.isawaitable(value) else value
 
 
-class _AsgiConversation:
-    """What is set in one request of a browser, or of a log-in, holds in its next one."""
+async def _resumed(source: Finder | str, scope: Scope, cell: Cell) -> Conversation:
+    """Return the request's conversation, with what was set before in *cell*."""
+    from ..sessions.shared_state import conversations
 
-    def __init__(self, known_by: Finder | str, scope: Scope) -> None:
-        self._known_by = known_by
-        self._scope = scope
-        self._key: str | None = None
-        self._begun = False
-        self._told: Future[None] | None = None
+    key = _cookie(scope, source) if isinstance(source, str) else await _called(source, scope)
+    conversation = Conversation(source, scope, key)
+    conversation.resume(cell, await conversations.recall_soon(key) if key else None)
+    return conversation
 
-    async def resume(self, cell: Cell) -> None:
-        """Let *cell* hold what was set before, and note what is set from now on."""
-        from ..sessions.shared_state import conversations
 
-        if isinstance(self._known_by, str):
-            self._key = _cookie(self._scope, self._known_by)
-        else:
-            self._key = await _found(self._known_by, self._scope)
-        session = await conversations.recall_soon(self._key) if self._key else None
-        if session is not None:
-            cell.session = session
-            cell.is_set = True
-        cell.changed = self._changed
-
-    def _changed(self, session: Session | None) -> None:
-        from ..sessions.shared_state import conversations
-
-        with REMEMBERING:
-            if not self._key:
-                self._key = self._begin()
-            if self._key:
-                self._told = conversations.remember(self._key, session)
-
-    def _begin(self) -> str | None:
-        if isinstance(self._known_by, str):
-            self._begun = True
-            return secrets.token_urlsafe()
-        if inspect.iscoroutinefunction(self._known_by):
-            return None
-        return cast("str | None", self._known_by(self._scope))  # a log-in may have begun one meanwhile
-
-    async def cookie(self) -> str | None:
-        """Return the cookie to set, if a conversation has begun that is known by one.
-
-        The next request may come as soon as the answer is out, to another worker: so that one is told first.
-        """
-        if self._told is not None and not self._told.done():
-            with REMEMBERING, suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.wrap_future(self._told), WAIT_S)
-        return f"{self._known_by}={self._key}" if self._begun else None
+async def _cookie_of(conversation: Conversation) -> str | None:
+    """Return the cookie that the answer sets, once other workers know the session."""
+    remembered = conversation.remembered
+    if remembered is not None and not remembered.done():
+        with REMEMBERING, suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.wrap_future(remembered), WAIT_S)
+    return conversation.cookie
 
 
 def _cookie(scope: Scope, name: str) -> str | None:

@@ -10,10 +10,8 @@ options are those of the ASGI middleware; what is called there gets the request'
 
 from __future__ import annotations
 
-import secrets
 import uuid
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future
 from concurrent.futures import TimeoutError as Late
 from contextlib import suppress
 from contextvars import Context, copy_context
@@ -22,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Unpack, cast
 from ..recording import tracing
 from ..sessions.session import Session
 from ..sessions.store import Cell
+from .conversations import WAIT_S, Conversation
 from .sources import CELL, FINDING, REMEMBERING, SourceOptions, Sources, cookie_in, fill, set_cookie, usable
 
 if TYPE_CHECKING:
@@ -30,9 +29,6 @@ if TYPE_CHECKING:
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 Application = Callable[[Environ, StartResponse], Iterable[bytes]]
-
-WAIT_S = 0.25
-"""What the start of an answer waits for other workers to know the session that was set; seconds, at most."""
 
 
 class SessionMiddleware:
@@ -74,9 +70,8 @@ class SessionMiddleware:
         with FINDING:
             session_id = usable("session_id", self._session_id(environ)) or session.session_id
             if sources.conversation is not None:
-                conversation = _WsgiConversation(sources.conversation, environ)
-                conversation.resume(cell)
-                start_response = _with_cookie(start_response, conversation.cookie, environ)
+                conversation = _resumed(sources.conversation, environ, cell)
+                start_response = _with_cookie(start_response, lambda: _cookie_of(conversation), environ)
             if session_id is None and sources.issue and sources.cookie and not cell.is_set:
                 session_id = f"{sources.issue}-{uuid.uuid4().hex}"
                 pair = f"{sources.cookie}={session_id}"
@@ -128,50 +123,22 @@ class _Body:
             self._context.run(close)
 
 
-class _WsgiConversation:
-    """What is set in one request of a browser, or of a log-in, holds in its next one."""
+def _resumed(source: Callable[[Any], Any] | str, environ: Environ, cell: Cell) -> Conversation:
+    """Return the request's conversation, with what was set before in *cell*."""
+    from ..sessions.shared_state import conversations
 
-    def __init__(self, key: Callable[[Any], Any] | str, environ: Environ) -> None:
-        self._source = key
-        self._environ = environ
-        self._key: str | None = None
-        self._begun = False
-        self._remembered: Future[None] | None = None
+    key = _cookie(environ, source) if isinstance(source, str) else source(environ)
+    conversation = Conversation(source, environ, key)
+    conversation.resume(cell, conversations.recall(key) if key else None)
+    return conversation
 
-    def resume(self, cell: Cell) -> None:
-        """Put into *cell* what was set before, and remember what is set from now on."""
-        from ..sessions.shared_state import conversations
 
-        if isinstance(self._source, str):
-            self._key = _cookie(self._environ, self._source)
-        else:
-            self._key = self._source(self._environ)
-        session = conversations.recall(self._key) if self._key else None
-        if session is not None:
-            cell.session = session
-            cell.is_set = True
-        cell.changed = self._changed
-
-    def _changed(self, session: Session | None) -> None:
-        from ..sessions.shared_state import conversations
-
-        with REMEMBERING:
-            if not self._key:
-                self._begun = isinstance(self._source, str)
-                # A log-in may have begun one meanwhile.
-                self._key = secrets.token_urlsafe() if isinstance(self._source, str) else self._source(self._environ)
-            if self._key:
-                self._remembered = conversations.remember(self._key, session)
-
-    def cookie(self) -> str | None:
-        """Return the cookie to set, if a conversation has begun that is known by one.
-
-        The next request may come as soon as the answer is out, to another worker, which has to know the session then.
-        """
-        if self._remembered is not None:
-            with REMEMBERING, suppress(Late):
-                self._remembered.result(WAIT_S)
-        return f"{self._source}={self._key}" if self._begun else None
+def _cookie_of(conversation: Conversation) -> str | None:
+    """Return the cookie that the answer sets, once other workers know the session."""
+    if conversation.remembered is not None:
+        with REMEMBERING, suppress(Late):
+            conversation.remembered.result(WAIT_S)
+    return conversation.cookie
 
 
 def _with_cookie(start: StartResponse, pair: Callable[[], str | None], environ: Environ) -> StartResponse:
