@@ -10,12 +10,14 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import flask
 import pytest
 from fastapi import Depends, FastAPI
 
 from hosts.serving import serving
 from langfuse_integration import langfuse_manager
 from langfuse_integration.hosts.asgi import SessionMiddleware
+from langfuse_integration.hosts.wsgi import SessionMiddleware as WsgiSessionMiddleware
 from langfuse_integration.recording import tracing
 from langfuse_integration.sessions.store import Cell
 from langfuse_integration.testing import RecordedSessions
@@ -185,4 +187,43 @@ def test_looking_has_an_end(messages: Messages, monkeypatch: pytest.MonkeyPatch)
     assert tracing.misuse._looks == 0
     assert len(tracing.misuse._early) <= 5
     langfuse_manager.set_session("s")
+    assert messages() == []
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_wsgi_server_that_reuses_its_thread_is_named(messages: Messages, wrapped: bool) -> None:
+    """The second request that sets a session in one thread of an unknown server names the middleware, once."""
+    app = flask.Flask("users")
+
+    @app.get("/<user>")
+    def log_in(user: str) -> str:
+        langfuse_manager.set_session(f"chat-of-{user}")
+        langfuse_manager.set_session(f"chat-of-{user}", user_id=user)
+        return user
+
+    if wrapped:
+        app.wsgi_app = WsgiSessionMiddleware(app.wsgi_app)  # type: ignore[method-assign]
+
+    def serve(*users: str) -> None:
+        for user in users:
+            assert app.test_client().get(f"/{user}").text == user
+
+    contextvars.copy_context().run(serve, "ann")
+    contextvars.copy_context().run(serve, "bob")
+    assert messages() == []
+    contextvars.copy_context().run(serve, "ann", "bob", "eve")
+    if wrapped:
+        assert messages() == []
+    else:
+        [reused] = messages()
+        assert reused.startswith("this WSGI server (unknown) serves several requests")
+        assert "(tests/hosts/test_misuse.py:" in reused
+        assert reused.endswith("wrap the application in langfuse_integration.hosts.wsgi.SessionMiddleware")
+
+
+def test_a_script_that_sets_many_sessions_is_left_alone(messages: Messages) -> None:
+    """Sessions one after the other, outside of any request, are on purpose."""
+    for number in range(3):
+        langfuse_manager.set_session(f"s-{number}")
+        record()
     assert messages() == []
