@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from ..recording import tracing
 from ..sessions.session import Session
 from ..sessions.store import Cell
-from .conversations import WAIT_S, Conversation
+from .conversations import WAIT_S, RequestConversation
 from .sources import CELL, FINDING, REMEMBERING, SourceOptions, Sources, cookie_in, fill, set_cookie, usable
 
 if TYPE_CHECKING:
@@ -113,17 +113,17 @@ async def _called(finder: Finder | None, scope: Scope) -> str | None:
     return await value if inspect.isawaitable(value) else value
 
 
-async def _resumed(source: Finder | str, scope: Scope, cell: Cell) -> Conversation:
+async def _resumed(source: Finder | str, scope: Scope, cell: Cell) -> RequestConversation:
     """Return the request's conversation, with what was set before in *cell*."""
     from ..sessions.shared_state import conversations
 
     key = _cookie(scope, source) if isinstance(source, str) else await _called(source, scope)
-    conversation = Conversation(source, scope, key)
+    conversation = RequestConversation(source, scope, key)
     conversation.resume(cell, await conversations.recall_soon(key) if key else None)
     return conversation
 
 
-async def _cookie_of(conversation: Conversation) -> str | None:
+async def _cookie_of(conversation: RequestConversation) -> str | None:
     """Return the cookie that the answer sets, once other workers know the session."""
     remembered = conversation.remembered
     if remembered is not None and not remembered.done():

@@ -19,7 +19,7 @@ The next request may come as soon as the answer is out, to another worker, which
 """
 
 
-class Conversation:
+class RequestConversation:
     """The conversation that one request belongs to, or begins.
 
     Args:

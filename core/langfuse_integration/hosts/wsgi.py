@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Unpack, cast
 from ..recording import tracing
 from ..sessions.session import Session
 from ..sessions.store import Cell
-from .conversations import WAIT_S, Conversation
+from .conversations import WAIT_S, RequestConversation
 from .sources import CELL, FINDING, REMEMBERING, SourceOptions, Sources, cookie_in, fill, set_cookie, usable
 
 if TYPE_CHECKING:
@@ -123,17 +123,17 @@ class _Body:
             self._context.run(close)
 
 
-def _resumed(source: Callable[[Any], Any] | str, environ: Environ, cell: Cell) -> Conversation:
+def _resumed(source: Callable[[Any], Any] | str, environ: Environ, cell: Cell) -> RequestConversation:
     """Return the request's conversation, with what was set before in *cell*."""
     from ..sessions.shared_state import conversations
 
     key = _cookie(environ, source) if isinstance(source, str) else source(environ)
-    conversation = Conversation(source, environ, key)
+    conversation = RequestConversation(source, environ, key)
     conversation.resume(cell, conversations.recall(key) if key else None)
     return conversation
 
 
-def _cookie_of(conversation: Conversation) -> str | None:
+def _cookie_of(conversation: RequestConversation) -> str | None:
     """Return the cookie that the answer sets, once other workers know the session."""
     if conversation.remembered is not None:
         with REMEMBERING, suppress(Late):
