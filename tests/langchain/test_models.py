@@ -110,3 +110,19 @@ def test_parameters_are_those_that_are_set() -> None:
 
 
 # -- the prompt that was used
+
+
+@pytest.mark.parametrize(
+    ("message", "response_id"),
+    [
+        (AIMessage("Hm.", response_metadata={"ResponseMetadata": {"RequestId": "r-1"}}), "r-1"),
+        (AIMessage("Hm.", id="gen-1"), "gen-1"),
+        (AIMessage("Hm.", id="lc_run--1"), None),
+        (AIMessage("Hm.", id="run-1-0"), None),
+        (AIMessage("Hm."), None),
+    ],
+)
+def test_the_id_of_a_response_is_the_providers(message: AIMessage, response_id: str | None) -> None:
+    """An id that the provider gave is kept; one that LangChain made up for the message is not."""
+    found = reading(LLMResult(generations=[[ChatGeneration(message=message)]]))
+    assert (found.metadata or {}).get("response_id") == response_id

@@ -74,6 +74,9 @@ def test_model_parameters_text_and_finish_are_told(
     assert found.input == [{"role": "user", "content": "What do alpacas do?"}]
     assert (found.output["role"], text_of(found.output)) == ("assistant", "Alpacas hum.")
     assert found.metadata.get("finish_reason") in ("stop", "end_turn", "completed")
+    if client is responses or not streamed:  # LangChain drops the other two ids from streams
+        response_id = {chat: "chatcmpl-1", responses: "resp_1", messages: "msg_1"}[client]
+        assert found.metadata["response_id"] == response_id
     assert bool(found.first_token) == streamed
     assert found.level == "DEFAULT"
 

@@ -1,4 +1,4 @@
-"""Model, parameters, usage and finish reason of a model call: one small reader per aspect.
+"""Model, parameters, usage, finish reason and response id of a model call: one small reader per aspect.
 
 To record something new, write a reader and list it.
 """
@@ -21,6 +21,9 @@ from .notes import RunNotes
 
 MODEL_KEYS = ("model_name", "model", "model_id")
 FINISH_KEYS = ("finish_reason", "stop_reason", "stopReason", "finishReason", "done_reason", "status")
+ID_KEYS = ("response_id", "responseId", "id")
+LANGCHAINS_IDS = ("lc_", "run-")
+"""How ids begin that LangChain gives to messages for which the provider has none."""
 USAGE_KEYS = ("usage", "usage_metadata", "token_usage", "token_count", "amazon-bedrock-invocationMetrics")
 """Where integrations put the provider's report: in an answer's metadata, beside a generation, or in `llm_output`."""
 
@@ -173,7 +176,19 @@ def _finish(observation: Observation, answer: ModelAnswer) -> None:
         observation.metadata = {**(observation.metadata or {}), "finish_reason": reason}
 
 
-READERS = (_model, _usage, _finish)
+def _response_id(observation: Observation, answer: ModelAnswer) -> None:
+    report = answer.response_metadata
+    identity = _first(report, ID_KEYS) or _first(answer.result.llm_output or {}, ID_KEYS)
+    if identity is None and isinstance(report.get("ResponseMetadata"), Mapping):  # Bedrock
+        identity = report["ResponseMetadata"].get("RequestId")
+    own = getattr(answer.message, "id", None)
+    if identity is None and isinstance(own, str) and not own.startswith(LANGCHAINS_IDS):
+        identity = own
+    if isinstance(identity, str):
+        observation.metadata = {**(observation.metadata or {}), "response_id": identity}
+
+
+READERS = (_model, _usage, _finish, _response_id)
 
 
 def _first(values: Mapping[str, Any], keys: tuple[str, ...]) -> Any:
