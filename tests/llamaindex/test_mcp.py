@@ -18,6 +18,7 @@ from langfuse_integration import langfuse_manager
 from langfuse_integration.testing import RecordedSessions
 from llamaindex.scripted import ScriptedLLM, call, calls, lookup, tool
 from peers.mcp_servers import stdio_parameters
+from peers.mcp_tools import PICTURE
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.mcp]
 
@@ -41,7 +42,7 @@ async def client() -> AsyncIterator[BasicMCPClient]:
 
 async def run(client: BasicMCPClient, *script: object) -> None:
     """Run an agent that has the server's tools and one of its own."""
-    tools = await McpToolSpec(client, allowed_tools=["echo", "fail"]).to_tool_list_async()
+    tools = await McpToolSpec(client, allowed_tools=["echo", "fail", "picture"]).to_tool_list_async()
     llm = ScriptedLLM(list(script))  # type: ignore[arg-type]
     with langfuse_manager.session("s-1", "u-1"):
         await FunctionAgent(name="helper", tools=[*tools, tool(lookup)], llm=llm).run("Go.")
@@ -74,3 +75,14 @@ async def test_an_mcp_tool_that_fails(client: BasicMCPClient, settled: RecordedS
     (act,) = settled.of("s-1").acts
     assert (act.name, act.level) == ("tools.fail", "ERROR")
     assert "no luck" in (act.status_message or "")
+
+
+async def test_a_picture_of_an_mcp_tool_is_a_reference(client: BasicMCPClient, settled: RecordedSessions) -> None:
+    """The act has the text and a reference to the picture; to the model, LlamaIndex itself gives base64 as text."""
+    await run(client, call("picture", {"caption": "a llama"}, "m-1"), "A llama.")
+    replay = settled.of("s-1")
+    (act,) = replay.acts
+    text, reference = act.output
+    assert text == "a llama"
+    assert reference.startswith("@@@langfuseMedia:type=image/png|id=")
+    assert PICTURE not in str((act.input, act.output, act.metadata))

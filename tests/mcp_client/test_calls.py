@@ -11,6 +11,7 @@ from langfuse_integration import langfuse_manager
 from langfuse_integration.testing import RecordedSessions
 from langfuse_integration_mcp import wrap_session
 from peers.mcp_servers import VERSION, memory_session, text_of
+from peers.mcp_tools import PICTURE
 
 from .conftest import MODERN, WIRES, Connect, connecting, traced
 
@@ -150,3 +151,15 @@ def _uri(address: str) -> Any:
     from pydantic import AnyUrl
 
     return AnyUrl(address)
+
+
+@pytest.mark.asyncio
+async def test_a_picture_is_uploaded_and_replaced(connect: Connect, sessions: RecordedSessions) -> None:
+    """The picture in a result is a reference in the row, beside its text; its base64 is not."""
+    async with connect() as session:
+        await session.call_tool("picture", {"caption": "a llama"})
+    (row,) = sessions.trace().observations
+    text, reference = row.output
+    assert text == "a llama"
+    assert reference.startswith("@@@langfuseMedia:type=image/png|id=")
+    assert PICTURE not in str((row.input, row.output, row.metadata))

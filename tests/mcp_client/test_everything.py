@@ -17,6 +17,7 @@ from langfuse_integration_mcp import instrument
 from peers.mcp_servers import ClientSide
 from peers.node import command_of, environment
 
+REFERENCE = "@@@langfuseMedia:type=image/png|id="
 pytestmark = [pytest.mark.mcp, pytest.mark.slow, pytest.mark.timeout(300)]
 
 PACKAGE = "@modelcontextprotocol/server-everything"
@@ -75,7 +76,7 @@ async def test_a_conversation_with_a_server_of_another_language(command: list[st
     assert len(sessions.traces) == len(rows)
     echoed, pictured, structured, wrong, prompted, operated, read = rows
     assert echoed.output == "Echo: hello"
-    assert any(str(part).startswith("[image, image/png, ") for part in pictured.output)
+    assert any(str(part).startswith(REFERENCE) for part in pictured.output)
     assert structured.output["temperature"] == 36
     assert (wrong.level, prompted.output[0]["role"]) == ("ERROR", "user")
     assert (operated.level, progress) == ("DEFAULT", [1, 2, 3])

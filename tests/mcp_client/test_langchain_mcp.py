@@ -16,6 +16,7 @@ from langfuse_integration.testing import RecordedSessions
 from langfuse_integration_langchain import SessionHandler
 from langfuse_integration_mcp import instrument
 from peers.mcp_servers import HttpServer, stdio_parameters
+from peers.mcp_tools import PICTURE
 
 from .scripted import Scripted
 
@@ -106,3 +107,15 @@ async def test_a_question_to_the_user_and_its_resume_are_in_one_trace(no_open_ru
     rows = [found for found in trace.observations if found.type == "tool"]
     assert [found.name for found in rows] == ["tools.choose", "tools.choose"]
     assert {found.level for found in rows} == {"DEFAULT"}
+
+
+async def test_a_picture_of_a_tool_is_a_reference_in_each_row(no_open_runs: RecordedSessions) -> None:
+    """The tool's output, the model's next input and the agent's output have the reference, and no row the base64."""
+    instrument()
+    async with MCPAdapter(over_stdio("tools")) as adapter:
+        await ask(await adapter.list_tools(), ("picture", {"caption": "a llama"}))
+    rows = no_open_runs.one().observations
+    (tool,) = [row for row in rows if row.type == "tool"]
+    assert "@@@langfuseMedia:type=image/png|id=" in str(tool.output)
+    assert "@@@langfuseMedia:type=image/png|id=" in str(rows[-1].input)
+    assert not any(PICTURE in str((row.input, row.output, row.metadata)) for row in rows)

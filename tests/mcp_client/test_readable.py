@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from mcp import types
 
+from langfuse_integration import configure
 from langfuse_integration.encoding.json_text import to_json
 from langfuse_integration_mcp import readable
 
@@ -100,8 +101,9 @@ def test_a_tools_result(fields: dict[str, Any], expected: Any) -> None:
     assert read(types.CallToolResult, **fields) == expected
 
 
-def test_an_image_of_megabytes_is_a_short_mark() -> None:
-    """Base64 never gets into a row."""
+def test_an_image_that_is_not_uploaded_is_a_short_mark(clean_state: None) -> None:
+    """Without uploads, base64 does not get into a row."""
+    configure(media_upload=False)
     image = {"type": "image", "data": "A" * 4_000_000, "mimeType": "image/png"}
     assert read(types.CallToolResult, content=[image]) == "[image, image/png, 3000000 bytes]"
 

@@ -8,6 +8,7 @@ The function of `--setup` gets the server before it runs, for example to add a m
 from __future__ import annotations
 
 import argparse
+import base64
 import json
 import os
 import socket
@@ -34,6 +35,8 @@ else:
     Context = _SDK.Context
 
 SLOW_STEPS = 4
+PICTURE = base64.b64encode(b"\x89PNG" + bytes(range(60))).decode()
+"""The base64 of what `picture` returns."""
 HISTORY: list[str] = []
 """What happened in this process, as the tool `history` tells it."""
 
@@ -55,6 +58,14 @@ def echo(text: str) -> str:
 def add(a: int, b: int) -> int:
     """Return the sum, with structured content."""
     return a + b
+
+
+def picture(caption: str) -> list[Any]:
+    """Return *caption* and a picture."""
+    return [
+        types.TextContent(type="text", text=caption),
+        types.ImageContent.model_validate({"type": "image", "data": PICTURE, "mimeType": "image/png"}),
+    ]
 
 
 async def slow(seconds: float, ctx: Context) -> str:
@@ -146,7 +157,7 @@ async def log(text: str, ctx: Context) -> str:
 
 
 TOOLS: list[Callable[..., Any]] = [
-    *(echo, add, slow, fail, reject, crash, history, meta, context),
+    *(echo, add, picture, slow, fail, reject, crash, history, meta, context),
     *(ask, sample, roots, log),
 ]
 if VERSION == 2:

@@ -1,4 +1,4 @@
-"""Readable forms of server results: text as text, structured content as JSON, media as a mark with their size.
+"""Readable forms of server results: text as text, structured content as JSON, media as data URIs.
 
 Converters for the SDK's types, of 1.x (camelCase) and 2.x (snake_case). They run on the worker's thread, for rows of
 this adapter and for those of frameworks that keep an MCP result in their own.
@@ -11,6 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 from langfuse_integration.encoding import json_text
+from langfuse_integration.encoding.media import LEAST_BYTES
+from langfuse_integration.settings import settings
 
 _registered = False
 _MISSING = object()
@@ -62,6 +64,8 @@ def _result(result: Any) -> Any:
     # A tool that returns text, a number or a list is wrapped by the SDK's servers, since the protocol wants an object.
     # Others put its text under a key of their own.
     texts: list[str] = [block.text for block in blocks if getattr(block, "type", None) == "text"]
+    if _is_dump(structured, blocks):
+        return _one_or_all(parts)
     plain = structured
     if isinstance(structured, dict) and len(structured) == 1:
         [(key, value)] = structured.items()
@@ -69,6 +73,14 @@ def _result(result: Any) -> Any:
     if _repeats(texts, structured):
         parts = [block_of(block) for block in blocks if getattr(block, "type", None) != "text"]
     return {"content": _one_or_all(parts), "structured_content": structured} if parts else plain
+
+
+def _is_dump(structured: Any, blocks: list[Any]) -> bool:
+    """Return whether structured content only repeats *blocks*, as it does for a tool that returns a list of them."""
+    listed = structured.get("result") if isinstance(structured, dict) and len(structured) == 1 else None
+    if not isinstance(listed, list) or len(listed) != len(blocks) or not all(isinstance(one, dict) for one in listed):
+        return False
+    return bool(listed == [block.model_dump(mode="json", by_alias=True) for block in blocks])
 
 
 def _repeats(texts: list[str], structured: Any) -> bool:
@@ -98,12 +110,12 @@ def _one_or_all(parts: list[Any]) -> Any:
 
 
 def block_of(block: Any) -> Any:
-    """Return a content block: text, or a mark that says what it is."""
+    """Return a content block: text, a data URI, or a mark that says what it is."""
     kind = getattr(block, "type", None)
     if kind == "text":
         return block.text
     if kind in ("image", "audio"):
-        return _mark(kind, either(block, "mime_type", "mimeType"), block.data)
+        return _medium(kind, either(block, "mime_type", "mimeType"), block.data)
     if kind == "resource_link":
         return f"[resource {block.uri}]"
     if kind == "resource":
@@ -115,10 +127,13 @@ def _contents(contents: Any) -> Any:
     text = getattr(contents, "text", None)
     if text is not None:
         return text
-    return _mark("resource " + str(contents.uri), either(contents, "mime_type", "mimeType"), contents.blob)
+    return _medium("resource " + str(contents.uri), either(contents, "mime_type", "mimeType"), contents.blob)
 
 
-def _mark(what: str, mime_type: str | None, base64: str) -> str:
+def _medium(what: str, mime_type: str | None, base64: str) -> str:
+    """Return a medium as a data URI, which the encoding uploads and replaces; a mark if it is not to be uploaded."""
+    if mime_type and len(base64) >= LEAST_BYTES and settings().media_upload:
+        return f"data:{mime_type};base64,{base64}"
     size_bytes = len(base64) * 3 // 4 - base64[-2:].count("=")
     return f"[{what}{f', {mime_type}' if mime_type else ''}, {size_bytes} bytes]"
 

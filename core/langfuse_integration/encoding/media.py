@@ -57,9 +57,8 @@ class MediaSieve:
                 value = orjson.loads(text)
             except orjson.JSONDecodeError:
                 return text
-            before = len(self.collected)
             sifted = self._blocks(value)
-            if len(self.collected) > before:
+            if sifted != value:
                 return orjson.dumps(sifted).decode()
         return text
 
