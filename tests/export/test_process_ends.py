@@ -444,3 +444,69 @@ def test_the_worker_is_ready_before_the_first_observation_starts(receiver: Recei
     if keys:
         assert_once(receiver, [*ids, deliver(journal, receiver)])
         assert {span.status_message for span in receiver.spans} == {""}
+
+
+POOL = """
+import multiprocessing
+import sys
+
+from langfuse_integration import langfuse_manager
+
+
+def work(number):
+    with langfuse_manager.trace_span(f"child {number}"):
+        pass
+
+
+if __name__ == "__main__":
+    with langfuse_manager.session("s-1", "u-1"), langfuse_manager.trace_span("parent"):
+        with multiprocessing.get_context(sys.argv[1]).Pool(2) as pool:
+            pool.map(work, range(6))
+    langfuse_manager.flush(20)
+"""
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_a_pool_in_a_with_block_leaves_the_rows_of_its_workers(
+    receiver: Receiver, journal: Path, tmp_path: Path, method: str
+) -> None:
+    """Workers that are ended by SIGTERM right after the last result write their rows first; none is an error."""
+    file = tmp_path / "pool.py"
+    file.write_text(POOL)
+    environment = {**os.environ, **receiver.environment(), "LANGFUSE_INTEGRATION_JOURNAL": str(journal)}
+    subprocess.run([sys.executable, str(file), method], env=environment, check=True, timeout=180)
+    deliver(journal, receiver)
+    names = sorted(span.name for span in receiver.spans)
+    assert names == [*(f"child {number}" for number in range(6)), "next", "parent"]
+    assert {span.attributes.get("langfuse.observation.level") for span in receiver.spans} <= {None, "DEFAULT"}
+    assert receiver.doubled() == {}
+
+
+def test_a_child_that_handles_sigterm_itself_keeps_its_handler(receiver: Receiver, journal: Path) -> None:
+    """A handler that the application set stays; without one the child ends by the signal, as it would have."""
+    code = """
+        import multiprocessing, signal
+
+        def work(connection, own):
+            if own:
+                signal.signal(signal.SIGTERM, lambda *_: os._exit(7))
+            with langfuse_manager.trace_span("row"):
+                pass
+            connection.send("ready")
+            time.sleep(60)
+
+        codes = []
+        context = multiprocessing.get_context("fork")
+        for own in (True, False):
+            mine, theirs = context.Pipe()
+            child = context.Process(target=work, args=(theirs, own))
+            child.start()
+            mine.recv()
+            child.terminate()
+            child.join()
+            codes.append(child.exitcode)
+        print(*codes)
+    """
+    assert run(code, journal, receiver).split() == ["7", "-15"]
+    deliver(journal, receiver)
+    assert sorted(span.name for span in receiver.spans) == ["next", "row", "row"]

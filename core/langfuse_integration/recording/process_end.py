@@ -2,7 +2,9 @@
 
 An ordinary end runs exit handlers. A forked job often ends by `os._exit` (RQ's work horse, Celery's children, forked
 pools), which runs none, and a server that was told to end may raise the signal again once it has shut down (uvicorn):
-the two functions deliver first. Nothing else is done about signals: their handlers are the application's.
+the two functions deliver first. A pool of multiprocessing ends its workers by SIGTERM as soon as the last result is
+there: such a child writes its rows into the journal first, where nobody else handles the signal. Nothing else is done
+about signals: their handlers are the application's.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import signal
 import sys
 import threading
 import weakref
+from types import FrameType
 from typing import Any, NoReturn, Protocol
 
 from ..internals.faults import shielded
@@ -31,8 +34,8 @@ class EndsWithProcess(Protocol):
         """Return whether anything may be lost now."""
         ...
 
-    def exit(self) -> None:
-        """Deliver within the recorder's own time limit."""
+    def exit(self, *, deliver: bool = True) -> None:
+        """Deliver within the recorder's own time limit, or only write the journal."""
         ...
 
 
@@ -58,17 +61,29 @@ def watch() -> None:
         from multiprocessing.util import Finalize
 
         Finalize(None, _at_exit, exitpriority=-10)
+        in_main_thread = threading.current_thread() is threading.main_thread()
+        if in_main_thread and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, _on_terminate)
 
 
-def _at_exit() -> None:
+def _at_exit(*, deliver: bool = True) -> None:
     for recorder in list(recorders):
-        recorder.exit()
+        recorder.exit(deliver=deliver)
 
 
-def _deliver() -> None:
+def _on_terminate(signalnum: int, _frame: FrameType | None) -> None:
+    """Write the journal in a child that is told to end, and let the signal end it; the next process delivers."""
+    with _ENDING:
+        _deliver(only_write=True)
+    signal.signal(signalnum, signal.SIG_DFL)
+    os.kill(os.getpid(), signalnum)
+
+
+def _deliver(*, only_write: bool = False) -> None:
     """Deliver on a thread of its own: this one may hold any lock, where it is told to end."""
     if os.getpid() in _watched and any(recorder.has_work() for recorder in list(recorders)):
-        thread = threading.Thread(target=_at_exit, name="langfuse-integration-end", daemon=True)
+        ending = functools.partial(_at_exit, deliver=not only_write)
+        thread = threading.Thread(target=ending, name="langfuse-integration-end", daemon=True)
         thread.start()
         thread.join(LONGEST_S)
 

@@ -302,15 +302,18 @@ class QueueRecorder:
         """Return whether anything may be lost if the process ends now."""
         return not self._exited and (self._thread is not None or any(self.queues()))
 
-    def exit(self) -> None:
+    def exit(self, *, deliver: bool = True) -> None:
         """Deliver at the end of the process, within `exit_timeout_s`; what is recorded later is written at once.
 
         What is noted is written into the journal even if that takes longer, on a machine that is slow to load modules.
+
+        Args:
+            deliver: False writes the journal, and leaves the delivery to the next process.
         """
         began = time.monotonic()
         if self._thread is not None:
             self._ready.wait(WRITE_S)  # what the settings say is known by then
-        self.close(max(began + self.exit_timeout_s - time.monotonic(), 0), ending=True)
+        self.close(max(began + self.exit_timeout_s - time.monotonic(), 0) if deliver else 0.0, ending=True)
         self._exited = True
 
     def before_fork(self, deadline: float) -> None:
