@@ -70,6 +70,7 @@ def make_worker(recorder: QueueRecorder) -> Worker:
 
     active = settings()
     recorder.exit_timeout_s = active.exit_timeout_s
+    recorder.has_destinations = bool(active.all_destinations)
     recorder.replayable = active.records_exact
     outlet = Outlet()
     if active.mode == "off":

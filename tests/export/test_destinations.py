@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry import trace
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from applications import application, assert_once, run
 from langfuse_integration import OtlpDestination, configure, langfuse_manager
+from langfuse_integration.runtime import ready
 from peers.backend import Backend
 from peers.exchange import Exchange
 from peers.misbehaviour import accepted_after, hang, poison, redirect, status
 from peers.otlp import Receiver
 from peers.server import Answer
+from peers.spans import MISSING_PARENT
 from peers.waiting import until
 
 
@@ -148,6 +151,75 @@ def test_nothing_of_it_is_in_the_journal_without_a_destination(langfuse: Receive
     assert (
         rows(journal, "SELECT name FROM sqlite_master WHERE name LIKE '%forward%' OR sql LIKE '%subscriptions%'") == []
     )
+
+
+# -- spans of other libraries
+
+
+def test_spans_of_others_go_along(langfuse: Receiver, backend: Backend, journal: Path) -> None:
+    """A destination has the web request and the query around and below our rows; Langfuse has our rows alone."""
+    configure(destinations=[OtlpDestination(backend.url)])
+    ready()
+    application = trace.get_tracer("app")
+    with (
+        application.start_as_current_span("request"),
+        langfuse_manager.session("s", "u"),
+        langfuse_manager.trace_span("agent"),
+        application.start_as_current_span("db query"),
+    ):
+        pass
+    with application.start_as_current_span("GET /health"), application.start_as_current_span("ping"):
+        pass
+    langfuse_manager.flush(10)
+    assert langfuse.trees() == [("agent",)]
+    backend.wait_for(3)
+    assert backend.trees() == [("request", ("agent", ("db query",)))]
+    assert langfuse_manager.stats.recorded == 1
+    assert rows(journal, "SELECT count(*) FROM companions") == [(0,)]
+
+
+def test_spans_of_the_applications_own_provider_go_along(backend: Backend, receiver: Receiver, journal: Path) -> None:
+    """The application's exporter and the destination have the same trees; each span is there once."""
+    code = """
+        from opentelemetry import trace
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+        from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+        provider = TracerProvider()
+        provider.add_span_processor(SimpleSpanProcessor(InMemorySpanExporter()))
+        trace.set_tracer_provider(provider)
+        langfuse_manager.set_session("s")
+        application = trace.get_tracer("app")
+        with application.start_as_current_span("request"), langfuse_manager.trace_span("agent"):
+            with application.start_as_current_span("db query"):
+                with langfuse_manager.trace_span("generation"):
+                    pass
+        assert langfuse_manager.flush(30).pending == 0
+    """
+    run(code, journal, receiver, environment={"LANGFUSE_INTEGRATION_OTLP_ENDPOINT": backend.url})
+    backend.wait_for(4)
+    assert MISSING_PARENT not in str(backend.trees())
+    assert sorted(span.name for span in backend.spans) == ["agent", "db query", "generation", "request"]
+    assert {span.name for span in receiver.spans} == {"agent", "generation"}
+
+
+def test_spans_of_others_wait_like_rows(langfuse: Receiver, backend: Backend, journal: Path) -> None:
+    """A span that only the destination gets waits in the journal while that is down, and is masked as rows are."""
+    backend.refuse()
+    configure(destinations=[OtlpDestination(backend.url)], mask=lambda *, data: str(data).replace("llama", "***"))
+    ready()
+    with langfuse_manager.trace_span("agent"), trace.get_tracer("app").start_as_current_span("query") as span:
+        span.set_attribute("db.statement", "SELECT llama")
+    langfuse_manager.flush(10)
+    assert rows(journal, "SELECT count(*) FROM companions") == [(1,)]
+    assert b"llama" not in rows(journal, "SELECT body FROM companions")[0][0]
+    backend.listen()
+    langfuse_manager.flush(10)
+    backend.wait_for(2)
+    assert backend.trees() == [("agent", ("query",))]
+    until(lambda: rows(journal, "SELECT count(*) FROM companions") == [(0,)])
+    assert rows(journal) == []
 
 
 # -- what goes wrong elsewhere

@@ -19,6 +19,7 @@ from ..journal.storage import Storage, WriteBatch
 from ..recording.ids import new_bits
 from ..recording.score import Score
 from ..settings import Settings
+from .companions import Companions
 from .counters import DestinationCounts
 from .outlet import Outlet
 
@@ -65,6 +66,7 @@ class JournalOutlet(Outlet):
             from .forwarder import Forwarder
 
             self._forwarders.append(Forwarder(settings, destination, self._storage, me, self._sender_ended))
+        self._companions = Companions() if self._forwarders else None
         self._senders = [forwarder.sender for forwarder in self._forwarders]
         if self._sender is not None:
             self._senders.insert(0, self._sender)
@@ -110,11 +112,22 @@ class JournalOutlet(Outlet):
         opened_rows = self._open_rows(opened, media)
         for part in self._storage.parts(WriteBatch(rows, opened_rows, ended, valid_scores, media)):
             self._store(part)
+        if self._companions is not None:
+            self._storage.accompany(self._companions.joined_by((*rows, *opened_rows)))
         self._storage.tidy()
         self._wake(len(rows))
         if not self._senders and not self._dead_ended:
             self._dead_ended = True
             self._storage.end_dead()
+
+    def accompany(self, spans: Sequence[Any]) -> None:
+        """Write spans of other libraries for the destinations, if their trace holds a row."""
+        if self._companions is None:
+            return
+        rows = [row for span in spans if (row := self._row(span, [])) is not None]
+        ready = self._companions.of(rows)
+        self._storage.accompany(ready)
+        self._wake(len(ready))
 
     def idle(self) -> float | None:
         """Do periodic work; return the seconds until the next call, or None."""

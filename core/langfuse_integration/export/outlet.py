@@ -21,6 +21,9 @@ class Outlet:
     def take(self, finished: Sequence[Any], opened: Sequence[Any], scores: Sequence[Score]) -> None:
         """Take a batch: finished observations and foreign spans, open roots and agents of both kinds, scores."""
 
+    def accompany(self, spans: Sequence[Any]) -> None:
+        """Take spans of other libraries that Langfuse does not take: for other destinations."""
+
     def idle(self) -> float | None:
         """Do periodic work while idle; return the seconds until the next call, or None."""
         return None

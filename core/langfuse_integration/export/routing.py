@@ -47,6 +47,10 @@ class RoutingOutlet(Outlet):
         """Pass a batch to its outlet."""
         self._current().take(finished, opened, scores)
 
+    def accompany(self, spans: Sequence[Any]) -> None:
+        """Pass spans that Langfuse does not take to the outlet."""
+        self._current().accompany(spans)
+
     def idle(self) -> float | None:
         """Do periodic work; return the seconds until the next call, or None."""
         return self._journal.idle() if self._journal is not None else None

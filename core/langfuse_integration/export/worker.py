@@ -121,7 +121,8 @@ class Worker:
             finished = _popped(recorder.queue, BATCH)
             openings = _popped(recorder.openings, BATCH, self._settled())
             scores = _popped(recorder.scores, BATCH)
-            count = len(finished) + len(openings) + len(scores)
+            companions = _popped(recorder.companions, BATCH) if recorder.companions else []
+            count = len(finished) + len(openings) + len(scores) + len(companions)
             kept = [record for record in finished if self._is_recorded(record)]
             self._taken += len(kept)
             self._popped += count
@@ -136,6 +137,8 @@ class Worker:
                 [score for score in scores if self._is_sampled(score.trace)],
             )
             done = True
+            if companions:
+                self._outlet.accompany([span for span in companions if self._is_recorded(span)])
         except Exception as error:
             report("writing observations", error)
             if faults.strict:

@@ -10,6 +10,7 @@ from .forward_tables import create, exists
 from .journal import Journal
 
 _DESTINATION = "INSERT OR IGNORE INTO destinations (fingerprint, address, capture) VALUES (?,?,?)"
+COMPANIONS = "SELECT id, writer, trace_id, span_id, ended_ns, body FROM companions"
 STATES = """
     SELECT spans.trace_id, spans.span_id, destinations.fingerprint, destinations.address, destinations.capture,
     forwards.writer, forwards.state, forwards.reason
@@ -25,6 +26,31 @@ def carry(source: Journal, db: sqlite3.Connection, last: int) -> None:
     if states:
         create(db)
         put_states(db, states)
+
+
+def carry_companions(source: Journal, target: Journal) -> None:
+    """Move spans that only destinations get to another journal, with what is known of each."""
+    if not source.query("SELECT 1 FROM sqlite_master WHERE name = 'companions'"):
+        return
+    rows = source.query(COMPANIONS)
+    states = (
+        "SELECT fingerprint, address, capture, forwards.writer, state, reason FROM forwards "
+        "JOIN destinations ON destinations.id = forwards.destination WHERE row = ?"
+    )
+    with target.transaction() as db:
+        create(db)
+        for number, *values in rows:
+            statement = "INSERT INTO companions (writer, trace_id, span_id, ended_ns, body) VALUES (?,?,?,?,?)"
+            moved = db.execute(statement, values).lastrowid
+            for fingerprint, address, capture, *state in source.query(states, (-number,)):
+                db.execute(_DESTINATION, (fingerprint, address, capture))
+                db.execute(
+                    "INSERT INTO forwards (row, destination, writer, state, reason) "
+                    "SELECT ?, id, ?, ?, ? FROM destinations WHERE fingerprint = ? "
+                    "ON CONFLICT (row, destination) DO UPDATE SET state = max(state, excluded.state)",
+                    (-(moved or 0), *state, fingerprint),
+                )
+    source.query("DELETE FROM companions")
 
 
 def put_states(db: sqlite3.Connection, states: Iterable[tuple[Any, ...]]) -> None:

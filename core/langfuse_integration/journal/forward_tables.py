@@ -29,6 +29,10 @@ TABLES = """
         row INTEGER NOT NULL, destination INTEGER NOT NULL, writer INTEGER NOT NULL,
         state INTEGER NOT NULL DEFAULT 0, reason TEXT, PRIMARY KEY (row, destination)
     ) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS companions (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, writer INTEGER NOT NULL, trace_id TEXT NOT NULL, span_id TEXT NOT NULL,
+        ended_ns INTEGER NOT NULL, body BLOB NOT NULL
+    );
     CREATE INDEX IF NOT EXISTS forwards_waiting ON forwards (destination, writer, row) WHERE state = 0;
     CREATE TRIGGER IF NOT EXISTS spans_subscribed AFTER INSERT ON spans BEGIN
         INSERT INTO forwards (row, destination, writer)
@@ -44,12 +48,23 @@ TABLES = """
         AND destination IN (SELECT destination FROM forwards WHERE row = old.id AND state = 0);
         DELETE FROM forwards WHERE row = old.id;
     END;
+    CREATE TRIGGER IF NOT EXISTS companions_subscribed AFTER INSERT ON companions BEGIN
+        INSERT INTO forwards (row, destination, writer)
+        SELECT -new.id, destination, writer FROM subscriptions WHERE writer = new.writer;
+    END;
+    CREATE TRIGGER IF NOT EXISTS companions_gone AFTER DELETE ON companions BEGIN
+        UPDATE subscriptions SET evicted = evicted + 1 WHERE writer = old.writer
+        AND destination IN (SELECT destination FROM forwards WHERE row = -old.id AND state = 0);
+        DELETE FROM forwards WHERE row = -old.id;
+    END;
 """
 """
     destinations   `fingerprint` is that of OtlpDestination, `address` its URL as it may be shown, `capture` what of the
                    contents it may have
     subscriptions  the destinations that a writer's rows are for; `evicted` counts the waiting rows that were removed
-    forwards       rows that a destination gets: `state` is WAITING, FORWARDED or REFUSED, and then `reason` says why
+    forwards       rows that a destination gets: `state` is WAITING, FORWARDED or REFUSED, and then `reason` says why;
+                   `row` is the number of a span, or of a companion with a minus sign
+    companions     spans that only destinations get, until each has them; see export/companions.py
 """
 
 

@@ -12,25 +12,53 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from ..destinations import OtlpDestination
+from ..encoding.row import Row
 from .forward_tables import create, register
 from .journal import Journal
 from .liveness import Liveness
 from .rows import fitting
 
-_ROWS = """
-    FROM forwards JOIN spans ON spans.id = forwards.row
+_WAITING = """
     WHERE forwards.destination = :destination AND forwards.writer = :writer AND forwards.state = 0
-    AND forwards.row > :after ORDER BY forwards.row LIMIT :limit
+    AND forwards.row {beyond} :after ORDER BY abs(forwards.row) LIMIT :limit
 """
-_SIZES = f"SELECT coalesce(spans.size_bytes, length(spans.body)) {_ROWS}"
-_KEYS = f"SELECT spans.id, spans.trace_id, spans.span_id {_ROWS}"
-_BODIES = f"SELECT spans.id, spans.pieces, spans.body {_ROWS}"
+
+
+class _Statements(NamedTuple):
+    """Statements that read waiting rows: sizes, keys and bodies, each with the same conditions."""
+
+    sizes: str
+    keys: str
+    bodies: str
+
+    @classmethod
+    def of(cls, table: str, number: str, size: str, pieces: str, beyond: str) -> _Statements:
+        rows = f"FROM forwards JOIN {table} ON {number} = forwards.row {_WAITING.format(beyond=beyond)}"
+        return cls(
+            f"SELECT {size} {rows}",
+            f"SELECT {number}, {table}.trace_id, {table}.span_id {rows}",
+            f"SELECT {number}, {pieces}, {table}.body {rows}",
+        )
+
+
+_SPANS = _Statements.of(
+    "spans", "spans.id", "coalesce(spans.size_bytes, length(spans.body))", "spans.pieces", "> 0 AND forwards.row >"
+)
+_COMPANIONS = _Statements.of(
+    "companions", "-companions.id", "length(companions.body)", "NULL", "< 0 AND -forwards.row >"
+)
 _DONE = """
     NOT EXISTS (SELECT 1 FROM forwards WHERE forwards.writer = subscriptions.writer
                 AND forwards.destination = subscriptions.destination AND state = 0)
     AND NOT EXISTS (SELECT 1 FROM open_spans WHERE open_spans.writer = subscriptions.writer)
 """
 """Nothing of the writer waits for the destination, and nothing that is open will."""
+
+
+_REMOVE_SETTLED = """
+    DELETE FROM companions WHERE -id IN (SELECT value FROM json_each(?))
+    AND NOT EXISTS (SELECT 1 FROM forwards WHERE row = -companions.id AND state = 0)
+"""
 
 
 class ForwardBatch(NamedTuple):
@@ -69,7 +97,7 @@ class Forwarding:
         self._liveness = Liveness(journal.path)
         self._me = me
         self._numbers: dict[str, int] = {}
-        self._skipped: dict[tuple[int, int], int] = {}
+        self._skipped: dict[tuple[int, int, bool], int] = {}
         with journal.transaction() as db:
             create(db)
             for destination in destinations:
@@ -91,15 +119,24 @@ class Forwarding:
         Raises:
             BrokenChain: the file is damaged.
         """
+        for statements in (_SPANS, _COMPANIONS):
+            batch = self._next(statements, destination, writer, (max_rows, max_bytes))
+            if batch is not None:
+                return batch
+        return None
+
+    def _next(
+        self, statements: _Statements, destination: OtlpDestination, writer: int, limits: tuple[int, int]
+    ) -> ForwardBatch | None:
         number = self._numbers[destination.fingerprint]
-        after = self._skipped.get((number, writer), 0)
-        values = {"destination": number, "writer": writer, "after": after, "limit": max_rows}
-        sizes = [str(row[0]) for row in self._journal.query(_SIZES, values)]
+        after = self._skipped.get((number, writer, statements is _SPANS), 0)
+        values = {"destination": number, "writer": writer, "after": after, "limit": limits[0]}
+        sizes = [str(row[0]) for row in self._journal.query(statements.sizes, values)]
         if not sizes:
             return None
-        values["limit"] = fitting(sizes, max_bytes)
-        keys = {row[0]: (row[1], row[2]) for row in self._journal.query(_KEYS, values)}
-        rows = [row for row in self._journal.bodies(_BODIES, values) if row[0] in keys]
+        values["limit"] = fitting(sizes, limits[1])
+        keys = {row[0]: (row[1], row[2]) for row in self._journal.query(statements.keys, values)}
+        rows = [row for row in self._journal.bodies(statements.bodies, values) if row[0] in keys]
         if not rows:  # removed meanwhile
             return None
         ids = [row[0] for row in rows]
@@ -107,11 +144,14 @@ class Forwarding:
 
     def skip(self, destination: OtlpDestination, writer: int, number: int) -> None:
         """Do not return rows of *writer* up to this number again, as long as this journal is open."""
-        self._skipped[self._numbers[destination.fingerprint], writer] = number
+        self._skipped[self._numbers[destination.fingerprint], writer, number > 0] = abs(number)
 
     def ids_of(self, keys: Iterable[tuple[str, str]]) -> list[int]:
         """Return the numbers that rows with these trace and span ids have here."""
-        statement = "SELECT id FROM spans WHERE trace_id = ? AND span_id = ?"
+        statement = (
+            "SELECT id FROM spans WHERE trace_id = ?1 AND span_id = ?2 "
+            "UNION ALL SELECT -id FROM companions WHERE trace_id = ?1 AND span_id = ?2"
+        )
         return [row[0] for key in keys for row in self._journal.query(statement, key)]
 
     def acknowledge(self, destination: OtlpDestination, ids: Sequence[int], keep: bool) -> int:
@@ -127,6 +167,7 @@ class Forwarding:
                 "AND row IN (SELECT value FROM json_each(?))",
                 values,
             ).rowcount
+            db.execute(_REMOVE_SETTLED, values[1:])
             if not keep:
                 db.execute(
                     "DELETE FROM spans WHERE id IN (SELECT value FROM json_each(?)) AND state = 1 "
@@ -139,11 +180,21 @@ class Forwarding:
         """Keep rows that *destination* refuses, with the reason; they are not sent there again."""
         values = (reason, self._numbers[destination.fingerprint], json.dumps(ids))
         with self._journal.transaction() as db:
-            return db.execute(
+            count = db.execute(
                 "UPDATE forwards SET state = 2, reason = ? WHERE destination = ? AND state = 0 "
                 "AND row IN (SELECT value FROM json_each(?))",
                 values,
             ).rowcount
+            db.execute(_REMOVE_SETTLED, values[2:])
+        return count
+
+    # -- companions
+
+    def accompany(self, writer: int, rows: Sequence[Row]) -> None:
+        """Write spans that only the destinations get."""
+        statement = "INSERT INTO companions (writer, trace_id, span_id, ended_ns, body) VALUES (?,?,?,?,?)"
+        with self._journal.transaction() as db:
+            db.executemany(statement, [(writer, row.trace_id, row.span_id, row.ended_ns, row.body) for row in rows])
 
     # -- who delivers
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .forward_copies import carry
+from .forward_copies import carry, carry_companions
 from .journal import Journal
 
 ROWS_PER_TRANSACTION = 256
@@ -11,6 +11,7 @@ ROWS_PER_TRANSACTION = 256
 def move(source: Journal, target: Journal) -> int:
     """Move everything from one journal to another; return how many of the rows wait for delivery."""
     count = _move_spans(source, target)
+    carry_companions(source, target)
     for table in ("open_spans", "scores", "media", "media_uses"):
         rows = source.query(f"SELECT * FROM {table}")
         if rows:

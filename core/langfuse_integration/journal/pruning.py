@@ -115,6 +115,7 @@ class Pruning:
             chosen = f"SELECT row FROM forwards WHERE state != {FORWARDED} AND {_AT}"
             ids = [row[0] for row in db.execute(chosen, values)]
             db.execute(f"DELETE FROM forwards WHERE state != {FORWARDED} AND {_AT}", values)
+            db.execute("DELETE FROM companions WHERE -id NOT IN (SELECT row FROM forwards WHERE state = 0)")
             if not keep_delivered:
                 remaining = (
                     f"SELECT id FROM spans WHERE state = {DELIVERED} AND id IN (SELECT value FROM json_each(?)) "

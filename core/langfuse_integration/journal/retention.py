@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from ..internals.faults import warn_once
@@ -70,6 +70,7 @@ class Retention:
         if not self._remove_old(oldest_ns, deadline):
             return False
         self._expire_scores_and_media(oldest_ns)
+        self._remove_companions("ended_ns < :oldest", {"oldest": oldest_ns})
         return self._used() <= self._max_bytes or self._shrink(deadline)
 
     def give_back(self) -> None:
@@ -112,6 +113,13 @@ class Retention:
                 db.execute(f"DELETE FROM {table} WHERE at_ns < ?", (oldest_ns,))
             db.execute("DELETE FROM media WHERE id NOT IN (SELECT media_id FROM media_uses)")
 
+    def _remove_companions(self, where: str, values: Mapping[str, int]) -> int:
+        """Remove spans that only other destinations get; return how many."""
+        if not self._journal.query("SELECT 1 FROM sqlite_master WHERE name = 'companions'"):
+            return 0
+        with self._journal.transaction() as db:
+            return db.execute(f"DELETE FROM companions WHERE {where}", values).rowcount
+
     # -- size
 
     def _shrink(self, deadline: float) -> bool:
@@ -125,6 +133,8 @@ class Retention:
                 return False
             if len(units) <= 1:  # the last one may not be taken before those that were left out
                 units = self._oldest_units()
+            if self._remove_companions(f"id IN (SELECT id FROM companions ORDER BY id LIMIT {CHUNK})", {}):
+                continue
             if units:
                 self._warn("journal_max_bytes", f"{self._max_bytes} bytes")
                 self._leaving = self._rows_of(_first(units, self._rows_in(excess)))

@@ -110,6 +110,11 @@ class Storage:
             self._empty_memory()
         return stored
 
+    def accompany(self, rows: Sequence[Row]) -> None:
+        """Write spans that only other destinations get."""
+        if rows and not self._write(lambda backend: _accompany(backend, self._me, rows)):
+            _accompany(self._in_memory(), self._me, rows)
+
     def parts(self, batch: WriteBatch) -> Iterator[WriteBatch]:
         """Yield a batch in parts that are small against the journal's size; make room between them."""
         rows: list[Row] = []
@@ -347,3 +352,8 @@ class Storage:
             self._note_failure(error)
         finally:
             self.moving.release()
+
+
+def _accompany(backend: StorageBackend, me: int, rows: Sequence[Row]) -> None:
+    if backend.forwarding is not None:
+        backend.forwarding.accompany(me, rows)

@@ -75,6 +75,8 @@ class Stamp(SpanProcessor):
             repeats = repeated.gives_way(span)
             if exported and not repeats and not self._left_to_a_client(span):
                 tracing.recorder.record(span)
+            elif not exported and tracing.recorder.has_destinations and _accompanies(span):
+                tracing.recorder.accompany(span)
             repeated.forget(span, exported)
 
     def shutdown(self) -> None:
@@ -192,6 +194,11 @@ def wanted(span: ReadableSpan) -> bool:
         return True
     rules = sys.modules.get("langfuse.span_filter")
     return bool(rules.is_default_export_span(span)) if rules is not None else False
+
+
+def _accompanies(span: ReadableSpan) -> bool:
+    """Return whether other destinations get a span that Langfuse does not take."""
+    return _sampled(span) and DUPLICATE not in (span.attributes or {})
 
 
 def _kept(span: ReadableSpan, active: Settings) -> bool:

@@ -134,6 +134,8 @@ class QueueRecorder:
         self.queue: deque[Any] = deque()
         self.openings: deque[Any] = deque(maxlen=OPENINGS_LIMIT)
         self.scores: deque[Score] = deque(maxlen=QUEUE_LIMIT)
+        self.companions: deque[Any] = deque(maxlen=OPENINGS_LIMIT)
+        self.has_destinations = False
         self.wake = threading.Event()
         self.prepared = False
         self.asleep = False
@@ -159,6 +161,13 @@ class QueueRecorder:
         queue.append(observation)
         if self.asleep or self._thread is None:
             self.start()
+
+    def accompany(self, span: Any) -> None:
+        """Take in a span of another library that has ended, and that Langfuse does not take: for other destinations."""
+        if self.enabled:
+            self.companions.append(span)
+            if self.asleep or self._thread is None:
+                self.start()
 
     def score(self, score: Score) -> None:
         """Take in a score."""
@@ -225,9 +234,9 @@ class QueueRecorder:
 
     # -- the worker's thread
 
-    def queues(self) -> tuple[deque[Any], deque[Any], deque[Score]]:
-        """Return the queued records: ended observations, opened ones, and scores."""
-        return self.queue, self.openings, self.scores
+    def queues(self) -> tuple[deque[Any], ...]:
+        """Return the queued records: ended observations, opened ones, scores, and spans for other destinations."""
+        return self.queue, self.openings, self.scores, self.companions
 
     def _work(self) -> None:
         ready = self._ready
