@@ -432,10 +432,11 @@ def test_rows_that_move_from_memory_to_the_file_are_forwarded_once(
     folder.unlink()
     second.always(None)
 
-    def settled() -> bool:
+    def moved() -> bool:
         langfuse_manager.flush(1)
-        return len(second.spans) >= 2 and rows(folder / "journal.sqlite3") == [] if folder.exists() else False
+        return len(second.spans) >= 2 and (folder / "journal.sqlite3").exists()
 
-    until(settled)
+    until(moved)
+    until(lambda: rows(folder / "journal.sqlite3") == [])
     for receiver in (langfuse, backend, second):
         assert_once(receiver, ids)
