@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 
 from langfuse_integration import configure, langfuse_manager
 from langfuse_integration.cli.app import app
+from langfuse_integration.destinations import OtlpDestination
 from langfuse_integration.encoding import fields, otlp
 from langfuse_integration.encoding.row import Encoder
 from langfuse_integration.export.http import LangfuseHttp
@@ -88,6 +90,25 @@ def test_rows_of_mode_local_are_pushed_without_it(receiver: Receiver, journal: P
     assert sent
     assert KEY not in sent
     assert CONTENT.encode() not in sent
+
+
+def test_other_destinations_get_rows_without_it(receiver: Receiver, journal: Path) -> None:
+    """A destination that takes OTLP gets no byte of the exact form."""
+    configure(
+        destinations=[OtlpDestination(receiver.traces_url, headers={"Authorization": receiver_authorization(receiver)})]
+    )
+    answer("x" * 20_000 + CONTENT)
+    langfuse_manager.flush(20)
+    receiver.wait_for(1)
+    sent = b"".join(exchange.request.body for exchange in receiver.requests)
+    assert CONTENT.encode() not in sent
+    assert KEY not in sent
+    assert exact_forms(journal) != [None]
+
+
+def receiver_authorization(receiver: Receiver) -> str:
+    """Return the header with the receiver's keys."""
+    return "Basic " + base64.b64encode(f"{receiver.public_key}:{receiver.secret_key}".encode()).decode()
 
 
 def test_an_exported_session_is_without_it(journal: Path) -> None:
