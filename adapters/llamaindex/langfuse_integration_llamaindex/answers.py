@@ -11,6 +11,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from langfuse_integration.recording.observation import Observation
 from langfuse_integration.recording.snapshot import snapshot
 from langfuse_integration.settings import settings
 
@@ -48,6 +49,48 @@ def piece_of(response: Any) -> StreamPiece:
     if not extra:
         return StreamPiece(response, blocks, None, None)
     return StreamPiece(response, blocks, copy.deepcopy(extra), copy.deepcopy(response.raw))
+
+
+class AnswerNote:
+    """What the exact form of a model call is made of, noted on the application's thread.
+
+    Attributes:
+        seam: the id of the span that a replay answers: the outermost one of a model that answers itself, or None.
+        asked: the model and the parameters that were asked for.
+        response: the response of that call, or the last piece of its stream.
+        pieces: the pieces of its stream.
+        error: the exact form of the error that ended it, or None.
+    """
+
+    __slots__ = ("asked", "error", "pieces", "response", "seam")
+
+    def __init__(self) -> None:
+        self.seam: str | None = None
+        self.asked: dict[str, Any] | None = None
+        self.response: Any = None
+        self.pieces: list[StreamPiece] = []
+        self.error: dict[str, Any] | None = None
+
+    def start(self, span_id: str, model: Any, observation: Observation) -> None:
+        """Note a span in which *model* is asked; the row tells how."""
+        if self.seam is None and answers_itself(type(model)):
+            self.seam = span_id
+        self.asked = {"model": observation.model, "parameters": observation.model_parameters}
+
+    def exact(self, *, streamed: bool) -> ExactAnswer | None:
+        """Return the exact form, or None: no event told of the call.
+
+        Args:
+            streamed: the call returned a stream, of which there may be no piece.
+        """
+        if self.seam is None:
+            return None
+        return ExactAnswer(self.response, self.pieces if streamed or self.pieces else None, self.error, self.asked)
+
+
+def answers_itself(kind: type) -> bool:
+    """Return whether models of a class answer themselves: a structured one has another model inside."""
+    return not any(base.__name__ == "StructuredLLM" for base in kind.__mro__)
 
 
 class ExactAnswer:

@@ -17,7 +17,7 @@ from langfuse_integration.recording.registry import Run
 from langfuse_integration.recording.tracing import recorder, registry
 
 from . import endings, models, rows
-from .answers import ExactAnswer, StreamPiece, piece_of
+from .answers import AnswerNote, piece_of
 from .arguments import first, options
 from .folding import Kind, Role, is_a
 from .messages import LlmAnswer, Prompt, Template
@@ -42,25 +42,21 @@ class LlmCall(rows.RowState):
         before_last: the piece before the last: OpenAI's last one has the tokens, but no finish reason.
         last, deltas: the response of the outermost call, or the last piece and the texts of a stream.
         watch: watches that stream.
-        pieces: the pieces of the outermost stream, or None where rows are not to be replayed.
-        asked: the model and the parameters that were asked for.
-        failure: the exact form of the error that ended the call, or None.
+        note: what the exact form of the answer is made of, or None where rows are not to be replayed.
     """
 
     __slots__ = (
         "announced",
         "answers",
-        "asked",
         "before_last",
         "bound",
         "claimed",
         "deltas",
-        "failure",
         "first_ns",
         "last",
         "named",
+        "note",
         "piece",
-        "pieces",
         "spans",
         "streamed",
         "think",
@@ -81,9 +77,7 @@ class LlmCall(rows.RowState):
         self.deltas: list[str] = []
         self.first_ns = 0
         self.watch: StreamWatch | None = None
-        self.pieces: list[StreamPiece] | None = [] if recorder.replayable else None
-        self.asked: dict[str, Any] | None = None
-        self.failure: dict[str, Any] | None = None
+        self.note = AnswerNote() if recorder.replayable else None
         self.bound = bound
 
     # -- its span
@@ -120,16 +114,17 @@ class LlmCall(rows.RowState):
             observation.name = type(instance).__name__
             observation.model = models.asked_model(instance, described) or observation.model
             observation.model_parameters = models.parameters_of(instance, options)
-            self.asked = {"model": observation.model, "parameters": observation.model_parameters}
+        if self.note is not None:
+            self.note.start(span_id, instance, observation)
 
     def token(self, run: Run, span_id: str, response: Any) -> None:
         """Note a piece of a streamed answer; a structured stream has pieces of its own beside the model's."""
+        if self.note is not None and span_id == self.note.seam:
+            self.note.pieces.append(piece_of(response))
         if span_id != self.announced:
             self.piece = response
             return
         self.before_last, self.last = self.last, response
-        if self.pieces is not None:
-            self.pieces.append(piece_of(response))
         delta = getattr(response, "delta", None)
         if delta:
             self.deltas.append(delta)
@@ -140,6 +135,8 @@ class LlmCall(rows.RowState):
 
     def end(self, run: Run, span_id: str, response: Any) -> None:
         """Note the answer of a model; the end of a stream ends the row."""
+        if self.note is not None and span_id == self.note.seam:
+            self.note.response = response
         if response is not None:
             self.answer(response, outermost=span_id == self.announced)
         if self.streamed and span_id == self.announced:
@@ -171,8 +168,8 @@ class LlmCall(rows.RowState):
 
     def _fail(self, run: Run, error: BaseException) -> None:
         run.observation.fail(error)
-        if isinstance(error, Exception):
-            self.failure = error_form(error)
+        if self.note is not None and isinstance(error, Exception):
+            self.note.error = error_form(error)
 
     def _partial(self) -> Any:
         return LlmAnswer(self.last, self.deltas) if self.last is not None else None
@@ -200,9 +197,8 @@ class LlmCall(rows.RowState):
             observation.model = models.answering_model(answers) or observation.model
             observation.usage_details = models.usage_of(answers, observation.model)
             observation.late = endings.AnswerEnding((self.before_last, *answers))
-        if self.pieces is not None and self.announced is not None:
-            pieces = self.pieces if self.streamed else None
-            observation.exact = ExactAnswer(self.last, pieces, self.failure, self.asked)
+        if self.note is not None:
+            observation.exact = self.note.exact(streamed=self.streamed and self.note.seam == self.announced)
         if self.think is None:
             observation.finish(output)
         else:

@@ -77,6 +77,8 @@ class _LlmSeam:
         return classmethod(__init_subclass__)
 
     def _replace(self, kind: type[Any]) -> None:
+        if not answers.answers_itself(kind):
+            return
         with self._lock:
             for name, cell in private.model_cells(kind):
                 if any(cell is replaced for replaced, _ in self._cells):
@@ -91,7 +93,8 @@ class _LlmSeam:
         run = model_call_of(private.active_span_id.get())
         if run is None:
             return self._session.answer(Question("model", type(model).__name__, None))
-        asked = run.state.asked
+        note = run.state.note
+        asked = note.asked if note is not None else None
         settings = {**asked, "parameters": dict(asked["parameters"])} if asked is not None else None
         return self._session.answer(Question("model", type(model).__name__, run.observation, settings=settings))
 
