@@ -23,6 +23,7 @@ from machine import need_program
 from peers.otlp import Receiver
 from peers.waiting import until
 
+LEVEL = "langfuse.observation.level"
 BIN = Path(sys.executable).parent
 WERKZEUG = "from werkzeug.serving import run_simple; import visits; run_simple('127.0.0.1', PORT, visits.application)"
 WSGIREF = (
@@ -38,19 +39,27 @@ SERVERS = {
     "gunicorn preload": [*GUNICORN, "--workers", "2", "--preload"],
     "gunicorn gthread": [*GUNICORN, "-k", "gthread", "--threads", "4"],
     "gunicorn gevent": [*GUNICORN, "-k", "gevent"],
+    "gunicorn uvicorn": [*GUNICORN, "-k", "uvicorn.workers.UvicornWorker", "--workers", "2"],
     "waitress": ["waitress-serve", "--listen=127.0.0.1:PORT", "--threads=3", "visits:application"],
     "werkzeug": [sys.executable, "-c", WERKZEUG],
     "uwsgi": [*UWSGI, "--threads", "3", "--processes", "2", "--py-call-osafterfork"],
     "uwsgi that forks without hooks": [*UWSGI, "--processes", "3"],
 }
-APPLICATIONS = ("plain", "flask_app", "django_app", "flask_app_in_middleware", "django_app_in_middleware")
+WSGI_SERVERS = [name for name in SERVERS if "uvicorn" not in name]
+APPLICATIONS = [
+    *(f"{name}{wrapped}" for name in ("flask_app", "django_app", "pyramid_app") for wrapped in ("", "_in_middleware")),
+    "plain",
+]
+REQUESTS = int(os.environ.get("REQUESTS", "10000"))
+"""What the largest test sends to each server; the other ones send less."""
 
 
 @contextmanager
 def server(name: str, app: str, receiver: Receiver, journal: Path) -> Iterator[int]:
     """A server that serves *app* of apps/visits.py, by its port; it is told to end at the end of the block."""
-    if "gevent" in name:
-        pytest.importorskip("gevent")
+    for module in ("gevent", "pyramid"):
+        if module in name or module in app:
+            pytest.importorskip(module)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -124,9 +133,10 @@ def visit(port: int, count: int, seed: int, clients: int = 4) -> Counter[tuple[s
     return sent
 
 
-def assert_all_right(receiver: Receiver, sent: Counter[tuple[str, str | None]]) -> None:
-    """Every request's rows came, in its own session and in no other."""
-    until(lambda: len(receiver.spans) >= sent.total(), 60, "the rows")
+def assert_all_right(receiver: Receiver, sent: Counter[tuple[str, str | None]], timeout_s: float = 60) -> None:
+    """Every request's rows came, each once, in its own session and in no other, and none is an error."""
+    until(lambda: len(receiver.spans) >= sent.total(), timeout_s, "the rows")
+    assert [span for span in receiver.spans if span.status == "ERROR" or span.attributes.get(LEVEL) == "ERROR"] == []
     came = Counter((span.name, span.session_id) for span in receiver.spans)
     assert came - sent == Counter()
     assert sent - came == Counter()
@@ -144,7 +154,7 @@ def test_a_reused_thread_keeps_no_session(receiver: Receiver, journal: Path, nam
 
 @pytest.mark.slow
 @pytest.mark.parametrize("app", APPLICATIONS)
-@pytest.mark.parametrize("name", list(SERVERS))
+@pytest.mark.parametrize("name", WSGI_SERVERS)
 def test_no_request_of_many_is_in_another_user_s_session(
     receiver: Receiver, journal: Path, name: str, app: str
 ) -> None:
@@ -152,3 +162,19 @@ def test_no_request_of_many_is_in_another_user_s_session(
     with server(name, app, receiver, journal) as port:
         sent = visit(port, 300, seed=2)
         assert_all_right(receiver, sent)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(
+    ("name", "app"),
+    [(name, ("flask_app", "django_app")[place % 2]) for place, name in enumerate(WSGI_SERVERS)]
+    + [("gunicorn uvicorn", "fastapi_app_in_middleware")],
+)
+def test_no_request_of_ten_thousand_is_wrong_missing_or_an_error(
+    receiver: Receiver, journal: Path, name: str, app: str
+) -> None:
+    """Of 10,000 requests by 50 users and anonymous ones no row is in a wrong session, missing, doubled or an error."""
+    with server(name, app, receiver, journal) as port:
+        sent = visit(port, REQUESTS, seed=3)
+        assert_all_right(receiver, sent, timeout_s=600)

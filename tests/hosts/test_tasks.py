@@ -31,6 +31,8 @@ WORKERS = {
     "rq simple": [sys.executable, "-m", "rq.cli", "worker", "--url", "REDIS", "-w", "rq.SimpleWorker"],
     "dramatiq": [sys.executable, "-m", "dramatiq", "actors", "--processes", "1", "--threads", "2"],
 }
+TASKS = int(os.environ.get("REQUESTS", "10000"))
+"""What the largest test sends to each worker."""
 QUICK = ("celery threads", "rq simple", "dramatiq")
 
 
@@ -56,9 +58,9 @@ class Queue:
         start = "from langfuse_integration import langfuse_manager\n"
         run_fresh(start + ways[self.kind] + code, self._environment, timeout_s=90)
 
-    def rows(self, count: int) -> list[Span]:
+    def rows(self, count: int, timeout_s: float = 60) -> list[Span]:
         """The first *count* rows that come, by name."""
-        until(lambda: len(self._receiver.spans) >= count, 60, f"{count} rows")
+        until(lambda: len(self._receiver.spans) >= count, timeout_s, f"{count} rows")
         return sorted(self._receiver.spans, key=lambda span: span.name)
 
 
@@ -148,6 +150,26 @@ def test_the_same_holds_of_every_pool(
 ) -> None:
     """Processes, threads, greenlets and forked children of Celery and RQ keep no session either."""
     check(worker, redis_server, receiver, journal)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("worker", WORKERS)
+def test_no_task_of_ten_thousand_is_wrong_missing_or_an_error(
+    worker: str, redis_server: RedisServer, receiver: Receiver, journal: Path
+) -> None:
+    """Of 10,000 tasks of 50 users and anonymous ones no row is in a wrong session, missing, doubled or an error."""
+    users = [f"u{number % 50}" if number % 3 else "" for number in range(TASKS)]
+    with queue(worker, redis_server, receiver, journal, followed=False) as tasks:
+        tasks.send(f"""
+for number in range({TASKS}):
+    user = f"u{{number % 50}}" if number % 3 else ""
+    send(f"{{number}} of {{user}}", user)
+""")
+        rows = tasks.rows(TASKS, timeout_s=3000)
+    assert Counter((row.name, row.session_id, row.status) for row in rows) == Counter(
+        (f"{number} of {user}", f"chat-of-{user}" if user else None, "UNSET") for number, user in enumerate(users)
+    )
 
 
 @pytest.mark.slow

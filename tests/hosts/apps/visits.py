@@ -1,4 +1,4 @@
-"""One WSGI application in plain WSGI, Flask and Django: a user logs in, a stranger does not, answers stream."""
+"""One application in plain WSGI, Flask, Django, Pyramid and FastAPI: a user logs in, a stranger not, answers stream."""
 
 from __future__ import annotations
 
@@ -62,13 +62,42 @@ def make_django() -> Any:
     return get_wsgi_application()
 
 
-def make(name: str) -> Any:
-    """Make `plain`, `flask_app` or `django_app`, each also as `..._in_middleware`."""
-    from langfuse_integration.hosts.wsgi import SessionMiddleware
+def make_pyramid() -> Any:
+    from pyramid.config import Configurator
+    from pyramid.response import Response
 
+    def page(request: Any) -> Any:
+        return Response(app_iter=answer(request.params["who"], request.params.get("user", "")))
+
+    with Configurator() as config:
+        config.add_route("page", "/")
+        config.add_view(page, route_name="page")
+        return config.make_wsgi_app()
+
+
+def make_fastapi() -> Any:
+    from fastapi import FastAPI
+    from fastapi.responses import StreamingResponse
+
+    app = FastAPI()
+
+    @app.get("/")
+    def page(who: str, user: str = "") -> StreamingResponse:
+        return StreamingResponse(answer(who, user))
+
+    return app
+
+
+def make(name: str) -> Any:
+    """Make `plain`, `flask_app`, `django_app`, `pyramid_app` or `fastapi_app`, each also as `..._in_middleware`."""
     inner, _, wrapped = name.partition("_in_")
-    app = {"flask_app": make_flask, "django_app": make_django, "plain": lambda: plain}[inner]()
-    return SessionMiddleware(app) if wrapped else app
+    makers = {"flask_app": make_flask, "django_app": make_django, "pyramid_app": make_pyramid}
+    app = {**makers, "fastapi_app": make_fastapi, "plain": lambda: plain}[inner]()
+    if not wrapped:
+        return app
+    from langfuse_integration.hosts import asgi, wsgi
+
+    return asgi.SessionMiddleware(app) if inner == "fastapi_app" else wsgi.SessionMiddleware(app)
 
 
 application = make(os.environ.get("VISITS", "plain"))
