@@ -37,7 +37,7 @@ OTHER_INSTRUMENTATION = {
 }
 
 # Newer than the oldest of what they share with the rest.
-HOSTS = {"blockbuster", "gevent", "ipykernel", "nbclient"}
+HOSTS = {"blockbuster", "distributed", "gevent", "ipykernel", "nbclient"}
 
 # Their oldest releases do not go with the oldest of the rest; one of each provider is enough.
 PROVIDERS = {f"llama-index-llms-{name}" for name in ("bedrock-converse", "google-genai", "mistralai", "ollama")}
@@ -118,7 +118,7 @@ def newer_python(session: nox.Session) -> None:
 @nox.session
 def hosts(session: nox.Session) -> None:
     """Use hosts whose requirements hold others back, such as Gradio; not part of `make compat`."""
-    session.install("--editable=.[test]", "distributed", "gradio", "nicegui", "pyramid", "uwsgi")
+    session.install("--editable=.[test]", "gradio", "nicegui", "pyramid", "uwsgi")
     session.run("python", "-m", "pytest", *(session.posargs or ["-m", "application", "tests/hosts"]))
 
 
