@@ -12,6 +12,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from encoding_rows import GENERATION, ROWS, body
 from langfuse_integration.destinations import CONVENTIONS
+from langfuse_integration.encoding import otlp
 from langfuse_integration.encoding.translation import Translation
 from peers.spans import Span, decoded
 
@@ -192,6 +193,17 @@ def test_a_retrieval() -> None:
     attributes = added("retriever", "genai")
     assert attributes["gen_ai.retrieval.query.text"] == "llama food"
     assert parts(attributes, "gen_ai.retrieval.documents") == [{"id": "d1", "score": 0.5}, {"id": "1"}]
+
+
+def test_the_model_that_was_asked_for_and_the_one_that_answered() -> None:
+    """Both models stand on a row for other servers, and neither they nor what holds them reach Langfuse."""
+    row = body("generation", "M", {**GENERATION, "langfuse_integration.asked_model": "claude"})
+    span = translated(row)
+    assert span.name == "chat claude"
+    assert span.attributes["gen_ai.request.model"] == span.attributes["llm.request.model_name"] == "claude"
+    assert span.attributes["gen_ai.response.model"] == span.attributes["llm.model_name"] == "claude-sonnet-4-5"
+    assert not [key for key in span.attributes if key.startswith("langfuse_integration")]
+    assert otlp.without_exact(row) == body("generation", "M", GENERATION)
 
 
 # -- OpenInference

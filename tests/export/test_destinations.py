@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain_core.language_models import FakeMessagesListChatModel
+from langchain_core.messages import AIMessage
 from opentelemetry import trace
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from applications import application, assert_once, run
 from langfuse_integration import OtlpDestination, configure, langfuse_manager
 from langfuse_integration.runtime import ready
+from langfuse_integration_langchain import SessionHandler
 from peers.backend import Backend
 from peers.exchange import Exchange
 from peers.misbehaviour import accepted_after, hang, poison, redirect, status
@@ -440,3 +443,28 @@ def test_rows_that_move_from_memory_to_the_file_are_forwarded_once(
     until(lambda: rows(folder / "journal.sqlite3") == [])
     for receiver in (langfuse, backend, second):
         assert_once(receiver, ids)
+
+
+class Asked(FakeMessagesListChatModel):
+    """A scripted model of OpenAI, whose answers name another model than the one that was asked for."""
+
+    def _get_ls_params(self, stop: Any = None, **options: Any) -> Any:
+        return {"ls_provider": "openai", "ls_model_name": "gpt-4o", "ls_model_type": "chat"}
+
+
+@pytest.mark.langchain
+def test_a_destination_has_the_model_that_was_asked_for(langfuse: Receiver, backend: Backend, journal: Path) -> None:
+    """A destination has the model that was asked for beside the one that answered; Langfuse has that one alone."""
+    configure(destinations=[OtlpDestination(backend.url)])
+    model = Asked(responses=[AIMessage("Hay.", response_metadata={"model_name": "gpt-4o-2024-08-06"})])
+    model.invoke("What do llamas eat?", {"callbacks": [SessionHandler()]})
+    langfuse_manager.flush(10)
+    backend.wait_for(1)
+    (there,), (here,) = backend.spans, langfuse.spans
+    assert there.name == "chat gpt-4o"
+    assert there.attributes["gen_ai.request.model"] == "gpt-4o"
+    assert there.attributes["gen_ai.response.model"] == "gpt-4o-2024-08-06"
+    assert here.attributes["langfuse.observation.model.name"] == "gpt-4o-2024-08-06"
+    for span in (here, there):
+        assert not [key for key in span.attributes if key.startswith("langfuse_integration")]
+    assert b"asked_model" not in langfuse.requests[0].request.body

@@ -50,7 +50,7 @@ class ModelCall(RunNotes):
     def __call__(self, observation: Observation) -> None:
         """Write the model, the parameters and the readers' attributes into the row."""
         super().__call__(observation)
-        observation.model = asked_model(self.metadata, self.parameters)
+        observation.model = observation.asked_model = asked_model(self.metadata, self.parameters)
         observation.model_parameters = recorded_parameters(self.parameters)
         if self.answer is not None:
             read(observation, self.answer)

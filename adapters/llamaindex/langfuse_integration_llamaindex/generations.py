@@ -194,6 +194,7 @@ class LlmCall(rows.RowState):
             self.answers.append(self.piece)
         answers = self.answers or ([self.last] if _is_response(self.last) else ())
         if answers:
+            observation.asked_model = observation.model
             observation.model = models.answering_model(answers) or observation.model
             observation.usage_details = models.usage_of(answers, observation.model)
             observation.late = endings.AnswerEnding((self.before_last, *answers))

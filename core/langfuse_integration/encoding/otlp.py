@@ -18,6 +18,8 @@ NAME = b"\x2a"
 """The tag of a Span's name."""
 EXACT = "langfuse_integration.exact"
 """The attribute with the exact form of an answer: for the local replay, and never sent; see `without_exact`."""
+ASKED_MODEL = "langfuse_integration.asked_model"
+"""The attribute with the model that was asked for: for destinations beside Langfuse; see `without_exact`."""
 ERROR = 2
 """`Status.STATUS_CODE_ERROR`."""
 
@@ -143,7 +145,8 @@ def request(resource: bytes, scope: bytes, parts: list[bytes], size: int) -> byt
 
 
 _EXACT_KEY = EXACT.encode()
-_EXACT_FIELD = field(b"\x0a", _EXACT_KEY)
+_ASKED_KEY = ASKED_MODEL.encode()
+_LOCAL_FIELDS = (field(b"\x0a", _EXACT_KEY), field(b"\x0a", _ASKED_KEY))
 _EXACT_PATH = (0x0A, 0x12, 0x12, ATTRIBUTE[0])
 """Resource spans, scope spans, spans, attributes."""
 
@@ -197,7 +200,7 @@ def large_texts(body: bytes, least_bytes: int) -> list[tuple[int, int]]:
 
 
 def without_exact(body: bytes) -> bytes:
-    """Return trace requests without the attribute EXACT: what is left may be sent.
+    """Return trace requests without the attributes EXACT and ASKED_MODEL: what is left may be sent to Langfuse.
 
     Args:
         body: ExportTraceServiceRequests one after the other.
@@ -205,14 +208,14 @@ def without_exact(body: bytes) -> bytes:
     Raises:
         ValueError: the requests are damaged, so that the attribute cannot be removed.
     """
-    if _EXACT_KEY not in body:
+    if _EXACT_KEY not in body and _ASKED_KEY not in body:
         return body
     stripped = _without_exact(body, 0, len(body), _EXACT_PATH)
-    return _reparsed(stripped) if _EXACT_FIELD in stripped else stripped
+    return _reparsed(stripped) if any(local in stripped for local in _LOCAL_FIELDS) else stripped
 
 
 def _reparsed(body: bytes) -> bytes:
-    """Return requests of another writer's form, or with these very bytes in a text, without EXACT."""
+    """Return requests of another writer's form, or with these very bytes in a text, without these."""
     from google.protobuf.message import DecodeError
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
@@ -223,7 +226,7 @@ def _reparsed(body: bytes) -> bytes:
     for resource in request.resource_spans:
         for scope in resource.scope_spans:
             for span in scope.spans:
-                kept = [entry for entry in span.attributes if entry.key != EXACT]
+                kept = [entry for entry in span.attributes if entry.key not in (EXACT, ASKED_MODEL)]
                 del span.attributes[:]
                 span.attributes.extend(kept)
     return request.SerializeToString()
@@ -236,10 +239,10 @@ def _without_exact(body: bytes, start: int, end: int, path: tuple[int, ...]) -> 
     for tag, first, last in _fields(body, start, end):
         whole = body[position:last]
         position = last
-        if tag == path[0] and _EXACT_KEY in whole:
+        if tag == path[0] and (_EXACT_KEY in whole or _ASKED_KEY in whole):
             if len(path) > 1:
                 whole = field(bytes((tag,)), _without_exact(body, first, last, path[1:]))
-            elif body.startswith(_EXACT_FIELD, first):
+            elif body.startswith(_LOCAL_FIELDS, first):
                 continue
         parts.append(whole)
     parts.append(body[position:end])  # fields of other libraries with numbers from 16 on

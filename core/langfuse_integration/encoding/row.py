@@ -63,6 +63,7 @@ class Encoder:
         exact: whether rows hold the exact form of answers; under `full` only.
 
     Attributes:
+        has_destinations: whether rows hold what only destinations beside Langfuse get.
         written: the attributes of the last encoded row.
     """
 
@@ -77,6 +78,7 @@ class Encoder:
     ) -> None:
         self._fields = fields
         self._exact = exact and fields.is_full
+        self.has_destinations = False
         self._constant = {
             key: value
             for key, value in (("langfuse.environment", environment), ("langfuse.release", release))
@@ -110,7 +112,9 @@ class Encoder:
             keys,
             mask_names=settings.mask_names,
         )
-        return cls(fields, settings.environment, settings.release, resource, exact=settings.records_exact)
+        encoder = cls(fields, settings.environment, settings.release, resource, exact=settings.records_exact)
+        encoder.has_destinations = bool(settings.all_destinations)
+        return encoder
 
     def encode(self, record: Any) -> Row:
         """Return the row of an observation, or of a span of the OpenTelemetry SDK."""
@@ -126,6 +130,8 @@ class Encoder:
         if self._exact and observation.exact is not None:
             with _EXACT:
                 attributes[otlp.EXACT] = self._fields.exact(observation.exact())
+        if self.has_destinations and observation.asked_model and observation.asked_model != observation.model:
+            attributes[otlp.ASKED_MODEL] = observation.asked_model
         name = self.name(observation)
         end_ns = observation.ended_ns or ended_ns or observation.started_ns
         failed = observation.level == "ERROR"

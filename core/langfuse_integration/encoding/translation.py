@@ -18,6 +18,7 @@ from .conventions import attributes_of, genai, mcp
 from .conventions.reading import TranslatedRow
 from .fields import Fields
 from .observed import value_of
+from .otlp import ASKED_MODEL
 from .row import FORMER_SCOPE, INTERNAL, SCOPE
 
 LOCAL = "langfuse_integration."
@@ -70,6 +71,7 @@ class Translation:
         return request
 
     def _translate(self, span: Any, own: bool) -> None:
+        asked_model = next((entry.value.string_value for entry in span.attributes if entry.key == ASKED_MODEL), None)
         if any(entry.key.startswith(LOCAL) for entry in span.attributes):
             kept = [entry for entry in span.attributes if not entry.key.startswith(LOCAL)]
             del span.attributes[:]
@@ -77,6 +79,7 @@ class Translation:
         if self._fields is not None:
             self._capture(span, self._fields)
         row = TranslatedRow(span)
+        row.asked_model = asked_model or row.model
         if self._conventions:
             _put(span, attributes_of(row, self._conventions))
         if own and "genai" in self._conventions:

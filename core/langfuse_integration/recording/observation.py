@@ -48,6 +48,7 @@ class Observation(SpanInterface):
         started_ns, ended_ns: wall time in nanoseconds since 1970; `ended_ns` is 0 while it is open.
         first_token_ns: when a streamed answer began, or 0.
         usage_details: tokens in disjoint buckets, integers only.
+        asked_model: the model that was asked for, where another name than `model` answered; for other destinations.
         late: called with the observation on the worker, each time before its row is built, to fill in the rest.
         exact: called on the worker where rows are to be replayable; returns the exact form of the answer in plain
             values, see `langfuse_integration.testing_kit.replay`.
@@ -60,6 +61,7 @@ class Observation(SpanInterface):
         "_context",
         "_recorder",
         "app_root",
+        "asked_model",
         "cost_details",
         "ended_ns",
         "exact",
@@ -116,7 +118,7 @@ class Observation(SpanInterface):
         self.ended_ns = self.first_token_ns = 0
         self.output = self.level = self.status_message = self.model = self.model_parameters = None
         self.usage_details = self.cost_details = self.prompt = self.version = None
-        self._attributes = self._context = self.late = self.exact = None
+        self._attributes = self._context = self.late = self.exact = self.asked_model = None
 
     if TYPE_CHECKING:
         name: str
@@ -141,6 +143,7 @@ class Observation(SpanInterface):
         cost_details: Mapping[str, float] | None
         prompt: tuple[str, int | None] | None
         version: str | None
+        asked_model: str | None
         late: Callable[[Observation], None] | None
         exact: Callable[[], Any] | None
         _recorder: Recorder

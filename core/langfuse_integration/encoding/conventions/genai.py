@@ -84,7 +84,7 @@ def name_of(row: TranslatedRow) -> str | None:
         "invoke_agent": row.agent_name,
         "plan": row.agent_name,
         "retrieval": row.own_name,
-    }.get(operation, row.model)
+    }.get(operation, row.asked_model)
     return f"{operation} {subject}" if subject else operation
 
 
@@ -114,7 +114,7 @@ def provider_of(row: TranslatedRow) -> str | None:
 
 def _model(row: TranslatedRow) -> Iterator[Pair]:
     if row.is_model_call and row.model:
-        yield "gen_ai.request.model", row.model
+        yield "gen_ai.request.model", row.asked_model
         if row.content_out is not None or row.usage:
             yield "gen_ai.response.model", row.model
 

@@ -59,6 +59,9 @@ def _model(row: TranslatedRow) -> Iterator[Pair]:
     if row.type != "generation":
         return
     yield "llm.model_name", row.model
+    yield "llm.request.model_name", row.asked_model
+    if row.content_out is not None or row.usage:
+        yield "llm.response.model_name", row.model
     provider = str(row.metadata.get("ls_provider"))
     yield "llm.provider", PROVIDERS.get(provider)
     yield "llm.system", SYSTEMS.get(provider)

@@ -42,7 +42,13 @@ class ToolDefinition(NamedTuple):
 
 
 class TranslatedRow(Observed):
-    """A row that is on its way to another server; see Observed for its attributes."""
+    """A row that is on its way to another server; see Observed for its attributes.
+
+    Attributes:
+        asked_model: the model that was asked for; `model` may be another one, which answered.
+    """
+
+    asked_model: str | None = None
 
     @cached_property
     def content_in(self) -> Any:
