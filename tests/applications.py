@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from fresh import FORKS_ARE_MEANT
 from peers.otlp import Receiver
 from peers.spans import Span
 
@@ -37,9 +38,10 @@ def application(
     left_out = ("LANGFUSE_", "OTEL_", "PYTHONUNBUFFERED")  # unbuffered, lines of two processes run into each other
     kept = {key: value for key, value in os.environ.items() if not key.startswith(left_out)}
     keys = receiver.environment() if receiver is not None else {}
+    settings = {**PATIENT, **FORKS_ARE_MEANT, "LANGFUSE_INTEGRATION_JOURNAL": str(journal)}
     process = subprocess.Popen(
         [*within, sys.executable, "-c", START + textwrap.dedent(code), *map(str, arguments)],
-        env={**kept, **keys, **PATIENT, "LANGFUSE_INTEGRATION_JOURNAL": str(journal), **(environment or {})},
+        env={**kept, **keys, **settings, **(environment or {})},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

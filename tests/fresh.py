@@ -9,6 +9,9 @@ import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 
+FORKS_ARE_MEANT = {"PYTHONWARNINGS": "ignore:This process:DeprecationWarning"}
+"""Python 3.12 and later warn of every fork in a process with threads; delivery is a thread."""
+
 
 def run_fresh(
     code: str, environment: Mapping[str, str] | None = None, *, cwd: Path | None = None, timeout_s: float = 180
@@ -22,7 +25,7 @@ def run_fresh(
     journal = {key: os.environ[key] for key in ("LANGFUSE_INTEGRATION_JOURNAL",) if key in os.environ}
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)],
-        env={**kept, **journal, **(environment or {})},
+        env={**kept, **FORKS_ARE_MEANT, **journal, **(environment or {})},
         cwd=cwd,
         capture_output=True,
         text=True,
