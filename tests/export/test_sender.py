@@ -8,10 +8,12 @@ import time
 from collections.abc import Callable, Iterator
 from email.utils import formatdate
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
 from applications import assert_once
+from fresh import run_fresh
 from langfuse_integration import configure, langfuse_manager
 from peers.exchange import Exchange
 from peers.misbehaviour import (
@@ -27,6 +29,7 @@ from peers.misbehaviour import (
 )
 from peers.otlp import Receiver
 from peers.server import Answer
+from peers.tls import TlsFront
 from peers.waiting import until
 
 
@@ -428,3 +431,35 @@ def test_an_application_goes_on_while_langfuse_is_slow(langfuse: Receiver) -> No
     assert time.monotonic() - began < 0.9
     assert [exchange.status for exchange in langfuse.requests] == [None]
     until(lambda: langfuse_manager.flush(10) == (101, 0, 0))
+
+
+@pytest.mark.parametrize("variable", [None, "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"])
+def test_a_certificate_that_is_not_trusted_names_its_cure(
+    receiver: Receiver, journal: Path, tmp_path: Path, variable: str | None
+) -> None:
+    """The message names the variables for certificates, not the base URL; a file that is not there is said as well."""
+    missing = str(tmp_path / "nowhere.pem")
+    with TlsFront(receiver.port, tmp_path) as front:
+        out = run_fresh(
+            """
+            import sys
+
+            sys.stderr = sys.stdout
+            from langfuse_integration import langfuse_manager
+
+            with langfuse_manager.trace_span("query"):
+                pass
+            print(*langfuse_manager.flush(2))
+            """,
+            {
+                **receiver.environment(),
+                "LANGFUSE_INTEGRATION_JOURNAL": str(journal),
+                "LANGFUSE_BASE_URL": front.url,
+                **({variable: missing} if variable is not None else {}),
+            },
+        )
+    assert out.count("its certificate is not trusted") == 1
+    assert "set SSL_CERT_FILE or REQUESTS_CA_BUNDLE" in out
+    assert "LANGFUSE_BASE_URL" not in out
+    assert (f"{variable} names {missing}, which does not exist" in out) == (variable is not None)
+    assert "0 1 0" in out

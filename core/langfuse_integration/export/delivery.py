@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from ..encoding.attributes import iso
-from ..internals.faults import report
+from ..internals.faults import report, warn_once
 from ..journal.journal import Batch, Journal
 from ..journal.scores_and_media import ScoresAndMedia, WaitingScore, WaitingUse
 from ..settings import Settings
@@ -88,6 +88,12 @@ class Delivery:
             )
         self._settle(journal, batch, result.reason)
         self._refused(batch.writer, 1)
+        warn_once(
+            f"refused {result.reason}",
+            "Langfuse has refused an observation (%s): it is set aside in the journal, and so are others like it; "
+            "`langfuse-integration doctor` counts them",
+            result.reason,
+        )
         return TAKEN
 
     def _settle(self, journal: Journal, batch: Batch, refused: str | None) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+UNTRUSTED = "its certificate is not trusted"
+"""How the reason begins when the client does not know the authority of a certificate, or the certificate is wrong."""
+
 
 class HttpResponse(NamedTuple):
     """A response; header names are in lower case."""

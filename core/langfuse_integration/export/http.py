@@ -24,8 +24,9 @@ from urllib.request import getproxies, proxy_bypass
 from ..destinations import OtlpDestination
 from ..encoding import otlp
 from ..internals import standard_variables
+from ..internals.faults import warn_once
 from ..settings import Settings
-from .exchange import HttpResponse, Unreachable
+from .exchange import UNTRUSTED, HttpResponse, Unreachable
 
 # http.client would import this with the first connection, on another thread, perhaps during a fork.
 import_module("encodings.idna")
@@ -36,6 +37,7 @@ SDK_VERSION = "4.7.0"
 From 4.7.0 on, Langfuse knows that rows say which of them are roots, and its Tracing page lists those by default.
 """
 USER_AGENT = "langfuse-integration"
+CA_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
 MAX_RESPONSE_BYTES = 1024 * 1024
 _CHUNK_BYTES = 128 * 1024
 """Bytes per call of zlib: a larger chunk would hold the interpreter lock for longer."""
@@ -190,6 +192,8 @@ def reason_of(error: Exception) -> str:
     text = str(error) or type(error).__name__
     if isinstance(error, socket.gaierror):
         return f"its name cannot be resolved: {text}"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"{UNTRUSTED} ({error.verify_message})"
     if isinstance(error, ssl.SSLError):
         return f"TLS failed: {text}"
     if isinstance(error, TimeoutError):
@@ -250,6 +254,15 @@ def _proxy_headers(user: str | None, password: str | None) -> dict[str, str]:
 @cache
 def _certificates() -> ssl.SSLContext:
     """Return a context that trusts the system and certifi; OpenSSL reads SSL_CERT_FILE and SSL_CERT_DIR itself."""
+    for variable in CA_VARIABLES:
+        file = os.environ.get(variable)
+        if file and not os.path.exists(file):  # noqa: PTH110
+            warn_once(
+                f"certificates {variable}",
+                "%s names %s, which does not exist: certificates are checked without it. Correct it, or remove it",
+                variable,
+                file,
+            )
     context = ssl.create_default_context()
     with suppress(OSError, ImportError):
         bundle = os.environ.get("REQUESTS_CA_BUNDLE")

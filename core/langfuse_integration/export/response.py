@@ -7,7 +7,7 @@ from enum import Enum
 from typing import Any, NamedTuple
 
 from ..settings import Settings, address_of
-from .exchange import HttpResponse, Unreachable
+from .exchange import UNTRUSTED, HttpResponse, Unreachable
 
 MAX_RETRY_AFTER_S = 3600.0
 """The longest pause that a server may ask for by Retry-After."""
@@ -127,6 +127,9 @@ def judge_failure(error: Unreachable, setting: str = "LANGFUSE_BASE_URL") -> Del
     """Return the result of a request that got no response; *setting* is where the address comes from."""
     reason = str(error)
     timed_out = reason == "no answer in time"
+    if reason.startswith(UNTRUSTED):
+        cure = "set SSL_CERT_FILE or REQUESTS_CA_BUNDLE to a file with the certificate of the authority that issued it"
+        return DeliveryResult(Outcome.WAIT, f"{reason}; {cure}", needs_user_action=True)
     return DeliveryResult(
         Outcome.WAIT,
         reason if timed_out else f"{reason}; check {setting} if it stays so",

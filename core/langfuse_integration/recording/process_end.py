@@ -72,11 +72,23 @@ def _at_exit(*, deliver: bool = True) -> None:
 
 
 def _on_terminate(signalnum: int, _frame: FrameType | None) -> None:
-    """Write the journal in a child that is told to end, and let the signal end it; the next process delivers."""
-    with _ENDING:
-        _deliver(only_write=True)
+    """Write the journal in a child that is told to end, and let the signal end it; the next process delivers.
+
+    The interrupted thread goes on meanwhile: it may hold any lock. A second signal ends the process at once.
+    """
     signal.signal(signalnum, signal.SIG_DFL)
-    os.kill(os.getpid(), signalnum)
+    try:
+        threading.Thread(target=_write_and_end, args=(signalnum,), name="langfuse-integration-end", daemon=True).start()
+    except RuntimeError:  # no thread can be had any more
+        os.kill(os.getpid(), signalnum)
+
+
+def _write_and_end(signalnum: int) -> None:
+    try:
+        with _ENDING:
+            _deliver(only_write=True)
+    finally:
+        os.kill(os.getpid(), signalnum)
 
 
 def _deliver(*, only_write: bool = False) -> None:
