@@ -81,7 +81,7 @@ class Discarding(Outlet):
         from langfuse_integration.export.worker import Worker
         from langfuse_integration.settings import settings
 
-        self.encoder = Encoder.from_settings(settings())
+        self.encoder = Encoder.from_settings(settings(), shares=True)
         return Worker(recorder, self)
 
     def take(self, finished: Sequence[Any], opened: Sequence[Any], scores: Sequence[Any]) -> None:

@@ -185,7 +185,7 @@ class _Memory(Outlet):
         for record in finished:
             self._taken += 1
             row = self._encoder.encode(record)
-            self.observed.extend(Observed.decoded(row.body))
+            self.observed.extend(Observed.decoded(bytes(row.body)))
             self._sieve.collected.clear()
         self.scores.extend(scores)
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from langfuse_integration import langfuse_manager
 from langfuse_integration.encoding import fragments, history, json_text
-from langfuse_integration.encoding.history import SHORT, History, _Texts
+from langfuse_integration.encoding.history import SHORT, History, Texts
 from peers.waiting import until
 
 
@@ -100,18 +100,47 @@ def test_a_history_of_dicts_is_that_of_its_moment() -> None:
 
 def test_what_is_held_is_bounded() -> None:
     """The cache of histories is bounded by number and by bytes; the least recently used go first."""
-    few = _Texts(limit=3)
-    conversations = [[Message("a"), Message("b")] for _ in range(5)]
+    few = Texts(limit=3)
+    conversations = [[Message(f"a{number}"), Message("b")] for number in range(5)]
     for said in conversations:
         few.text(said)
     assert len(few) == 3
-    small = _Texts(limit_bytes=1000)
+    small = Texts(limit_bytes=1000)
     for said in conversations:
-        assert orjson.loads(small.text([*said, Message("x" * 300)]))[2] == {"content": "x" * 300}
+        text = small.text([*said, Message("x" * 300)])
+        assert text is not None
+        assert orjson.loads(b"[" + bytes(text) + b"]")[2] == {"content": "x" * 300}
     assert len(small) == 2
     small.text([Message("a"), Message("x" * 2000)])
     assert len(small) == 0
     assert small._size_bytes == 0
+
+
+def test_branches_of_one_conversation_share_what_they_begin_with() -> None:
+    """Two agents that go on from the same messages in turn: each step serialises its new message only."""
+    texts = Texts()
+    said = [Message(str(index)) for index in range(50)]
+    branches = [[*said, Message("left")], [*said, Message("right")]]
+    for _ in range(5):
+        for branch in branches:
+            branch.append(Message("more"))
+            text = texts.text([*branch])
+            assert text is not None
+            assert orjson.loads(b"[" + bytes(text) + b"]") == [{"content": message.content} for message in branch]
+            assert len(text.part) < 1000
+    assert Message.converted == 50 + 2 + 10
+
+
+def test_new_objects_with_the_same_content_continue_a_history() -> None:
+    """A memory that makes its messages anew each time: the text before is found by content."""
+    texts = Texts()
+    contents = [str(index) for index in range(20)]
+    parts = []
+    for number in range(3):
+        text = texts.text([Message(content) for content in [*contents, *"abc"[:number]]])
+        assert text is not None
+        parts.append(text.part)
+    assert parts[1:] == [b',{"content":"a"}', b',{"content":"b"}']
 
 
 def test_it_is_forgotten_when_nothing_happens() -> None:

@@ -8,6 +8,8 @@ from typing import Any, Literal
 from ..internals.faults import warn_once
 from .content import ContentKind, failure_of, kind_of
 from .json_text import plain, to_json
+from .shared_text import Rope
+from .sharing import SharedJson
 
 Capture = Literal["full", "truncated", "none", "metrics"]
 TRUNCATED_BYTES = 2 * 1024
@@ -42,6 +44,7 @@ class Fields:
     Attributes:
         as_it_is: whether values are neither masked nor left out.
         is_full: whether everything is captured, under `full`.
+        shares: whether payloads with long histories are returned as ropes, which share text with each other.
     """
 
     def __init__(
@@ -63,6 +66,8 @@ class Fields:
         self._mask_names = mask_names and mask is not None
         self.as_it_is = self._content and mask is None
         self.is_full = capture == "full"
+        self.shares = False
+        self._check = self._is_plain
 
     def attributes(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
         """Return the attributes of another library's span as they are sent."""
@@ -70,10 +75,11 @@ class Fields:
 
     # -- one method for each kind of value
 
-    def payload(self, value: Any) -> str | None:
+    def payload(self, value: Any) -> str | Rope | None:
         """Return a payload (an input, an output) as the text that is sent."""
         if self._content:
-            return self.text(value)
+            shares = self.shares and self._mask is None and not isinstance(value, str)
+            return self._shared(value) if shares else self.text(value)
         return NOT_CAPTURED if self._names else None
 
     def metadata(self, key: str, value: Any) -> str | None:
@@ -134,7 +140,7 @@ class Fields:
             return value if self._content or (self._names and kind is not ContentKind.PAYLOAD) else self.payload(value)
         return self.payload(value)
 
-    def _raw_text(self, kind: ContentKind, value: str) -> str | None:
+    def _raw_text(self, kind: ContentKind, value: str) -> Any:
         if kind is ContentKind.LABEL:
             return self.name(value)
         if self.as_it_is and kind is ContentKind.TEXT and len(value) < self._max_bytes >> 2:
@@ -151,12 +157,41 @@ class Fields:
         if media is None:
             text = to_json(value, self._max_bytes)
         else:
-            text = to_json(value, max(MEDIA_BYTES, self._max_bytes))
-            if "base64" in text or '"data"' in text:
-                text = media(text)
-            if len(text) > self._max_bytes >> 2 and _size_bytes(text) > self._max_bytes:
-                text = self._cut(value, text)
+            return self._sifted(value, to_json(value, max(MEDIA_BYTES, self._max_bytes)))
         return self._without_keys(text)
+
+    def _sifted(self, value: Any, text: str) -> str:
+        """Return the text of *value* without media and keys, within the size limit."""
+        if self._media is not None and ("base64" in text or '"data"' in text):
+            text = self._media(text)
+        if len(text) > self._max_bytes >> 2 and _size_bytes(text) > self._max_bytes:
+            text = self._cut(value, text)
+        return self._without_keys(text)
+
+    def _shared(self, value: Any) -> str | Rope:
+        """Return *value* as text, of which long histories are shared with that of other values."""
+        try:
+            made = SharedJson(value, self._max_bytes)
+            rope = made.rope(self._check) if made.is_shared else None
+        except Exception:  # noqa: BLE001  values of the application
+            return self.text(value)
+        if rope is not None:
+            return rope
+        if made.is_shared or len(made.text) > self._max_bytes:
+            return self.text(value)
+        return self._sifted(value, made.text.decode())
+
+    def _is_plain(self, part: bytes) -> bool:
+        """Return whether a part of a JSON text holds neither media nor keys."""
+        if any(key.encode() in part for key in self._keys):
+            return False
+        if self._media is None or not (b"base64" in part or b'"data"' in part):
+            return True
+        from .media import MediaSieve
+
+        sieve = MediaSieve()
+        sieve.sift(f"[{part.decode().strip(',')}]")
+        return not sieve.collected
 
     def _without_keys(self, text: str) -> str:
         for key in self._keys:

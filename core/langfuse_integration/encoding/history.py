@@ -1,21 +1,28 @@
 """Chat histories that are sent to a model again and again, each time a little longer: only new messages are serialised.
 
 An agent's step sends everything said before. If each message were serialised again, a step would cost the more the more
-steps there were. A history that begins with an earlier one is continued from the JSON of that one.
+steps there were. A history that begins with an earlier one is continued from the JSON of that one: it is found by the
+identity of its messages, or by their content where a framework makes new objects each time.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right, insort
 from collections import OrderedDict
-from typing import Any
+from hashlib import blake2b
+from typing import Any, NamedTuple
 
-from ..recording.snapshot import CONTAINERS, snapshot
+from ..recording.snapshot import ATOMS, CONTAINERS, snapshot
 from . import json_text
+from .shared_text import SharedText
 
 SHORT = 8
 """Up to so many messages, a history is serialised as any other list."""
 TEXTS = 64
 TEXTS_BYTES = 16 * 1024 * 1024
+BRANCHES = 4
+"""The most histories that begin with the same two messages."""
+_MARK_BYTES = 16
 
 
 class History:
@@ -27,9 +34,60 @@ class History:
         changing = not messages or type(messages[0]) in CONTAINERS
         self.messages: list[Any] = snapshot(messages) if changing else messages.copy()
 
+    @classmethod
+    def around(cls, messages: list[Any]) -> History:
+        """Return a history of a list that nobody changes any more."""
+        history = cls.__new__(cls)
+        history.messages = messages
+        return history
 
-class _Texts:
-    """The JSON of recent histories by their first two messages; the least recently used is evicted first.
+
+class Cut(NamedTuple):
+    """The beginning of a history that is too long, as the careful walk writes it.
+
+    Attributes:
+        messages: how many it holds.
+        left: the bytes that are left after it.
+    """
+
+    messages: int
+    text: SharedText | None
+    left: int
+
+
+class Branch:
+    """One recent history.
+
+    Attributes:
+        marks: a hash of the JSON of each message.
+        points: (number of messages, their JSON without brackets), shorter ones first.
+        cuts: beginnings, by the bytes and the depth that the careful walk began with.
+    """
+
+    __slots__ = ("cuts", "marks", "messages", "points")
+
+    def __init__(self, messages: list[Any], marks: list[bytes], points: list[tuple[int, SharedText]]) -> None:
+        self.messages = messages
+        self.marks = marks
+        self.points = points
+        self.cuts: dict[tuple[int, int], Cut] = {}
+
+    @property
+    def size_bytes(self) -> int:
+        return self.points[-1][1].size_bytes
+
+    def point(self, count: int) -> tuple[int, SharedText | None]:
+        """Return the last point of up to *count* messages."""
+        place = bisect_right(self.points, count, key=_count)
+        return self.points[place - 1] if place else (0, None)
+
+
+def _count(point: tuple[int, SharedText]) -> int:
+    return point[0]
+
+
+class Texts:
+    """The JSON of recent histories; the least recently used is evicted first.
 
     For the worker's thread. It keeps messages alive, so it is cleared whenever the worker is idle.
     """
@@ -37,48 +95,145 @@ class _Texts:
     def __init__(self, limit: int = TEXTS, limit_bytes: int = TEXTS_BYTES) -> None:
         self._limit, self._limit_bytes = limit, limit_bytes
         self._size_bytes = 0
-        self._entries: OrderedDict[tuple[int, int], tuple[list[Any], bytes]] = OrderedDict()
+        self._branches: OrderedDict[tuple[bytes, bytes], list[Branch]] = OrderedDict()
+        self._keys: OrderedDict[tuple[int, int], tuple[bytes, bytes]] = OrderedDict()
 
-    def text(self, messages: list[Any]) -> bytes:
-        """Return the JSON of two messages or more.
+    def text(self, messages: list[Any], limit_bytes: int | None = None) -> SharedText | None:
+        """Return the JSON of two messages or more, without brackets around.
+
+        Args:
+            limit_bytes: a text that is known to be longer is not extended any more.
+
+        Returns:
+            None if a message may change later.
 
         Raises:
             TypeError: orjson refuses one of them.
         """
-        key = id(messages[0]), id(messages[1])
-        before, text = self._entries.get(key, ([], b"[]"))
-        # Items are compared by identity first, which takes a nanosecond; lists that differ mostly do so in the last.
-        if before and (len(before) > len(messages) or before[-1] is not messages[len(before) - 1]):
-            before = []
-        if before and messages[: len(before)] != before:
-            before = []
-        new = messages[len(before) :]
-        if not CONTAINERS.isdisjoint(map(type, new)):  # JSON of objects that may change is not kept
-            return json_text.dumps(messages)
-        if not before:
-            text = json_text.dumps(messages)
-        elif new:
-            text = b"".join((memoryview(text)[:-1], b",", memoryview(json_text.dumps(new))[1:]))
-        self._keep(key, messages, text)
-        return text
+        branch, same = self.branch(messages)
+        if branch is None:
+            return None
+        count, text = branch.point(same)
+        if text is not None and (count == len(messages) or (limit_bytes is not None and len(text) > limit_bytes)):
+            return text
+        extended = self._extend(branch, same, messages)
+        return extended.point(len(messages))[1] if extended is not None else None
 
-    def _keep(self, key: tuple[int, int], messages: list[Any], text: bytes) -> None:
-        _, before = self._entries.pop(key, (None, b""))
-        self._entries[key] = messages, text
-        self._size_bytes += len(text) - len(before)
-        while self._entries and (len(self._entries) > self._limit or self._size_bytes > self._limit_bytes):
-            self._size_bytes -= len(self._entries.popitem(last=False)[1][1])
+    def branch(self, messages: list[Any]) -> tuple[Branch | None, int]:
+        """Return the branch of *messages*, and with how many messages it begins like them; None if one may change."""
+        key = self._keys.get((id(messages[0]), id(messages[1])))
+        best, same = _longest(self._branches.get(key, ()), messages) if key is not None else (None, 0)
+        if best is not None and same > 1:
+            self._branches.move_to_end(key)  # type: ignore[arg-type]
+            return best, same
+        if not _all_immutable(messages):
+            return None, 0
+        key = _mark_of(messages[0]), _mark_of(messages[1])
+        branches = self._branches.get(key, ())
+        longest = max((len(branch.marks) for branch in branches), default=len(messages))
+        marks = [*key, *map(_mark_of, messages[2:longest])]
+        for branch in branches:
+            count = _same(branch.marks, marks)
+            if count > same:
+                best, same = branch, count
+        if best is None:
+            best = Branch(messages, marks, [(len(messages), SharedText(None, json_text.dumps(messages)[1:-1]))])
+            self._add(key, best)
+            same = len(messages)
+        elif same == len(best.messages):
+            best.messages = [*messages[:same]]  # the next ones are likely to be these objects
+        self._keys[id(messages[0]), id(messages[1])] = key
+        while len(self._keys) > 4 * self._limit:
+            self._keys.popitem(last=False)
+        return best, same
+
+    def extend(self, branch: Branch, same: int, messages: list[Any]) -> Branch | None:
+        """Return the branch that holds all of *messages*; None if one may change."""
+        return branch if same == len(messages) else self._extend(branch, same, messages)
+
+    def _extend(self, branch: Branch, same: int, messages: list[Any]) -> Branch | None:
+        count, before = branch.point(same)
+        new = messages[count:]
+        if not _all_immutable(new):
+            return None
+        texts = [json_text.dumps(message) for message in new]
+        part = b",".join(texts)
+        text = SharedText(before, b"," + part if before is not None else part)
+        point = len(messages), text
+        if same == len(messages):  # a beginning of what is known
+            insort(branch.points, point, key=_count)
+            return branch
+        marks = list(map(_mark, texts))
+        if same == len(branch.messages):
+            self._size_bytes += len(part)
+            branch.messages = messages
+            branch.marks += marks
+            branch.points.append(point)
+            self._evict()
+            return branch
+        points = [earlier for earlier in branch.points if earlier[0] <= count]
+        branch = Branch(messages, branch.marks[:count] + marks, [*points, point])
+        self._add((branch.marks[0], branch.marks[1]), branch)
+        return branch
+
+    def _add(self, key: tuple[bytes, bytes], branch: Branch) -> None:
+        branches = self._branches.setdefault(key, [])
+        branches.insert(0, branch)
+        self._branches.move_to_end(key)
+        self._size_bytes += branch.size_bytes
+        if len(branches) > BRANCHES:
+            self._size_bytes -= branches.pop().size_bytes
+        self._evict()
+
+    def _evict(self) -> None:
+        while self._branches and (len(self._branches) > self._limit or self._size_bytes > self._limit_bytes):
+            for branch in self._branches.popitem(last=False)[1]:
+                self._size_bytes -= branch.size_bytes
 
     def clear(self) -> None:
         """Forget everything."""
-        self._entries.clear()
+        self._branches.clear()
+        self._keys.clear()
         self._size_bytes = 0
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._branches)
 
 
-texts = _Texts()
+def _longest(branches: Any, messages: list[Any]) -> tuple[Branch | None, int]:
+    """Return the branch with the longest common beginning, by identity, and its length."""
+    best, longest = None, 0
+    for branch in branches:
+        same = _same(branch.messages, messages)
+        if same > longest:
+            best, longest = branch, same
+    return best, longest
+
+
+def _same(before: list[Any], messages: list[Any]) -> int:
+    """Return how many items two lists have in common from the start; items are compared by identity first."""
+    size = min(len(before), len(messages))
+    if before[:size] == messages[:size]:
+        return size
+    for place in range(size):
+        if before[place] is not messages[place] and before[place] != messages[place]:
+            return place
+    return size
+
+
+def _all_immutable(messages: list[Any]) -> bool:
+    return all(kind in ATOMS or json_text.is_cached(kind) for kind in set(map(type, messages)))
+
+
+def _mark_of(message: Any) -> bytes:
+    return _mark(json_text.dumps(message))
+
+
+def _mark(text: bytes) -> bytes:
+    return blake2b(text, digest_size=_MARK_BYTES).digest()
+
+
+texts = Texts()
 
 
 def _json(history: History) -> Any:
@@ -86,7 +241,8 @@ def _json(history: History) -> Any:
         return history.messages
     import orjson
 
-    return orjson.Fragment(texts.text(history.messages))
+    text = texts.text(history.messages)
+    return history.messages if text is None else orjson.Fragment(b"[" + bytes(text) + b"]")
 
 
 def _plain(history: History) -> list[Any]:

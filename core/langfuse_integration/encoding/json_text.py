@@ -50,16 +50,22 @@ def _converter_of(kind: type) -> Converter | None:
     return converter
 
 
+def is_cached(kind: type) -> bool:
+    """Return whether objects of *kind* never change, so that their JSON is cached."""
+    return getattr(_converter_of(kind), "cached", False)
+
+
 def _once(converter: Converter) -> Converter:
     import orjson
 
     def convert(value: Any) -> Any:
-        text = orjson.dumps(converter(value), default=_default, option=_options())
+        text = orjson.dumps(converter(value), default=plainer, option=_options())
         fragment = orjson.Fragment(text)
         fragments.put(value, fragment, len(text))
         return fragment
 
     convert.plain = converter  # type: ignore[attr-defined]  # the careful walk needs values, not text
+    convert.cached = True  # type: ignore[attr-defined]
     return convert
 
 
@@ -101,17 +107,21 @@ def plain(value: Any) -> Any:
     return orjson.loads(text)
 
 
-def dumps(value: Any) -> bytes:
-    """Return *value* as JSON; raises TypeError for what orjson refuses."""
+def dumps(value: Any, default: Converter | None = None) -> bytes:
+    """Return *value* as JSON; raises TypeError for what orjson refuses.
+
+    Args:
+        default: converts values that orjson does not know; `plainer` if None.
+    """
     import orjson
 
-    return orjson.dumps(value, default=_default, option=_options())
+    return orjson.dumps(value, default=default or plainer, option=_options())
 
 
 def _options() -> int:
     import orjson
 
-    # Dataclasses come to `_default`, so that a registered converter holds for them too.
+    # Dataclasses come to `plainer`, so that a registered converter holds for them too.
     return orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_PASSTHROUGH_DATACLASS
 
 
@@ -125,7 +135,7 @@ def _text(value: str, limit_bytes: int) -> str:
 
 
 def _carefully(value: Any, limit_bytes: int, size_bytes: int) -> str:
-    walk = _Walk(limit_bytes)
+    walk = Walk(limit_bytes)
     try:
         return dumps(walk.plain(value, 0)).decode()
     except Exception as error:  # noqa: BLE001  values of the application
@@ -134,23 +144,23 @@ def _carefully(value: Any, limit_bytes: int, size_bytes: int) -> str:
         ).decode()
 
 
-class _Walk:
+class Walk:
     """One careful pass over a value: cuts cycles, depth and length, each with a marker in its place."""
 
     MAX_DEPTH = 40
 
     def __init__(self, limit_bytes: int) -> None:
-        self._left = limit_bytes
+        self.left = limit_bytes
         self._open: set[int] = set()
 
     def plain(self, value: Any, depth: int) -> Any:
         if value is None or isinstance(value, bool):
             return value
         if isinstance(value, (int, float)):
-            self._left -= 8
+            self.left -= 8
             return value if isinstance(value, float) or -(2**63) <= value < 2**63 else str(value)[:1000]
         if isinstance(value, str):
-            return self._string(value)
+            return self.string(value)
         if id(value) in self._open:
             return "[cycle]"
         if depth > self.MAX_DEPTH:
@@ -167,42 +177,42 @@ class _Walk:
         if isinstance(value, (list, tuple, set, frozenset)):
             return self._sequence(value, depth)
         converter = _converter_of(type(value))
-        converted = getattr(converter, "plain", converter)(value) if converter else _default(value)
+        converted = getattr(converter, "plain", converter)(value) if converter else plainer(value)
         return self.plain(converted, depth + 1)
 
-    def _string(self, value: str) -> str:
-        limit = max(self._left, 0)
+    def string(self, value: str) -> Any:
+        limit = max(self.left, 0)
         text = _text(value, limit)
         size_bytes = len(dumps(text))
         if size_bytes > limit + MARKER_BYTES:  # of characters that JSON escapes
             text = _text(value, limit * limit // size_bytes)
             size_bytes = len(dumps(text))
-        self._left -= size_bytes
+        self.left -= size_bytes
         return text
 
     def _mapping(self, value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
         plain: dict[str, Any] = {}
         for done, (key, item) in enumerate(value.items()):
-            if self._left <= 0:
+            if self.left <= 0:
                 plain["[cut]"] = f"{len(value) - done} more entries"
                 break
             name = _text(key if isinstance(key, str) else _shown(key), MAX_KEY_BYTES)
-            self._left -= len(name) if name.isascii() else len(name.encode())
+            self.left -= len(name) if name.isascii() else len(name.encode())
             plain[name] = self.plain(item, depth + 1)
         return plain
 
     def _sequence(self, value: Any, depth: int) -> list[Any]:
         plain: list[Any] = []
         for done, item in enumerate(value):
-            if self._left <= 0:
+            if self.left <= 0:
                 plain.append(f"[cut: {len(value) - done} more items]")
                 break
-            self._left -= 2
+            self.left -= 2
             plain.append(self.plain(item, depth + 1))
         return plain
 
 
-def _default(value: Any) -> Any:
+def plainer(value: Any) -> Any:
     """Return something plainer for a value that orjson does not know."""
     fragment = fragments.get(value)
     if fragment is not None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..internals.bounded import BoundedDict
+from .shared_text import Rope, SharedText
 
 ATTRIBUTE, EVENT_ATTRIBUTE, RESOURCE_ATTRIBUTE = b"\x4a", b"\x1a", b"\x0a"
 """The tags of attributes: in a Span, in an Event of one, in a Resource."""
@@ -23,6 +24,8 @@ ASKED_MODEL = "langfuse_integration.asked_model"
 ERROR = 2
 """`Status.STATUS_CODE_ERROR`."""
 
+LARGE_TEXT_BYTES = 1024
+"""Texts of this size are kept apart in a request with ropes."""
 _INT64 = range(-(2**63), 2**63)
 KEYS_LIMIT = 1_000
 keys: BoundedDict[str, bytes] = BoundedDict(KEYS_LIMIT)
@@ -68,8 +71,11 @@ def field(tag: bytes, body: bytes) -> bytes:
     return b"".join((tag, varint(len(body)), body))
 
 
-def put(parts: list[bytes], tag: bytes, attributes: Mapping[str, Any]) -> int:
-    """Append *attributes* as fields KeyValue of that tag, and return their size in bytes; None values are left out."""
+def put(parts: list[Any], tag: bytes, attributes: Mapping[str, Any]) -> int:
+    """Append *attributes* as fields KeyValue of that tag, and return their size in bytes; None values are left out.
+
+    The pieces of ropes are appended as they are.
+    """
     size = 0
     for key, value in attributes.items():
         if type(value) is str:
@@ -81,6 +87,10 @@ def put(parts: list[bytes], tag: bytes, attributes: Mapping[str, Any]) -> int:
             opening = _OPENINGS[length] if length < _SHORT else _opening(length)
         elif value is None:
             continue
+        elif type(value) is Rope:
+            body = b""
+            length = len(value)
+            opening = _opening(length)
         else:
             body = _any(value)
             length = len(body)
@@ -89,6 +99,8 @@ def put(parts: list[bytes], tag: bytes, attributes: Mapping[str, Any]) -> int:
         length += len(head) + len(opening)
         of_entry = _VARINTS[length] if length < _SHORT else varint(length)
         parts += (tag, of_entry, head, opening, body)
+        if type(value) is Rope:
+            parts += value.pieces
         size += 1 + len(of_entry) + length
     return size
 
@@ -130,18 +142,36 @@ def status(code: int, message: str) -> bytes:
 
 
 def request(resource: bytes, scope: bytes, parts: list[bytes], size: int) -> bytes:
-    """Return an ExportTraceServiceRequest with one Span.
+    """Return an ExportTraceServiceRequest with one Span; for the arguments see `_request_opening`."""
+    return b"".join((*_request_opening(resource, scope, size), *parts))
+
+
+def rope_request(resource: bytes, scope: bytes, parts: list[Any], size: int) -> Rope:
+    """Return an ExportTraceServiceRequest with one Span, of whose *parts* some are shared; large texts stay apart."""
+    pieces: list[bytes | SharedText] = []
+    small: list[bytes] = []
+    for part in (*_request_opening(resource, scope, size), *parts):
+        if type(part) is bytes and len(part) < LARGE_TEXT_BYTES:
+            small.append(part)
+        else:
+            pieces += (b"".join(small), SharedText(None, part, grows=False) if type(part) is bytes else part)
+            small = []
+    return Rope((*pieces, b"".join(small)))
+
+
+def _request_opening(resource: bytes, scope: bytes, size: int) -> tuple[bytes, ...]:
+    """Return what an ExportTraceServiceRequest with one Span begins with.
 
     Args:
         resource: the field `resource` of ResourceSpans.
         scope: the field `scope` of ScopeSpans.
-        parts: the fields of the Span, *size* bytes in all.
+        size: the bytes of the Span's fields, which follow.
     """
     of_span = varint(size)
     size += len(scope) + 1 + len(of_span)
     of_scope = varint(size)
     size += len(resource) + 1 + len(of_scope)
-    return b"".join((b"\x0a", varint(size), resource, b"\x12", of_scope, scope, b"\x12", of_span, *parts))
+    return b"\x0a", varint(size), resource, b"\x12", of_scope, scope, b"\x12", of_span
 
 
 _EXACT_KEY = EXACT.encode()

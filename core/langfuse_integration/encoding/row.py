@@ -16,6 +16,7 @@ from . import otlp
 from .attributes import METADATA, TRACE_METADATA, TYPE, attributes_of
 from .fields import Fields
 from .media import MediaSieve
+from .shared_text import Rope
 
 SCOPE = "langfuse-sdk.integration"
 """Langfuse repeats every attribute in the metadata of rows whose scope does not begin with `langfuse-sdk`."""
@@ -37,7 +38,8 @@ class Row(NamedTuple):
     Attributes:
         span_id, trace_id, parent_id: hex text; parent_id is empty in a root.
         body: a whole OTLP `ExportTraceServiceRequest` with this one span. Requests put one after the other are a
-            request with all their spans (protobuf merges repeated fields), so that a batch is a plain join.
+            request with all their spans (protobuf merges repeated fields), so that a batch is a plain join. A rope if
+            it shares texts with other rows.
     """
 
     span_id: str
@@ -50,7 +52,7 @@ class Row(NamedTuple):
     level: str
     started_ns: int
     ended_ns: int
-    body: bytes
+    body: bytes | Rope
 
 
 class Encoder:
@@ -89,13 +91,19 @@ class Encoder:
 
     @classmethod
     def from_settings(
-        cls, settings: Settings, mask: Callable[..., Any] | None = None, sieve: MediaSieve | None = None
+        cls,
+        settings: Settings,
+        mask: Callable[..., Any] | None = None,
+        sieve: MediaSieve | None = None,
+        *,
+        shares: bool = False,
     ) -> Encoder:
         """Return the encoder for *settings*.
 
         Args:
             mask: a client's mask, used when the settings have none.
             sieve: extracts media from payloads.
+            shares: whether bodies of rows may be ropes.
         """
         resource = {
             "service.name": "langfuse-integration",
@@ -112,6 +120,7 @@ class Encoder:
             keys,
             mask_names=settings.mask_names,
         )
+        fields.shares = shares
         encoder = cls(fields, settings.environment, settings.release, resource, exact=settings.records_exact)
         encoder.has_destinations = bool(settings.all_destinations)
         return encoder
@@ -229,9 +238,10 @@ class Encoder:
         written.fields = fields
         return written
 
-    def _body(self, scope: bytes, parts: list[bytes], attributes: dict[str, Any]) -> bytes:
+    def _body(self, scope: bytes, parts: list[bytes], attributes: dict[str, Any]) -> bytes | Rope:
         size = sum(map(len, parts)) + otlp.put(parts, otlp.ATTRIBUTE, attributes)
-        return otlp.request(self._resource, scope, parts, size)
+        request = otlp.rope_request if Rope in map(type, attributes.values()) else otlp.request
+        return request(self._resource, scope, parts, size)
 
 
 def row_places() -> dict[int, tuple[int, int]]:

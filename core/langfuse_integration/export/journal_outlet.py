@@ -76,7 +76,7 @@ class JournalOutlet(Outlet):
     def from_settings(cls, settings: Settings) -> JournalOutlet:
         """Return a started outlet for *settings*; while no journal file can be used, rows are kept in memory."""
         sieve = MediaSieve() if settings.media_upload else None
-        outlet = cls(settings, Encoder.from_settings(settings, sieve=sieve), sieve)
+        outlet = cls(settings, Encoder.from_settings(settings, sieve=sieve, shares=True), sieve)
         outlet.start()
         return outlet
 

@@ -17,11 +17,13 @@ import zlib
 from collections import OrderedDict
 from hashlib import blake2b
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 from ..encoding import otlp
+from ..encoding.shared_text import Rope, SharedText
 from ..internals.bounded import BoundedDict
 
-MIN_TEXT_BYTES = 1024
+MIN_TEXT_BYTES = otlp.LARGE_TEXT_BYTES
 """Shorter texts stay in their rows."""
 LONG_TEXT_BYTES = 8 * 1024
 """Shorter texts stay in their rows, too, unless another text began like that: most of them are never repeated."""
@@ -58,6 +60,18 @@ class _Node(NamedTuple):
     end: int
 
 
+class _End(NamedTuple):
+    """Where the chain of a growing text ends.
+
+    Attributes:
+        node: the last node that longer texts share.
+        rest: what follows it.
+    """
+
+    node: _Node
+    rest: bytes
+
+
 _BEGINNING = _Node(0, b"", 0)
 
 
@@ -71,13 +85,17 @@ class Chains:
         self._recent: OrderedDict[tuple[str, bytes], tuple[bytes, _Node]] = OrderedDict()
         self._recent_bytes = 0
         self._heads: BoundedDict[bytes, None] = BoundedDict(HEADS_LIMIT)
+        self._ends: WeakKeyDictionary[SharedText, _End] = WeakKeyDictionary()
 
-    def stored(self, db: sqlite3.Connection, owner: str, body: bytes) -> StoredBody:
+    def stored(self, db: sqlite3.Connection, owner: str, body: bytes | Rope) -> StoredBody:
         """Return *body* as it is stored, with its large texts in chains.
 
         Args:
             owner: the session or trace whose texts resemble each other.
         """
+        if type(body) is Rope:
+            return self._stored_rope(db, owner, body)
+        body = bytes(body)
         size_bytes = len(body)
         if size_bytes < MIN_TEXT_BYTES:
             return StoredBody(body, None, size_bytes)
@@ -85,7 +103,7 @@ class Chains:
         pieces: list[tuple[int, int]] = []
         position = length = 0
         for start, end in otlp.large_texts(body, MIN_TEXT_BYTES):
-            if end - start < LONG_TEXT_BYTES and not self._began_like_that(body[start : start + HEAD_BYTES]):
+            if not self._is_chained(body[start : start + HEAD_BYTES], end - start):
                 continue
             node = self._add(db, owner, body[start:end])
             rest.append(body[position:start])
@@ -95,7 +113,66 @@ class Chains:
         if not pieces:
             return StoredBody(body, None, size_bytes)
         rest.append(body[position:])
-        return StoredBody(zlib.compress(b"".join(rest), 1), json.dumps(pieces, separators=(",", ":")), size_bytes)
+        return _stored(rest, pieces, size_bytes)
+
+    def _stored_rope(self, db: sqlite3.Connection, owner: str, body: Rope) -> StoredBody:
+        rest: list[bytes] = []
+        pieces: list[tuple[int, int]] = []
+        length = 0
+        for piece in body.pieces:
+            if isinstance(piece, SharedText):
+                node, piece = self._chained(db, owner, piece)
+                if node is not None:
+                    pieces.append((length, node.id))
+            rest.append(piece)
+            length += len(piece)
+        return _stored(rest, pieces, len(body)) if pieces else StoredBody(bytes(body), None, len(body))
+
+    def _chained(self, db: sqlite3.Connection, owner: str, text: SharedText) -> tuple[_Node | None, bytes]:
+        """Return the last node of the chain of *text*, None without a chain, and what of the text is in no node."""
+        if text.grows:
+            return self._grown(db, text) if len(text) >= MIN_TEXT_BYTES else (None, bytes(text))
+        whole = text.part
+        if not self._is_chained(whole[:HEAD_BYTES], len(whole)):
+            return None, whole
+        node = self._add(db, owner, whole)
+        return node, whole[node.end :]
+
+    def _grown(self, db: sqlite3.Connection, text: SharedText) -> tuple[_Node | None, bytes]:
+        """Write what is new in *text* after the part of it that is stored."""
+        end = self._ends.get(text)
+        if end is not None and not _exists(db, end.node):
+            end = None
+        if end is None:
+            end = self._ends[text] = self._extended(db, text)
+        node, rest = end
+        if len(rest) >= MIN_NODE_BYTES:  # this row's own: a longer text is cut elsewhere
+            nodes = _chain(node._replace(end=0), rest, [len(rest)])
+            _write(db, nodes, rest)
+            node, rest = nodes[-1], b""
+        return (node if node.id else None), rest
+
+    def _extended(self, db: sqlite3.Connection, text: SharedText) -> _End:
+        new: list[bytes] = []
+        end = _End(_BEGINNING, b"")
+        earlier: SharedText | None = text
+        while earlier is not None:
+            known = self._ends.get(earlier)
+            if known is not None and _exists(db, known.node):  # it may have been removed meanwhile
+                end = known
+                break
+            new.append(earlier.part)
+            earlier = earlier.before
+        rest = end.rest + b"".join(reversed(new))
+        cuts, ends_with_text = _cuts(rest + b"]", 0)
+        nodes = _chain(end.node._replace(end=0), rest, cuts[:-1] if ends_with_text else cuts)
+        if len(nodes) == 1:
+            return _End(end.node, rest)
+        _write(db, nodes, rest)
+        return _End(nodes[-1], rest[nodes[-1].end :])
+
+    def _is_chained(self, head: bytes, size_bytes: int) -> bool:
+        return size_bytes >= LONG_TEXT_BYTES or self._began_like_that(head)
 
     def _began_like_that(self, head: bytes) -> bool:
         """Return whether an earlier text had this beginning, and remember it."""
@@ -106,17 +183,10 @@ class Chains:
     def _add(self, db: sqlite3.Connection, owner: str, text: bytes) -> _Node:
         """Return the last node of the chain of *text*; fewer than MIN_NODE_BYTES at its end may be in no node."""
         key = owner, text[:HEAD_BYTES]
-        nodes = [self._resumed(db, key, text)]
-        cuts, ends_with_text = _cuts(text, nodes[0].end)
-        for cut in cuts:
-            parent = nodes[-1]
-            nodes.append(_Node(0, _hash(parent.hash, text[parent.end : cut]), cut))
-        existing = _existing(db, nodes)
-        for place in range(existing + 1, len(nodes)):
-            is_last = place == len(nodes) - 1  # the row that refers to it follows
-            nodes[place] = _insert(db, nodes[place - 1], nodes[place], text, uses=0 if is_last else 1)
-        if existing < len(nodes) - 1:
-            _count_use(db, nodes[existing].id)
+        resumed = self._resumed(db, key, text)
+        cuts, ends_with_text = _cuts(text, resumed.end)
+        nodes = _chain(resumed, text, cuts)
+        _write(db, nodes, text)
         self._remember(key, text, nodes[-2] if ends_with_text else nodes[-1])
         return nodes[-1]
 
@@ -126,7 +196,7 @@ class Chains:
         if recent is None or not text.startswith(recent[0]):
             return _BEGINNING
         node = recent[1]
-        return node if _id_of(db, node.hash) == node.id else _BEGINNING  # it may have been removed meanwhile
+        return node if _exists(db, node) else _BEGINNING  # it may have been removed meanwhile
 
     def _remember(self, key: tuple[str, bytes], text: bytes, node: _Node) -> None:
         previous, _ = self._recent.pop(key, (b"", None))
@@ -165,6 +235,33 @@ def _cuts(text: bytes, start: int) -> tuple[list[int], bool]:
             return [*cuts, size], True
         cuts.append(position)
     return cuts, False
+
+
+def _stored(rest: list[bytes], pieces: list[tuple[int, int]], size_bytes: int) -> StoredBody:
+    return StoredBody(zlib.compress(b"".join(rest), 1), json.dumps(pieces, separators=(",", ":")), size_bytes)
+
+
+def _chain(first: _Node, text: bytes, cuts: list[int]) -> list[_Node]:
+    """Return *first* and the nodes after it, of which the parts of *text* up to each cut are to be written."""
+    nodes = [first]
+    for cut in cuts:
+        parent = nodes[-1]
+        nodes.append(_Node(0, _hash(parent.hash, text[parent.end : cut]), cut))
+    return nodes
+
+
+def _write(db: sqlite3.Connection, nodes: list[_Node], text: bytes) -> None:
+    """Write those of *nodes* that do not exist, and set their numbers; a row or a node will refer to the last one."""
+    existing = _existing(db, nodes)
+    for place in range(existing + 1, len(nodes)):
+        is_last = place == len(nodes) - 1
+        nodes[place] = _insert(db, nodes[place - 1], nodes[place], text, uses=0 if is_last else 1)
+    if existing < len(nodes) - 1:
+        _count_use(db, nodes[existing].id)
+
+
+def _exists(db: sqlite3.Connection, node: _Node) -> bool:
+    return not node.id or _id_of(db, node.hash) == node.id
 
 
 def _hash(parent: bytes, text: bytes) -> bytes:

@@ -177,7 +177,7 @@ class Journal:
             for span_id in ended:
                 db.execute("DELETE FROM open_spans WHERE span_id = ?", (span_id,))
             for row in opened:
-                values_of_one = (row.span_id, writer, os.getpid(), row.started_ns, row.body)
+                values_of_one = (row.span_id, writer, os.getpid(), row.started_ns, bytes(row.body))
                 db.execute("INSERT OR REPLACE INTO open_spans VALUES (?,?,?,?,?)", values_of_one)
 
     def insert(self, db: sqlite3.Connection, rows: Iterable[StoredRow]) -> int:

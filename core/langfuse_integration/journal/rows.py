@@ -30,7 +30,7 @@ class StoredRow(NamedTuple):
     def of(cls, bodies: Bodies, pieces: str | None, values: Sequence[Any]) -> StoredRow:
         """Return the row of these values of Row's columns, writer, state and reason; raises BrokenChain."""
         columns = Row(*values[: len(Row._fields)])
-        return cls(columns._replace(body=bodies.whole(columns.body, pieces)), *values[len(Row._fields) :])
+        return cls(columns._replace(body=bodies.whole(bytes(columns.body), pieces)), *values[len(Row._fields) :])
 
 
 def _insert(count: int) -> str:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from ..encoding.media import Media
 from ..encoding.row import Row
+from ..encoding.shared_text import Rope
 from ..errors import JournalTooNew
 from ..internals import forks
 from ..internals.faults import logger, warn_once
@@ -119,12 +120,13 @@ class Storage:
         """Yield a batch in parts that are small against the journal's size; make room between them."""
         rows: list[Row] = []
         for row in batch.rows:
-            if rows and self._written_bytes + len(row.body) > self._retention_bytes:
+            size_bytes = row.body.new_bytes if isinstance(row.body, Rope) else len(row.body)
+            if rows and self._written_bytes + size_bytes > self._retention_bytes:
                 yield WriteBatch(rows)
                 self.tidy(full=True)
                 rows = []
             rows.append(row)
-            self._written_bytes += len(row.body)
+            self._written_bytes += size_bytes
         yield batch._replace(rows=rows)
 
     def end_dead(self) -> None:
