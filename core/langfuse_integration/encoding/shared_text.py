@@ -37,6 +37,16 @@ class SharedText:
     def __bytes__(self) -> bytes:
         return b"".join(text.part for text in self.lineage()) if self.before is not None else self.part
 
+    def end(self, size_bytes: int) -> bytes:
+        """Return the last *size_bytes* of the text, or all of a shorter one."""
+        parts: list[bytes] = []
+        text: SharedText | None = self
+        while text is not None and size_bytes > 0:
+            parts.append(text.part[-size_bytes:])
+            size_bytes -= len(parts[-1])
+            text = text.before
+        return b"".join(reversed(parts))
+
     def lineage(self) -> list[SharedText]:
         """Return the texts that this one consists of, the oldest first."""
         texts: list[SharedText] = []

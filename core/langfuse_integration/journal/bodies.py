@@ -8,6 +8,8 @@ import zlib
 from collections import OrderedDict
 from typing import Any
 
+from .templates import inflated
+
 RECENT_BYTES = 8 * 1024 * 1024
 _CHAIN = """
     WITH RECURSIVE chain(id, parent) AS (
@@ -52,17 +54,16 @@ class Bodies:
         """
         if not pieces:
             return body
-        parts: list[bytes] = []
-        position = 0
         try:
-            body = zlib.decompress(body)
-            places = [(int(place), int(last)) for place, last in json.loads(pieces)]
+            rest, texts = inflated(body, pieces, self._text)
         except (zlib.error, ValueError, TypeError) as error:
             raise BrokenChain(f"a row cannot be read: {error}") from error
-        for place, last in places:
-            parts += (body[position:place], self._text(last))
+        parts: list[bytes] = []
+        position = 0
+        for place, text in texts:
+            parts += (rest[position:place], text)
             position = place
-        parts.append(body[position:])
+        parts.append(rest[position:])
         return b"".join(parts)
 
     def readable(self, body: bytes, pieces: str | None) -> bytes:

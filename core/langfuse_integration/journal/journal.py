@@ -21,8 +21,9 @@ from typing import Any, NamedTuple
 from ..encoding.row import Row
 from ..internals import forks
 from .bodies import Bodies
-from .chains import MIN_TEXT_BYTES, Chains, remove_unused
+from .chains import MIN_TEXT_BYTES, Chains
 from .fork_guard import fork_guard
+from .nodes import remove_unused
 from .rows import INSERT_STORED, INSERTS, STORED_COLUMNS, StoredRow, fitting, slices
 from .schema import DELIVERED, PENDING, SCHEMA, SET_ASIDE, connect
 
@@ -193,7 +194,9 @@ class Journal:
         """Return the values of a row, its large texts in chains, for the columns of spans without the writer."""
         if len(row.body) < MIN_TEXT_BYTES:
             return (*row, None, None)
-        body, pieces, size_bytes = self._chains.stored(db, row.session_id or row.trace_id, row.body)
+        body, pieces, size_bytes = self._chains.stored(
+            db, row.session_id or row.trace_id, f"{row.type} {row.name}", row.body
+        )
         return (*row[:-1], body, pieces, size_bytes)
 
     def remove_unused(self, budget_s: float = 0.1) -> bool:
