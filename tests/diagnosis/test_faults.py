@@ -294,6 +294,31 @@ def test_observations_that_are_damaged(wrong: Wrong, journal: Path) -> None:
     assert f"move {journal} away" in str(found.cure)
 
 
+@pytest.mark.parametrize(
+    "node",
+    [
+        "SELECT json_extract(value, '$[1]') FROM spans, json_each(pieces) WHERE json_extract(value, '$[0]') >= 0",
+        "SELECT json_extract(value, '$[1]') FROM spans, json_each(pieces) WHERE json_extract(value, '$[0]') = -1",
+        "SELECT max(parent) FROM nodes",
+        "SELECT max(copy_of) FROM nodes",
+    ],
+    ids=["the end of a text", "a template", "the middle of a text", "a repeated part"],
+)
+def test_parts_of_texts_that_are_missing(wrong: Wrong, journal: Path, node: str) -> None:
+    """Whichever part of a text was lost, the one finding says so."""
+    text = "".join(f'{{"role":"user","content":"{number:0300d}"}},' for number in range(50))
+    with Book(journal) as book:
+        for number in range(6):
+            page = f"[{text[: 2_000 * (number + 3)]}{text}]"
+            book.add("model", "generation", Session("chat-1", "ada"), number * 10, number * 10 + 5, input=page)
+    assert wrong() == []
+    change(journal, f"DELETE FROM nodes WHERE id = ({node} LIMIT 1)")
+    found = only(wrong())
+    assert found.said.startswith(f"{journal} is damaged: ")
+    assert found.said.endswith(" parts of observations are missing.")
+    assert "sets the file aside" in str(found.cure)
+
+
 def test_a_session_set_inside_of_a_trace(wrong: Wrong, journal: Path) -> None:
     """The trace begins in no session and goes on in one."""
     with Book(journal) as book:

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from langfuse_integration.encoding import otlp
 from langfuse_integration.encoding.row import Row
+from langfuse_integration.encoding.shared_text import Rope, SharedText
 from langfuse_integration.journal.bodies import Bodies, BrokenChain
 from langfuse_integration.journal.journal import Journal
 from langfuse_integration.reading.archive import Archive
@@ -27,18 +28,31 @@ from langfuse_integration.reading.database import JournalFile
 WRITER = 7
 
 
-def row(number: int, text: str, *, session_id: str | None = "chat", output: str = "") -> Row:
+def row(number: int, text: str | Rope, *, session_id: str | None = "chat", output: str = "") -> Row:
     """An observation with this input."""
     attributes = {"langfuse.observation.type": "generation", "langfuse.observation.input": text, "output": output}
     parts = [otlp.ids(number + 1, number + 1, 0), otlp.field(otlp.NAME, b"model"), otlp.times(1, number, number + 1)]
     size = sum(map(len, parts)) + otlp.put(parts, otlp.ATTRIBUTE, attributes)
-    body = otlp.request(otlp.field(b"\x0a", b""), otlp.scope_field("scope", ""), parts, size)
+    request = otlp.rope_request if isinstance(text, Rope) else otlp.request
+    body = request(otlp.field(b"\x0a", b""), otlp.scope_field("scope", ""), parts, size)
     ids = f"{number + 1:016x}", f"{number + 1:032x}"
     return Row(*ids, "", session_id, None, "model", "generation", "DEFAULT", number, number + 1, body)
 
 
 def history(chance: random.Random, count: int) -> list[dict[str, str]]:
     return [{"role": "user", "content": chance.randbytes(200).hex()} for _ in range(count)]
+
+
+def grown(before: SharedText | None, messages: list[dict[str, str]]) -> SharedText:
+    """What is said so far, without brackets."""
+    part = text_of(messages)[1:-1].encode()
+    return SharedText(before, b"," + part if before is not None else part)
+
+
+def rope_of(text: SharedText, *more: SharedText) -> Rope:
+    """A state with a history, or with several."""
+    pieces = [piece for history in (text, *more) for piece in (b'"messages":[', history, b"],")]
+    return Rope([b"{", *pieces, b'"done":false}'])
 
 
 def text_of(messages: Any) -> str:
@@ -96,6 +110,33 @@ def test_a_history_takes_three_times_what_was_said_at_most(tmp_path: Path) -> No
     assert sum(len(row.body) for row in rows) > 100 * said
 
 
+def test_a_history_that_is_shared_from_the_encoder_on_is_stored_once(tmp_path: Path) -> None:
+    """500 steps in two processes that each send everything said before, in parts: only what is new takes room."""
+    chance = random.Random(5)
+    text: SharedText | None = None
+    rows: list[Row] = []
+    for step in range(500):
+        text = grown(text, history(chance, 2))
+        rows.append(row(step, rope_of(text)))
+    assert text is not None
+    with opened(tmp_path / "j.db") as first, opened(tmp_path / "j.db") as second:
+        for start in range(0, len(rows), 10):
+            (first if start % 20 else second).append(WRITER, rows[start : start + 10])
+        assert_sound(first)
+        assert read_back(second) == {row.span_id: bytes(row.body) for row in rows}
+        assert first.query("SELECT sum(length(body)) FROM nodes")[0][0] < 1.1 * len(text)
+        assert first.query("SELECT count(*) FROM nodes")[0][0] < 1.1 * 1_000
+        for journal in (first, second):
+            journal.query("DELETE FROM spans WHERE id % 2")
+            journal.remove_unused(30)
+        assert_sound(first)
+        more = row(500, rope_of(grown(text, history(chance, 1))))
+        second.append(WRITER, [more])
+        assert_sound(first)
+        assert read_back(first)[more.span_id] == bytes(more.body)
+    assert size_bytes(tmp_path) < 3 * len(text)
+
+
 def test_equal_texts_are_stored_once_whoever_writes_them(tmp_path: Path) -> None:
     """Two processes with the same instructions and documents, also where these follow something that grows."""
     chance = random.Random(2)
@@ -121,6 +162,8 @@ STEPS = st.lists(
         st.tuples(st.just("edit"), st.integers(0, 3), st.integers(0, 8)),
         st.tuples(st.just("cut"), st.integers(0, 3), st.integers(0, 8)),
         st.tuples(st.just("branch"), st.integers(0, 3), st.integers(0, 3)),
+        st.tuples(st.just("grow"), st.integers(0, 3), st.integers(1, 4)),
+        st.tuples(st.just("fork"), st.integers(0, 3), st.integers(0, 3)),
         st.tuples(st.just("text"), st.integers(0, 3), st.integers(0, 9_000)),
         st.tuples(st.just("deliver"), st.integers(0, 3), st.integers(1, 6)),
         st.tuples(st.just("remove"), st.integers(0, 3), st.integers(1, 6)),
@@ -137,16 +180,29 @@ class Model:
     def __init__(self, path: Path) -> None:
         self.journals = [Journal(path) for _ in range(2)]
         self.histories: list[list[dict[str, str]]] = [[] for _ in range(4)]
+        self.texts: list[SharedText | None] = [None] * 4
         self.bodies: dict[str, bytes] = {}
         self.number = 0
         self.chance = random.Random(3)
 
-    def record(self, who: int, text: str) -> None:
+    def record(self, who: int, text: str | Rope) -> None:
         session_id = None if who == 3 else f"chat {who % 2}"
-        one = row(self.number, text, session_id=session_id, output=text[:2_000] if who else "")
+        one = row(
+            self.number, text, session_id=session_id, output=text[:2_000] if who and isinstance(text, str) else ""
+        )
         self.number += 1
         self.journals[who % 2].append(who % 2 + 1, [one])
-        self.bodies[one.span_id] = one.body
+        self.bodies[one.span_id] = bytes(one.body)
+
+    def grow(self, who: int, count: int) -> None:
+        """A history whose texts are shared from the encoder on."""
+        text = self.texts[who] = grown(self.texts[who], history(self.chance, count))
+        self.record(who, rope_of(text))
+
+    def fork(self, who: int, other: int) -> None:
+        """A history that goes on from another one; both are in one state."""
+        text = self.texts[who] = grown(self.texts[other], history(self.chance, 2))
+        self.record(who, rope_of(text, *(each for each in self.texts[other : other + 1] if each is not None)))
 
     def say(self, who: int, count: int) -> None:
         self.histories[who] = self.histories[who] + history(self.chance, count)
@@ -225,49 +281,61 @@ def test_whatever_is_said_edited_branched_and_removed(steps: list[tuple[str, int
 KILLED = """
 import random, sys
 from pathlib import Path
-from journal.test_chains import history, row, text_of
+from journal.test_chains import grown, history, rope_of, row, text_of
 from langfuse_integration.journal.journal import Journal
-journal, seed = Journal(Path(sys.argv[1])), int(sys.argv[2])
-chance, messages = random.Random(seed), []
+from langfuse_integration.journal.pruning import Pruning, Selection
+from langfuse_integration.journal.retention import Retention
+path, seed, removal = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+journal = Journal(path)
+retention = Retention(journal, 200_000, 10**9)
+chance, messages, text = random.Random(seed), [], None
 print("ready", flush=True)
 for number in range(seed * 100_000, seed * 100_000 + 2_000):
-    messages = messages + history(chance, 1)
-    journal.append(1, [row(number, text_of(messages))])
-    if number % 3 == 0:
-        batch = journal.next_batch(1, 2, 1_000_000)
-        journal.acknowledge(batch, keep=False)
+    new = history(chance, 1)
+    messages, text = messages + new, grown(text, new)
+    session = f"chat {number // 20}"
+    journal.append(1, [row(number, rope_of(text) if number % 2 else text_of(messages), session_id=session)])
+    if removal == "deliver" and number % 3 == 0:
+        journal.acknowledge(journal.next_batch(1, 2, 1_000_000), keep=False)
         journal.remove_unused()
+    elif removal == "evict" and number % 5 == 0:
+        retention.apply(0.01)
+        retention.give_back()
+    elif removal == "prune" and number % 40 == 39:
+        with Pruning(path) as pruning:
+            pruning.remove(Selection(session_ids=[session], owed=True))
 """
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
-def test_a_kill_leaves_no_dangling_reference(tmp_path: Path, seed: int) -> None:
-    """A process that is killed while it writes, delivers and removes leaves whole rows, and nodes that are counted."""
+@pytest.mark.parametrize("removal", ["deliver", "evict", "prune"])
+@pytest.mark.parametrize("seed", [1, 3])
+def test_a_kill_leaves_no_dangling_reference(tmp_path: Path, seed: int, removal: str) -> None:
+    """A process that is killed while it writes and removes leaves whole rows, and nodes that are counted."""
     path = tmp_path / "j.db"
     tests = Path(__file__).parents[1]
     with subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(path), str(seed)],
+        [sys.executable, "-c", KILLED, str(path), str(seed), removal],
         stdout=subprocess.PIPE, env={"PYTHONPATH": str(tests)}, text=True,
     ) as process:  # fmt: skip
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         try:
-            process.wait(0.2 * seed)
+            process.wait(0.3 * seed)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
-    chance, messages = random.Random(seed), list[dict[str, str]]()
+    chance, messages, text = random.Random(seed), list[dict[str, str]](), None
     expected: dict[str, bytes] = {}
-    for number in range(seed * 100_000, seed * 100_000 + 2_000):
-        messages = messages + history(chance, 1)
-        expected[f"{number + 1:016x}"] = row(number, text_of(messages)).body
-        if len(expected) > 300 and number % 3:
-            break
+    for number in range(seed * 100_000, seed * 100_000 + 300):
+        new = history(chance, 1)
+        messages, text = messages + new, grown(text, new)
+        session_id = f"chat {number // 20}"
+        one = row(number, rope_of(text) if number % 2 else text_of(messages), session_id=session_id)
+        expected[one.span_id] = bytes(one.body)
     with opened(path) as journal:
         assert_sound(journal)
         bodies = read_back(journal)
-        assert {span_id: body for span_id, body in bodies.items() if span_id in expected} == {
-            span_id: expected[span_id] for span_id in bodies if span_id in expected
-        }
+        read = [span_id for span_id in bodies if span_id in expected]
+        assert {span_id: bodies[span_id] for span_id in read} == {span_id: expected[span_id] for span_id in read}
         journal.query("DELETE FROM spans")
         assert journal.remove_unused(30)
         assert journal.query("SELECT count(*) FROM nodes") == [(0,)]

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from applications import assert_once, run
+from journal.test_chains import size_bytes
 from journal.test_journal import row
 from langfuse_integration import configure, langfuse_manager
 from langfuse_integration.journal import retention, storage
@@ -245,9 +246,9 @@ def test_a_burst_stays_within_one_and_a_half_times_the_bound(journal: Path) -> N
         with langfuse_manager.trace_span("burst", input=secrets.token_hex(40_000)):
             pass
         if number % 10 == 0:
-            largest = max(largest, sum(file.stat().st_size for file in journal.parent.iterdir() if file.is_file()))
+            largest = max(largest, size_bytes(journal.parent))
         if number % 200 == 0:
             langfuse_manager.flush(5)
     langfuse_manager.flush(20)
-    largest = max(largest, sum(file.stat().st_size for file in journal.parent.iterdir() if file.is_file()))
+    largest = max(largest, size_bytes(journal.parent))
     assert 4 * 1024 * 1024 < largest < 16 * 1024 * 1024

@@ -9,6 +9,7 @@ import pytest
 
 from commands import record_turn, settle
 from langfuse_integration.journal import schema
+from langfuse_integration.journal.bodies import Bodies
 from langfuse_integration.reading.archive import Archive
 from viewer.sample import record
 
@@ -28,10 +29,14 @@ def of_the_first_schema(path: Path, source: Path) -> None:
     with sqlite3.connect(path) as db:
         db.executescript(schema.MIGRATIONS[0])
         db.execute("ATTACH ? AS source", (str(source),))
+        original = sqlite3.connect(source)
+        db.create_function("whole", 2, Bodies(original).readable)
         for table in TABLES:
-            names = ", ".join(row[0] for row in db.execute(f"SELECT name FROM pragma_table_info('{table}', 'main')"))
-            db.execute(f"INSERT INTO main.{table} ({names}) SELECT {names} FROM source.{table}")
+            names = [row[0] for row in db.execute(f"SELECT name FROM pragma_table_info('{table}', 'main')")]
+            columns = ["whole(body, pieces)" if (table, name) == ("spans", "body") else name for name in names]
+            db.execute(f"INSERT INTO main.{table} ({', '.join(names)}) SELECT {', '.join(columns)} FROM source.{table}")
         db.execute("PRAGMA main.user_version = 1")
+        original.close()
     db.close()
 
 

@@ -19,7 +19,7 @@ from ..encoding import otlp
 from ..encoding.shared_text import Rope, SharedText
 from ..internals.bounded import BoundedDict
 from .nodes import BEGINNING, MIN_NODE_BYTES, Node, chain, cuts_of, exists, write
-from .templates import TAIL_BYTES, Pieces, Templates
+from .templates import END_BYTES, Neighbour, Pieces, Templates
 
 MIN_TEXT_BYTES = otlp.LARGE_TEXT_BYTES
 """Shorter texts stay in their rows."""
@@ -29,6 +29,9 @@ RECENT_BYTES = 4 * 1024 * 1024
 RECENT_TEXTS = 256
 HEAD_BYTES = 128
 HEADS_LIMIT = 10_000
+OWNERS_LIMIT = 64
+LATEST_ROWS = 16
+"""For so many rows a session's longest text is thought to hold what its rows repeat."""
 
 
 class StoredBody(NamedTuple):
@@ -36,8 +39,8 @@ class StoredBody(NamedTuple):
 
     Attributes:
         body: the OTLP request; with *pieces*, without the texts in chains, and deflated.
-        pieces: JSON: for each of these texts [where in *body* it belongs, its last node], and before them the template
-            of *body*; None if *body* is whole.
+        pieces: JSON: for each of these texts [where in *body* it belongs, its last node], and before them the nodes
+            of its dictionary; None if *body* is whole.
         size_bytes: of the whole request.
     """
 
@@ -58,6 +61,9 @@ class _End(NamedTuple):
     rest: bytes
 
 
+_NOTHING = Neighbour(BEGINNING, b"", 0)
+
+
 class Chains:
     """Writes chains into one journal. For one thread, inside of transactions.
 
@@ -69,6 +75,7 @@ class Chains:
         self._recent_bytes = 0
         self._heads: BoundedDict[bytes, None] = BoundedDict(HEADS_LIMIT)
         self._ends: WeakKeyDictionary[SharedText, _End] = WeakKeyDictionary()
+        self._latest: BoundedDict[str, tuple[Neighbour, int]] = BoundedDict(OWNERS_LIMIT)
         self._templates = Templates()
 
     def stored(self, db: sqlite3.Connection, owner: str, kind: str, body: bytes | Rope) -> StoredBody:
@@ -81,14 +88,26 @@ class Chains:
         size_bytes = len(body)
         if size_bytes < MIN_TEXT_BYTES:
             return StoredBody(bytes(body), None, size_bytes)
-        rest, pieces, tail = self._rope(db, owner, body) if isinstance(body, Rope) else self._body(db, owner, body)
-        return StoredBody(*self._templates.deflated(db, kind, rest, pieces, tail), size_bytes)
+        rest, pieces, last = self._rope(db, owner, body) if isinstance(body, Rope) else self._body(db, owner, body)
+        if not pieces:
+            return StoredBody(rest, None, size_bytes)
+        neighbour = self._neighbour(db, owner, last)
+        return StoredBody(*self._templates.deflated(db, f"{owner} {kind}", rest, pieces, neighbour), size_bytes)
 
-    def _body(self, db: sqlite3.Connection, owner: str, body: bytes) -> tuple[bytes, Pieces, bytes]:
+    def _neighbour(self, db: sqlite3.Connection, owner: str, last: Neighbour) -> Neighbour:
+        """Return the text that rows of *owner* are likely to repeat; *last* is that of the row itself."""
+        latest, row_count = self._latest.get(owner, (_NOTHING, 0))
+        is_newer = last.size_bytes >= latest.size_bytes or row_count >= LATEST_ROWS
+        if is_newer or not exists(db, latest.node):
+            latest, row_count = last, 0
+        self._latest.renew(owner, (latest, row_count + 1))
+        return latest
+
+    def _body(self, db: sqlite3.Connection, owner: str, body: bytes) -> tuple[bytes, Pieces, Neighbour]:
         """Return what is in no chain, the chains, and the end of the last one."""
         rest: list[bytes] = []
         pieces: list[tuple[int, int]] = []
-        tail = b""
+        last = _NOTHING
         position = length = 0
         for start, end in otlp.large_texts(body, MIN_TEXT_BYTES):
             if not self._is_chained(body[start : start + HEAD_BYTES], end - start):
@@ -98,14 +117,14 @@ class Chains:
             length += start - position
             position = start + node.end
             pieces.append((length, node.id))
-            tail = body[max(position - TAIL_BYTES, start) : position]
+            last = Neighbour(node, body[max(position - END_BYTES, start) : position], node.end)
         rest.append(body[position:])
-        return b"".join(rest), pieces, tail
+        return b"".join(rest), pieces, last
 
-    def _rope(self, db: sqlite3.Connection, owner: str, body: Rope) -> tuple[bytes, Pieces, bytes]:
+    def _rope(self, db: sqlite3.Connection, owner: str, body: Rope) -> tuple[bytes, Pieces, Neighbour]:
         rest: list[bytes] = []
         pieces: list[tuple[int, int]] = []
-        tail = b""
+        last = _NOTHING
         length = 0
         for piece in body.pieces:
             part = piece
@@ -113,10 +132,11 @@ class Chains:
                 node, part = self._chained(db, owner, piece)
                 if node is not None:
                     pieces.append((length, node.id))
-                    tail = piece.end(TAIL_BYTES + len(part))[: -len(part) or None]
+                    ending = piece.end(END_BYTES + len(part))[: -len(part) or None]
+                    last = Neighbour(node, ending, len(piece) - len(part))
             rest.append(bytes(part))
             length += len(part)
-        return b"".join(rest), pieces, tail[-TAIL_BYTES:]
+        return b"".join(rest), pieces, last
 
     def _chained(self, db: sqlite3.Connection, owner: str, text: SharedText) -> tuple[Node | None, bytes]:
         """Return the last node of the chain of *text*, None without a chain, and what of the text is in no node."""

@@ -172,7 +172,8 @@ class Journal:
     def append(self, writer: int, rows: Sequence[Row], opened: Iterable[Row] = (), ended: Iterable[str] = ()) -> None:
         """Write finished rows and rows that are still open; the spans with the ids *ended* are open no longer."""
         with self.transaction() as db:
-            values_of_rows = [(*self._stored(db, row), writer) for row in rows]
+            # What ends last holds what the rows before it say: the answer of a model is in the state of its graph.
+            values_of_rows = [(*self._stored(db, row), writer) for row in reversed(rows)][::-1]
             for start, size in slices(len(rows)):
                 db.execute(INSERTS[size], list(chain.from_iterable(values_of_rows[start : start + size])))
             for span_id in ended:

@@ -1,7 +1,8 @@
 """Deflates what rows hold beside their large texts: most of it is the same in all rows of one kind.
 
-A row is deflated with a dictionary: an earlier row of its kind, which is kept in a node, and the end of its own last
-text in nodes, which often holds what the row repeats.
+A row is deflated with a dictionary: an earlier row of its kind, which is kept in a node, and the end of a text in nodes
+that is likely to hold what the row repeats. The answer of a model, for example, is in the history that follows. Both
+are of the row's own session: what a session says is removed with it.
 """
 
 from __future__ import annotations
@@ -10,17 +11,32 @@ import json
 import sqlite3
 import zlib
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from ..internals.bounded import BoundedDict
-from .nodes import BEGINNING, MAX_NODE_BYTES, Node, chain, exists, write
+from .nodes import BEGINNING, Node, chain, exists, write
 
-TEMPLATE = -1
-"""Stands in `pieces` where other entries have a place: the node after it is the row's template, or 0."""
-KINDS_LIMIT = 256
-TAIL_BYTES = 2048
-"""What the dictionary takes from the end of a row's last text."""
+TEMPLATE, NEIGHBOUR = -1, -2
+"""Stand in the first entries of `pieces`, where others have a place, before a node of the dictionary."""
+KINDS_LIMIT = 1_000
+TEMPLATE_BYTES = 2048
+END_BYTES = 4096
+"""What the dictionary takes from the end of a neighbour."""
 LEVEL = 1
 Pieces = Sequence[tuple[int, int]]
+
+
+class Neighbour(NamedTuple):
+    """A text in nodes.
+
+    Attributes:
+        node: the last one.
+        end: its last END_BYTES.
+    """
+
+    node: Node
+    end: bytes
+    size_bytes: int
 
 
 class Templates:
@@ -30,17 +46,18 @@ class Templates:
         self._nodes: BoundedDict[str, tuple[Node, bytes] | None] = BoundedDict(KINDS_LIMIT)
 
     def deflated(
-        self, db: sqlite3.Connection, kind: str, rest: bytes, pieces: Pieces, tail: bytes
+        self, db: sqlite3.Connection, kind: str, rest: bytes, pieces: Pieces, neighbour: Neighbour
     ) -> tuple[bytes, str]:
-        """Return *rest* deflated, and the text of *pieces* with the template.
+        """Return *rest* deflated, and the text of *pieces* with the nodes of the dictionary.
 
         Args:
-            kind: what rows that resemble each other have in common.
-            tail: the end of the last text in *pieces*.
+            kind: what rows of one session that resemble each other have in common.
+            neighbour: a text that *rest* may repeat in part.
         """
-        node, text = self._template(db, kind, rest)
-        entries = [(TEMPLATE, node.id), *pieces]
-        return _deflated(rest, text + tail[-TAIL_BYTES:]), json.dumps(entries, separators=(",", ":"))
+        template, text = self._template(db, kind, rest)
+        entries = [(TEMPLATE, template.id), (NEIGHBOUR, neighbour.node.id), *pieces]
+        listed = [entry for entry in entries if entry[1]]
+        return _deflated(rest, text + neighbour.end), json.dumps(listed, separators=(",", ":"))
 
     def _template(self, db: sqlite3.Connection, kind: str, rest: bytes) -> tuple[Node, bytes]:
         """Return the template of *kind*; the second row of a kind becomes one."""
@@ -50,7 +67,7 @@ class Templates:
         if template is None and kind not in self._nodes:
             self._nodes[kind] = None
             return BEGINNING, b""
-        text = rest[:MAX_NODE_BYTES]
+        text = rest[:TEMPLATE_BYTES]
         nodes = chain(BEGINNING, text, [len(text)])
         write(db, nodes, text)
         self._nodes[kind] = template = nodes[-1], text
@@ -68,11 +85,9 @@ def inflated(body: bytes, pieces: str, text_of: Callable[[int], bytes]) -> tuple
         zlib.error, ValueError, TypeError: the row is damaged.
     """
     entries = [(int(place), int(last)) for place, last in json.loads(pieces)]
-    if not entries or entries[0][0] != TEMPLATE:
-        return zlib.decompress(body), [(place, text_of(last)) for place, last in entries]
-    texts = [(place, text_of(last)) for place, last in entries[1:]]
-    template = entries[0][1]
-    dictionary = (text_of(template) if template else b"") + (texts[-1][1][-TAIL_BYTES:] if texts else b"")
+    texts = [(place, text_of(last)) for place, last in entries if place >= 0]
+    ends = {TEMPLATE: TEMPLATE_BYTES, NEIGHBOUR: END_BYTES}
+    dictionary = b"".join(text_of(last)[-ends[place] :] for place, last in entries if place < 0)
     inflating = zlib.decompressobj(zdict=dictionary) if dictionary else zlib.decompressobj()
     rest = inflating.decompress(body)
     if not inflating.eof:
