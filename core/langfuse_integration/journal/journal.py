@@ -194,7 +194,7 @@ class Journal:
     def _stored(self, db: sqlite3.Connection, row: Row) -> tuple[Any, ...]:
         """Return the values of a row, its large texts in chains, for the columns of spans without the writer."""
         if len(row.body) < MIN_TEXT_BYTES:
-            return (*row, None, None)
+            return (*row[:-1], bytes(row.body), None, None)
         body, pieces, size_bytes = self._chains.stored(
             db, row.session_id or row.trace_id, f"{row.type} {row.name}", row.body
         )
