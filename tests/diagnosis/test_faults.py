@@ -302,7 +302,7 @@ def test_observations_that_are_damaged(wrong: Wrong, journal: Path) -> None:
         "SELECT max(parent) FROM nodes",
         "SELECT max(copy_of) FROM nodes",
     ],
-    ids=["the end of a text", "a template", "the middle of a text", "a repeated part"],
+    ids=["the end of a text", "a dictionary", "the middle of a text", "a repeated part"],
 )
 def test_parts_of_texts_that_are_missing(wrong: Wrong, journal: Path, node: str) -> None:
     """Whichever part of a text was lost, the one finding says so."""

@@ -90,7 +90,8 @@ class Fields:
 
     def value(self, value: Any) -> Any:
         """Return a value that Langfuse takes as it is, in dicts, lists, text and numbers: metadata of a score."""
-        text = self.payload(value)
+        payload = self.payload(value)
+        text = bytes(payload).decode() if isinstance(payload, Rope) else payload
         if isinstance(value, str) or text is None:
             return text
         import orjson

@@ -8,7 +8,7 @@ import zlib
 from collections import OrderedDict
 from typing import Any
 
-from .templates import inflated
+from .deflating import inflated
 
 RECENT_BYTES = 8 * 1024 * 1024
 _CHAIN = """

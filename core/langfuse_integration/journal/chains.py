@@ -18,8 +18,8 @@ from weakref import WeakKeyDictionary
 from ..encoding import otlp
 from ..encoding.shared_text import Rope, SharedText
 from ..internals.bounded import BoundedDict
+from .deflating import END_BYTES, NOTHING, Neighbour, Pieces, deflated
 from .nodes import BEGINNING, MIN_NODE_BYTES, Node, chain, cuts_of, exists, write
-from .templates import END_BYTES, Neighbour, Pieces, Templates
 
 MIN_TEXT_BYTES = otlp.LARGE_TEXT_BYTES
 """Shorter texts stay in their rows."""
@@ -29,9 +29,7 @@ RECENT_BYTES = 4 * 1024 * 1024
 RECENT_TEXTS = 256
 HEAD_BYTES = 128
 HEADS_LIMIT = 10_000
-OWNERS_LIMIT = 64
-LATEST_ROWS = 16
-"""For so many rows a session's longest text is thought to hold what its rows repeat."""
+TRACES_LIMIT = 64
 
 
 class StoredBody(NamedTuple):
@@ -39,8 +37,8 @@ class StoredBody(NamedTuple):
 
     Attributes:
         body: the OTLP request; with *pieces*, without the texts in chains, and deflated.
-        pieces: JSON: for each of these texts [where in *body* it belongs, its last node], and before them the nodes
-            of its dictionary; None if *body* is whole.
+        pieces: JSON: for each of these texts [where in *body* it belongs, its last node], and before them the node of
+            its dictionary; None if *body* is whole.
         size_bytes: of the whole request.
     """
 
@@ -61,9 +59,6 @@ class _End(NamedTuple):
     rest: bytes
 
 
-_NOTHING = Neighbour(BEGINNING, b"", 0)
-
-
 class Chains:
     """Writes chains into one journal. For one thread, inside of transactions.
 
@@ -75,15 +70,14 @@ class Chains:
         self._recent_bytes = 0
         self._heads: BoundedDict[bytes, None] = BoundedDict(HEADS_LIMIT)
         self._ends: WeakKeyDictionary[SharedText, _End] = WeakKeyDictionary()
-        self._latest: BoundedDict[str, tuple[Neighbour, int]] = BoundedDict(OWNERS_LIMIT)
-        self._templates = Templates()
+        self._longest: BoundedDict[str, Neighbour] = BoundedDict(TRACES_LIMIT)
 
-    def stored(self, db: sqlite3.Connection, owner: str, kind: str, body: bytes | Rope) -> StoredBody:
+    def stored(self, db: sqlite3.Connection, owner: str, trace_id: str, body: bytes | Rope) -> StoredBody:
         """Return *body* as it is stored, with its large texts in chains.
 
         Args:
             owner: the session or trace whose texts resemble each other.
-            kind: what rows have in common that resemble each other beside their texts.
+            trace_id: the trace whose rows are removed together.
         """
         size_bytes = len(body)
         if size_bytes < MIN_TEXT_BYTES:
@@ -91,23 +85,17 @@ class Chains:
         rest, pieces, last = self._rope(db, owner, body) if isinstance(body, Rope) else self._body(db, owner, body)
         if not pieces:
             return StoredBody(rest, None, size_bytes)
-        neighbour = self._neighbour(db, owner, last)
-        return StoredBody(*self._templates.deflated(db, f"{owner} {kind}", rest, pieces, neighbour), size_bytes)
-
-    def _neighbour(self, db: sqlite3.Connection, owner: str, last: Neighbour) -> Neighbour:
-        """Return the text that rows of *owner* are likely to repeat; *last* is that of the row itself."""
-        latest, row_count = self._latest.get(owner, (_NOTHING, 0))
-        is_newer = last.size_bytes >= latest.size_bytes or row_count >= LATEST_ROWS
-        if is_newer or not exists(db, latest.node):
-            latest, row_count = last, 0
-        self._latest.renew(owner, (latest, row_count + 1))
-        return latest
+        neighbour = self._longest.get(trace_id, NOTHING)
+        if last.size_bytes >= neighbour.size_bytes or not exists(db, neighbour.node):
+            neighbour = last
+        self._longest.renew(trace_id, neighbour)
+        return StoredBody(*deflated(rest, pieces, neighbour), size_bytes)
 
     def _body(self, db: sqlite3.Connection, owner: str, body: bytes) -> tuple[bytes, Pieces, Neighbour]:
         """Return what is in no chain, the chains, and the end of the last one."""
         rest: list[bytes] = []
         pieces: list[tuple[int, int]] = []
-        last = _NOTHING
+        last = NOTHING
         position = length = 0
         for start, end in otlp.large_texts(body, MIN_TEXT_BYTES):
             if not self._is_chained(body[start : start + HEAD_BYTES], end - start):
@@ -124,7 +112,7 @@ class Chains:
     def _rope(self, db: sqlite3.Connection, owner: str, body: Rope) -> tuple[bytes, Pieces, Neighbour]:
         rest: list[bytes] = []
         pieces: list[tuple[int, int]] = []
-        last = _NOTHING
+        last = NOTHING
         length = 0
         for piece in body.pieces:
             part = piece

@@ -195,9 +195,8 @@ class Journal:
         """Return the values of a row, its large texts in chains, for the columns of spans without the writer."""
         if len(row.body) < MIN_TEXT_BYTES:
             return (*row[:-1], bytes(row.body), None, None)
-        body, pieces, size_bytes = self._chains.stored(
-            db, row.session_id or row.trace_id, f"{row.type} {row.name}", row.body
-        )
+        owner = row.session_id or row.trace_id
+        body, pieces, size_bytes = self._chains.stored(db, owner, row.trace_id, row.body)
         return (*row[:-1], body, pieces, size_bytes)
 
     def remove_unused(self, budget_s: float = 0.1) -> bool:

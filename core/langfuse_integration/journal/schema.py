@@ -84,14 +84,14 @@ MIGRATIONS = (
         at_ns INTEGER NOT NULL
     );
     """,
-    # Rows are deflated with a dictionary: see templates.py. Older releases cannot read them.
+    # Rows are deflated with a dictionary: see deflating.py. Older releases cannot read them.
     "SELECT 1",
 )
 """The steps from schema version n - 1 to n; the first one creates the tables.
 
     spans        finished observations: `state` is PENDING, DELIVERED or SET_ASIDE, and then `reason` says why; `body`
                  is an OTLP request; where `pieces` is set it lacks its large texts and is
-                 deflated with the template there, and `size_bytes` is its whole size
+                 deflated with the dictionary there, and `size_bytes` is its whole size
     nodes        parts of large texts: `parent` is the part before it or 0, `uses` counts rows and nodes that refer to
                  it, `content` is a hash of `body`, which is empty when it is the one of node `copy_of`
     open_spans   roots and agent runs that have not ended, as they were when they were written
