@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +24,7 @@ def blocks() -> Iterator[tuple[str, str]]:
     for document in DOCUMENTS:
         text = document.read_text()
         for found in BLOCK.finditer(text):
-            if found[1] == "python" and not {"notest", "streamlit"} & set(found[2].split()):
+            if found[1] == "python" and not {"notest", "streamlit"} & set(found[2].split()) and ".py" not in found[2]:
                 yield f"{document.name}:{text[: found.start()].count(chr(10)) + 1}", found[3]
 
 
@@ -29,6 +32,33 @@ def blocks() -> Iterator[tuple[str, str]]:
 def test_a_block_runs_as_it_stands(place: str, code: str, tmp_path: Path) -> None:
     """What a reader copies works, and says nothing on stderr."""
     assert "[stderr]" not in run_fresh(code, cwd=tmp_path), place
+
+
+@pytest.mark.application
+@pytest.mark.langchain
+def test_a_wrong_answer_becomes_a_green_test(tmp_path: Path) -> None:
+    """The files and commands of the tour through `lfi test` work in their order, and say what the document shows."""
+    text = (ROOT / "docs/testing.md").read_text()
+    output = ""
+    environment = {
+        **os.environ,
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "PYTHONPATH": str(tmp_path),
+        "LANGFUSE_INTEGRATION_JOURNAL": str(tmp_path / "journal.sqlite3"),
+    }
+    for kind, name, code in BLOCK.findall(text[text.index("### From a wrong answer") :]):
+        if kind == "python":
+            (tmp_path / name.strip()).write_text(code)
+        elif kind == "bash":
+            command = ["bash", "-e", "-c", code]
+            done = subprocess.run(
+                command, cwd=tmp_path, env=environment, capture_output=True, encoding="utf-8", check=False
+            )
+            output = done.stdout
+            assert done.returncode == 0, done.stdout + done.stderr
+        else:
+            for line in code.splitlines():
+                assert line in output, output
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda found: found.name)
