@@ -25,6 +25,7 @@ import sys
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 from importlib import import_module
 from importlib.metadata import version
 from typing import Any, NamedTuple
@@ -456,10 +457,16 @@ def yields_session_id(transport: str) -> bool:
 def jsonrpc(fields: dict[str, Any]) -> Any:
     """Return the SDK's message from the fields of a JSON-RPC message."""
     from mcp.shared.message import SessionMessage
+
+    return SessionMessage(_messages().validate_python(fields))
+
+
+@cache
+def _messages() -> Any:
     from mcp.types import JSONRPCMessage
     from pydantic import TypeAdapter
 
-    return SessionMessage(TypeAdapter(JSONRPCMessage).validate_python(fields))
+    return TypeAdapter(JSONRPCMessage)
 
 
 def fields_of(message: Any) -> dict[str, Any]:

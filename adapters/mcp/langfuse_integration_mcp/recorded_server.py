@@ -36,8 +36,12 @@ def recorded_transport(transport: str, opener: private.Opener, answers: Recorded
             server = RecordedServer(answers, address, transport, to_client, live)
             tasks.start_soon(server.serve, from_client, tasks)
             streams = (from_server, to_server)
-            yield (*streams, _no_session_id) if private.yields_session_id(transport) else streams
-            tasks.cancel_scope.cancel()
+            try:
+                yield (*streams, _no_session_id) if private.yields_session_id(transport) else streams
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await live.close()
+                tasks.cancel_scope.cancel()
 
     return opened
 
@@ -146,6 +150,8 @@ class LiveTransport:
         self._lock = anyio.Lock()
         self._greeted = anyio.Event()
         self._write: Any = None
+        self._reading: anyio.CancelScope | None = None
+        self._closed = anyio.Event()
 
     async def open(self) -> None:
         """Open the transport, once, and do the handshake."""
@@ -164,11 +170,24 @@ class LiveTransport:
         if self._write is not None:
             await self._write.send(message)
 
+    async def close(self) -> None:
+        """Close the transport as a client does, without cancelling what closes it."""
+        if self._reading is not None:
+            self._reading.cancel()
+            await self._closed.wait()
+
     async def _run(self, *, task_status: Any) -> None:
-        async with asynccontextmanager(self._opener)(*self._positional, **self._named) as streams:
-            task_status.started(streams[1])
-            async for message in streams[0]:
-                if not isinstance(message, Exception) and private.fields_of(message).get("id") == HANDSHAKE:
-                    self._greeted.set()
-                else:
-                    await self._to_client.send(message)
+        try:
+            async with asynccontextmanager(self._opener)(*self._positional, **self._named) as streams:
+                with anyio.CancelScope() as self._reading:
+                    task_status.started(streams[1])
+                    await self._read(streams[0])
+        finally:
+            self._closed.set()
+
+    async def _read(self, messages: Any) -> None:
+        async for message in messages:
+            if not isinstance(message, Exception) and private.fields_of(message).get("id") == HANDSHAKE:
+                self._greeted.set()
+            else:
+                await self._to_client.send(message)
