@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -163,3 +165,38 @@ def test_a_deep_agents_subagents_have_their_names(no_open_runs: RecordedSessions
     of_helper = {"agent helper": [GENERATION, "tool add", GENERATION]}
     assert trace.tree() == [{"agent boss": [GENERATION, {"tool task": [of_helper]}, GENERATION]}]
     assert [think.metadata["agent_name"] for think in trace.thinks] == ["boss", "helper", "helper", "boss"]
+
+
+@MAKERS
+def test_a_subagent_without_a_name_has_that_of_the_call(no_open_runs: RecordedSessions, make: Any) -> None:
+    """Older deep agents give their subagents no name: the tool call says which one it asks for."""
+
+    @tool
+    def task(description: str, subagent_type: str) -> str:
+        """Let a subagent work."""
+        return str(adder(make).invoke({"messages": [("user", description)]})["messages"][-1].content)
+
+    asks = call("task", {"description": "Add.", "subagent_type": "helper"}, "t1")
+    make(ScriptedChat(asks, "Done."), [task], name="boss").invoke(HELLO, recorded())
+    trace = no_open_runs.trace()
+    of_helper = {"agent helper": [GENERATION, "tool add", GENERATION]}
+    assert trace.tree() == [{"agent boss": [GENERATION, {"tool task": [of_helper]}, GENERATION]}]
+    assert [think.metadata["agent_name"] for think in trace.thinks] == ["boss", "helper", "helper", "boss"]
+
+
+def test_an_agent_that_streams_in_a_thread_of_a_node_stands_below_it(no_open_runs: RecordedSessions) -> None:
+    """A node that streams an agent in a thread of its own, with its context, has the agent below it, whole."""
+    agent = adder(create_agent, name="adder")
+
+    def work(state: MessagesState) -> dict[str, Any]:
+        parts: list[Any] = []
+        run = contextvars.copy_context().run
+        thread = threading.Thread(target=run, args=(lambda: parts.extend(agent.stream(state)),))
+        thread.start()
+        thread.join()
+        return {"messages": [("assistant", str(len(parts)))]}
+
+    graph = StateGraph(MessagesState).add_node("work", work).add_edge(START, "work").compile(name="outer")
+    graph.invoke(HELLO, recorded())
+    of_adder = {"agent adder": [GENERATION, "tool add", GENERATION]}
+    assert no_open_runs.trace().tree() == [{"chain outer": [{"chain work": [of_adder]}]}]

@@ -43,6 +43,8 @@ INTERNAL_CALLS = frozenset({"lc_internal_call", "lc_source"})
 """Metadata of model calls that a middleware makes for itself."""
 EXECUTOR = "AgentExecutor"
 UNNAMED_GRAPH = "LangGraph"
+SUBAGENT_ARGUMENT = "subagent_type"
+"""The argument of deepagents' tool `task` that names the agent below it, which itself has no name before 0.3."""
 START_NODE = "__start__"
 
 NODE_TAG = "graph:step:"

@@ -37,6 +37,8 @@ def chain(binding: Binding, state: ChainState, run_type: Any) -> None:
         if type(inputs) is dict and "messages" in inputs:
             inputs = GraphInput(snapshot(inputs))
     else:
+        if state.name == private.UNNAMED_GRAPH and parent.state.__class__ is ToolState:
+            _name_by_tool(state, parent)
         _relate(state, parent, run_type)
         if folding.folds(state, run_type, parent):
             _fold(binding, state, parent)
@@ -151,6 +153,14 @@ def _fold(binding: Binding, state: ChainState, parent: Run) -> None:
     state.above = span_inside(parent)
     state.placed = parent.state.placed
     tracing.fold_run(state, parent, make)
+
+
+def _name_by_tool(state: ChainState, tool: Run) -> None:
+    """Name a graph without a name after the agent that the tool around it was asked for."""
+    inputs = tool.observation.input
+    agent = inputs.get(private.SUBAGENT_ARGUMENT) if isinstance(inputs, dict) else None
+    if isinstance(agent, str) and agent:
+        state.name = agent
 
 
 def _relate(state: ChainState, parent: Run, run_type: Any) -> None:
