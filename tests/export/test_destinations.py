@@ -225,6 +225,28 @@ def test_spans_of_others_wait_like_rows(langfuse: Receiver, backend: Backend, jo
     assert rows(journal) == []
 
 
+def test_beside_a_customised_client(langfuse: Receiver, backend: Backend, journal: Path) -> None:
+    """A client with a mask of its own has the rows, and so has the destination, masked; none stays in the journal."""
+    from langfuse import Langfuse
+
+    configure(destinations=[OtlpDestination(backend.url)])
+    client = Langfuse(mask=lambda *, data, **_: str(data).replace("llama", "***"))
+    ready()
+    with langfuse_manager.trace_span("outer", input="a llama"), trace.get_tracer("app").start_as_current_span("query"):
+        record("inner")
+    langfuse_manager.flush(10)
+    client.flush()
+    backend.wait_for(3)
+    langfuse.wait_for(2)
+    assert backend.trees() == [("outer", ("query",), ("inner",))]
+    assert sorted(span.name for span in langfuse.spans) == ["inner", "outer"]
+    assert {span.input for span in backend.spans if span.name == "outer"} == {"a ***"}
+    assert backend.doubled() == {}
+    assert langfuse_manager.stats.handed_over == 2
+    until(lambda: counts() == [(3, 0, 0, 0)])
+    assert rows(journal) == []
+
+
 # -- what goes wrong elsewhere
 
 

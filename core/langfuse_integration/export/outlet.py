@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..recording.score import Score
@@ -13,7 +13,12 @@ class Outlet:
     """The base of all outlets; by itself it discards everything.
 
     Called on the worker's thread only, except `flush`, `finish`, `outcome` and `reasons`.
+
+    Attributes:
+        mask: the mask that a Langfuse client was given, where the outlet goes through one.
     """
+
+    mask: Callable[..., Any] | None = None
 
     def prepare(self) -> None:
         """Load all modules that are needed, since an import on our thread could collide with a fork later."""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..recording.score import Score
 from ..settings import Settings
 from .counters import DestinationCounts
 from .journal_outlet import JournalOutlet
 from .outlet import Outlet
+
+if TYPE_CHECKING:
+    from .forward_outlet import ForwardOutlet
 
 FindClientOutlet = Callable[[], Outlet | None]
 """Return the outlet of the current customised client, the same object for the same client; else None."""
@@ -35,6 +38,8 @@ class RoutingOutlet(Outlet):
         self._find_client_outlet = find_client_outlet
         self._journal: JournalOutlet | None = None
         self._client: Outlet | None = None
+        self._beside: ForwardOutlet | None = None  # of the client: for other destinations
+        self._has_destinations = bool(settings.all_destinations)
         self._previous: list[
             Outlet
         ] = []  # outlets of earlier clients and settings: for their counts, and what they still deliver
@@ -45,15 +50,24 @@ class RoutingOutlet(Outlet):
 
     def take(self, finished: Sequence[Any], opened: Sequence[Any], scores: Sequence[Score]) -> None:
         """Pass a batch to its outlet."""
-        self._current().take(finished, opened, scores)
+        outlet = self._current()
+        outlet.take(finished, opened, scores)
+        if self._has_destinations and outlet is self._client:
+            self._beside_client(outlet).take(finished, (), ())
 
     def accompany(self, spans: Sequence[Any]) -> None:
         """Pass spans that Langfuse does not take to the outlet."""
-        self._current().accompany(spans)
+        outlet = self._current()
+        if self._has_destinations and outlet is self._client:
+            outlet = self._beside_client(outlet)
+        outlet.accompany(spans)
 
     def idle(self) -> float | None:
         """Do periodic work; return the seconds until the next call, or None."""
-        return self._journal.idle() if self._journal is not None else None
+        if self._beside is None:
+            return self._journal.idle() if self._journal is not None else None
+        pauses = [outlet.idle() for outlet in (self._journal, self._beside) if outlet is not None]
+        return min((pause_s for pause_s in pauses if pause_s is not None), default=None)
 
     def ending(self) -> None:
         """End open observations."""
@@ -89,7 +103,8 @@ class RoutingOutlet(Outlet):
 
     def destinations(self) -> Sequence[DestinationCounts]:
         """Return the counts of each destination beside Langfuse."""
-        return self._journal.destinations() if self._journal is not None else ()
+        journals = [outlet for outlet in (self._journal, self._beside) if outlet is not None]
+        return [counts for outlet in journals for counts in outlet.destinations()]
 
     def stop(self) -> None:
         """Release all resources."""
@@ -102,7 +117,7 @@ class RoutingOutlet(Outlet):
             outlet.forked()
 
     def _outlets(self) -> list[Outlet]:
-        return [outlet for outlet in (self._journal, self._client, *self._previous) if outlet is not None]
+        return [outlet for outlet in (self._journal, self._client, self._beside, *self._previous) if outlet is not None]
 
     def _current(self) -> Outlet:
         client = self._find_client_outlet()
@@ -115,11 +130,19 @@ class RoutingOutlet(Outlet):
         active = self._current_settings()
         if active is not self._settings:
             self._settings = active
-            if self._journal is not None:
-                self._previous.append(self._journal)
-                self._journal = None
+            self._has_destinations = bool(active.all_destinations)
+            self._previous += [outlet for outlet in (self._journal, self._beside) if outlet is not None]
+            self._journal = self._beside = None
         if client is not None:
             return client
         if self._journal is None:
             self._journal = JournalOutlet.from_settings(self._settings)
         return self._journal
+
+    def _beside_client(self, client: Outlet) -> ForwardOutlet:
+        """Return the outlet for other destinations beside a customised client."""
+        if self._beside is None:
+            from .forward_outlet import ForwardOutlet
+
+            self._beside = ForwardOutlet.beside_client(self._settings, client.mask)
+        return self._beside

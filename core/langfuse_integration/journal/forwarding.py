@@ -188,6 +188,17 @@ class Forwarding:
             db.execute(_REMOVE_SETTLED, values[2:])
         return count
 
+    def hand_over(self, *, keep: bool) -> None:
+        """Mark this writer's rows as ones that Langfuse has; those that no destination waits for are removed."""
+        with self._journal.transaction() as db:
+            db.execute("UPDATE spans SET state = 1 WHERE writer = ? AND state = 0", (self._me,))
+            if not keep:
+                db.execute(
+                    "DELETE FROM spans WHERE writer = ? AND state = 1 "
+                    "AND NOT EXISTS (SELECT 1 FROM forwards WHERE row = spans.id AND state != 1)",
+                    (self._me,),
+                )
+
     # -- companions
 
     def accompany(self, writer: int, rows: Sequence[Row]) -> None:

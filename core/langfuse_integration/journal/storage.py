@@ -116,6 +116,15 @@ class Storage:
         if rows and not self._write(lambda backend: _accompany(backend, self._me, rows)):
             _accompany(self._in_memory(), self._me, rows)
 
+    def hand_over(self) -> None:
+        """Mark this writer's rows as delivered: Langfuse gets them another way, and only destinations wait for them."""
+        for backend in self.backends():
+            if backend.forwarding is not None:
+                try:
+                    backend.forwarding.hand_over(keep=self._settings.keep_delivered)
+                except _FAILURES as error:
+                    self._note_failure(error)
+
     def parts(self, batch: WriteBatch) -> Iterator[WriteBatch]:
         """Yield a batch in parts that are small against the journal's size; make room between them."""
         rows: list[Row] = []

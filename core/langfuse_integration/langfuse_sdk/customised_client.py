@@ -48,7 +48,9 @@ class CustomisedClient:
         if processor is not None:
             from .client_outlet import ClientOutlet
 
-            encoder = Encoder.from_settings(active, mask=getattr(client, "mask", None))
+            mask = getattr(client, "mask", None)
+            encoder = Encoder.from_settings(active, mask=mask)
             self._outlet = ClientOutlet(
                 processor, encoder, getattr(getattr(client, "tracer_provider", None), "resource", None)
             )
+            self._outlet.mask = mask
