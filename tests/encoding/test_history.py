@@ -131,8 +131,11 @@ def test_branches_of_one_conversation_share_what_they_begin_with() -> None:
     assert Message.converted == 50 + 2 + 10
 
 
-def test_new_objects_with_the_same_content_continue_a_history() -> None:
+@pytest.mark.parametrize("known", [True, False], ids=["content is known", "only the JSON is known"])
+def test_new_objects_with_the_same_content_continue_a_history(monkeypatch: pytest.MonkeyPatch, known: bool) -> None:
     """A memory that makes its messages anew each time: the text before is found by content."""
+    if known:
+        monkeypatch.setitem(json_text._contents, Message, lambda message: message.content)
     texts = Texts()
     contents = [str(index) for index in range(20)]
     parts = []
@@ -141,6 +144,7 @@ def test_new_objects_with_the_same_content_continue_a_history() -> None:
         assert text is not None
         parts.append(text.part)
     assert parts[1:] == [b',{"content":"a"}', b',{"content":"b"}']
+    assert not known or Message.converted == 22
 
 
 def test_it_is_forgotten_when_nothing_happens() -> None:

@@ -86,6 +86,20 @@ def plain(message: Any) -> dict[str, Any]:
     return entries
 
 
+def _text_alone(message: Any) -> tuple[str, str] | None:
+    """Return role and text of a `ChatMessage` that has nothing else; None for any other.
+
+    A memory makes its messages anew for each call: most need not be serialised again.
+    """
+    message_blocks = message.blocks
+    if message.additional_kwargs or len(message_blocks) != 1:
+        return None
+    block = message_blocks[0]
+    if getattr(block, "block_type", None) != "text" or type(block.text) is not str:
+        return None
+    return str(getattr(message.role, "value", message.role)), block.text
+
+
 def _content(parts: list[Any]) -> Any:
     if not parts:
         return None
@@ -179,7 +193,7 @@ def register() -> None:
     """Register converters for messages; a message is serialised once, however many calls repeat it."""
     from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse
 
-    json_text.register(ChatMessage, plain, immutable=True)
+    json_text.register(ChatMessage, plain, immutable=True, content=_text_alone)
     json_text.register(Prompt, _prompt)
     json_text.register(Template, _template)
     json_text.register(LlmAnswer, _answer)

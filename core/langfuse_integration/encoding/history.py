@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_right, insort
 from collections import OrderedDict
+from collections.abc import Hashable
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ TEXTS_BYTES = 16 * 1024 * 1024
 BRANCHES = 4
 """The most histories that begin with the same two messages."""
 _MARK_BYTES = 16
+Mark = Hashable
 
 
 class History:
@@ -59,14 +61,14 @@ class Branch:
     """One recent history.
 
     Attributes:
-        marks: a hash of the JSON of each message.
+        marks: what tells each message from others: its content, or a hash of its JSON.
         points: (number of messages, their JSON without brackets), shorter ones first.
         cuts: beginnings, by the bytes and the depth that the careful walk began with.
     """
 
     __slots__ = ("cuts", "marks", "messages", "points")
 
-    def __init__(self, messages: list[Any], marks: list[bytes], points: list[tuple[int, SharedText]]) -> None:
+    def __init__(self, messages: list[Any], marks: list[Mark], points: list[tuple[int, SharedText]]) -> None:
         self.messages = messages
         self.marks = marks
         self.points = points
@@ -95,8 +97,8 @@ class Texts:
     def __init__(self, limit: int = TEXTS, limit_bytes: int = TEXTS_BYTES) -> None:
         self._limit, self._limit_bytes = limit, limit_bytes
         self._size_bytes = 0
-        self._branches: OrderedDict[tuple[bytes, bytes], list[Branch]] = OrderedDict()
-        self._keys: OrderedDict[tuple[int, int], tuple[bytes, bytes]] = OrderedDict()
+        self._branches: OrderedDict[tuple[Mark, Mark], list[Branch]] = OrderedDict()
+        self._keys: OrderedDict[tuple[int, int], tuple[Mark, Mark]] = OrderedDict()
 
     def text(self, messages: list[Any], limit_bytes: int | None = None) -> SharedText | None:
         """Return the JSON of two messages or more, without brackets around.
@@ -128,10 +130,10 @@ class Texts:
             return best, same
         if not _all_immutable(messages):
             return None, 0
-        key = _mark_of(messages[0]), _mark_of(messages[1])
+        key = _mark(messages[0]), _mark(messages[1])
         branches = self._branches.get(key, ())
         longest = max((len(branch.marks) for branch in branches), default=len(messages))
-        marks = [*key, *map(_mark_of, messages[2:longest])]
+        marks = [*key, *map(_mark, messages[2:longest])]
         for branch in branches:
             count = _same(branch.marks, marks)
             if count > same:
@@ -163,7 +165,7 @@ class Texts:
         if same == len(messages):  # a beginning of what is known
             insort(branch.points, point, key=_count)
             return branch
-        marks = list(map(_mark, texts))
+        marks = list(map(_mark, new, texts))
         if same == len(branch.messages):
             self._size_bytes += len(part)
             branch.messages = messages
@@ -176,7 +178,7 @@ class Texts:
         self._add((branch.marks[0], branch.marks[1]), branch)
         return branch
 
-    def _add(self, key: tuple[bytes, bytes], branch: Branch) -> None:
+    def _add(self, key: tuple[Mark, Mark], branch: Branch) -> None:
         branches = self._branches.setdefault(key, [])
         branches.insert(0, branch)
         self._branches.move_to_end(key)
@@ -225,12 +227,11 @@ def _all_immutable(messages: list[Any]) -> bool:
     return all(kind in ATOMS or json_text.is_cached(kind) for kind in set(map(type, messages)))
 
 
-def _mark_of(message: Any) -> bytes:
-    return _mark(json_text.dumps(message))
-
-
-def _mark(text: bytes) -> bytes:
-    return blake2b(text, digest_size=_MARK_BYTES).digest()
+def _mark(message: Any, text: bytes | None = None) -> Mark:
+    content: Mark | None = json_text.content_of(message)
+    if content is not None:
+        return content
+    return blake2b(json_text.dumps(message) if text is None else text, digest_size=_MARK_BYTES).digest()
 
 
 texts = Texts()

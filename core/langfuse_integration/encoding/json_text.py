@@ -18,17 +18,21 @@ Converter = Callable[[Any], Any]
 _converters: dict[type, Converter] = {}
 _resolved: weakref.WeakKeyDictionary[type, Converter | None] = weakref.WeakKeyDictionary()
 _cached_types: set[type] = set()
+_contents: dict[type, Converter] = {}
 
 
-def register(kind: type, converter: Converter, *, immutable: bool = False) -> None:
+def register(kind: type, converter: Converter, *, immutable: bool = False, content: Converter | None = None) -> None:
     """Serialise objects of *kind* and its subclasses by *converter*.
 
     Args:
         kind: a class of a framework; the nearest registered base of an object's class counts.
         converter: returns dicts, lists, text and numbers, or objects of other registered kinds.
         immutable: objects of *kind* never change, so that their JSON is cached.
+        content: returns something that is equal for two objects only if their JSON is, or None where it cannot tell.
     """
     _converters[kind] = converter
+    if content is not None:
+        _contents[kind] = content
     if immutable:
         _cached_types.add(kind)
     _resolved.clear()
@@ -53,6 +57,12 @@ def _converter_of(kind: type) -> Converter | None:
 def is_cached(kind: type) -> bool:
     """Return whether objects of *kind* never change, so that their JSON is cached."""
     return getattr(_converter_of(kind), "cached", False)
+
+
+def content_of(value: Any) -> Any:
+    """Return what tells *value* from others of its class with another JSON; None if only the JSON does."""
+    content = _contents.get(type(value))
+    return content(value) if content is not None else None
 
 
 def _once(converter: Converter) -> Converter:
