@@ -157,6 +157,7 @@ def replay(path: Path | str, **options: Unpack[ReplayOptions]) -> Replaying:
         options: see `ReplayOptions`.
 
     Raises:
+        TypeError, ValueError: an option is unknown, or has a value that makes no sense.
         SessionFileUnreadable: the file is none, is damaged, or has another version.
         InvalidFork: a step that the recording does not have.
         SeamMoved: a framework in whose installed release a replay cannot answer.

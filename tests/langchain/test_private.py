@@ -30,6 +30,7 @@ def test_the_names_are_still_there() -> None:
     assert private.flow_of(errors.ParentCommand) == "handed over"
     assert private.flow_of(errors.GraphBubbleUp) == "GraphBubbleUp"
     assert private.flow_of(errors.GraphRecursionError) is None
+    private.require_model_seams()
     assert private.flow_of(ValueError) is None
 
 

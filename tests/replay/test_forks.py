@@ -97,3 +97,19 @@ def test_live_models_ask_and_nothing_is_missing(path: Path) -> None:
     with replay(path, models="live") as session:
         assert ask(model) == "Live."
         assert tree(session) == [{"agent herder": ["generation ScriptedChat"]}]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "problem"),
+    [
+        ({"modles": "live"}, TypeError, "not modles"),
+        ({"models": "off"}, ValueError, "'recorded' or 'live'"),
+        ({"tools": "recorded"}, ValueError, "tools is 'recorded', but must be 'live'"),
+    ],
+)
+def test_an_option_that_makes_no_sense_is_refused(
+    path: Path, options: dict[str, Any], error: type[Exception], problem: str
+) -> None:
+    """An unknown option, or a value that it does not take, is refused before anything runs."""
+    with pytest.raises(error, match=problem):
+        replay(path, **options)

@@ -28,6 +28,7 @@ class ReplayOptions(TypedDict, total=False):
 
     Attributes:
         models, mcp: `recorded`, or `live`: these calls are made for real.
+        tools: `live`: the application's own tools run; there is no other choice.
         until: the first step that is live: its number, or its label such as `think 2 of herder`.
         answers: other answers by the numbers of their steps: a text, or plain values in the form of the adapter;
             without *until* what follows the last of them is live.
@@ -36,6 +37,7 @@ class ReplayOptions(TypedDict, total=False):
 
     models: Source
     mcp: Source
+    tools: Literal["live"]
     until: int | str | None
     answers: Mapping[int, Any] | None
     ignore: Iterable[str]
@@ -58,6 +60,7 @@ class Replaying(AbstractContextManager[ReplaySession]):
         record: RecordingBlock | None = None,
         session: Session | None = None,
     ) -> None:
+        _check(options)
         self._recording = recording
         self._options = options
         self._record = record
@@ -123,3 +126,12 @@ class Replaying(AbstractContextManager[ReplaySession]):
         """Record the session anew: what ran live in this block replaces the file."""
         rows = SessionReplay(session.recording.session_id, session.recorded.observations)
         session_file.write(recording_of(rows), Path(str(self._recording)))
+
+
+def _check(options: ReplayOptions) -> None:
+    unknown = options.keys() - ReplayOptions.__annotations__.keys()
+    if unknown:
+        raise TypeError(f"replay() takes {', '.join(ReplayOptions.__annotations__)}, not {', '.join(sorted(unknown))}")
+    for name, values in (("models", ("recorded", "live")), ("mcp", ("recorded", "live")), ("tools", ("live",))):
+        if options.get(name, "live") not in values:
+            raise ValueError(f"{name} is {options.get(name)!r}, but must be {' or '.join(map(repr, values))}")
