@@ -162,6 +162,39 @@ def test_four_processes_share_a_journal(receiver: Receiver, journal: Path) -> No
     assert receiver.doubled() == {}
 
 
+BUSY = """
+import time
+from langfuse_integration import langfuse_manager
+
+until = time.monotonic() + 5
+count = 0
+while time.monotonic() < until:
+    with langfuse_manager.trace_span("row", input="x" * 2_000):
+        pass
+    count += 1
+    time.sleep(0.001)
+langfuse_manager.flush(60)
+print(count)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_thirty_two_busy_processes_share_a_journal(journal: Path) -> None:
+    """While others commit, a process waits for its turn: no row is kept in memory, and none is missing or doubled."""
+    environment = {**os.environ, "LANGFUSE_INTEGRATION_JOURNAL": str(journal)}
+    processes = [
+        subprocess.Popen([sys.executable, "-c", BUSY], env=environment, stdout=-1, stderr=-1, text=True)
+        for _ in range(32)
+    ]
+    outputs = [process.communicate(timeout=240) for process in processes]
+    assert {errors for _, errors in outputs} == {""}
+    with Archive(journal) as archive:
+        (counts,) = archive.query("SELECT count(*), count(DISTINCT span_id) FROM spans")
+    recorded = sum(int(printed) for printed, _ in outputs)
+    assert tuple(counts) == (recorded, recorded)
+
+
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("record"), st.integers(0, 1), st.integers(1, 30)),

@@ -23,6 +23,9 @@ from .outlet import Outlet
 from .pacing import Pace, Paced
 
 BATCH = 256
+BACK_OFF = 4.0
+LONGEST_INTERVAL_S = 0.5
+"""Rows are gathered for longer where writing takes long: many processes share the journal."""
 SETTLING_S = 0.05
 """How long after its start an open span of another library is written: its tracer sets attributes after the start."""
 _HALF = (1 << 64) - 1
@@ -44,6 +47,7 @@ class Worker:
         self._outlet = outlet
         self._interval_s = interval_s
         self.sample(sample_rate)
+        self._took_s = 0.0
         self._pace = Pace(recorder.limit // 2)
         self._stopped = self._ending = False
         self._written_here = False  # the process ends, and the queue is written on its own threads
@@ -90,7 +94,7 @@ class Worker:
         """Wait for more records, unless a flush is waiting."""
         recorder = self._recorder
         if not (self._stopped or recorder.hurry):
-            recorder.wake.wait(self._interval_s)
+            recorder.wake.wait(max(self._interval_s, min(BACK_OFF * self._took_s, LONGEST_INTERVAL_S)))
         recorder.wake.clear()
 
     def _drain(self) -> bool:
@@ -101,7 +105,7 @@ class Worker:
         for sweep in recorder.sweeps:
             self._guarded("ending abandoned observations", sweep)
         goal = self._popped + sum(map(len, recorder.queues()))
-        handled_before = self._handled
+        handled_before, began_s = self._handled, time.monotonic()
         while self._drain_batch():
             if (
                 self._handled >= goal and self._flushes > self._flushed
@@ -113,6 +117,7 @@ class Worker:
             self._ending = self._ending and not ending
             self._flushed = flushes
             self._progress.notify_all()
+        self._took_s = time.monotonic() - began_s
         return self._handled > handled_before
 
     def _drain_batch(self) -> bool:

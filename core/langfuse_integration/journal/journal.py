@@ -30,6 +30,8 @@ from .schema import DELIVERED, PENDING, SCHEMA, SET_ASIDE, connect
 __all__ = ["DELIVERED", "PENDING", "SCHEMA", "SET_ASIDE", "Batch", "Journal", "StoredRow"]
 
 NODES_PER_TRANSACTION = 256
+CONTENTION_S = 30.0
+"""How long a transaction waits while other processes commit theirs."""
 
 
 class Batch(NamedTuple):
@@ -87,7 +89,7 @@ class Journal:
         """Yield the connection for a block that is committed as a whole or not at all."""
         with self._lock:
             db = self._connected()
-            db.execute("BEGIN IMMEDIATE")
+            _begin(db)
             try:
                 yield db
                 db.execute("COMMIT")
@@ -327,6 +329,25 @@ class Journal:
         statement = "SELECT count(*) FROM spans WHERE state = 0"
         statement += " AND (?1 IS NULL OR writer = ?1) AND (?2 IS NULL OR session_id = ?2)"
         return int(self.query(statement, (writer, session_id))[0][0])
+
+
+def _begin(db: sqlite3.Connection) -> None:
+    """Begin a transaction; wait for as long as others commit, since among many processes some wait for seconds."""
+    deadline = time.monotonic() + CONTENTION_S
+    version = _version(db)
+    while True:
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            return
+        except sqlite3.OperationalError as error:
+            previous, version = version, _version(db)
+            if "locked" not in str(error) or version == previous or time.monotonic() > deadline:
+                raise
+
+
+def _version(db: sqlite3.Connection) -> int:
+    """Return a number that changes when another process commits."""
+    return int(db.execute("PRAGMA data_version").fetchone()[0])
 
 
 def _patiently(path: Path | None) -> sqlite3.Connection:
