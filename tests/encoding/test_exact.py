@@ -19,6 +19,7 @@ from langfuse_integration.encoding import fields, otlp
 from langfuse_integration.encoding.row import Encoder
 from langfuse_integration.export.http import LangfuseHttp
 from langfuse_integration.export.push import push
+from langfuse_integration.internals.setting_values import Secret
 from langfuse_integration.reading.archive import Archive
 from langfuse_integration.settings import Settings
 from peers.otlp import Receiver
@@ -62,7 +63,7 @@ def test_in_mode_local_answers_are_kept_exactly(journal: Path, given: dict[str, 
 )
 def test_with_keys_answers_are_kept_exactly_where_rows_stay(given: dict[str, Any], kept: bool) -> None:
     """With keys the exact form is kept with `keep_delivered`, or where `replayable` asks for it."""
-    assert Settings(public_key="pk", secret_key="sk", **given).records_exact == kept
+    assert Settings(public_key="pk", secret_key=Secret("sk"), **given).records_exact == kept
 
 
 @pytest.mark.parametrize("size", [10, 40_000])
@@ -156,7 +157,9 @@ def test_an_answer_that_is_too_large_leaves_its_size(journal: Path, monkeypatch:
 
 def test_a_langfuse_key_is_cut_out_of_it() -> None:
     """An exact form holds no key of the project."""
-    encoder = Encoder.from_settings(Settings(public_key="pk-lf-0123456789", secret_key="sk-lf-1", replayable=True))
+    encoder = Encoder.from_settings(
+        Settings(public_key="pk-lf-0123456789", secret_key=Secret("sk-lf-1"), replayable=True)
+    )
     with langfuse_manager.trace_span("ask") as span:
         span.exact = lambda: {"content": "my key is pk-lf-0123456789"}  # type: ignore[attr-defined]
     assert b"pk-lf-0123456789" not in encoder.encode(span).body
@@ -193,7 +196,7 @@ def test_a_damaged_row_is_refused_instead_of_sent() -> None:
     with langfuse_manager.trace_span("ask") as span:
         span.exact = lambda: {"content": CONTENT}  # type: ignore[attr-defined]
     body = encoder.encode(span).body
-    http = LangfuseHttp(Settings(public_key="pk", secret_key="sk", base_url="http://127.0.0.1:9"))
+    http = LangfuseHttp(Settings(public_key="pk", secret_key=Secret("sk"), base_url="http://127.0.0.1:9"))
     assert http.spans(b"\xff\xff" + body).status == 400
 
 
