@@ -74,6 +74,28 @@ async def test_an_error_of_the_protocol(wire: Wire, tmp_path: Path) -> None:
     assert before[0][0] == -32055
 
 
+async def test_a_server_that_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call whose server died raises the same error of a closed connection, and does not wait."""
+    wire = Wire("stdio", "", monkeypatch)
+    codes: list[Any] = []
+
+    async def application() -> Any:
+        try:
+            async with wire.connect() as session:
+                await session.call_tool("crash", {})
+        except BaseException as error:  # noqa: BLE001  the transports' task groups wrap it
+            inner = error
+            while isinstance(inner, BaseExceptionGroup):
+                inner = inner.exceptions[0]
+            codes.append((type(inner).__name__, inner.error.code))  # type: ignore[attr-defined]
+
+    _, trees = await record(application, tmp_path / "a.session.json")
+    wire.cut()
+    assert await again(application, tmp_path / "a.session.json") == (None, trees)
+    assert codes[0] == codes[1]
+    assert codes[0][1] == -32000
+
+
 async def test_questions_of_the_server(wire: Wire, tmp_path: Path) -> None:
     """Elicitation, sampling, roots, logs and progress go through the client's own callbacks, in their order."""
     sides: list[ClientSide] = []

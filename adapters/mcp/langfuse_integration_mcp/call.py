@@ -211,6 +211,7 @@ class McpCall:
         if self.transport_error is not None and not isinstance(error, Exception):
             error = self.transport_error
         kind, status = failures.kind_and_status(error)
+        self._unanswered(kind, status)
         if self.method.wire in tasks.METHODS:
             self.connection.tasks.failed(self.method.wire, self.subject, error)
         row = self.row
@@ -241,6 +242,10 @@ class McpCall:
         session = self.session.session_id if self.session is not None else None
         others = aside.for_session(connection.server, session, tracing.recorder.worker)
         row.exact = ExactExchanges(self.stamp or connection.server, connection.transport, own, others)
+
+    def _unanswered(self, kind: str | None, status: str) -> None:
+        if self.exchanges and kind is not None:
+            self.exchanges[-1].gave_up(status)
 
     def _settle(self, row: Observation) -> None:
         """Add to the row what the connection has learned about the server during the call."""

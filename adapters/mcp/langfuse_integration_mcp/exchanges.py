@@ -14,6 +14,7 @@ from langfuse_integration.internals.bounded import BoundedDict
 
 from . import propagation
 from .exact import form_of, form_of_error
+from .failures import CLOSED
 
 FORM = "mcp.exchanges"
 
@@ -61,8 +62,13 @@ class McpExchange:
         self.answered = True
 
     def broke(self, error: BaseException) -> None:
-        """Note the protocol's error that the server answered with; of anything else the exchange was cut off."""
+        """Note the protocol's error that the server answered with."""
         self.error = form_of_error(error)
+
+    def gave_up(self, reason: str) -> None:
+        """Note why no answer came, unless one did: a replay answers that the connection is closed."""
+        if not self.answered and self.error is None:
+            self.error = {"code": CLOSED, "message": reason}
 
     def heard(self, method: str, params: Any) -> None:
         """Note a message of the server, sent before its answer."""
@@ -156,7 +162,7 @@ class ExactExchanges:
 def form_of_exchange(exchange: McpExchange) -> dict[str, Any]:
     """Return the exact form of a request and what came back for it.
 
-    It has `method`, `params`, and `result` or `error`; an exchange without either was cut off. `messages` lists what
+    It has `method`, `params`, and `result` or `error`; an exchange without either was cancelled. `messages` lists what
     the server sent meanwhile, each with `method` and `params`.
     """
     form: dict[str, Any] = {"method": exchange.method}

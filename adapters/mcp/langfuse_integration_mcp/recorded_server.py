@@ -103,7 +103,7 @@ class RecordedServer:
                     private.jsonrpc({"jsonrpc": "2.0", "id": fields["id"], name: exchange[name]})
                 )
                 return
-        # It was cut off, so no answer came: the application stops waiting, as it did.
+        # It was cancelled, so no answer came: the application stops waiting, as it did.
 
     async def _send(self, method: str, params: Fields, meta: Mapping[str, Any]) -> None:
         """Send a message of the server; the answer to a question is awaited."""
