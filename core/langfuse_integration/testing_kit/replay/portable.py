@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
 from collections.abc import Callable
-from pathlib import Path
+from functools import lru_cache
 from typing import Any
 
 from ...internals.secrets import SECRET, without_secrets
@@ -29,10 +30,11 @@ def in_texts(value: Any, change: Callable[[str], str]) -> Any:
 
 def portable(value: Any) -> Any:
     """Return *value* with markers for secrets, and `.`, `~` and `<tmp>` for the working, home and temporary folder."""
-    return in_texts(without_secrets(value), _portable_text)
+    return in_texts(without_secrets(value), portable_text)
 
 
-def _portable_text(text: str) -> str:
+def portable_text(text: str) -> str:
+    """Return one text of a value as `portable` does."""
     for path, mark in _folders():
         if path in text:
             text = re.sub(re.escape(path) + r"(?![\w.-])", mark, text)
@@ -41,5 +43,10 @@ def _portable_text(text: str) -> str:
 
 def _folders() -> list[tuple[str, str]]:
     """Return the machine's folders, the longest first, with what stands for them."""
-    folders = {str(Path.cwd()): ".", str(Path.home()): "~", tempfile.gettempdir(): "<tmp>"}
+    return _ordered(os.getcwd(), os.path.expanduser("~"), tempfile.gettempdir())  # noqa: PTH109, PTH111  for every text
+
+
+@lru_cache(8)
+def _ordered(working: str, home: str, temporary: str) -> list[tuple[str, str]]:
+    folders = {working: ".", home: "~", temporary: "<tmp>"}
     return sorted(((path, mark) for path, mark in folders.items() if len(path) > 1), key=lambda pair: -len(pair[0]))

@@ -7,7 +7,9 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from .portable import in_texts, portable
+from ...internals.bounded import BoundedDict
+from ...internals.secrets import without_secrets
+from .portable import in_texts, portable_text
 
 RULES: tuple[tuple[str, str], ...] = (
     (r"(?<![0-9A-Za-z])[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}(?![0-9A-Za-z])", "<id>"),
@@ -19,6 +21,7 @@ RULES: tuple[tuple[str, str], ...] = (
 )
 """Patterns and what stands for their matches."""
 IGNORED = "<ignored>"
+TEXTS_LIMIT = 10_000
 
 
 class VolatileParts:
@@ -29,6 +32,7 @@ class VolatileParts:
     """
 
     def __init__(self, patterns: Iterable[str] = ()) -> None:
+        self._stable: BoundedDict[str, str] = BoundedDict(TEXTS_LIMIT)
         self._rules = [(re.compile(pattern), mark) for pattern, mark in RULES]
         for pattern in patterns:
             self.add(pattern)
@@ -36,16 +40,35 @@ class VolatileParts:
     def add(self, pattern: str) -> None:
         """Ignore what the regular expression *pattern* matches."""
         self._rules.insert(0, (re.compile(pattern), IGNORED))
+        self._stable.clear()
 
     def stable(self, value: Any) -> Any:
         """Return *value*, in plain values, as it is compared."""
-        return in_texts(portable(value), self._text)
+        return _without_speakers(in_texts(without_secrets(value), self._text))
 
     def key(self, value: Any) -> str:
         """Return *value* as a text that is equal for equal values."""
         return json.dumps(self.stable(value), sort_keys=True, ensure_ascii=False, default=str)
 
     def _text(self, text: str) -> str:
+        """Return a text as it is compared; a history repeats its texts in each step."""
+        stable = self._stable.get(text)
+        if stable is None:
+            stable = self._stable[text] = self._without_rules(portable_text(text))
+        return stable
+
+    def _without_rules(self, text: str) -> str:
         for pattern, mark in self._rules:
             text = pattern.sub(mark, text)
         return text
+
+
+def _without_speakers(value: Any) -> Any:
+    """Return *value* without the names of assistant messages, which LangChain sets once the answer was recorded.
+
+    Whether a row shows the name depends on when it was written; the agent itself is compared by its place.
+    """
+    if isinstance(value, dict):
+        hides = "name" in value and value.get("role") == "assistant"
+        return {key: _without_speakers(item) for key, item in value.items() if not (hides and key == "name")}
+    return [_without_speakers(item) for item in value] if isinstance(value, list) else value
