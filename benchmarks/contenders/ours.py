@@ -19,6 +19,8 @@ class Ours(Contender):
 
     def begin(self, terms: Terms) -> None:
         """Switch tracing on for the framework, with a journal of its own."""
+        # As with keys: without them the exact form of answers is kept for replays as well.
+        os.environ.setdefault("LANGFUSE_INTEGRATION_REPLAYABLE", "0")
         os.environ["LANGFUSE_INTEGRATION_JOURNAL"] = str(Path(tempfile.mkdtemp(prefix="bench-")) / "journal.sqlite3")
         if terms.delivery == "http":
             os.environ["LANGFUSE_PUBLIC_KEY"], os.environ["LANGFUSE_SECRET_KEY"] = "pk-lf-bench", "sk-lf-bench"
@@ -30,6 +32,7 @@ class Ours(Contender):
         self.recorder = tracing.recorder
         if terms.delivery == "discard":
             self.recorder.divert(Discarding().worker)
+            self.recorder.replayable = False  # as the worker sets it
         self.callbacks: list[Any] = []
         if terms.framework != "blocks":
             langfuse_manager.set_session(SESSION, user_id=USER)
