@@ -8,9 +8,8 @@ is found by a walk down the stack. The walk ends where an event loop runs a call
 from __future__ import annotations
 
 import sys
-from asyncio import events
 from inspect import CO_ASYNC_GENERATOR, CO_GENERATOR
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -18,8 +17,14 @@ T = TypeVar("T")
 GENERATOR = CO_GENERATOR | CO_ASYNC_GENERATOR
 """A flag of a generator's code."""
 
-_CALLBACK: Any = getattr(getattr(getattr(events, "Handle", None), "_run", None), "__code__", None)
-"""The code in which asyncio runs a callback or a step of a task (3.11 to 3.14); uvloop has no frame for it."""
+
+def _callback_code() -> CodeType | None:
+    """Return the code in which asyncio runs a callback or a step of a task; None while asyncio is not loaded.
+
+    `Handle._run` in Python 3.11 to 3.14; uvloop has no frame for it.
+    """
+    handle: Any = getattr(sys.modules.get("asyncio.events"), "Handle", None)
+    return getattr(getattr(handle, "_run", None), "__code__", None)
 
 
 class GeneratorBlocks(Generic[T]):
@@ -48,8 +53,9 @@ class GeneratorBlocks(Generic[T]):
 
     def innermost(self) -> T | None:
         """Return the innermost block of a generator that is running below the caller, or None."""
+        callback = _callback_code()
         frame: FrameType | None = sys._getframe(1)
-        while frame is not None and frame.f_code is not _CALLBACK:
+        while frame is not None and frame.f_code is not callback:
             blocks = self.by_frame.get(frame)
             if blocks:
                 return blocks[-1]
