@@ -66,7 +66,7 @@ async def call_tool(session: ClientSession, name: str, arguments: dict[str, Any]
     """Return what a tool of the server answers, as text."""
     result: Any = await session.call_tool(name, arguments)
     text = "\n".join(part.text for part in result.content if part.type == "text")
-    if getattr(result, "is_error", getattr(result, "isError", False)):  # mcp 2, mcp 1
+    if result.is_error if hasattr(result, "is_error") else result.isError:  # mcp 2, mcp 1
         raise ToolException(text)
     return text
 
