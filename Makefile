@@ -36,7 +36,7 @@ compat: .venv/.dev ## run the tests at the oldest and newest supported releases 
 	@. tools/index.sh && $(BIN)/nox --session $(SESSIONS)
 
 pythons: .venv/.dev ## run the tests on each newer Python that is installed; the others are named as skipped
-	@. tools/index.sh && $(BIN)/nox --no-error-on-missing-interpreters --session $(PYTHONS)
+	@. tools/index.sh && . tools/pythons.sh && $(BIN)/nox --no-error-on-missing-interpreters --session $(PYTHONS)
 
 bench: .venv/.bench ## measure the cost of tracing
 	$(BIN)/python -m benchmarks

@@ -1,0 +1,6 @@
+# Sourced. pyenv's shims answer for versions that are not selected, too, and then fail: put the versions themselves first.
+for folder in "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.1[2-9]*/bin; do
+    [ ! -d "$folder" ] || PATH="$folder:$PATH"
+done
+export PATH
+export UV_PYTHON_DOWNLOADS=never  # only what is installed here
