@@ -50,6 +50,7 @@ def test_tabs_do_not_mix_and_generators_keep_their_blocks() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3000)
 def test_no_event_of_fifty_tabs_is_in_another_one_s_session() -> None:
     """Each of 10,000 events of 50 tabs, a third of them without a log-in, is in its own session."""
     assert_each_in_its_own(rows_of(50, 200, 3000), 50)

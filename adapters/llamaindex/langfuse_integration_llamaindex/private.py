@@ -218,7 +218,7 @@ def _undecorated(function: Any) -> Any:
     while function is not None:
         code = getattr(function, "__code__", None)
         names = getattr(code, "co_freevars", ())
-        cells = dict(zip(names, getattr(function, "__closure__", None) or (), strict=False))
+        cells: dict[str, Any] = dict(zip(names, getattr(function, "__closure__", None) or (), strict=False))
         if "f" in cells and getattr(code, "co_qualname", "").startswith(_CALLBACKS):
             found = cells["f"]
             function = found.cell_contents

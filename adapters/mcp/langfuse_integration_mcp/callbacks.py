@@ -102,7 +102,8 @@ def _keep(connection: Connection, wire: str, positional: tuple[Any, ...]) -> Non
     """Add a message of the server to the recording of the call during which it came."""
     call = asked_during(connection, current.get(), _traceparent(positional))
     if call is not None and call.exchanges:
-        params = positional[-1] if len(positional) > 1 or wire == LOGGING else None
+        last = positional[-1:]
+        params = last[0] if last and (len(positional) > 1 or wire == LOGGING) else None
         call.exchanges[-1].heard(wire, params)
 
 

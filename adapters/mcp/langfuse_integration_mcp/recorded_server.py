@@ -87,6 +87,7 @@ class RecordedServer:
         method, params = fields["method"], fields.get("params") or {}
         if method == "initialize":
             self._live.handshake = params
+        exchange: dict[str, Any] | None
         try:
             exchange = self._answers.answer(method, params, self._address, self._transport)
         except NotRecorded as error:

@@ -9,7 +9,7 @@ More than 300 lines: what writes a message and what skips through one stand toge
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..internals.bounded import BoundedDict
@@ -264,7 +264,7 @@ def _reparsed(body: bytes) -> bytes:
     return request.SerializeToString()
 
 
-def _without_exact(body: bytes, start: int, end: int, path: tuple[int, ...]) -> bytes:
+def _without_exact(body: bytes, start: int, end: int, path: Sequence[int]) -> bytes:
     """Return the fields of a message without EXACT in those that *path* leads to."""
     parts: list[bytes] = []
     position = start

@@ -44,7 +44,7 @@ class GradioHost:
     def cell(self) -> Cell | None:
         """Return the cell of the tab whose event runs here, if that began before the hooks were there."""
         try:
-            from gradio.context import LocalContext  # pyright: ignore[reportMissingTypeStubs]
+            from gradio.context import LocalContext  # pyright: ignore[reportMissingImports, reportMissingTypeStubs]
 
             request: Any = LocalContext.request.get(None)
         except (ImportError, AttributeError):
@@ -69,10 +69,10 @@ class GradioHost:
 
 def _at_event_start(place: Callable[[Any], None]) -> None:
     """Have *place* called with the request, or the list of them, of each step of an event, in the event's own task."""
-    from gradio.blocks import Blocks  # pyright: ignore[reportMissingTypeStubs]
+    from gradio.blocks import Blocks  # pyright: ignore[reportMissingImports, reportMissingTypeStubs]
 
     blocks: Any = Blocks
-    original = getattr(blocks, "call_function", None)
+    original: Any = getattr(blocks, "call_function", None)
     if not callable(original) or hasattr(original, _MARKER):
         return
 
@@ -80,7 +80,8 @@ def _at_event_start(place: Callable[[Any], None]) -> None:
     async def call_function(self: Any, *arguments: Any, **options: Any) -> Any:
         with _PLACING:
             place(options.get("requests", arguments[3] if len(arguments) > 3 else None))
-        return await original(self, *arguments, **options)
+        called: Any = original(self, *arguments, **options)
+        return await called
 
     setattr(call_function, _MARKER, True)
     blocks.call_function = call_function
@@ -88,7 +89,7 @@ def _at_event_start(place: Callable[[Any], None]) -> None:
 
 def _in_one_context() -> None:
     """Run all steps of a generator in a copy of the context in which its first one runs."""
-    from gradio import utils  # pyright: ignore[reportMissingTypeStubs]
+    from gradio import utils  # pyright: ignore[reportMissingImports, reportMissingTypeStubs]
 
     gradio: Any = utils
     original = getattr(gradio, "run_sync_iterator_async", None)

@@ -54,7 +54,7 @@ class GeneratorBlocks(Generic[T]):
     def innermost(self) -> T | None:
         """Return the innermost block of a generator that is running below the caller, or None."""
         callback = _callback_code()
-        frame: FrameType | None = sys._getframe(1)
+        frame: FrameType | None = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
         while frame is not None and frame.f_code is not callback:
             blocks = self.by_frame.get(frame)
             if blocks:

@@ -158,8 +158,11 @@ def _end(db: sqlite3.Connection, writer: int, alive_ns: int, ended_ids: Containe
     """
     open_spans = db.execute("SELECT span_id, body FROM open_spans WHERE writer = ?", (writer,)).fetchall()
     bodies = [body for span_id, body in open_spans if span_id not in ended_ids]
-    if bodies:
-        from .endings import ended  # protobuf: the first rows of a process would wait for it
+    if not bodies:
+        db.execute("DELETE FROM open_spans WHERE writer = ?", (writer,))
+        return 0
+    from .endings import ended  # protobuf: the first rows of a process would wait for it
+
     names = ", ".join(Row._fields)
     marks = ",".join("?" * (len(Row._fields) + 1))
     for body in bodies:

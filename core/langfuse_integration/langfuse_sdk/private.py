@@ -130,7 +130,7 @@ def divert_scores(client: Any, take: Callable[[dict[str, Any]], bool]) -> None:
 class _DivertedScores:
     """The method of a client that queues a score."""
 
-    def __init__(self, client: Any, own: Callable[..., None], take: Callable[[dict[str, Any]], bool]) -> None:
+    def __init__(self, client: Any, own: Callable[..., object], take: Callable[[dict[str, Any]], bool]) -> None:
         self._client, self._own, self._take = client, own, take
 
     def __call__(self, score: Any, **options: Any) -> None:

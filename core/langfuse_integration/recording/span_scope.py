@@ -42,7 +42,7 @@ class SpanScope:
             observation = tracing.start(self._name, self._type, input=self._input, metadata=self._metadata)
             self._observation = observation
             otel_api.attach(observation, self)
-            frame = sys._getframe(1)
+            frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
             if frame.f_code.co_flags & GENERATOR:
                 self._open_in(frame)
         except Exception as error:  # noqa: BLE001  our own fault
@@ -66,7 +66,7 @@ class SpanScope:
 
     async def __aenter__(self) -> Observation:
         observation = self.__enter__()
-        frame = sys._getframe(1)
+        frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
         if frame.f_code.co_flags & GENERATOR:
             self._open_in(frame)
         return observation

@@ -336,7 +336,7 @@ class Scope:
             cell.is_set = self._is_set
             if before is not None:
                 self.outer = before.scope
-            frame = sys._getframe(1)
+            frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
             if frame.f_code.co_flags & GENERATOR and self._is_set:
                 self._frame = frame
                 _generators.open(frame, self)
@@ -379,7 +379,7 @@ class Scope:
 
     async def __aenter__(self) -> Session | None:
         session = self.__enter__()
-        frame = sys._getframe(1)
+        frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
         if frame.f_code.co_flags & GENERATOR and self._visit is None:
             self._frame = frame
             _generators.open(frame, self)

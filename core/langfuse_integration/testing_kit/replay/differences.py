@@ -74,8 +74,10 @@ def _changes(before: Any, after: Any, scope: str) -> Iterator[InputChange]:
 
 def entry_changes(recorded: Any, asked: Any, rules: VolatileParts, scope: str) -> list[InputChange]:
     """Return the differences of two mappings by their entries, nested ones under their own names."""
-    before, after = rules.stable(recorded), rules.stable(asked)
+    before: Any = rules.stable(recorded)
+    after: Any = rules.stable(asked)
     changes: list[InputChange] = []
+    key: Any
     for key in dict.fromkeys((*(before or {}), *(after or {}))):
         one, other = (before or {}).get(key), (after or {}).get(key)
         if isinstance(one, dict) or isinstance(other, dict):

@@ -73,9 +73,8 @@ class Replaying(AbstractContextManager[ReplaySession]):
         recording = self._recording
         if not isinstance(recording, Recording):
             recording = session_file.read(Path(recording))
-        options = self._options
-        if self._rerecords:
-            options = {"models": "live", "mcp": "live"}
+        live_options: ReplayOptions = {"models": "live", "mcp": "live"}
+        options = live_options if self._rerecords else self._options
         sources = {"model": options.get("models"), "mcp": options.get("mcp")}
         live = [kind for kind, source in sources.items() if source == "live"]
         fork = ForkPoint.of(recording, options.get("until"), options.get("answers"))
