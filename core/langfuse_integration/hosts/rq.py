@@ -11,11 +11,11 @@ They travel in the job's `meta`, so that retries, repeats and dependent jobs kee
 from __future__ import annotations
 
 import functools
-import sys
 from importlib import import_module
 from typing import Any
 
 from ..internals import forks
+from ..internals.loaded import loaded
 from ..sessions.store import SessionStore
 from .tasks import HEADER, Task, sender_header
 
@@ -63,7 +63,7 @@ def separate_jobs(store: SessionStore, module: str) -> None:
 
 def _separate() -> None:
     for module, class_name in WORKERS.items():
-        worker: Any = getattr(sys.modules.get(module), class_name, None)
+        worker = loaded(module, class_name)
         original = getattr(worker, "__dict__", {}).get("perform_job")
         if callable(original) and not hasattr(original, _MARKER):
             worker.perform_job = _in_a_task(original)

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from ..internals.loaded import loaded
 from ..sessions.store import Cell, SessionStore
 
 METHODS = {
@@ -52,7 +53,7 @@ def separate_requests(store: SessionStore, module: str) -> None:
         separate_jobs(store, module)
         return
     class_name, method = METHODS[module]
-    server: Any = getattr(sys.modules.get(module), class_name, None)
+    server = loaded(module, class_name)
     original: Callable[..., Any] | None = getattr(server, "__dict__", {}).get(method)
     if not callable(original) or hasattr(original, _MARKER):
         return

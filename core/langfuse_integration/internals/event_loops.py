@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
+from .loaded import loaded
 
 
 def in_event_loop() -> bool:
     """Return whether an asyncio event loop runs in this thread; asyncio is not loaded for the answer."""
-    asyncio = sys.modules.get("asyncio")
-    return asyncio is not None and asyncio._get_running_loop() is not None
+    running_loop = loaded("asyncio.events", "_get_running_loop")
+    return running_loop is not None and running_loop() is not None

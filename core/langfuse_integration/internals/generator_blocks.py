@@ -10,7 +10,9 @@ from __future__ import annotations
 import sys
 from inspect import CO_ASYNC_GENERATOR, CO_GENERATOR
 from types import CodeType, FrameType
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
+
+from .loaded import loaded
 
 T = TypeVar("T")
 
@@ -23,8 +25,7 @@ def _callback_code() -> CodeType | None:
 
     `Handle._run` in Python 3.11 to 3.14; uvloop has no frame for it.
     """
-    handle: Any = getattr(sys.modules.get("asyncio.events"), "Handle", None)
-    return getattr(getattr(handle, "_run", None), "__code__", None)
+    return getattr(getattr(loaded("asyncio.events", "Handle"), "_run", None), "__code__", None)
 
 
 class GeneratorBlocks(Generic[T]):

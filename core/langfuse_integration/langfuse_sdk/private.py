@@ -23,6 +23,8 @@ from typing import Any
 from opentelemetry import context as context_api
 from opentelemetry import trace as trace_api
 
+from ..internals.loaded import loaded
+
 CLIENT_PROCESSOR = "LangfuseSpanProcessor"
 
 RUNTIME_CONTEXT, TRACER_PROVIDER, SET_ONCE = "_RUNTIME_CONTEXT", "_TRACER_PROVIDER", "_TRACER_PROVIDER_SET_ONCE"
@@ -101,8 +103,8 @@ def take_queued(processor: Any) -> list[Any]:
 
 def client_instances() -> dict[str, Any] | None:
     """Return the resource managers of the Langfuse clients by public key, or None before langfuse is loaded."""
-    module = sys.modules.get("langfuse._client.resource_manager")
-    instances = getattr(getattr(module, "LangfuseResourceManager", None), "_instances", None)
+    manager = loaded("langfuse._client.resource_manager", "LangfuseResourceManager")
+    instances = getattr(manager, "_instances", None)
     return instances if isinstance(instances, dict) else None
 
 

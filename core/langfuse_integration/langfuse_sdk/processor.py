@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import weakref
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerPro
 
 from ..encoding.attributes import ENVIRONMENT, IS_APP_ROOT, TRACE_TAGS, span_attributes
 from ..internals.faults import shielded
+from ..internals.loaded import loaded
 from ..recording import ambient, otel_spans, tracing
 from ..recording.anchor import Parent
 from ..recording.observation import Observation
@@ -192,8 +192,8 @@ def wanted(span: ReadableSpan) -> bool:
         return False
     if any(key.startswith("gen_ai.") for key in attributes):
         return True
-    rules = sys.modules.get("langfuse.span_filter")
-    return bool(rules.is_default_export_span(span)) if rules is not None else False
+    is_default_export_span = loaded("langfuse.span_filter", "is_default_export_span")
+    return is_default_export_span is not None and bool(is_default_export_span(span))
 
 
 def _accompanies(span: ReadableSpan) -> bool:

@@ -13,13 +13,13 @@ import atexit
 import functools
 import os
 import signal
-import sys
 import threading
 import weakref
 from types import FrameType
 from typing import Any, NoReturn, Protocol
 
 from ..internals.faults import shielded
+from ..internals.loaded import loaded
 
 LONGEST_S = 12.0
 """The longest that the end of a process may take, in s: the journal's time and the delivery's."""
@@ -55,8 +55,8 @@ def watch() -> None:
         os._exit = _delivering_exit
         signal.raise_signal = _delivering_raise
     _watched.add(os.getpid())
-    process = sys.modules.get("multiprocessing.process")
-    if process is not None and process.parent_process() is not None:
+    parent_process = loaded("multiprocessing.process", "parent_process")
+    if parent_process is not None and parent_process() is not None:
         # A child of multiprocessing ends by `os._exit`, after what is registered there.
         from multiprocessing.util import Finalize
 

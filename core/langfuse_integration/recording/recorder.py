@@ -178,10 +178,11 @@ class QueueRecorder:
     def prepare(self) -> None:
         """Have the worker load what it needs, before the first observation of this process starts."""
         self.prepared = True
-        if self.enabled and self._thread is None:
-            self.start()
-            if not (self._exited or in_event_loop()):
-                self._ready.wait(READY_S)
+        with _STARTING:
+            if self.enabled and self._thread is None:
+                self.start()
+                if not (self._exited or in_event_loop()):
+                    self._ready.wait(READY_S)
 
     def start(self) -> None:
         """Start the worker thread, or wake it."""
