@@ -46,18 +46,21 @@ _readiness = Readiness()
 
 def ready() -> None:
     """Register our provider once, and once the application has loaded langfuse, look after its client."""
-    if _readiness.registered and (_readiness.langfuse_seen or "langfuse" not in sys.modules):
-        if os.getpid() != forks.process_id:
+    if not _readiness.registered or (not _readiness.langfuse_seen and "langfuse" in sys.modules):
+        with _PREPARING:
             forks.announce_child()
-        return
-    with _PREPARING:
+            _prepare()
+    elif os.getpid() != forks.process_id:
         forks.announce_child()
-        _prepare()
+    if _readiness.registered:
+        tracing.hooks.process_id = os.getpid()
+        tracing.hooks.awaited = "" if _readiness.langfuse_seen else "langfuse"
 
 
 def look_again() -> None:
     """Look after the application's Langfuse client again at the next use: the settings have changed."""
     _readiness.langfuse_seen = False
+    tracing.hooks.awaited = "langfuse"
 
 
 def make_worker(recorder: QueueRecorder) -> Worker:

@@ -54,5 +54,11 @@ class Anchor:
     @classmethod
     def of(cls, parent: Parent) -> Anchor:
         """Return the anchor of *parent*, which keeps nothing else of it alive."""
-        captured = (parent.session, parent.origin)
-        return cls(parent.trace, parent.span, captured, parent.started_ns, parent.exported)
+        anchor = cls.__new__(cls)  # without `__init__`: a call less for each run that ends
+        anchor.trace = parent.trace
+        anchor.span = parent.span
+        anchor.session = parent.session
+        anchor.origin = parent.origin
+        anchor.started_ns = parent.started_ns
+        anchor.exported = parent.exported
+        return anchor

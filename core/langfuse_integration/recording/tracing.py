@@ -6,6 +6,8 @@ Adapters start their runs and observations here; users have the manager.
 from __future__ import annotations
 
 from collections.abc import Callable
+from os import getpid
+from sys import modules
 from typing import Any
 
 from ..sessions.store import SessionStore
@@ -25,14 +27,18 @@ class Hooks:
 
     Attributes:
         make_worker: makes the worker, on its own thread: nothing heavy is loaded on the application's.
-        ready: called before anything starts; makes the process ready at the first call.
+        ready: makes the process ready; called before something starts, unless the process is ready.
+        process_id: the process that is ready; 0 before.
+        awaited: a module whose import makes another call of `ready` necessary, or empty.
     """
 
-    __slots__ = ("make_worker", "ready")
+    __slots__ = ("awaited", "make_worker", "process_id", "ready")
 
     def __init__(self) -> None:
         self.make_worker: WorkerFactory = _no_worker
         self.ready: Callable[[], None] = lambda: None
+        self.process_id = 0
+        self.awaited = ""
 
 
 def _no_worker(recorder: QueueRecorder) -> RecordingWorker:
@@ -55,6 +61,13 @@ __all__ = [
 ]
 
 
+def _make_ready() -> None:
+    """Make process and recorder ready; the condition is written out where it is called, a call less for each row."""
+    hooks.ready()
+    if not recorder.prepared:
+        recorder.prepare()
+
+
 def start(
     name: str,
     type: ObservationType,  # noqa: A002  Langfuse's word
@@ -63,9 +76,8 @@ def start(
     metadata: dict[str, Any] | None = None,
 ) -> Observation:
     """Start an observation under what is current here, in the session that is active here."""
-    hooks.ready()
-    if not recorder.prepared:
-        recorder.prepare()
+    if getpid() != hooks.process_id or hooks.awaited in modules or not recorder.prepared:
+        _make_ready()
     parent = ambient.current()
     observation = Observation(name, type, recorder, parent, store.resolve(parent), input)
     observation.metadata = metadata
@@ -115,9 +127,8 @@ def fold_run(start: RunStart, parent: Run, make: Callable[[FoldedRun], Observati
 def _open_root(start: RunStart, input: Any) -> Run | None:  # noqa: A002
     if start.key in registry:
         return None
-    hooks.ready()
-    if not recorder.prepared:
-        recorder.prepare()
+    if getpid() != hooks.process_id or hooks.awaited in modules or not recorder.prepared:
+        _make_ready()
     parent: Parent | None = registry.footprint(start.parent_key) if start.parent_key is not None else None
     if parent is not None:
         session, origin = parent.session, store.current()
