@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from opentelemetry import trace
 
 from commands import Lfi
 from hosts.redis_server import RedisServer
-from langfuse_integration import configure, langfuse_manager, runtime
+from langfuse_integration import OtlpDestination, configure, langfuse_manager, runtime
 from langfuse_integration.journal.forgetting import Forgetting, Subject
 from langfuse_integration.reading.archive import Archive
 from langfuse_integration.sessions.session import Session
@@ -138,6 +139,25 @@ def test_rows_that_wait_for_langfuse_are_never_sent(lfi: Lfi, receiver: Receiver
     assert lfi.ok("push", **receiver.environment()) == "0 observations delivered.\n"
     assert receiver.spans == []
     assert sessions_in(journal) == []
+
+
+def test_spans_of_others_are_removed_with_their_trace(lfi: Lfi, journal: Path) -> None:
+    """A database query below an agent, waiting for a destination that is down, leaves no byte; the receipt names it."""
+    address = "http://127.0.0.1:9"
+    configure(destinations=[OtlpDestination(address)])
+    runtime.ready()
+    query = trace.get_tracer("app")
+    for user_id, secret in (("ada", "lemonade"), ("grace", "gracious")):
+        with langfuse_manager.session(f"s-{user_id}", user_id), langfuse_manager.trace_span("run"):
+            query.start_span("query", attributes={"db.statement": f"SELECT {secret}"}).end()
+    langfuse_manager.flush(0.2)
+    runtime.reset()
+    assert b"lemonade" in files_of(journal)
+    done = lfi("forget", "--user", "ada", "--yes")
+    assert done.returncode == 0
+    assert f"{address}/v1/traces was not told" in done.stderr
+    assert b"lemonade" not in files_of(journal)
+    assert b"gracious" in files_of(journal)
 
 
 def test_what_workers_share_in_redis_is_removed(lfi: Lfi) -> None:

@@ -60,6 +60,8 @@ def _journal(subject: Subject, local: bool) -> bool:
     with Forgetting(path) as forgetting:
         forgotten = forgetting.forget(subject, destination_of(current) if tells else None)
     Screen().line(f"Journal {path}: {_amount(forgotten)} removed.")
+    for address in forgotten.elsewhere:
+        note(f"{address} was not told: OTLP has no request to delete. Delete there what it has.")
     if forgotten.damaged_copies:
         note(f"Damaged journals that had been set aside were removed, too: {forgotten.damaged_copies}.")
     if not forgotten.is_clean:

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
+from . import forward_tables
 from .journal import Journal
 from .pruning import OWED
 
@@ -47,6 +48,7 @@ class Forgotten(NamedTuple):
     Attributes:
         waiting: how many of the observations were not delivered yet.
         damaged_copies: damaged journals that had been set aside; each was removed as a whole.
+        elsewhere: the addresses of other destinations that may have some of it.
         is_clean: the files were rewritten; False when other processes kept them in use.
     """
 
@@ -56,6 +58,7 @@ class Forgotten(NamedTuple):
     scores: int
     media: int
     damaged_copies: int
+    elsewhere: list[str]
     is_clean: bool
 
 
@@ -88,8 +91,10 @@ class Forgetting:
         scores, media = self._remove_rest(sessions)
         while not self._journal.remove_unused():
             pass
-        copies = self._remove_damaged()
-        return Forgotten(counts[0], counts[1], len(trace_ids), counts[2] + scores, media, copies, self._clean())
+        copies, elsewhere = self._remove_damaged(), self._elsewhere()
+        return Forgotten(
+            counts[0], counts[1], len(trace_ids), counts[2] + scores, media, copies, elsewhere, self._clean()
+        )
 
     def close(self) -> None:
         """Close the journal."""
@@ -142,6 +147,8 @@ class Forgetting:
             self._journal.remove(db, ids)
             scores = db.execute(f"DELETE FROM scores WHERE {_CHOSEN}", values).rowcount
             db.execute(f"DELETE FROM media_uses WHERE {_CHOSEN}", values)
+            if forward_tables.exists(db):
+                db.execute(f"DELETE FROM companions WHERE {_CHOSEN}", values)
             self._remove_open(db, set(trace_ids))
         return len(ids), waiting, scores
 
@@ -180,6 +187,12 @@ class Forgetting:
             with suppress(FileNotFoundError):
                 file.unlink()
         return copies
+
+    def _elsewhere(self) -> list[str]:
+        """Return the addresses of the destinations beside Langfuse that this journal has known."""
+        if not self._journal.query("SELECT 1 FROM sqlite_master WHERE name = 'destinations'"):
+            return []
+        return [row[0] for row in self._journal.query("SELECT DISTINCT address FROM destinations ORDER BY address")]
 
     def _clean(self) -> bool:
         return _patiently(self._vacuum) and _patiently(lambda: emptied(self._journal))
