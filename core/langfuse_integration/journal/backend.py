@@ -26,7 +26,7 @@ class StorageBackend:
 
     def __init__(self, settings: Settings, path: Path | None, me: int) -> None:
         with fork_guard.opening:
-            self.journal = Journal(path)
+            self.journal = Journal(path, fsync=settings.durability == "fsync")
             try:
                 self.writers = Writers(self.journal, me, destination_of(settings))
                 destinations = settings.all_destinations

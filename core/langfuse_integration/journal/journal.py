@@ -63,14 +63,16 @@ class Journal:
 
     Args:
         path: the file, or None for a journal in memory.
+        fsync: whether each transaction waits until it is on the disk, so that it survives a power cut.
 
     Raises:
         JournalTooNew: the file was written by a newer release.
         NoJournal, another sqlite3.Error, OSError: the file cannot be used.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, *, fsync: bool = False) -> None:
         self.path = path
+        self._fsync = fsync
         self._lock = forks.Lock(reentrant=True)
         self._pid = os.getpid()
         self.inode = 0
@@ -164,7 +166,7 @@ class Journal:
                 raise OSError("this journal was opened by the parent process")
             if self.path is not None and fork_guard.tainted:
                 raise OSError("the parent process was busy with the journal when it forked this one")
-            self._db = _patiently(self.path)
+            self._db = _patiently(self.path, self._fsync)
             self._bodies = Bodies(self._db)
             self.inode = self.path.stat().st_ino if self.path is not None else 0
         return self._db
@@ -350,13 +352,13 @@ def _version(db: sqlite3.Connection) -> int:
     return int(db.execute("PRAGMA data_version").fetchone()[0])
 
 
-def _patiently(path: Path | None) -> sqlite3.Connection:
+def _patiently(path: Path | None, fsync: bool) -> sqlite3.Connection:
     """Open the file; when two processes create it at once, one may find it locked in spite of the time-out."""
     for pause_s in (0.01, 0.05, 0.2):
         try:
-            return connect(path)
+            return connect(path, fsync=fsync)
         except sqlite3.OperationalError as error:
             if "locked" not in str(error):
                 raise
             time.sleep(pause_s)
-    return connect(path)
+    return connect(path, fsync=fsync)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -118,24 +119,28 @@ class NoJournal(sqlite3.DatabaseError):
     """The file is a database, but not a journal."""
 
 
-def connect(path: Path | None) -> sqlite3.Connection:
+def connect(path: Path | None, *, fsync: bool = False) -> sqlite3.Connection:
     """Return a connection to the journal in *path*, migrated to the current schema, or to an empty one in memory.
 
     The file and its directory are created if need be, readable by this user only.
+
+    Args:
+        fsync: whether each transaction waits for the disk, and new directories are there after a power cut.
 
     Raises:
         JournalTooNew: the file was written by a newer release.
         NoJournal, another sqlite3.Error, OSError: the file cannot be used.
     """
     if path is not None:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make_directory(path.parent, fsync)
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     db = sqlite3.connect(path or ":memory:", timeout=BUSY_S, isolation_level=None, check_same_thread=False)
     try:
         _version(db, str(path))  # before anything is changed in it
         # auto_vacuum counts only before the first table: an emptied journal gives its room back.
         db.executescript(
-            "PRAGMA auto_vacuum=INCREMENTAL; PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"
+            "PRAGMA auto_vacuum=INCREMENTAL; PRAGMA journal_mode=WAL; "
+            f"PRAGMA synchronous={'FULL' if fsync else 'NORMAL'};"
             f"PRAGMA journal_size_limit={WAL_BYTES};"
         )
         migrate(db, str(path))
@@ -143,6 +148,18 @@ def connect(path: Path | None) -> sqlite3.Connection:
         db.close()
         raise
     return db
+
+
+def _make_directory(directory: Path, fsync: bool) -> None:
+    """Create a directory and those above it; with *fsync* on the disk, too: SQLite does that for its files only."""
+    missing = [each for each in (directory, *directory.parents) if not each.exists()] if fsync else []
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for each in missing if sys.platform != "win32" else ():  # Windows opens no directories
+        descriptor = os.open(each.parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def migrate(db: sqlite3.Connection, name: str) -> None:
