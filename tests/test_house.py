@@ -92,3 +92,14 @@ def test_every_lock_and_every_fork_hook_is_of_one_kind() -> None:
         and {alias.name for alias in node.names} & {"Lock", "RLock", "register_at_fork"}
     ]
     assert outside + imported == []
+
+
+def test_no_statement_has_numbered_placeholders() -> None:
+    """`?1` with a sequence is deprecated in Python 3.12 and an error in 3.14: values are repeated instead."""
+    numbered = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in PRODUCT
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and re.search(r"= ?\?\d", node.value)
+    ]
+    assert numbered == []

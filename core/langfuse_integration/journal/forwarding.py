@@ -149,10 +149,10 @@ class Forwarding:
     def ids_of(self, keys: Iterable[tuple[str, str]]) -> list[int]:
         """Return the numbers that rows with these trace and span ids have here."""
         statement = (
-            "SELECT id FROM spans WHERE trace_id = ?1 AND span_id = ?2 "
-            "UNION ALL SELECT -id FROM companions WHERE trace_id = ?1 AND span_id = ?2"
+            "SELECT id FROM spans WHERE trace_id = ? AND span_id = ? "
+            "UNION ALL SELECT -id FROM companions WHERE trace_id = ? AND span_id = ?"
         )
-        return [row[0] for key in keys for row in self._journal.query(statement, key)]
+        return [row[0] for key in keys for row in self._journal.query(statement, key * 2)]
 
     def acknowledge(self, destination: OtlpDestination, ids: Sequence[int], keep: bool) -> int:
         """Mark rows as forwarded; those that Langfuse has and nobody waits for are removed, unless *keep*.

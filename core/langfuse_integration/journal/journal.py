@@ -328,9 +328,10 @@ class Journal:
 
     def pending(self, writer: int | None = None, session_id: str | None = None) -> int:
         """Return how many rows wait: of all writers and sessions, or of one."""
-        statement = "SELECT count(*) FROM spans WHERE state = 0"
-        statement += " AND (?1 IS NULL OR writer = ?1) AND (?2 IS NULL OR session_id = ?2)"
-        return int(self.query(statement, (writer, session_id))[0][0])
+        given = {"writer": writer, "session_id": session_id}
+        values = {column: value for column, value in given.items() if value is not None}
+        conditions = "".join(f" AND {column} = ?" for column in values)
+        return int(self.query(f"SELECT count(*) FROM spans WHERE state = 0{conditions}", (*values.values(),))[0][0])
 
 
 def _begin(db: sqlite3.Connection) -> None:

@@ -110,14 +110,14 @@ class ScoresAndMedia:
                 db.execute("UPDATE media_uses SET state = 1 WHERE id = ?", (use.number,))
             else:
                 db.execute("DELETE FROM media_uses WHERE id = ?", (use.number,))
-                remaining = "SELECT 1 FROM media_uses WHERE media_id = ?1"
-                db.execute(f"DELETE FROM media WHERE id = ?1 AND NOT EXISTS ({remaining})", (use.media_id,))
+                remaining = "SELECT 1 FROM media_uses WHERE media_id = media.id"
+                db.execute(f"DELETE FROM media WHERE id = ? AND NOT EXISTS ({remaining})", (use.media_id,))
 
     def waiting(self, writer: int) -> int:
         """Return how many scores and uses of media of *writer* wait."""
-        counts = "SELECT (SELECT count(*) FROM scores WHERE writer = ?1 AND state = 0)"
-        counts += " + (SELECT count(*) FROM media_uses WHERE writer = ?1 AND state = 0)"
-        return int(self._journal.query(counts, (writer,))[0][0])
+        counts = "SELECT (SELECT count(*) FROM scores WHERE writer = ? AND state = 0)"
+        counts += " + (SELECT count(*) FROM media_uses WHERE writer = ? AND state = 0)"
+        return int(self._journal.query(counts, (writer, writer))[0][0])
 
 
 def sendable(score: Score) -> bool:

@@ -181,11 +181,10 @@ def _remove_idle(db: sqlite3.Connection, writers: list[int]) -> list[int]:
     """Remove those of *writers* that have nothing waiting or open; return them."""
     removed: list[int] = []
     for writer in writers:
-        remaining = "SELECT 1 FROM spans WHERE writer = ?1 AND state = 0"
-        for table in ("scores", "media_uses"):
-            remaining += f" UNION ALL SELECT 1 FROM {table} WHERE writer = ?1 AND state = 0"
-        remaining += " UNION ALL SELECT 1 FROM open_spans WHERE writer = ?1 LIMIT 1"
-        if db.execute(remaining, (writer,)).fetchone() is None:
+        remaining = "SELECT 1 FROM open_spans WHERE writer = ?"
+        for table in ("spans", "scores", "media_uses"):
+            remaining += f" UNION ALL SELECT 1 FROM {table} WHERE writer = ? AND state = 0"
+        if db.execute(f"{remaining} LIMIT 1", (writer,) * 4).fetchone() is None:
             db.execute("DELETE FROM writers WHERE id = ?", (writer,))
             removed.append(writer)
     return removed
