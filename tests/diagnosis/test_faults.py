@@ -7,6 +7,7 @@ import re
 import sqlite3
 import sys
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from email.utils import formatdate
@@ -16,12 +17,14 @@ import pytest
 
 from langfuse_integration import Session
 from langfuse_integration.diagnosis import Finding, file
+from langfuse_integration.diagnosis.versions import DEVELOPMENT_EXTRAS
 from peers.otlp import Receiver
 from peers.server import Answer, LocalServer, Request
 from viewer.sample import START_NS, Book, guarding, record
 
 Wrong = Callable[[], list[Finding]]
 SECOND_MS = 1_000
+ROOT = Path(__file__).parents[2]
 
 
 def only(found: list[Finding]) -> Finding:
@@ -245,6 +248,22 @@ def test_a_release_outside_of_the_bounds(wrong: Wrong, tmp_path: Path, monkeypat
     found = only(wrong())
     assert found.said == "langfuse 3.9.0 is outside of what is supported (<6,>=4.7)."
     assert found.cure == "pip install 'langfuse<6,>=4.7'"
+
+
+def test_extras_for_work_on_this_package_bind_no_application(
+    wrong: Wrong, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A release that only this package's own tests exclude is no finding."""
+    installed(tmp_path / "site", "anthropic", "2.14.0")
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "site"), *sys.path])
+    assert wrong() == []
+
+
+def test_each_extra_is_for_applications_or_for_work_on_this_package() -> None:
+    """An extra that `all` does not contain is the demo's or in the list of those that `doctor` leaves out."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    installable = set(re.findall(r"[\w-]+", project["all"][0].partition("[")[2]))
+    assert set(project) == installable | {"all", "demo"} | DEVELOPMENT_EXTRAS
 
 
 def test_packages_that_do_not_go_together(wrong: Wrong, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,8 @@ SHOWN = (
     "redis",
 )  # fmt: skip
 """Packages whose version affects recording."""
+DEVELOPMENT_EXTRAS = frozenset({"bench", "dev", "docs", "release", "test"})
+"""Extras for work on this package: their bounds are nothing to an application."""
 OLDEST_PYTHON = (3, 11)
 _STATED = re.compile(r"([A-Za-z0-9][\w.-]*)(?:\[[^\]]*\])?\s*\(?([^;)]*)\)?\s*(?:;(.*))?")
 _BOUND = re.compile(r"(<=|>=|==|!=|~=|<|>)\s*([\w.*+!-]+)")
@@ -42,7 +44,11 @@ def python(installation: Installation) -> Iterator[Finding]:
 
 def packages(installation: Installation) -> Iterator[Finding]:
     """Report the installed packages, and those outside the supported versions."""
-    stated = {requirement.name: requirement for requirement in requirements(OURSELVES)}
+    stated = {
+        requirement.name: requirement
+        for requirement in requirements(OURSELVES)
+        if requirement.extra not in DEVELOPMENT_EXTRAS
+    }
     there: list[str] = []
     for name in dict.fromkeys((*stated, *SHOWN)):
         version = _version(name)
