@@ -70,6 +70,22 @@ def test_a_model_that_counts_no_tokens_keeps_the_span_below_it(config: Any, lang
     assert names(langfuse) == ["Traced", "messages.create"]
 
 
+def test_a_failed_call_has_one_row(config: Any, langfuse: Receiver) -> None:
+    """Where the call fails, neither the generation nor the client's span has usage: only the generation is a row."""
+
+    class Failing(Traced):
+        def _generate(self, messages: Any, stop: Any = None, run_manager: Any = None, **options: Any) -> ChatResult:
+            attributes = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m-1"}
+            with trace_api.get_tracer("anthropic").start_as_current_span("messages.create", attributes=attributes):
+                raise ConnectionError("no route")
+
+    for call in (lambda: Failing().invoke("q", config), lambda: asyncio.run(Failing().ainvoke("q", config))):
+        with pytest.raises(ConnectionError):
+            call()
+    assert names(langfuse) == ["Failing", "Failing"]
+    assert langfuse.doubled() == {}
+
+
 def test_a_call_beside_a_model_keeps_its_span(config: Any, langfuse: Receiver) -> None:
     """A node that uses a client by itself, before and after a model, has that client's span as its row."""
 

@@ -3,7 +3,7 @@
 Three kinds: what another handler of LangChain's callbacks makes of a run that our handler records as well (Langfuse's
 own, OpenInference's, Traceloop's); spans of an instrumentor of the whole framework; and the span that a model's client
 makes below the generation that an adapter records (`langfuse.openai`, the anthropic SDK, OpenInference).
-The third kind is recorded after all where that generation has no usage of its own: in a model class of the user's.
+The third kind is recorded after all where only that span has the call's usage: in a model class of the user's.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from opentelemetry.sdk.trace import ReadableSpan, Span
 
-from ..encoding.attributes import TYPE
+from ..encoding.attributes import TYPE, USAGE
 from ..internals.bounded import BoundedDict
 from ..recording import model_calls, otel_spans, tracing
 from ..recording.observation import Observation
@@ -23,6 +23,7 @@ from . import second_tracers
 from .second_tracers import CALLBACKS, LANGFUSE_OPENAI, SCOPES, SecondTracer
 
 OPERATIONS = ("chat", "text_completion", "generate_content", "embeddings")
+USAGE_PREFIXES = (USAGE, "gen_ai.usage.", "llm.token_count.", "llm.usage.")
 OPEN_LIMIT = 10_000
 _DEPTH = 40
 
@@ -97,7 +98,7 @@ def forget(span: ReadableSpan, exported: bool) -> None:
 
 
 class _Decision:
-    """Completes a generation's row as before, and records the spans below it if it has no usage.
+    """Completes a generation's row as before, and records the spans below it that have the usage it lacks.
 
     Attributes:
         spans: those that repeat the generation.
@@ -113,7 +114,7 @@ class _Decision:
         if observation.ended_ns and self.spans:
             spans, self.spans = self.spans, []
             if not observation.usage_details:
-                for span in spans:
+                for span in filter(_has_usage, spans):
                     tracing.recorder.record(span)
 
 
@@ -125,6 +126,10 @@ def _is_model_call(span: ReadableSpan) -> bool:
         or "gen_ai.request.model" in attributes
         or attributes.get("openinference.span.kind") in ("LLM", "EMBEDDING")
     )
+
+
+def _has_usage(span: ReadableSpan) -> bool:
+    return any(key.startswith(USAGE_PREFIXES) for key in span.attributes or ())
 
 
 def _run_of_another_handler() -> tuple[Hashable, SecondTracer] | None:
