@@ -18,7 +18,7 @@ from langfuse_integration import configure, runtime
 # threads at a time (python/cpython#106905), which LangChain's RunnableLambda does as well.
 from langfuse_integration.export import routing, sender, worker  # noqa: F401
 from langfuse_integration.internals import faults
-from langfuse_integration.langfuse_sdk import client_outlet, customised_client  # noqa: F401
+from langfuse_integration.langfuse_sdk import adoption, client_outlet, customised_client  # noqa: F401
 from langfuse_integration.recording import tracing
 from langfuse_integration.testing import RecordedSessions
 from peers.otlp import Receiver

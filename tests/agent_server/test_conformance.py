@@ -48,5 +48,5 @@ def test_the_server_conforms(suite: list[str], address: str, tmp_path: Path, sce
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    (passed, total), = re.findall(r"Passed: (\d+)/(\d+), 0 failed, 0 warnings", done.stdout)
+    ((passed, total),) = re.findall(r"Passed: (\d+)/(\d+), 0 failed, 0 warnings", done.stdout)
     assert passed == total != "0"

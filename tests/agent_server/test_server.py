@@ -5,172 +5,18 @@ from __future__ import annotations
 import asyncio
 import re
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from agent_server.conftest import agent_of
+from agent_server.planted import tool, turn
 from commands import COMMAND, Lfi, record_turn, settle
 from langfuse_integration import Session, langfuse_manager
-from viewer.sample import Book, assistant, call, record, think, user
+from viewer.sample import Book, record
 
 pytestmark = [pytest.mark.mcp, pytest.mark.asyncio]
-ADA = Session("broken", "ada")
 TOOLS = ["find_sessions", "read_session", "read_step", "search", "compare", "diagnose"]
-
-
-def turn(book: Book, at: float, question: str = "What do llamas eat?", **fields: Any) -> Any:
-    """Add the root of a turn of ten seconds."""
-    values: dict[str, Any] = {"input": {"messages": [user(question)]}, "output": {"messages": [assistant("Hay.")]}}
-    return book.add("herder", "agent", ADA, at, at + 10_000, **{**values, **fields})
-
-
-def tool(book: Book, root: Any, at: float, name: str, took: float = 10, **fields: Any) -> Any:
-    """Add a tool's call over MCP."""
-    metadata = {"mcp_server": "llama-mcp", "mcp_tool": name, "agent_name": "herder"}
-    return book.add(name, "tool", ADA, at, at + took, root, metadata=metadata, **fields)
-
-
-def model(book: Book, root: Any, at: float, output: Any, history: tuple[Any, ...] = (), **fields: Any) -> Any:
-    """Add a model call."""
-    messages = {"messages": [user("What do llamas eat?"), *history]}
-    return book.add("Chat", "generation", ADA, at, at + 10, root, **{"input": messages, "output": output, **fields})
-
-
-def failing_tool(book: Book) -> None:
-    """A tool that the agent went on after."""
-    tool(book, turn(book, 0), 10, "read", level="ERROR", status_message="no article hay.md")
-
-
-def failing_run(book: Book) -> None:
-    """A failure that ended the run, through its wrappers."""
-    root = turn(book, 0, output=None, level="ERROR", status_message="ToolError: server is gone")
-    node = book.add("node", "chain", ADA, 5, 9_990, root, level="ERROR", status_message="ToolError: server is gone")
-    tool(book, node, 10, "read", level="ERROR", status_message="server is gone")
-
-
-def unknown_tool(book: Book) -> None:
-    """A tool that does not exist."""
-    root = turn(book, 0)
-    wrong = assistant("", call("serach", "call-1", query="hay"))
-    refusal = {"role": "tool", "content": "serach is no tool", "tool_call_id": "call-1", "status": "error"}
-    model(book, root, 10, wrong, metadata=think(1, "call-1"))
-    model(book, root, 30, assistant("I could not search."), (wrong, refusal))
-
-
-def looping(book: Book) -> None:
-    """Record an agent run that repeats one tool call forty times."""
-    root = turn(book, 0)
-    for number in range(40):
-        model(book, root, 10 + number * 50, assistant("", call("search", f"call-{number}", query="hay")))
-        tool(book, root, 30 + number * 50, "search", input={"query": "hay"}, output="nothing")
-
-
-def slow_server(book: Book) -> None:
-    """A call that took most of the turn."""
-    root = turn(book, 0)
-    tool(book, root, 10, "search", 50, output="fast")
-    tool(book, root, 100, "read", 9_500, output="slow")
-
-
-def mixed_users(book: Book) -> None:
-    """Two users in one session."""
-    turn(book, 0)
-    book.add("herder", "agent", Session("broken", "bob"), 20_000, 20_010, input={"messages": [user("Mine?")]})
-
-
-def empty_answer(book: Book) -> None:
-    """A model that said nothing."""
-    model(book, turn(book, 0), 10, assistant(" "))
-
-
-def retried(book: Book) -> None:
-    """A model that was overloaded twice."""
-    root = turn(book, 0)
-    for attempt in range(3):
-        fields: dict[str, Any] = {"level": "ERROR", "status_message": "overloaded"} if attempt < 2 else {}
-        model(book, root, 10 + attempt * 20, assistant("Hay.") if attempt == 2 else None, model="large", **fields)
-
-
-def fallen_back(book: Book) -> None:
-    """Another model that answered."""
-    root = turn(book, 0)
-    model(book, root, 10, None, model="large", level="ERROR", status_message="overloaded")
-    model(book, root, 40, assistant("Hay."), model="small")
-
-
-def never_called(book: Book) -> None:
-    """A call that the agent ended with."""
-    call_left = {"id": "call-1", "name": "search"}
-    root = turn(book, 0, metadata={"unanswered_tool_calls": [call_left]})
-    model(book, root, 10, assistant("", call("search", "call-1", query="hay")))
-
-
-def lost_context(book: Book) -> None:
-    """A second model call that was not told what the tool had said."""
-    root = turn(book, 0)
-    first = model(book, root, 10, assistant("", call("read", "call-1", name="hay.md")), metadata=think(1, "call-1"))
-    tool(book, root, 30, "read", output="Llamas eat hay and grass.")
-    model(book, root, 60, assistant("I do not know."), metadata={"step_type": "think", "decided": first.id})
-
-
-def wrong_argument(book: Book) -> None:
-    """A tool that was asked for another thing than the user."""
-    tool(book, turn(book, 0), 10, "search", input={"query": "cats"}, output="Cats eat mice.")
-
-
-FAULTS: list[tuple[Callable[[Book], None], str]] = [
-    (failing_tool, r"failed, recovered: no article hay.md in herder > llama-mcp.read"),
-    (failing_run, r"1 problem\n- turn 1: failed, fatal: server is gone in herder > node > llama-mcp.read"),
-    (unknown_tool, r"refused, recovered: serach: serach is no tool"),
-    (looping, r"called 40 times with the same arguments"),
-    (slow_server, r"SLOWEST[^\n]*\n- turn 1: 9.50 s \[\w+\] tool llama-mcp.read"),
-    (mixed_users, r"MIXED USERS ada, bob"),
-    (empty_answer, r"empty answer: the model answered nothing"),
-    (retried, r"overloaded \(2 of 3 attempts failed\)"),
-    (fallen_back, r"overloaded \(fell back to small\)"),
-    (never_called, r"search was asked for and never called"),
-    (lost_context, r"I do not know."),
-    (wrong_argument, r"Cats eat mice."),
-]
-
-
-@pytest.mark.parametrize(("fault", "evidence"), FAULTS, ids=lambda each: getattr(each, "__name__", ""))
-async def test_a_planted_fault_is_found_in_three_calls(
-    journal: Path, fault: Callable[[Book], None], evidence: str
-) -> None:
-    """The list, the session, one step: at most 4,000 tokens, and the evidence is in them."""
-    with Book(journal) as book:
-        fault(book)
-    async with agent_of(journal) as agent:
-        assert "broken: " in await agent.ask("find_sessions", user="ada")
-        session = await agent.ask("read_session", session_id="broken")
-        step = re.findall(r"\[([0-9a-f]{16})\]", session)[0]
-        assert f"[{step}]" in await agent.ask("read_step", session_id="broken", step=step)
-    assert re.search(evidence, session), session
-    assert (agent.calls, agent.tokens < 4_000) == (3, True)
-
-
-@pytest.mark.slow
-async def test_a_fault_among_ten_thousand_steps_is_found_as_well(journal: Path) -> None:
-    """The size of the session changes neither the number of calls nor of tokens."""
-    with Book(journal) as book:
-        for number in range(100):
-            root = turn(book, number * 20_000)
-            for step in range(99):
-                fields = (
-                    {"level": "ERROR", "status_message": "the barn is closed"} if (number, step) == (57, 50) else {}
-                )
-                tool(book, root, number * 20_000 + step * 20, f"tool_{step % 7}", input={"n": step}, **fields)
-    async with agent_of(journal) as agent:
-        assert "10,000 steps" in await agent.ask("find_sessions", failed=True)
-        session = await agent.ask("read_session", session_id="broken")
-        assert "- turn 58: failed, recovered: the barn is closed in herder > llama-mcp.tool_1" in session
-        (step,) = re.findall(r"the barn is closed in [^\[]*\[(\w+)\]", session)
-        assert "status_message: the barn is closed" in await agent.ask("read_step", session_id="broken", step=step)
-    assert agent.tokens < 4_000
 
 
 async def test_every_tool_is_read_only_and_describes_itself(journal: Path) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Coroutine
 from typing import Any
+
+import pytest
 
 from langfuse_integration import langfuse_manager
 from langfuse_integration.reading.problems import problems_of
@@ -149,3 +153,45 @@ def test_an_answer_without_text_and_calls_is_empty(sessions: RecordedSessions) -
         with langfuse_manager.trace_span("Chat", as_type="generation", input="q") as model:
             model.update(output={"role": "assistant", "content": " "})
     assert said(sessions) == [("empty answer", "", "the model answered nothing", 1, ["herder", "Chat"])]
+
+
+def test_a_cut_answer_a_cancelled_run_and_a_search_without_a_hit(sessions: RecordedSessions) -> None:
+    """Each is named at its step; an answer that ended by itself, and a hit, are none."""
+    with langfuse_manager.trace_span("root") as root:
+        for reason in ("length", "content_filter", "stop", "tool_calls"):
+            with langfuse_manager.trace_span(reason, as_type="generation", input="x") as answer:
+                answer.update(output="y", metadata={"finish_reason": reason})
+        for documents in ([], [{"page_content": "hay"}]):
+            with langfuse_manager.trace_span(f"{len(documents)} hits", as_type="retriever") as retriever:
+                retriever.update(output=documents)
+        root.update(output="z")
+    assert said(sessions) == [
+        ("cut off", "", "the answer was cut at its limit (length)", 1, ["root", "length"]),
+        ("cut off", "", "a filter stopped the answer (content_filter)", 1, ["root", "content_filter"]),
+        ("nothing retrieved", "", "the retriever found no document", 1, ["root", "0 hits"]),
+    ]
+
+
+@pytest.mark.asyncio
+async def test_a_cancelled_run_is_named_where_it_was_cancelled(sessions: RecordedSessions) -> None:
+    """Only the deepest cancelled step is; a cancelled step of a run that went on is no problem."""
+
+    async def run(name: str) -> None:
+        with langfuse_manager.trace_span(name), langfuse_manager.trace_span(f"{name} below"):
+            await asyncio.sleep(60)
+
+    with langfuse_manager.trace_span("goes on"):
+        await cancelled(run("inner"))
+    assert said(sessions) == []
+    sessions.clear()
+    await cancelled(run("outer"))
+    assert said(sessions) == [("cancelled", "", "the run was cancelled here", 1, ["outer", "outer below"])]
+
+
+async def cancelled(work: Coroutine[Any, Any, None]) -> None:
+    """Cancel work after it has begun."""
+    task = asyncio.create_task(work)
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from operator import itemgetter
+from typing import Any, NamedTuple, TypeVar
 
 from ..diagnosis import examine
-from ..presentation import clock, counted, duration, score_value
+from ..presentation import clock, counted, dollars, duration, score_value, title_of
 from ..reading.archive import Archive, SessionSummary
 from ..reading.comparison import Comparison
 from ..reading.conversation import conversation_of
 from ..reading.folding import FoldedSteps, folded
-from ..reading.problems import Problem, problems_of
+from ..reading.problems import KINDS, Problem, problems_of
 from ..reading.replay import Observed, Trace
 from ..reading.times import since_ns
+from ..reading.totals import own
 from .budget import DEFAULT_TOKENS, Page
 from .handles import UnknownHandle, session_of, step_of
 from .lines import (
@@ -33,6 +36,8 @@ SCORES_LISTED = 10
 SESSIONS_LIMIT = 100
 HITS_LIMIT = 50
 SLOW_SHOWN = 3
+COSTLY_SHOWN = 2
+Number = TypeVar("Number", int, float)
 
 
 class Report(NamedTuple):
@@ -201,24 +206,56 @@ def diagnose() -> Report:
 
 
 def _problems_first(archive: Archive, summary: SessionSummary, page: Page) -> list[tuple[int, Problem]]:
-    """Add what went wrong in all turns, the gravest first, and the slowest steps; return the problems."""
+    """Add what went wrong in all turns, the gravest first, the slowest and the costliest steps; return the problems."""
     problems: list[tuple[int, Problem]] = []
     slowest: list[tuple[int, int, str]] = []
+    costliest: list[tuple[float, int, str]] = []
     for number, trace in enumerate(archive.traces(summary.session_id), 1):
         problems += [(number, problem) for problem in problems_of(trace)]
-        slowest += [(each.own_time_ns, number, step_line(each)) for each in trace.observations if each.finished]
-        slowest = sorted(slowest, reverse=True)[:SLOW_SHOWN]
-    problems.sort(key=lambda entry: entry[1].outcome != "fatal")
+        times = [(each.own_time_ns, each) for each in trace.observations if each.finished]
+        slowest = _largest(slowest, times, number, SLOW_SHOWN)
+        costs = [(own(each).cost_usd or 0.0, each) for each in trace.observations if each.usage or each.cost]
+        costliest = _largest(costliest, [entry for entry in costs if entry[0]], number, COSTLY_SHOWN)
+    groups = _grouped(problems)
     page.add(f"WHAT WENT WRONG: {counted(len(problems), 'problem')}" if problems else "WHAT WENT WRONG: nothing found")
-    shown = [
-        entry for entry in problems[:PROBLEMS_LISTED] if page.add(f"- {problem_line(*entry)}", LINE_CHARACTERS * 2)
-    ]
-    if len(problems) > len(shown):
-        page.add(f"- and {len(problems) - len(shown)} more")
+    shown = []
+    for (number, problem), *others in groups[:PROBLEMS_LISTED]:
+        more = f" (and in {counted(len(others), 'other place')})" if others else ""
+        if page.add(f"- {problem_line(number, problem)}{more}", LINE_CHARACTERS * 2):
+            shown.append((number, problem))
+    if len(groups) > len(shown):
+        page.add(f"- and {sum(map(len, groups[len(shown) :]))} more")
     page.add("SLOWEST, without the steps below:")
     for own_ns, number, line in slowest:
         page.add(f"- turn {number}: {duration(own_ns)} {line}", LINE_CHARACTERS)
+    if costliest:
+        page.add("COSTLIEST:")
+    for cost_usd, number, line in costliest:
+        page.add(f"- turn {number}: {dollars(cost_usd)} {line}", LINE_CHARACTERS)
     return shown
+
+
+def _largest(
+    kept: list[tuple[Number, int, str]], candidates: list[tuple[Number, Observed]], turn: int, count: int
+) -> list[tuple[Number, int, str]]:
+    """Return the *count* largest of what is kept and of a turn's steps; only their lines are kept, not the steps."""
+    largest = heapq.nlargest(count, candidates, key=itemgetter(0))
+    return heapq.nlargest(count, [*kept, *((value, turn, step_line(each)) for value, each in largest)])
+
+
+def _grouped(problems: list[tuple[int, Problem]]) -> list[list[tuple[int, Problem]]]:
+    """Return the problems with equal ones together, the gravest first, of equal gravity the rarest first."""
+    groups: dict[tuple[str, ...], list[tuple[int, Problem]]] = {}
+    for entry in problems:
+        problem = entry[1]
+        key = (problem.outcome, problem.kind, problem.message, str(title_of(problem.observation)))
+        groups.setdefault(key, []).append(entry)
+    return sorted(groups.values(), key=_gravity)
+
+
+def _gravity(group: list[tuple[int, Problem]]) -> tuple[bool, int, int]:
+    problem = group[0][1]
+    return problem.outcome != "fatal", KINDS.index(problem.kind), len(group)
 
 
 def _add_turn(page: Page, number: int, trace: Trace) -> bool:

@@ -19,8 +19,17 @@ REPEATED_FROM = 3
 """A tool called this many times with the same arguments is a loop."""
 GROUP_ERRORS = ("ExceptionGroup", "TaskGroup", "CancelledError")
 """Classes of errors that only wrap others."""
-KINDS = ("failed", "refused", "never called", "never ended", "repeated", "empty answer", "no usage")
+KINDS = (
+    "failed", "refused", "never called", "never ended", "cancelled", "repeated", "cut off", "empty answer",
+    "nothing retrieved", "no usage",
+)  # fmt: skip
 """Kinds of problems, the gravest first."""
+
+CUT_OFF = {
+    **dict.fromkeys(("length", "max_tokens", "max_output_tokens", "model_length"), "the answer was cut at its limit"),
+    **dict.fromkeys(("content_filter", "safety", "prohibited_content", "blocklist"), "a filter stopped the answer"),
+}
+"""What a provider's finish reason, in lower case, says of an answer that is not whole."""
 
 
 class Problem(NamedTuple):
@@ -158,6 +167,29 @@ def empty_answers(steps: TraceSteps) -> Iterator[Problem]:
             yield steps.problem("empty answer", "the model answered nothing", observation)
 
 
+def cut_answers(steps: TraceSteps) -> Iterator[Problem]:
+    """Yield the model calls that ended at a limit or by a filter."""
+    for observation in steps.observations:
+        reason = str(observation.metadata.get("finish_reason") or "")
+        if observation.type == "generation" and reason.lower() in CUT_OFF:
+            yield steps.problem("cut off", f"{CUT_OFF[reason.lower()]} ({reason})", observation)
+
+
+def cancelled_runs(steps: TraceSteps) -> Iterator[Problem]:
+    """Yield the deepest cancelled steps of a cancelled run."""
+    for observation in steps.observations:
+        chain = [*steps.chain(observation), observation]
+        if all(_cancelled(each) for each in chain) and not any(map(_cancelled, observation.children)):
+            yield steps.problem("cancelled", "the run was cancelled here", observation)
+
+
+def empty_retrievals(steps: TraceSteps) -> Iterator[Problem]:
+    """Yield the retrievers that found no document."""
+    for observation in steps.observations:
+        if observation.type == "retriever" and observation.level != "ERROR" and observation.output == []:
+            yield steps.problem("nothing retrieved", "the retriever found no document", observation)
+
+
 def missing_usage(steps: TraceSteps) -> Iterator[Problem]:
     """Yield the models whose streamed answers told no usage, each once."""
     streamed: dict[str | None, list[Observed]] = defaultdict(list)
@@ -176,6 +208,9 @@ FINDERS: tuple[Callable[[TraceSteps], Iterable[Problem]], ...] = (
     repetitions,
     never_ended,
     empty_answers,
+    cut_answers,
+    cancelled_runs,
+    empty_retrievals,
     missing_usage,
 )
 
@@ -230,6 +265,10 @@ def _calls(think: Observed, acts: set[str]) -> Iterator[ToolCall]:
         return
     for message in messages_in(think.output):
         yield from (call for call in message.calls if call.id is not None and call.id not in acts)
+
+
+def _cancelled(observation: Observed) -> bool:
+    return observation.status_message == "cancelled"
 
 
 def _dead(observation: Observed) -> bool:
