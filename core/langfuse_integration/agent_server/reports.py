@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator
 from operator import itemgetter
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from ..diagnosis import examine
 from ..presentation import clock, counted, dollars, duration, score_value, title_of
@@ -37,7 +37,6 @@ SESSIONS_LIMIT = 100
 HITS_LIMIT = 50
 SLOW_SHOWN = 3
 COSTLY_SHOWN = 2
-Number = TypeVar("Number", int, float)
 
 
 class Report(NamedTuple):
@@ -208,11 +207,11 @@ def diagnose() -> Report:
 def _problems_first(archive: Archive, summary: SessionSummary, page: Page) -> list[tuple[int, Problem]]:
     """Add what went wrong in all turns, the gravest first, the slowest and the costliest steps; return the problems."""
     problems: list[tuple[int, Problem]] = []
-    slowest: list[tuple[int, int, str]] = []
+    slowest: list[tuple[float, int, str]] = []
     costliest: list[tuple[float, int, str]] = []
     for number, trace in enumerate(archive.traces(summary.session_id), 1):
         problems += [(number, problem) for problem in problems_of(trace)]
-        times = [(each.own_time_ns, each) for each in trace.observations if each.finished]
+        times: list[tuple[float, Observed]] = [(each.own_time_ns, each) for each in trace.observations if each.finished]
         slowest = _largest(slowest, times, number, SLOW_SHOWN)
         costs = [(own(each).cost_usd or 0.0, each) for each in trace.observations if each.usage or each.cost]
         costliest = _largest(costliest, [entry for entry in costs if entry[0]], number, COSTLY_SHOWN)
@@ -227,7 +226,7 @@ def _problems_first(archive: Archive, summary: SessionSummary, page: Page) -> li
         page.add(f"- and {sum(map(len, groups[len(shown) :]))} more")
     page.add("SLOWEST, without the steps below:")
     for own_ns, number, line in slowest:
-        page.add(f"- turn {number}: {duration(own_ns)} {line}", LINE_CHARACTERS)
+        page.add(f"- turn {number}: {duration(int(own_ns))} {line}", LINE_CHARACTERS)
     if costliest:
         page.add("COSTLIEST:")
     for cost_usd, number, line in costliest:
@@ -236,11 +235,11 @@ def _problems_first(archive: Archive, summary: SessionSummary, page: Page) -> li
 
 
 def _largest(
-    kept: list[tuple[Number, int, str]], candidates: list[tuple[Number, Observed]], turn: int, count: int
-) -> list[tuple[Number, int, str]]:
+    kept: list[tuple[float, int, str]], candidates: list[tuple[float, Observed]], turn: int, count: int
+) -> list[tuple[float, int, str]]:
     """Return the *count* largest of what is kept and of a turn's steps; only their lines are kept, not the steps."""
     largest = heapq.nlargest(count, candidates, key=itemgetter(0))
-    return heapq.nlargest(count, [*kept, *((value, turn, step_line(each)) for value, each in largest)])
+    return heapq.nlargest(count, [*kept, *[(value, turn, step_line(each)) for value, each in largest]])
 
 
 def _grouped(problems: list[tuple[int, Problem]]) -> list[list[tuple[int, Problem]]]:
