@@ -6,6 +6,8 @@ PYTEST := $(BIN)/python -m pytest
 TESTFLAGS ?= -n 4 --dist loadfile -m "not slow"
 SESSIONS ?= newest lowest mcp1 langfuse4
 PYTHONS ?= newer_python-3.12 newer_python-3.13 newer_python-3.14
+# Tests start hundreds of processes: without bytecode files each of them compiles its frameworks again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint format types imports compat pythons bench docs dist check clean constraints
