@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 from .internals.faults import shielded, warn_once
 from .recording import ambient, tracing
+from .recording.anchor import Parent
 from .sessions.session import Session
 from .sessions.store import Scope
 
@@ -45,34 +46,48 @@ def inject(headers: HeadersT) -> HeadersT:
         headers: a dict, `httpx.Headers`, or any other mapping of text.
     """
     with _INJECTING:
-        from opentelemetry import baggage, trace
-        from opentelemetry.baggage.propagation import W3CBaggagePropagator
-        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-
-        from .recording.otel_api import get_context, span_context
-
-        context = get_context()
         parent = ambient.current()
-        trace_id = f"{parent.trace:032x}" if parent is not None else None
-        claimed = parent is not None and (parent.exported or baggage.get_baggage(CLAIM, context) == trace_id)
         session, _ = tracing.store.resolve(parent)
-        entries = {
-            **dict.fromkeys(SESSION_ENTRIES, session.session_id if session is not None else None),
-            **dict.fromkeys(USER_ENTRIES, session.user_id if session is not None else None),
-            CLAIM: trace_id if claimed else None,
-        }
-        for name, value in entries.items():
-            if value is None:
-                context = baggage.remove_baggage(name, context)
-            else:
-                context = baggage.set_baggage(name, value, context)
-        if parent is not None:
-            context = trace.set_span_in_context(
-                trace.NonRecordingSpan(span_context(parent.trace, parent.span)), context
-            )
-        TraceContextTextMapPropagator().inject(headers, context)
-        W3CBaggagePropagator().inject(headers, context)
+        _write(headers, parent, session)
     return headers
+
+
+def inject_from(row: Parent, headers: HeadersT) -> HeadersT:
+    """Write the trace and session of *row* into *headers*, and return them: for adapters, whose rows are not current.
+
+    Args:
+        row: what stands above the work of the other service.
+        headers: a mapping of text.
+    """
+    with _INJECTING:
+        _write(headers, row, row.session)
+    return headers
+
+
+def _write(headers: MutableMapping[str, str], parent: Parent | None, session: Session | None) -> None:
+    from opentelemetry import baggage, trace
+    from opentelemetry.baggage.propagation import W3CBaggagePropagator
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+    from .recording.otel_api import get_context, span_context
+
+    context = get_context()
+    trace_id = f"{parent.trace:032x}" if parent is not None else None
+    claimed = parent is not None and (parent.exported or baggage.get_baggage(CLAIM, context) == trace_id)
+    entries = {
+        **dict.fromkeys(SESSION_ENTRIES, session.session_id if session is not None else None),
+        **dict.fromkeys(USER_ENTRIES, session.user_id if session is not None else None),
+        CLAIM: trace_id if claimed else None,
+    }
+    for name, value in entries.items():
+        if value is None:
+            context = baggage.remove_baggage(name, context)
+        else:
+            context = baggage.set_baggage(name, value, context)
+    if parent is not None:
+        context = trace.set_span_in_context(trace.NonRecordingSpan(span_context(parent.trace, parent.span)), context)
+    TraceContextTextMapPropagator().inject(headers, context)
+    W3CBaggagePropagator().inject(headers, context)
 
 
 def extract(headers: Mapping[str, str] | Iterable[tuple[str | bytes, str | bytes]]) -> Extracted:

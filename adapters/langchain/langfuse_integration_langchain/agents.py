@@ -36,12 +36,17 @@ def node_started(graph: Run, node: ChainState) -> None:
     state = graph.state
     if type(state) is not ChainState or state.graph:
         return
-    state.graph = True
-    if graph.folded and not state.double:
-        show_step(graph)
+    is_graph(graph)
     if state.steps is None and private.is_agent(state.metadata, node.name, node.inputs):
         state.thinks_in = private.THINKING_NODE
         _become_agent(graph)
+
+
+def is_graph(run: Run) -> None:
+    """Mark *run* as a graph; a folded step of a node has its row then."""
+    run.state.graph = True
+    if run.folded and not run.state.double:
+        show_step(run)
 
 
 def prompted(run: Run) -> None:

@@ -13,7 +13,7 @@ from langfuse_integration.internals import faults
 from langfuse_integration.internals.faults import shielded
 from langfuse_integration.recording import ambient, model_calls, tracing
 
-from . import agents, current, messages, orphans, private, run_ends, run_starts, streams
+from . import agents, current, messages, orphans, private, remote_graphs, run_ends, run_starts, streams
 from .binding import Binding
 from .folding import NOT_PASSED
 from .states import ChainState, ModelState, RetrieverState, ToolState
@@ -242,6 +242,7 @@ def switch_on() -> None:
         ambient.register(current.source)
         model_calls.register(current.model_call)
         tracing.recorder.sweeps = (*tracing.recorder.sweeps, orphans.sweep)
+        remote_graphs.hook(SessionHandler)
 
 
 def _name(serialized: dict[str, Any] | None, otherwise: str) -> str:

@@ -17,8 +17,10 @@ from uuid import UUID
 
 from langchain_core import __version__ as VERSION
 from langchain_core.callbacks import manager
+from langchain_core.runnables import Runnable
 
 from langfuse_integration.errors import SeamMoved
+from langfuse_integration.internals.loaded import loaded
 
 try:
     from langchain_core.runnables.config import var_child_runnable_config
@@ -46,6 +48,9 @@ UNNAMED_GRAPH = "LangGraph"
 SUBAGENT_ARGUMENT = "subagent_type"
 """The argument of deepagents' tool `task` that names the agent below it, which itself has no name before 0.3."""
 START_NODE = "__start__"
+
+REMOTE_GRAPH = ("langgraph.pregel.remote", "RemoteGraph")
+"""Module and name of LangGraph's remote graph, which announces itself to no callback (langgraph 1.0 to 1.2)."""
 
 NODE_TAG = "graph:step:"
 NODE_KEY = "langgraph_node"
@@ -168,6 +173,29 @@ def run_id_around() -> UUID | None:
                 return run_id
         frame = frame.f_back
     return None
+
+
+def when_defined(module: str, name: str, action: Callable[[type[Any]], None]) -> None:
+    """Call *action* with a subclass of `Runnable`: now if its module is loaded, else when the class is defined.
+
+    A module that another thread loads right now may define the class meanwhile: *action* may come twice.
+    """
+    base: Any = Runnable
+    before = vars(base).get("__init_subclass__")
+
+    def __init_subclass__(cls: type[Any], /, **options: Any) -> None:
+        if before is not None:
+            before.__func__(cls, **options)
+        else:
+            super(base, cls).__init_subclass__(**options)
+        if cls.__module__ == module and cls.__name__ == name:
+            action(cls)
+
+    if loaded(module, name) is None:
+        base.__init_subclass__ = classmethod(__init_subclass__)
+    kind = loaded(module, name)
+    if kind is not None:
+        action(kind)
 
 
 CHAT_SEAMS = ("_generate_with_cache", "_agenerate_with_cache", "_stream", "_astream", "stream", "astream")
