@@ -109,7 +109,8 @@ def langfuse4(session: nox.Session) -> None:
     """Use the last langfuse 4 and the newest release of everything else."""
     session.install("--editable=.[test]", "langfuse<5")
     # Tests in which Langfuse's own client takes part.
-    langchain = (f"langchain/test_{name}.py" for name in ("current", "models", "repeated", "sdk_inside"))
+    names = ("current", "models", "nested_propagation", "repeated", "sdk_inside")
+    langchain = (f"langchain/test_{name}.py" for name in names)
     run_tests(session, *CORE, "langfuse_sdk", "diagnosis", "end_to_end", "peers/test_otlp.py", *langchain)
 
 

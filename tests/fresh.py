@@ -14,12 +14,20 @@ FORKS_ARE_MEANT = {"PYTHONWARNINGS": "ignore:This process:DeprecationWarning"}
 
 
 def run_fresh(
-    code: str, environment: Mapping[str, str] | None = None, *, cwd: Path | None = None, timeout_s: float = 180
+    code: str,
+    environment: Mapping[str, str] | None = None,
+    *,
+    cwd: Path | None = None,
+    timeout_s: float = 180,
+    returncode: int = 0,
 ) -> str:
     """Run *code* and return its standard output, followed by its stderr if there is any.
 
+    Args:
+        returncode: with which the process is to end; -9 where it kills itself.
+
     Raises:
-        AssertionError: the code failed; the message has all its output.
+        AssertionError: the process ended in another way; the message has all its output.
     """
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("LANGFUSE_", "OTEL_"))}
     journal = {key: os.environ[key] for key in ("LANGFUSE_INTEGRATION_JOURNAL",) if key in os.environ}
@@ -32,5 +40,5 @@ def run_fresh(
         timeout=timeout_s,
         check=False,
     )
-    assert done.returncode == 0, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+    assert done.returncode == returncode, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout + (f"\n[stderr]\n{done.stderr}" if done.stderr.strip() else "")

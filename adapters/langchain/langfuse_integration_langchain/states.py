@@ -7,16 +7,28 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from typing_extensions import override
+
 from langfuse_integration.recording.anchor import Anchor
 from langfuse_integration.recording.observation import Observation, ObservationType
 from langfuse_integration.recording.registry import Run, RunStart
 from langfuse_integration.recording.steps import AgentSteps
 
+from . import private
 from .conversations import Conversation
 from .lost_runs import RunIdReference, watched
 from .models import ModelCall
 from .notes import NOTHING
 from .prompts import GivenPrompt
+
+
+class LangChainStart(RunStart):
+    """The start of a run of LangChain."""
+
+    @override
+    def called_by(self, parent: Run) -> bool:
+        """Return whether LangChain's variable names *parent* as the run whose code runs here."""
+        return private.current_run_key() == parent.key
 
 
 class Failure(NamedTuple):
@@ -27,7 +39,7 @@ class Failure(NamedTuple):
     ended_ns: int
 
 
-class ChainState(RunStart):
+class ChainState(LangChainStart):
     """State of a chain, graph, node or agent.
 
     Attributes:
@@ -104,7 +116,7 @@ class ChainState(RunStart):
         self.tags = tags
 
 
-class LeafState(RunStart):
+class LeafState(LangChainStart):
     """State of a model call, tool call or retrieval.
 
     Attributes:

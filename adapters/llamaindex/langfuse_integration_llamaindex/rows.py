@@ -6,6 +6,8 @@ from collections.abc import Hashable
 from inspect import BoundArguments
 from typing import Any
 
+from typing_extensions import override
+
 from langfuse_integration.recording import ambient, resumption
 from langfuse_integration.recording.anchor import Anchor
 from langfuse_integration.recording.registry import Run, RunStart
@@ -31,6 +33,11 @@ class RowState(RunStart):
     def __init__(self, role: Role, instance: Any) -> None:
         self.role = role
         self.instance = instance
+
+    @override
+    def called_by(self, parent: Run) -> bool:
+        """Return True: LlamaIndex's own context says which span a span starts in."""
+        return True
 
     def exit(self, run: Run, result: Any) -> None:
         """End the row with the result of the call."""

@@ -143,7 +143,7 @@ async def _read_async(
         while True:
             span, reader = active_span_id.set(id_), outside.set(ambient.current_span())
             try:
-                with tracing.store.scoped(origin):
+                with tracing.store.scoped(origin, sealed=True):
                     piece = await anext(inner, _END)
             finally:
                 reset_quietly(outside, reader)

@@ -156,10 +156,14 @@ EXPERIMENT_ENVIRONMENT = "sdk-experiment"
 _last: tuple[tuple[Any, ...], Session | None] = (_NOTHING, None)
 
 
-def propagated() -> Session | None:
-    """Return what Langfuse's own `propagate_attributes` carries here, as a session; None without any."""
+def propagated(context: Mapping[str, Any] | None = None) -> Session | None:
+    """Return what Langfuse's own `propagate_attributes` carries, as a session; None without any.
+
+    Args:
+        context: OpenTelemetry's context that carries it; None is the current one.
+    """
     global _last
-    context: Any = get_context()
+    context = get_context() if context is None else context
     if not context or _KEY_SET.isdisjoint(context):
         return None
     values = tuple(map(context.get, _KEYS))
@@ -179,7 +183,8 @@ def _propagated(values: tuple[Any, ...]) -> Session | None:
     named["extra"] = {key: value for key, value in extra if value is not None} or None
     if named["extra"] and _EXTRA["experiment_item_root_observation_id"] in named["extra"]:
         named["environment"] = EXPERIMENT_ENVIRONMENT
-    return usable("what propagate_attributes carries", named)
+    session = usable("what propagate_attributes carries", named)
+    return None if session is None else session.as_propagated()
 
 
 def _stamped(attributes: Any) -> Session | None:

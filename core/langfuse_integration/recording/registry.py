@@ -41,6 +41,10 @@ class RunStart:
     suggested: Session | None = None
     above: Parent | None = None
 
+    def called_by(self, parent: Run) -> bool:
+        """Return whether the code of *parent* is what starts the run in this context; asked on its thread only."""
+        return False
+
 
 class Run:
     """One run of a framework.

@@ -10,9 +10,10 @@ from os import getpid
 from sys import modules
 from typing import Any
 
-from ..sessions.store import SessionStore
+from ..sessions.nesting import nested
+from ..sessions.store import PROPAGATED_KEYS, SessionStore
 from . import ambient
-from .anchor import Parent
+from .anchor import Anchor, Parent
 from .misuse import MisuseWarnings
 from .observation import Observation, ObservationType
 from .recorder import QueueRecorder, RecordingWorker, WorkerFactory
@@ -92,8 +93,9 @@ def start_below(parent: Parent, name: str, type: ObservationType, *, input: Any 
 def open_run(start: RunStart, input: Any = None, parent: Run | None = None) -> Run | None:  # noqa: A002
     """Open a run of a framework, or return None when it is open already.
 
-    A run with a parent takes over the parent's session and nothing else counts, since callbacks may arrive in anybody's
-    context. A root run stands under what is current here, and captures the session once.
+    A run with a parent takes over the parent's session, since callbacks may arrive in anybody's context. Only where the
+    parent's own code starts it, a block of `propagate_attributes` that began in that code holds. A root run stands
+    under what is current here, and captures the session once.
 
     Args:
         start: what the adapter tells of it; it stays as `Run.state`.
@@ -103,9 +105,14 @@ def open_run(start: RunStart, input: Any = None, parent: Run | None = None) -> R
     if parent is None:
         return _open_root(start, input)
     anchor = start.above or parent.anchor
-    session = anchor.session if start.session is None else start.session.over(anchor.session)
-    captured = (session, store.current())
-    observation = Observation(start.name, start.type, recorder, anchor, captured, input)
+    session, now = anchor.session, store.current()
+    if now is not anchor.origin and now is not None and now.propagated is not None:
+        inside = nested(now, anchor.origin, session)
+        if inside is not None and start.called_by(parent):
+            session = inside
+    if start.session is not None:
+        session = start.session.over(session)
+    observation = Observation(start.name, start.type, recorder, anchor, (session, now), input)
     run = Run(start.key, observation, parent, state=start)
     if not registry.open(run):
         return None
@@ -120,7 +127,14 @@ def fold_run(start: RunStart, parent: Run, make: Callable[[FoldedRun], Observati
     Args:
         make: makes the observation, if it is asked for.
     """
-    run = FoldedRun(start.key, parent, start.above or parent.anchor, make, start)
+    anchor = start.above or parent.anchor
+    if not PROPAGATED_KEYS.isdisjoint(store.propagation_context()):
+        now = store.current()
+        session = nested(now, anchor.origin, anchor.session)
+        if session is not None:  # what starts below the run compares with here
+            captured = (session if start.called_by(parent) else anchor.session, now)
+            anchor = Anchor(anchor.trace, anchor.span, captured, anchor.started_ns, anchor.exported)
+    run = FoldedRun(start.key, parent, anchor, make, start)
     return run if registry.open(run) else None
 
 

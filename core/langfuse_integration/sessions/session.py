@@ -45,16 +45,23 @@ class Session:
         user_id: the same, or None.
         attributes: tags, metadata and the rest of `TraceAttributes`.
 
+    Attributes:
+        active, propagated: the two sessions that `carrying` has put together; None in any other session. They are no
+            part of the value.
+
     Raises:
         ValueError: an id, tag or name is blank, too long or not printable.
         TypeError: an id, tag or name is no `str`, or *metadata* no mapping.
     """
 
     __slots__ = (
+        "_carrying",
         "_last_over",
+        "active",
         "environment",
         "extra",
         "metadata",
+        "propagated",
         "session_id",
         "tags",
         "trace_name",
@@ -70,7 +77,10 @@ class Session:
     version: str | None
     environment: str | None
     extra: Mapping[str, Any]
+    active: Session | None
+    propagated: Session | None
     _last_over: tuple[Session, Session] | None
+    _carrying: Session | None
 
     def __init__(
         self, session_id: str | None, user_id: str | None = None, **attributes: Unpack[TraceAttributes]
@@ -78,7 +88,8 @@ class Session:
         put = object.__setattr__
         put(self, "session_id", None if session_id is None else valid("session_id", session_id))
         put(self, "user_id", None if user_id is None else valid("user_id", user_id))
-        put(self, "_last_over", None)
+        for name in ("_last_over", "_carrying", "active", "propagated"):
+            put(self, name, None)
         if not attributes:
             for name, nothing in _DEFAULTS.items():
                 put(self, name, nothing)
@@ -160,6 +171,24 @@ class Session:
         session = Session(self.session_id or lower.session_id, user_id, **merged)
         object.__setattr__(self, "_last_over", (lower, session))
         return session
+
+    def carrying(self, propagated: Session | None) -> Session:
+        """Return this session over what `propagate_attributes` carries, with both noted; see `propagated`."""
+        if propagated is None:
+            return self
+        last = self._carrying
+        if last is not None and last.propagated is propagated:
+            return last
+        session = Session.from_values(self.over(propagated).to_values())
+        object.__setattr__(session, "active", self)
+        object.__setattr__(session, "propagated", propagated)
+        object.__setattr__(self, "_carrying", session)
+        return session
+
+    def as_propagated(self) -> Session:
+        """Note that this session is nothing but what `propagate_attributes` carries, and return it."""
+        object.__setattr__(self, "propagated", self)
+        return self
 
 
 def usable(source: str, values: Mapping[str, Any]) -> Session | None:

@@ -19,6 +19,7 @@ from typing import Protocol
 from ..internals import forks
 from ..internals.faults import shielded
 from ..internals.generator_blocks import GENERATOR, GeneratorBlocks
+from .nesting import nested, set_by
 from .session import Session
 
 
@@ -41,9 +42,10 @@ class Cell:
         changed: in a host's cell, what the host wants to be called with when the application sets another session.
         use: set by who wants to know whether it was of use.
         scope: the innermost block in which this one became active, or None; a host's cell has none.
+        sealed: what is propagated around the block is of somebody else, and not asked.
     """
 
-    __slots__ = ("__weakref__", "changed", "is_set", "owner", "scope", "session", "use")
+    __slots__ = ("__weakref__", "changed", "is_set", "owner", "scope", "sealed", "session", "use")
 
     def __init__(self, session: Session | None, owner: Cell | None = None, scope: Scope | None = None) -> None:
         self.session = session
@@ -52,6 +54,7 @@ class Cell:
         self.scope = scope
         self.changed: Callable[[Session | None], None] | None = None
         self.use: Use | None = None
+        self.sealed = False
 
     @classmethod
     def hosted(cls) -> Cell:
@@ -107,7 +110,7 @@ class SessionStore:
         self._loading = forks.Lock(reentrant=True)
         self._busy: set[str] = set()
         self._default: Session | None = None
-        self.propagated_session: Callable[[], Session | None] = lambda: None
+        self.propagated_session: Callable[..., Session | None] = lambda context=None: None
         """Returns what another library propagates here (Langfuse's own), which fills what our session leaves open."""
         self.propagation_context: Callable[[], Iterable[str]] = tuple
         """Returns the keys among which `PROPAGATED_KEYS` stand when that library propagates anything."""
@@ -161,24 +164,31 @@ class SessionStore:
                 cell.use.used = True
         if cell is not None and cell.is_set:
             session = cell.session
-            if session is None or PROPAGATED_KEYS.isdisjoint(self.propagation_context()):
+            if session is None or cell.sealed or PROPAGATED_KEYS.isdisjoint(self.propagation_context()):
                 return session
-            return session.over(self.propagated_session())
+            return session.carrying(self.propagated_session())
         return self.propagated_session() or self._default
 
     def resolve(self, parent: Captured | None) -> tuple[Session | None, Session | None]:
         """Return (session, origin) for something that starts here below *parent*, which was found in this context.
 
         The parent's session holds, unless the active session was changed since the parent started: then somebody
-        called `set_session` in between, and that is the truth from there on. *origin* is what was active here.
+        called `set_session` in between, and that is the truth from there on. So it is within a block of
+        `propagate_attributes` that began since, see nesting.py. *origin* is what was active here.
         """
         now = self.current()
         if parent is None:
             return now, now
-        if now is not parent.origin and now != parent.origin:
-            if now is None or now.session_id is not None:
-                return now, now
-            return now.over(parent.session), now  # a user, tags or the like were set: the session stays
+        origin = parent.origin
+        if now is not origin:
+            if now is not None and now.propagated is not None and set_by(now) == set_by(origin):
+                session = nested(now, origin, parent.session)
+                if session is not None:
+                    return session, now
+            if now != origin:
+                if now is None or now.session_id is not None:
+                    return now, now
+                return now.over(parent.session), now  # a user, tags or the like were set: the session stays
         return parent.session or now, now
 
     # -- changing
@@ -205,9 +215,13 @@ class SessionStore:
             if changed.scope is not None and _open_generators and _generators.innermost() is changed.scope:
                 changed.scope.latest = changed
 
-    def scoped(self, session: Session | None) -> Scope:
-        """Return a block in which *session* is active; the previous one is restored at its end."""
-        return Scope(self, session)
+    def scoped(self, session: Session | None, *, sealed: bool = False) -> Scope:
+        """Return a block in which *session* is active; the previous one is restored at its end.
+
+        Args:
+            sealed: see `Cell`.
+        """
+        return Scope(self, session, sealed=sealed)
 
     def unset(self) -> Scope:
         """Return a block that begins as a fresh process does: nothing set and nothing cleared. For tests."""
@@ -313,16 +327,35 @@ class Scope:
         latest: the cell of this block; in a generator, that of the last `set` in it.
     """
 
-    __slots__ = ("_cell", "_ended", "_frame", "_is_set", "_session", "_store", "_token", "_visit", "latest", "outer")
+    __slots__ = (
+        "_cell",
+        "_ended",
+        "_frame",
+        "_is_set",
+        "_sealed",
+        "_session",
+        "_store",
+        "_token",
+        "_visit",
+        "latest",
+        "outer",
+    )
 
     latest: Cell
 
     def __init__(
-        self, store: SessionStore, session: Session | None, *, is_set: bool = True, visit: Cell | None = None
+        self,
+        store: SessionStore,
+        session: Session | None,
+        *,
+        is_set: bool = True,
+        sealed: bool = False,
+        visit: Cell | None = None,
     ) -> None:
         self._store = store
         self._session = session
         self._is_set = is_set
+        self._sealed = sealed
         self._visit = visit
         self._ended: Token[Cell | None] | None = None
         self._frame: FrameType | None = None
@@ -334,6 +367,7 @@ class Scope:
             before = self._store.cell()
             cell = Cell(self._session, before.owner if before is not None else None, self)
             cell.is_set = self._is_set
+            cell.sealed = self._sealed
             if before is not None:
                 self.outer = before.scope
             frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
