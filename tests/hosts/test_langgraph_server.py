@@ -54,3 +54,35 @@ def test_nothing_blocks_the_event_loop(tmp_path: Path) -> None:
     assert "pending=0, lost=0" in out
     assert "failed while" not in out
     assert "Blocking" not in out
+
+
+ALONE = """
+import asyncio, logging
+logging.basicConfig(level="WARNING")
+from blockbuster import BlockBuster
+from langfuse_integration import langfuse_manager
+
+async def main():
+    with langfuse_manager.trace_span("without a session"):
+        pass
+    langfuse_manager.set_session("s-1")
+
+langfuse_manager.enabled
+block = BlockBuster()
+block.activate()
+asyncio.run(main())
+block.deactivate()
+"""
+
+
+def test_the_advice_blocks_no_event_loop_where_nothing_else_is_loaded(tmp_path: Path) -> None:
+    """The first advice of a process that has imported little names the application's line, and reads no file."""
+    pytest.importorskip("blockbuster")
+    (tmp_path / "app.py").write_text(ALONE)
+    out = run_fresh(
+        f"import runpy; runpy.run_path({str(tmp_path / 'app.py')!r})",
+        {"LANGFUSE_INTEGRATION_JOURNAL": str(tmp_path / "journal.sqlite3")},
+    )
+    assert "app.py:8) was recorded before the session was set" in out
+    assert "failed while" not in out
+    assert "Blocking" not in out

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from functools import cache
 from pathlib import Path
 from types import FrameType
 
@@ -20,6 +19,12 @@ _OURS = tuple(
         "langfuse_integration_mcp",
     )
 )
+_LIBRARIES = (
+    str(Path(os.__file__).parent) + os.sep,
+    f"{os.sep}site-packages{os.sep}",
+    f"{os.sep}dist-packages{os.sep}",
+)
+"""What is in the paths of Python's own modules and of installed packages; importing sysconfig would read links."""
 
 
 def callsite() -> str | None:
@@ -42,20 +47,7 @@ def callsite() -> str | None:
 def _foreign(name: str) -> bool:
     if name.startswith("<"):
         return True
-    return name.startswith(_OURS[0]) or any(part in name for part in (*_OURS[1:], *_libraries()))
-
-
-@cache
-def _libraries() -> tuple[str, ...]:
-    """Return what is in the paths of Python's own modules and of installed packages."""
-    import sysconfig
-
-    paths = sysconfig.get_paths()
-    return (
-        *{paths[name] + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")},
-        f"{os.sep}site-packages{os.sep}",
-        f"{os.sep}dist-packages{os.sep}",
-    )
+    return name.startswith(_OURS[0]) or any(part in name for part in (*_OURS[1:], *_LIBRARIES))
 
 
 def _shown(name: str) -> str:
