@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import random
-import subprocess
 from pathlib import Path
 
-from machine import need_program
+from preloaded import preloaded
 
 SECTOR_BYTES = 512
 
@@ -27,11 +26,11 @@ class PowerCut:
         self.root, self._disk = folder / "root", folder / "disk"
         self.root.mkdir(parents=True)
         self._disk.mkdir()
-        library = folder / "power_cut.so"
-        source = Path(__file__).with_suffix(".c")
-        subprocess.run([need_program("cc"), "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
-        paths = {"POWER_CUT_ROOT": self.root, "POWER_CUT_DISK": self._disk, "LD_PRELOAD": library}
-        self.environment = {name: str(path) for name, path in paths.items()}
+        self.environment = {
+            "POWER_CUT_ROOT": str(self.root),
+            "POWER_CUT_DISK": str(self._disk),
+            "LD_PRELOAD": preloaded("power_cut", folder),
+        }
 
     def synchronised(self) -> Path:
         """Return a directory as after a power cut: it holds what was synchronised, and nothing else."""

@@ -12,6 +12,9 @@ from .exchange import UNTRUSTED, HttpResponse, Unreachable
 MAX_RETRY_AFTER_S = 3600.0
 """The longest pause that a server may ask for by Retry-After."""
 
+OUT_OF_DATE = ("expired", "not yet valid")
+"""What OpenSSL says of a certificate when the certificate, or this machine's clock, is out of date."""
+
 
 class Outcome(Enum):
     """The result for a batch."""
@@ -127,6 +130,9 @@ def judge_failure(error: Unreachable, setting: str = "LANGFUSE_BASE_URL") -> Del
     """Return the result of a request that got no response; *setting* is where the address comes from."""
     reason = str(error)
     timed_out = reason == "no answer in time"
+    if reason.startswith(UNTRUSTED) and any(words in reason for words in OUT_OF_DATE):
+        cure = f"check the clock of this machine ({time.strftime('%Y-%m-%d')}), then renew the server's certificate"
+        return DeliveryResult(Outcome.WAIT, f"{reason}; {cure}", needs_user_action=True)
     if reason.startswith(UNTRUSTED):
         cure = "set SSL_CERT_FILE or REQUESTS_CA_BUNDLE to a file with the certificate of the authority that issued it"
         return DeliveryResult(Outcome.WAIT, f"{reason}; {cure}", needs_user_action=True)
@@ -212,9 +218,12 @@ def _retry_after_s(response: HttpResponse) -> float | None:
     from email.utils import parsedate_to_datetime
 
     try:
-        wait_s = (
-            float(text) if text.replace(".", "", 1).isdigit() else parsedate_to_datetime(text).timestamp() - time.time()
-        )
+        if text.replace(".", "", 1).isdigit():
+            wait_s = float(text)
+        else:
+            server_time = response.headers.get("date")  # our clock may be wrong
+            now_s = parsedate_to_datetime(server_time).timestamp() if server_time else time.time()
+            wait_s = parsedate_to_datetime(text).timestamp() - now_s
     except (ValueError, TypeError, OverflowError):
         return None
     return min(max(wait_s, 0.0), MAX_RETRY_AFTER_S)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import deque
@@ -173,9 +172,7 @@ class Worker:
         else:
             context, started_ns = record.get_span_context(), record.start_time or 0
             trace, _ = row_places().get(context.span_id) or (context.trace_id, 0)
-        if started_ns < self._recorder.born_ns and os.getppid() == self._recorder.parent_pid:
-            return False
-        return self._is_sampled(trace)
+        return not self._recorder.is_of_parent(started_ns) and self._is_sampled(trace)
 
     def _is_sampled(self, trace: int) -> bool:
         return self._sample_bound is None or trace & _HALF < self._sample_bound

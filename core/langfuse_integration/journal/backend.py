@@ -25,9 +25,11 @@ class StorageBackend:
     """
 
     def __init__(self, settings: Settings, path: Path | None, me: int) -> None:
+        max_bytes = settings.journal_max_bytes if path is not None else min(MEMORY_BYTES, settings.journal_max_bytes)
         with fork_guard.opening:
             self.journal = Journal(path, fsync=settings.durability == "fsync")
             try:
+                self.retention = Retention(self.journal, max_bytes, settings.journal_max_age_s)
                 self.writers = Writers(self.journal, me, destination_of(settings))
                 destinations = settings.all_destinations
                 self.forwarding = Forwarding(self.journal, me, destinations) if destinations else None
@@ -35,8 +37,6 @@ class StorageBackend:
                 self.journal.close()
                 raise
         self.scores_and_media = ScoresAndMedia(self.journal)
-        max_bytes = settings.journal_max_bytes if path is not None else min(MEMORY_BYTES, settings.journal_max_bytes)
-        self.retention = Retention(self.journal, max_bytes, settings.journal_max_age_s)
         self._evicted = 0
 
     @property

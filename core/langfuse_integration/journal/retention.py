@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from ..internals.faults import warn_once
 from .journal import Journal
+from .timeline import Timeline
 
 CHUNK = 256
 """Rows in one transaction, so that other processes can write in between."""
@@ -59,6 +60,8 @@ class Retention:
         self._journal = journal
         self._max_bytes = max_bytes
         self._max_age_s = max_age_s
+        newest = journal.query("SELECT ended_ns FROM spans ORDER BY id DESC LIMIT 1")
+        self._timeline = Timeline(newest[0][0] if newest else 0, max_age_s)
         self._leaving: list[int] = []  # rows of units whose removal has begun
 
     def apply(self, budget_s: float = 0.2) -> bool:
@@ -66,7 +69,7 @@ class Retention:
         deadline = time.monotonic() + budget_s
         if not self._remove_leaving(deadline):
             return False
-        oldest_ns = int((time.time() - self._max_age_s) * 1e9)
+        oldest_ns = int((self._timeline.now_s() - self._max_age_s) * 1e9)
         if not self._remove_old(oldest_ns, deadline):
             return False
         self._expire_scores_and_media(oldest_ns)

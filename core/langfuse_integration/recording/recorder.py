@@ -117,7 +117,7 @@ class QueueRecorder:
         """Whether rows get the exact form of answers, so that adapters note what it is made of; True until the first
         worker has read the settings."""
         self.exit_timeout_s = 2.0
-        self.born_ns = self.parent_pid = 0
+        self.born_ns = self.parent_pid = self._born_clock_ns = 0
         self._pid = os.getpid()
         self._exited = False
         self.sweeps: tuple[Callable[[], None], ...] = ()
@@ -239,6 +239,13 @@ class QueueRecorder:
         """Return the queued records: ended observations, opened ones, scores, and spans for other destinations."""
         return self.queue, self.openings, self.scores, self.companions
 
+    def is_of_parent(self, started_ns: int) -> bool:
+        """Return whether what started at *started_ns* was started by the living process that forked this one."""
+        if started_ns >= self.born_ns or os.getppid() != self.parent_pid:
+            return False
+        # A clock that was set back since then counts from an earlier birth.
+        return started_ns < time.time_ns() - (time.monotonic_ns() - self._born_clock_ns)
+
     def _work(self) -> None:
         ready = self._ready
         try:
@@ -340,4 +347,5 @@ class QueueRecorder:
             self.worker.forked()
         # Not os.getppid(): a parent that forks to go into the background may have ended already.
         self.born_ns, self.parent_pid, self._pid = time.time_ns(), self._pid, os.getpid()
+        self._born_clock_ns = time.monotonic_ns()
         self._begin()
