@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
+import operator
 import os
 import random
+import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from hypothesis import given, settings
@@ -21,6 +23,9 @@ from langchain_core.messages import AIMessage
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.tools import tool
+from langgraph.graph import START, StateGraph
+from langgraph.types import Send
+from typing_extensions import TypedDict
 
 from langfuse_integration import langfuse_manager
 from langfuse_integration.recording import tracing
@@ -68,6 +73,24 @@ def helper(tools: Any) -> Any:
     return create_agent(ScriptedChat(reply), tools, name="helper")
 
 
+class Fan(TypedDict):
+    user: str
+    words: Annotated[list[str], operator.add]
+
+
+def fan() -> Any:
+    """Return a graph that talks in four branches at once."""
+
+    def branch(state: Fan) -> Any:
+        with langfuse_manager.trace_span("inside"):
+            pass
+        return {"words": [talk().invoke({"user": state["user"]})]}
+
+    graph = StateGraph(Fan).add_node("branch", branch)
+    graph.add_conditional_edges(START, lambda state: [Send("branch", state)] * 4, ["branch"])
+    return graph.compile(name="fan")
+
+
 def user_of(session_id: str) -> str:
     return session_id.replace("s-", "u-")
 
@@ -76,12 +99,9 @@ def mixed_up(sessions: RecordedSessions) -> list[Any]:
     """Return the observations that are not in the session of the user whose words they carry."""
     wrong: list[Any] = []
     for found in sessions.observations:
-        if found.session_id is None or found.user_id != user_of(found.session_id):
+        said = {found.session_id} if found.type == "span" else set(re.findall(r"\bs-\w+", str(found.input)))
+        if said != {found.session_id} or found.user_id != user_of(str(found.session_id)):
             wrong.append(found)
-        elif found.type in ("generation", "agent", "chain", "tool"):
-            said = str(found.input)
-            if found.session_id not in said:
-                wrong.append(found)
     return wrong
 
 
@@ -191,6 +211,9 @@ class Crowd:
         self._talk = talk().with_config(callbacks=[HANDLER])
         self._helper = helper([echo]).with_config(callbacks=[HANDLER])
         self._helper_later = helper([echo_later]).with_config(callbacks=[HANDLER])
+        self._fan = fan().with_config(callbacks=[HANDLER])
+
+    FAN = ("chain fan", *(["chain branch", "span inside", "generation ScriptedStream"] * 4))
 
     def arrive(self, labels: list[str]) -> str:
         """Return the session of a new user, who will leave these rows."""
@@ -234,6 +257,22 @@ class Crowd:
         with langfuse_manager.session(user, user_of(user)):
             self._talk.batch([{"user": user}] * 4, {"max_concurrency": 2})
 
+    def fan_out(self) -> None:
+        """A graph that sends four branches at once, in threads of LangGraph's."""
+        user = self.arrive([*self.FAN])
+        with langfuse_manager.session(user, user_of(user)):
+            self._fan.invoke({"user": user})
+
+    async def fan_out_task(self) -> None:
+        user = self.arrive([*self.FAN])
+        langfuse_manager.set_session(user, user_of(user))
+        await self._fan.ainvoke({"user": user})
+
+    async def batch_task(self) -> None:
+        user = self.arrive([*self.CHAIN] * 4)
+        langfuse_manager.set_session(user, user_of(user))
+        await self._talk.abatch([{"user": user}] * 4, {"max_concurrency": 2})
+
     async def task(self) -> None:
         user = self.arrive([*self.CHAIN])
         langfuse_manager.set_session(user, user_of(user))
@@ -260,14 +299,21 @@ class Crowd:
     async def loop(self, rounds: int, seed: int) -> None:
         """Run many tasks at a time on one event loop."""
         chance = random.Random(seed)
-        kinds: list[Callable[[], Any]] = [self.task, self.stream_task, self.abandoned_task, self.agent_task]
+        kinds: list[Callable[[], Any]] = [
+            self.task,
+            self.stream_task,
+            self.abandoned_task,
+            self.agent_task,
+            self.batch_task,
+            self.fan_out_task,
+        ]
         for _ in range(rounds):
             await asyncio.gather(*(chance.choice(kinds)() for _ in range(20)))
 
     def threads(self, rounds: int, seed: int) -> None:
         """Work through many users on one of many threads."""
         chance = random.Random(seed)
-        kinds: list[Callable[[], None]] = [self.chain, self.streams, self.agent, self.batch]
+        kinds: list[Callable[[], None]] = [self.chain, self.streams, self.agent, self.batch, self.fan_out]
         for _ in range(rounds):
             chance.choice(kinds)()
 

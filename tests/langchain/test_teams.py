@@ -15,6 +15,7 @@ from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode, create_react_agent
+from langgraph.types import Command, interrupt
 
 from langchain_runs import HELLO, recorded
 from langfuse_integration.testing import RecordedSessions
@@ -127,6 +128,56 @@ def test_a_supervisors_agents_have_their_names(no_open_runs: RecordedSessions, m
     assert [think.metadata["agent_name"] for think in trace.thinks] == agents
     assert {row.level for row in trace.observations} == {"DEFAULT"}
     assert all("unanswered_tool_calls" not in row.metadata for row in trace.observations)
+
+
+@pytest.mark.parametrize("options", [{}, {"supervisor_name": "boss"}], ids=["supervisor", "boss"])
+@pytest.mark.parametrize("way", ["invoke", "ainvoke", "stream"])
+def test_a_supervisors_graph_without_a_name_has_that_of_the_supervisor(
+    no_open_runs: RecordedSessions, options: dict[str, Any], way: str
+) -> None:
+    """A supervisor that hands over names its graph, in the run that resumes an interrupted agent as well."""
+    supervising = pytest.importorskip("langgraph_supervisor")
+
+    @tool
+    def ask(question: str) -> str:
+        """Ask a person."""
+        return str(interrupt(question))
+
+    writer = create_react_agent(
+        ScriptedChat(call("ask", {"question": "Which?"}, "c1"), "A poem."), [ask], name="writer"
+    )
+    boss = ScriptedChat(call("transfer_to_writer", {}, "h1"), "Done.")
+    team = supervising.create_supervisor([writer], model=boss, **options).compile(checkpointer=InMemorySaver())
+    config = {**recorded(), "configurable": {"thread_id": "t-1"}}
+    for value in (HELLO, Command(resume="Hay.")):
+        if way == "invoke":
+            team.invoke(value, config)
+        elif way == "ainvoke":
+            asyncio.run(team.ainvoke(value, config))
+        else:
+            list(team.stream(value, config))
+    trace = no_open_runs.trace()
+    name = options.get("supervisor_name", "supervisor")
+    assert [root.label for root in trace.roots] == [f"chain {name}"] * 2
+    assert [think.metadata["agent_name"] for think in trace.thinks] == [name, "writer", "writer", name]
+    assert "LangGraph" not in str(trace.tree())
+
+
+def test_a_graph_without_a_name_has_that_of_the_server_or_the_tool(no_open_runs: RecordedSessions) -> None:
+    """LangGraph Server says in the metadata which graph it runs; an agent in a tool is named after the tool."""
+
+    @tool
+    def helper(question: str) -> str:
+        """Help."""
+        return str(create_agent(ScriptedChat("Hay."), []).invoke(HELLO)["messages"][-1].content)
+
+    asks = call("helper", {"question": "Which?"}, "t1")
+    agent = create_agent(ScriptedChat(asks, "Done."), [helper])
+    agent.invoke(HELLO, {**recorded(), "metadata": {"graph_id": "weather"}})
+    trace = no_open_runs.trace()
+    inside = {"tool helper": [{"agent helper": [GENERATION]}]}
+    assert trace.tree() == [{"agent weather": [GENERATION, inside, GENERATION]}]
+    assert [think.metadata["agent_name"] for think in trace.thinks] == ["weather", "helper", "weather"]
 
 
 @MAKERS

@@ -37,6 +37,8 @@ def node_started(graph: Run, node: ChainState) -> None:
     if type(state) is not ChainState or state.graph:
         return
     is_graph(graph)
+    if state.unnamed and state.first_node is None:
+        state.first_node = node.name
     if state.steps is None and private.is_agent(state.metadata, node.name, node.inputs):
         state.thinks_in = private.THINKING_NODE
         _become_agent(graph)

@@ -28,14 +28,16 @@ class Conversation:
     Attributes:
         anchor: names the trace and no span: a run under it is one more root of that trace.
         root: the anchor of the last root run.
+        name: of its row.
         agents: steps of agents that go on in the next run, by the agent's name.
         steps: steps of all agents so far.
     """
 
-    __slots__ = ("agents", "anchor", "root", "steps")
+    __slots__ = ("agents", "anchor", "name", "root", "steps")
 
     def __init__(self, root: Parent) -> None:
         self.move(root)
+        self.name = ""
         self.agents: dict[str | None, AgentSteps] = {}
         self.steps: list[AgentSteps] = []
 
@@ -95,7 +97,7 @@ def _share(thread: str, name: str, conversation: Conversation) -> None:
         if is_shared():
             anchor = conversation.anchor
             agents = [steps.to_json() for steps in conversation.agents.values()]
-            notes = {"agents": agents, "root": f"{conversation.root.span:016x}"}
+            notes = {"agents": agents, "root": f"{conversation.root.span:016x}", "name": conversation.name}
             trace = SharedTrace(anchor.trace, anchor.started_ns, anchor.session, notes)
             for key in (_key(thread, name), _key(thread, "")):
                 traces.remember(key, trace)
@@ -112,6 +114,7 @@ def _recall_shared(thread: str, name: str) -> Conversation | None:
         if trace is not None:
             conversation = Conversation(trace)
             conversation.root.span = int(trace.notes.get("root", "0"), 16)
+            conversation.name = str(trace.notes.get("name", ""))
             conversation.steps = [AgentSteps.from_json(steps) for steps in trace.notes["agents"]]
             conversation.agents = {steps.name: steps for steps in conversation.steps}
             return conversation

@@ -80,7 +80,9 @@ def folds(state: ChainState, kind: Any, parent: Run) -> bool:
         state.unnamed = True
         state.name = above.name
     state.step = above.node
-    above.hands_back = above.hands_back or (above.node and name == private.AGENT_CALLER)
+    if above.node and name == private.AGENT_CALLER:
+        above.hands_back = True
+        _name_by_supervisor(parent.parent)
     return state.step or name == private.PREBUILT_PROMPT
 
 
@@ -97,6 +99,13 @@ def _is_entry(state: ChainState, graph: Run) -> bool:
     graph.state.unnamed = False
     state.double = True
     return True
+
+
+def _name_by_supervisor(graph: Run | None) -> None:
+    """Name a supervisor's graph without a name after the supervisor: its first node, which handed over."""
+    if graph is not None and graph.state.unnamed and graph.state.first_node:
+        graph.observation.name = graph.state.first_node  # the state keeps the name by which a later run finds this one
+        graph.state.unnamed = False
 
 
 def equal(one: Any, other: Any) -> bool:

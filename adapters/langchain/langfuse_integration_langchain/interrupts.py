@@ -66,6 +66,8 @@ def ended(root: Run) -> None:
     state: ChainState = root.state
     thread = state.metadata.get("thread_id")
     if thread is not None and state.graph:
-        threads.remember(str(thread), state.name, conversation_of(root))
+        conversation = conversation_of(root)
+        conversation.name = root.observation.name
+        threads.remember(str(thread), state.name, conversation)
     if state.interrupted and root.observation.status_message is None:
         root.observation.level, root.observation.status_message = "DEFAULT", "interrupted"

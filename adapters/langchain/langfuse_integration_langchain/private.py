@@ -48,6 +48,8 @@ UNNAMED_GRAPH = "LangGraph"
 SUBAGENT_ARGUMENT = "subagent_type"
 """The argument of deepagents' tool `task` that names the agent below it, which itself has no name before 0.3."""
 START_NODE = "__start__"
+SERVED_GRAPH = "graph_id"
+"""The metadata in which LangGraph Server names the graph that it runs (langgraph-api 0.16)."""
 
 REMOTE_GRAPH = ("langgraph.pregel.remote", "RemoteGraph")
 """Module and name of LangGraph's remote graph, which announces itself to no callback (langgraph 1.0 to 1.2)."""

@@ -12,6 +12,7 @@ from langfuse_integration.recording.snapshot import snapshot
 
 from . import agents, folding, interrupts, messages, orphans, private, prompts
 from .binding import Binding, named, named_by_thread
+from .conversations import Conversation
 from .current import span_inside
 from .lost_runs import lost
 from .messages import ChatRequest, GraphInput
@@ -30,7 +31,8 @@ def chain(binding: Binding, state: ChainState, run_type: Any) -> None:
         parent = parent.parent
     if parent is None:
         messages.register_graph_types()
-        state.unnamed = state.name == private.UNNAMED_GRAPH
+        if state.name == private.UNNAMED_GRAPH:
+            _name_by_server(state)
         state.placed = state.metadata.get("ls_integration") not in private.AGENTS
         if "thread_id" in state.metadata:
             state.conversation = interrupts.resumed(state)
@@ -47,9 +49,7 @@ def chain(binding: Binding, state: ChainState, run_type: Any) -> None:
     if run is not None:
         run.observation.late = RunNotes(state.metadata, state.tags, parent)
         if state.conversation is not None:
-            if state.resumes is not None:
-                resumption.link(run, state.resumes)
-            state.conversation.move(run.observation)
+            _resume(run, state, state.conversation)
         agents.started(run)
 
 
@@ -155,12 +155,29 @@ def _fold(binding: Binding, state: ChainState, parent: Run) -> None:
     tracing.fold_run(state, parent, make)
 
 
+def _resume(run: Run, state: ChainState, conversation: Conversation) -> None:
+    """Let a root run go on where another one was interrupted."""
+    if state.resumes is not None:
+        resumption.link(run, state.resumes)
+    conversation.move(run.observation)
+    if state.unnamed and conversation.name:
+        run.observation.name = state.first_node = conversation.name
+
+
+def _name_by_server(state: ChainState) -> None:
+    """Name a graph without a name as LangGraph Server calls it."""
+    served = state.metadata.get(private.SERVED_GRAPH)
+    if isinstance(served, str) and served:
+        state.name = served
+    else:
+        state.unnamed = True
+
+
 def _name_by_tool(state: ChainState, tool: Run) -> None:
-    """Name a graph without a name after the agent that the tool around it was asked for."""
+    """Name a graph without a name after the agent that the tool around it was asked for, else after the tool."""
     inputs = tool.observation.input
     agent = inputs.get(private.SUBAGENT_ARGUMENT) if isinstance(inputs, dict) else None
-    if isinstance(agent, str) and agent:
-        state.name = agent
+    state.name = agent if isinstance(agent, str) and agent else tool.state.name
 
 
 def _relate(state: ChainState, parent: Run, run_type: Any) -> None:

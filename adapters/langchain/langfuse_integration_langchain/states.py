@@ -51,6 +51,7 @@ class ChainState(LangChainStart):
         node: the run is a node of a graph, or a task of LangGraph's functional API.
         graph: a node has started below the run, so the run is a graph.
         unnamed: the application has given the graph no name.
+        first_node: of an unnamed graph: the name of the node that started first.
         double: the run is the same thing as the run above, whose row stands for both.
         steps: steps of an agent, or of a graph that turned out to be one.
         thinks_in: the node in which the agent decides, None for any node.
@@ -82,6 +83,7 @@ class ChainState(LangChainStart):
     node = graph = unnamed = double = interrupted = used = vanishes = leaving = bound = step = stands_in = False
     doubled = hands_back = False
     position: str | None = None
+    first_node: str | None = None
     row: Observation | None = None
     stand_in: ChainState | None = None
     held: list[tuple[Observation, int]] | None = None
