@@ -20,6 +20,7 @@ from mcp import Client, StdioServerParameters, stdio_client
 from langfuse_integration import langfuse_manager
 from langfuse_integration.testing import RecordedSessions
 from langfuse_integration_mcp import instrument
+from peers.models import ModelServer, call, say
 from peers.node import command_of, environment
 
 pytestmark = [pytest.mark.mcp, pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.asyncio]
@@ -116,6 +117,16 @@ def memory_server(folder: Path, page: str) -> Peer:
     return Peer(command, "memory-server", steps)
 
 
+def everything_server(folder: Path, page: str) -> Peer:
+    command = command_of("@modelcontextprotocol/server-everything", "mcp-server-everything")
+    steps = [
+        Step("echo", {"message": "hello"}, "Echo: hello"),
+        Step("get-sum", {"a": 2, "b": 3}, "is 5"),
+        Step("echo", {"text": "wrong"}, None),
+    ]
+    return Peer([*command, "stdio"], "mcp-servers/everything", steps)
+
+
 def client_of_mcp(command: list[str], variables: dict[str, str], quiet: Any) -> Any:
     return Client(stdio_client(StdioServerParameters(command=command[0], args=command[1:], env=variables), quiet))
 
@@ -136,7 +147,9 @@ def client_of_agents(command: list[str], variables: dict[str, str], quiet: Any) 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the servers' and clients' own
 @pytest.mark.parametrize("connect", [client_of_mcp, client_of_fastmcp, client_of_agents])
-@pytest.mark.parametrize("peer_of", [time_server, git_server, fetch_server, filesystem_server, memory_server])
+@pytest.mark.parametrize(
+    "peer_of", [time_server, git_server, fetch_server, filesystem_server, memory_server, everything_server]
+)
 async def test_each_call_is_one_row(
     peer_of: Callable[[Path, str], Peer],
     connect: Callable[[list[str], dict[str, str], Any], Any],
@@ -169,3 +182,38 @@ async def test_each_call_is_one_row(
             assert row.level == "DEFAULT"
             assert str(row.output).count(step.shows) == 1, row.output
     assert len(sessions.traces) == len(peer.steps)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+@pytest.mark.parametrize("peer_of", [time_server, memory_server])
+async def test_an_agent_of_openais_sdk_calls_a_server(
+    peer_of: Callable[[Path, str], Peer],
+    page: str,
+    tmp_path: Path,
+    sessions: RecordedSessions,
+    model_server: ModelServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The agent's own loop calls the tool: one row, with arguments and result, in the session of who runs the agent."""
+    agents = pytest.importorskip("agents", reason="needs openai-agents: pip install openai-agents")
+    openai = pytest.importorskip("openai")
+    monkeypatch.setenv("OPENAI_AGENTS_DISABLE_TRACING", "1")
+    peer = peer_of(tmp_path, page)
+    step = peer.steps[0]
+    model_server.script(call(step.tool, step.arguments), say("Done."))
+    variables = {**environment(peer.command), "MEMORY_FILE_PATH": str(tmp_path / "memory.jsonl")}
+    instrument()
+    with open(os.devnull, "w") as quiet:  # noqa: ASYNC230, PTH123  servers greet on standard error
+        async with openai.AsyncOpenAI(base_url=model_server.openai_url, api_key="key") as provider:
+            model = agents.OpenAIChatCompletionsModel(model="gpt-5", openai_client=provider)
+            async with client_of_agents(peer.command, variables, quiet) as server:
+                agent = agents.Agent(name="helper", model=model, mcp_servers=[server])
+                with langfuse_manager.session("session-a"):
+                    result = await agents.Runner.run(
+                        agent, "Go on.", run_config=agents.RunConfig(tracing_disabled=True)
+                    )
+    assert result.final_output == "Done."
+    (row,) = [row for row in sessions.one().observations if row.type == "tool"]
+    assert (row.name, row.input, row.level) == (f"{peer.name}.{step.tool}", step.arguments, "DEFAULT")
+    assert str(row.output).count(str(step.shows)) == 1
+    assert {row.session_id for row in sessions.observations if row.type == "tool"} == {"session-a"}
