@@ -40,7 +40,8 @@ from llama_index.core.base.llms.types import (
 from openai.types.chat import ChatCompletion
 
 from langfuse_integration import configure
-from langfuse_integration_llamaindex import answers, deltas, exact
+from langfuse_integration.encoding import object_form
+from langfuse_integration_llamaindex import answers, deltas
 from langfuse_integration_llamaindex.answers import ExactAnswer, piece_of
 
 RAW = {
@@ -231,8 +232,8 @@ def test_what_has_no_exact_form_is_a_text() -> None:
 def test_a_class_that_is_not_there() -> None:
     """A model of a package that is not installed any more is rebuilt as the dict of its fields."""
     form = {"$": "model", "class": "gone_provider.types:Answer", "fields": {"a": [1]}}
-    assert exact.rebuilt(form) == {"a": [1]}
-    assert exact.rebuilt({**form, "class": "openai.types.chat:NoSuchClass"}) == {"a": [1]}
+    assert object_form.rebuilt(form) == {"a": [1]}
+    assert object_form.rebuilt({**form, "class": "openai.types.chat:NoSuchClass"}) == {"a": [1]}
 
 
 @pytest.mark.parametrize(
@@ -249,7 +250,7 @@ def test_a_class_that_is_not_there() -> None:
 def test_a_form_edited_by_hand(form: Any, problem: str) -> None:
     """A form makes nothing but values: it cannot name any other class or function."""
     with pytest.raises(ValueError, match=problem):
-        exact.rebuilt(form)
+        object_form.rebuilt(form)
 
 
 def test_pieces_edited_by_hand() -> None:
@@ -275,4 +276,4 @@ def test_any_series_comes_back(values: list[Any]) -> None:
 @given(JSON)
 def test_any_json_is_its_own_form(value: Any) -> None:
     """Plain values come back as the same values of the same types."""
-    assert repr(exact.rebuilt(json.loads(json.dumps(exact.form_of(value))))) == repr(value)
+    assert repr(object_form.rebuilt(json.loads(json.dumps(object_form.form_of(value))))) == repr(value)

@@ -124,6 +124,8 @@ def _asking(name: str, parameter: str) -> Application:
 
 ECHOED = [call("echo", {"text": "hay and more hay"}), say("It says hay, twice.")]
 BOTH = calls(ToolCall("echo", {"text": "hay"}, "c1"), ToolCall("echo", {"text": "straw"}, "c2"))
+ASKING = ("elicitation", "sampling")
+"""Applications whose tools make the server ask, which it does only where they run."""
 APPLICATIONS: dict[str, tuple[Application, list[Reply]]] = {
     "invoke": (_called(_invoke), ECHOED),
     "ainvoke": (_called(_ainvoke), ECHOED),
@@ -171,6 +173,9 @@ def replay_all(folder: Path) -> dict[str, Any]:
             outcome = run(application, provider, GONE, f"{GONE}/mcp" if wire == "http" else None)
             sentences = [str(divergence) for divergence in session.divergences]
             trees = [trace.tree() for trace in session.recorded.of("s-1").traces]
+        if application not in ASKING:
+            with replay(path, tools="recorded"):
+                assert run(application, provider, GONE, f"{GONE}/mcp" if wire == "http" else None) == outcome, name
         outcomes[name] = [outcome, trees, sentences]
     return outcomes
 

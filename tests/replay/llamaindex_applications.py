@@ -187,6 +187,8 @@ async def sampling(llm: Any, places: Places) -> Any:
 
 
 ECHOED = [call("echo", {"text": "hay and more hay"}), say("It says hay, twice.")]
+ASKING = ("elicitation", "sampling")
+"""Applications whose tools make the server ask, which it does only where they run."""
 APPLICATIONS: dict[str, tuple[Callable[[Any, Places], Awaitable[Any]], list[Reply]]] = {
     "chat": (chat, ECHOED),
     "achat": (achat, ECHOED),
@@ -218,6 +220,9 @@ def replay_all(folder: Path) -> dict[str, Any]:
             outcome = run(application, provider, places)
             sentences = [str(divergence) for divergence in session.divergences]
             trees = [trace.tree() for trace in session.recorded.of("s-1").traces]
+        if application not in ASKING:
+            with replay(path, tools="recorded"):
+                assert run(application, provider, places) == outcome, name
         outcomes[name] = [outcome, trees, sentences]
     return outcomes
 

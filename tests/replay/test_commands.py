@@ -50,7 +50,7 @@ def test_a_session_becomes_a_test_that_passes_at_once(lfi: Lfi, tmp_path: Path, 
     """Sync or async, by text or by state: the written test passes without the model, and names a changed prompt."""
     recorded()
     text = lfi.ok("test", "Chat", "--call", f"replay.farm:{function}")
-    assert "tests/sessions/chat-3f-2a.session.json: 2 turns, 4 steps" in text
+    assert "tests/sessions/chat-3f-2a.session.json: 2 turns, 6 steps" in text
     assert (tmp_path / "tests/sessions/test_chat_3f_2a.py").exists()
     code, output = pytest_in(tmp_path, FARM_UNPLUGGED="1")
     assert (code, "1 passed" in output) == (0, True), output
@@ -135,12 +135,12 @@ def test_a_session_without_exact_answers_says_how_to_record_one(lfi: Lfi) -> Non
     assert "LANGFUSE_INTEGRATION_REPLAYABLE=1" in done.stderr
 
 
-@pytest.mark.parametrize("at", ["2", "think 2", "think 2 of herder"])
+@pytest.mark.parametrize("at", ["3", "think 2", "think 2 of herder"])
 def test_a_fork_is_a_session_that_names_its_origin(lfi: Lfi, journal: Path, at: str) -> None:
     """What comes before the step is replayed, the step itself is live, and the new session says where it came from."""
     recorded()
     text = lfi.ok("fork", "Chat", "--at", at, "--call", "replay.farm:answer")
-    assert "at step 2 (think 2 of herder)" in text
+    assert "at step 3 (think 2 of herder)" in text
     with Archive(journal) as archive:
         forked = archive.replay(text.partition(":")[0])
     assert forked.users == ["u-1"]
@@ -150,7 +150,7 @@ def test_a_fork_is_a_session_that_names_its_origin(lfi: Lfi, journal: Path, at: 
     assert trace.tree() == [{"agent herder": [*first["agent herder"], "generation ScriptedChat"]}]
     metadata = trace.roots[0].attributes
     assert metadata["langfuse.trace.metadata.forked_from"] == "Chat 3f/2a"
-    assert metadata["langfuse.trace.metadata.forked_at"] == "step 2 (think 2 of herder)"
+    assert metadata["langfuse.trace.metadata.forked_at"] == "step 3 (think 2 of herder)"
 
 
 def test_a_fork_with_another_answer_goes_on_with_it(lfi: Lfi, journal: Path) -> None:
@@ -168,4 +168,4 @@ def test_a_step_that_does_not_exist_is_refused(lfi: Lfi) -> None:
     recorded()
     done = lfi("fork", "Chat", "--at", "think 9", "--call", "replay.farm:answer")
     assert done.returncode != 0
-    assert "think 1 of herder, think 2 of herder" in " ".join(done.stderr.split())
+    assert "think 1 of herder, search 1 of herder, think 2 of herder" in " ".join(done.stderr.split())

@@ -48,10 +48,11 @@ async def talk(demo: Any, session: ReplaySession, user: str) -> list[str]:
         return [await answer(turn.text) for turn in session.turns]
 
 
+@pytest.mark.parametrize("tools", ["live", "recorded"])
 @pytest.mark.parametrize("user", ["ada", "bob"])
-def test_the_demo_goes_the_recorded_way(demo: Any, user: str) -> None:
-    """Each user gets the recorded answers, over the recorded steps; the server is never started."""
-    with replay(HERE / f"demo-{user}.session.json") as session:
+def test_the_demo_goes_the_recorded_way(demo: Any, user: str, tools: Any) -> None:
+    """Each user gets the recorded answers, over the recorded steps; the server, whose the tools are, is not started."""
+    with replay(HERE / f"demo-{user}.session.json", tools=tools) as session:
         answers = asyncio.run(talk(demo, session, user))
         recorded = session.recorded.of(f"demo-{user}")
     assert answers == [turn.reply for turn in session.recording.turns]

@@ -39,7 +39,7 @@ def tree(session: ReplaySession) -> Any:
     return session.recorded.one().traces[0].tree()
 
 
-@pytest.mark.parametrize("until", [3, "3", "step 3", "think 3", "think 3 of herder"])
+@pytest.mark.parametrize("until", [5, "5", "step 5", "think 3", "think 3 of herder"])
 def test_what_comes_before_the_fork_is_replayed(path: Path, until: int | str) -> None:
     """The model is asked at the fork for the first time, with the history of the recording."""
     model = ScriptedChat("Grass, live.")
@@ -70,7 +70,7 @@ def test_another_answer_leads_another_way(path: Path) -> None:
         assert tree(session) == [{"agent herder": ["generation ScriptedChat"]}]
     assert model.prompts == []
     asked = {"content": "", "tool_calls": [{"name": "search", "args": {"query": "bran"}, "id": "c9"}]}
-    with replay(path, answers={2: asked}) as session:
+    with replay(path, answers={3: asked}) as session:
         assert ask(model) == "Live."
         assert session.recorded.one().tools_called == ["search", "search"]
         assert session.recorded.one().acts[1].input == {"query": "bran"}
@@ -80,14 +80,17 @@ def test_another_answer_leads_another_way(path: Path) -> None:
 def test_with_an_end_beyond_the_recording_nothing_is_live(path: Path) -> None:
     """`until` beyond the last step keeps the rest recorded after another answer."""
     asked = {"content": "", "tool_calls": [{"name": "search", "args": {"query": "straw"}, "id": "call_2"}]}
-    with replay(path, answers={2: asked}, until=4):
+    with replay(path, answers={3: asked}, until=6):
         assert ask(ScriptedChat(AssertionError("the model was called"))) == "Hay and straw."
 
 
 @pytest.mark.parametrize("options", [{"until": "think 9"}, {"answers": {9: "x"}}, {"until": "shear 1"}])
 def test_a_step_that_does_not_exist_is_refused(path: Path, options: dict[str, Any]) -> None:
     """The message lists the steps."""
-    with pytest.raises(InvalidFork, match="think 1 of herder, think 2 of herder, think 3 of herder"):
+    with pytest.raises(
+        InvalidFork,
+        match="think 1 of herder, search 1 of herder, think 2 of herder",
+    ):
         replay(path, **options).__enter__()
 
 
@@ -104,7 +107,7 @@ def test_live_models_ask_and_nothing_is_missing(path: Path) -> None:
     [
         ({"modles": "live"}, TypeError, "not modles"),
         ({"models": "off"}, ValueError, "'recorded' or 'live'"),
-        ({"tools": "recorded"}, ValueError, "tools is 'recorded', but must be 'live'"),
+        ({"tools": "off"}, ValueError, "tools is 'off', but must be 'recorded' or 'live'"),
     ],
 )
 def test_an_option_that_makes_no_sense_is_refused(

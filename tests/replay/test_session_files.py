@@ -54,13 +54,13 @@ def test_a_recording_read_back_is_the_same(path: Path, tmp_path: Path) -> None:
     again = tmp_path / "again.session.json"
     session_file.write(recording, again)
     assert again.read_text() == path.read_text()
-    assert [step.label for step in recording.steps] == ["think 1 of herder", "think 2 of herder"]
-    assert recording.steps[1].input["messages"][-1]["content"] == "found hay"
+    assert [step.label for step in recording.steps] == ["think 1 of herder", "search 1 of herder", "think 2 of herder"]
+    assert recording.steps[2].input["messages"][-1]["content"] == "found hay"
 
 
 def test_messages_stand_in_a_file_once(path: Path) -> None:
     """A step holds the messages that are new in it."""
-    first, second = json.loads(path.read_text())["steps"]
+    first, _, second = json.loads(path.read_text())["steps"]
     assert [message["role"] for message in first["input"]["messages"]] == ["user"]
     assert second["continues"] == 1
     assert [message["role"] for message in second["messages"]] == ["assistant", "tool"]
@@ -95,13 +95,13 @@ def edited(path: Path, change: Edit) -> Path:
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        (lambda values: values.update(version=2), r"it has version 2, this release reads 1"),
+        (lambda values: values.update(version=3), r"it has version 3, this release reads 1 and 2"),
         (lambda values: values.pop("version"), r"it has version None"),
         (lambda values: values.pop("format"), r'it has no "format"'),
         (lambda values: values.pop("steps"), r"'steps' is missing"),
         (lambda values: values["steps"][0].pop("input"), r"'input' is missing"),
-        (lambda values: values["steps"].pop(0), r"step 2 continues step 1, which is not before it"),
-        (lambda values: values["steps"][0].update(kind="tool"), r"kind 'tool' is none of model, mcp"),
+        (lambda values: values["steps"].pop(0), r"step 3 continues step 1, which is not before it"),
+        (lambda values: values["steps"][0].update(kind="walk"), r"kind 'walk' is none of model, mcp, tool, ret"),
         (lambda values: values["steps"][0].update(step="one"), r"step 'one' is no number"),
         (lambda values: values["steps"][1].update(step=1), r"step 1 does not follow step 1"),
         (lambda values: values["steps"][0].update(answer=[]), r"the answer of step 1 is no object"),
@@ -132,7 +132,7 @@ def test_an_answer_edited_by_hand_answers(path: Path) -> None:
     """A developer may change what a model answers: the application gets that."""
 
     def change(values: dict[str, Any]) -> None:
-        values["steps"][1]["answer"]["generations"][0]["content"] = "Straw."
+        values["steps"][2]["answer"]["generations"][0]["content"] = "Straw."
 
     edited(path, change)
     with replay(path):
@@ -141,11 +141,11 @@ def test_an_answer_edited_by_hand_answers(path: Path) -> None:
 
 def test_a_step_without_an_exact_answer_says_how_to_record_one(path: Path) -> None:
     """Where a recording holds no exact answer, the step and the setting are named."""
-    edited(path, lambda values: values["steps"][1].update(answer=None))
+    edited(path, lambda values: values["steps"][2].update(answer=None))
     with replay(path) as session:
-        with pytest.raises(NotRecorded, match=r"step 2 \(think 2 of herder\).*LANGFUSE_INTEGRATION_REPLAYABLE"):
+        with pytest.raises(NotRecorded, match=r"step 3 \(think 2 of herder\).*LANGFUSE_INTEGRATION_REPLAYABLE"):
             ask(herder(AssertionError()))
-        session.allow(2)
+        session.allow(3)
 
 
 def test_a_masked_session_is_replayed_as_it_was_masked(tmp_path: Path, journal: Path) -> None:

@@ -67,7 +67,8 @@ TELLING_METADATA = frozenset({"ls_provider"})
 CONTROL_FLOW = "GraphBubbleUp"
 """The base class of LangGraph's exceptions that are no errors: interrupts, commands to a parent graph."""
 COMMAND = "Command"
-FLOWS = {"GraphInterrupt": "interrupted", "NodeInterrupt": "interrupted", "ParentCommand": "handed over"}
+INTERRUPTED = "interrupted"
+FLOWS = {"GraphInterrupt": INTERRUPTED, "NodeInterrupt": INTERRUPTED, "ParentCommand": "handed over"}
 HIDDEN_ARGUMENTS = frozenset({"ToolRuntime", "Runtime"})
 """Types that LangGraph injects into tool arguments: they hold the whole state."""
 
@@ -115,6 +116,21 @@ def flow_of(kind: type[BaseException]) -> str | None:
     if CONTROL_FLOW not in names:
         return None
     return next((FLOWS[name] for name in names if name in FLOWS), kind.__name__)
+
+
+def interrupt_value(error: BaseException) -> Any:
+    """Return the value with which an interrupt asks, or None (langgraph 1.0 to 1.2: the first of its arguments)."""
+    interrupts = error.args[0] if error.args else None
+    first = interrupts[0] if isinstance(interrupts, (list, tuple)) and interrupts else None
+    return getattr(first, "value", None)
+
+
+def interrupt_again(value: Any) -> None:
+    """Ask with *value* as a tool that was interrupted; values that earlier questions were resumed with are skipped."""
+    from langgraph.types import interrupt
+
+    while True:
+        interrupt(value)
 
 
 _running_loop: Callable[[], asyncio.AbstractEventLoop | None] | None = getattr(asyncio, "_get_running_loop", None)
@@ -213,6 +229,25 @@ def require_model_seams() -> None:
     from langchain_core.language_models import BaseChatModel, BaseLLM
 
     for kind, names in ((BaseChatModel, CHAT_SEAMS), (BaseLLM, TEXT_SEAMS)):
+        for name in names:
+            if name not in vars(kind):
+                raise SeamMoved("langchain-core", VERSION, f"{kind.__name__}.{name}")
+
+
+TOOL_SEAMS = ("run", "arun", "_to_args_and_kwargs")
+RETRIEVER_SEAMS = ("invoke", "ainvoke", "_get_relevant_documents", "_aget_relevant_documents")
+
+
+def require_tool_seams() -> None:
+    """Check for the methods of tools and retrievers that a replay replaces (langchain-core 1.0 to 1.7).
+
+    Raises:
+        SeamMoved: one of them is not there.
+    """
+    from langchain_core.retrievers import BaseRetriever
+    from langchain_core.tools import BaseTool
+
+    for kind, names in ((BaseTool, TOOL_SEAMS), (BaseRetriever, RETRIEVER_SEAMS)):
         for name in names:
             if name not in vars(kind):
                 raise SeamMoved("langchain-core", VERSION, f"{kind.__name__}.{name}")

@@ -24,6 +24,7 @@ from langfuse_integration.testing_kit.replay.player import ReplaySession
 from langfuse_integration.testing_kit.replay.question import Question
 
 from . import exact, hook, private
+from .replay_local import ToolsAndRetrievers
 from .states import ModelState
 
 Form = Mapping[str, Any]
@@ -44,6 +45,7 @@ def answering(session: ReplaySession) -> Generator[None]:
     seam = _ChatAndTextModels(session)
     try:
         seam.install()
+        ToolsAndRetrievers(session, seam.patches).install()
         yield
     finally:
         seam.patches.undo()

@@ -10,7 +10,7 @@ from langfuse_integration.recording import tracing
 from langfuse_integration.recording.registry import Run
 from langfuse_integration.recording.snapshot import snapshot
 
-from . import agents, folding, interrupts, messages, orphans
+from . import agents, folding, interrupts, messages, orphans, results
 from .folding import NOT_PASSED
 from .messages import PartialAnswer
 from .models import ModelAnswer
@@ -103,6 +103,8 @@ def tool(run_id: UUID, output: Any) -> None:
     problem = messages.caught_error(output, run.state.call_id)
     if problem is not None:
         run.observation.level, run.observation.status_message = "ERROR", problem
+    if tracing.recorder.replayable:
+        results.returned(run, output)
     run.observation.finish(messages.tool_output(output))
     _settle(run)
 
@@ -113,6 +115,8 @@ def retriever(run_id: UUID, documents: Any) -> None:
     if run is None:
         return
     orphans.release(run.state)
+    if tracing.recorder.replayable:
+        results.returned(run, documents)
     run.observation.finish(list(documents))
     _settle(run)
 
@@ -123,6 +127,8 @@ def failed_leaf(run_id: UUID, error: BaseException) -> None:
     if run is None:
         return
     orphans.release(run.state)
+    if tracing.recorder.replayable:
+        results.raised(run, error)
     if not interrupts.flowed(run, error):
         run.observation.fail(error)
         _show(run, error)

@@ -11,11 +11,12 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from langfuse_integration.encoding import object_form
 from langfuse_integration.recording.observation import Observation
 from langfuse_integration.recording.snapshot import snapshot
 from langfuse_integration.settings import settings
 
-from . import deltas, exact
+from . import deltas
 
 FORM = "llamaindex.answer"
 
@@ -123,7 +124,7 @@ class ExactAnswer:
         if self._pieces is not None:
             form["pieces"] = deltas.deltas_of(map(_form_of_piece, _maskable(self._pieces)))
         elif self._response is not None and self._error is None:
-            form["response"] = exact.form_of(self._response)
+            form["response"] = object_form.form_of(self._response)
         if self._error is not None:
             form["error"] = self._error
         if self._asked is not None:
@@ -138,7 +139,7 @@ def response_of(form: dict[str, Any]) -> Any:
         ValueError: this is no form of an answer.
     """
     if form.get("response") is not None:
-        return exact.rebuilt(form["response"])
+        return object_form.rebuilt(form["response"])
     pieces = pieces_of(form)
     if not pieces:
         raise ValueError("The recorded answer is empty.")
@@ -152,10 +153,10 @@ def pieces_of(form: dict[str, Any]) -> list[Any]:
         ValueError: this is no form of an answer.
     """
     if form.get("pieces") is not None:
-        return [exact.rebuilt(piece) for piece in deltas.series_of(form["pieces"])]
+        return [object_form.rebuilt(piece) for piece in deltas.series_of(form["pieces"])]
     if form.get("response") is None:
         return []
-    response = exact.rebuilt(form["response"])
+    response = object_form.rebuilt(form["response"])
     message = getattr(response, "message", None)
     response.delta = (message.content if message is not None else response.text) or ""
     return [response]
@@ -173,18 +174,20 @@ def _maskable(pieces: Sequence[StreamPiece]) -> Sequence[StreamPiece]:
 def _form_of_piece(piece: StreamPiece) -> Any:
     response = piece.response
     if piece.blocks is None:
-        return exact.form_of(response)
+        return object_form.form_of(response)
     message = response.message
     blocks = [
-        exact.form_of_fields(type(block), fields, block) if hasattr(block, "model_fields_set") else exact.form_of(block)
+        object_form.form_of_fields(type(block), fields, block)
+        if hasattr(block, "model_fields_set")
+        else object_form.form_of(block)
         for block, fields in zip(message.blocks, piece.blocks, strict=False)
     ]
     fields = {**response.__dict__, "message": None}
     if piece.extra is not None:
         fields["raw"] = piece.raw
-    form = exact.form_of_fields(type(response), fields, response)
+    form = object_form.form_of_fields(type(response), fields, response)
     extra = {"additional_kwargs": piece.extra or {}}
-    form["fields"]["message"] = exact.form_of_fields(
+    form["fields"]["message"] = object_form.form_of_fields(
         type(message), {**message.__dict__, **extra, "blocks": []}, message
     )
     form["fields"]["message"]["fields"]["blocks"] = blocks

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 from collections.abc import Iterator
 from importlib.metadata import version
-from types import FrameType
+from types import FrameType, FunctionType
 from typing import Any
 
 from llama_index.core.tools import function_tool
@@ -25,10 +25,12 @@ __all__ = [
     "callers",
     "context_class",
     "frame_of",
+    "has_span",
     "keep_context",
     "model_cells",
     "own_callback_manager",
     "require_model_seam",
+    "require_retrieval_seam",
     "root",
     "run_id",
     "run_id_of",
@@ -238,6 +240,18 @@ def require_model_seam() -> None:
     for name in _CALLBACKS:
         if _undecorated(getattr(callbacks, name)()(chat)) is None:
             raise SeamMoved("llama-index-core", version("llama-index-core"), f"variable `f` in {name}")
+
+
+def has_span(method: Any) -> bool:
+    """Return whether a class's method is one that LlamaIndex put a span around, and keeps as `__wrapped__`."""
+    return type(method) is not FunctionType and type(getattr(method, "__wrapped__", None)) is FunctionType
+
+
+def require_retrieval_seam(retriever: type) -> None:
+    """Raise SeamMoved if the methods around a retrieval have other names (llama-index-core 0.14)."""
+    for name in ("_handle_recursive_retrieval", "_ahandle_recursive_retrieval"):
+        if name not in vars(retriever):
+            raise SeamMoved("llama-index-core", version("llama-index-core"), f"{retriever.__name__}.{name}")
 
 
 def own_callback_manager(settings: Any) -> Any:

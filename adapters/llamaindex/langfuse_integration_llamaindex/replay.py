@@ -15,14 +15,16 @@ from llama_index.core.base.llms.base import BaseLLM
 from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse, MessageRole
 from llama_index_instrumentation import DispatcherSpanMixin
 
+from langfuse_integration.encoding import object_form
 from langfuse_integration.internals import forks
 from langfuse_integration.testing_kit.replay.patches import Patches
 from langfuse_integration.testing_kit.replay.player import ReplaySession
 from langfuse_integration.testing_kit.replay.question import Question
 
-from . import answers, exact, private
+from . import answers, private
 from .events import model_call_of
 from .handler import instrument, instrumented, uninstrument
+from .replay_local import ToolsRetrieversEmbeddings
 
 
 @contextmanager
@@ -35,11 +37,13 @@ def answering(session: ReplaySession) -> Generator[None]:
     private.require_model_seam()
     was_on = instrumented()
     instrument()
-    seam = _LlmSeam(session)
+    seam, others = _LlmSeam(session), ToolsRetrieversEmbeddings(session)
     try:
         seam.install()
+        others.install()
         yield
     finally:
+        others.remove()
         seam.remove()
         if not was_on:
             uninstrument()
@@ -142,7 +146,7 @@ class _LlmSeam:
 def _other(value: Any, *, chat: bool) -> Any:
     """Return the answer that a fork puts in the place of the recorded one: a text, or an exact form."""
     if not isinstance(value, str):
-        return exact.rebuilt(value)
+        return object_form.rebuilt(value)
     if chat:
         return ChatResponse(message=ChatMessage(role=MessageRole.ASSISTANT, content=value), delta=value)
     return CompletionResponse(text=value, delta=value)

@@ -11,12 +11,15 @@ from typing_extensions import override
 from langfuse_integration.recording import ambient, resumption
 from langfuse_integration.recording.anchor import Anchor
 from langfuse_integration.recording.registry import Run, RunStart
-from langfuse_integration.recording.tracing import open_run, registry, store
+from langfuse_integration.recording.tracing import open_run, recorder, registry, store
 
-from . import bindings, foreign
+from . import bindings, foreign, results
 from .continuations import Continuation
 from .folding import Role
 from .places import SpanPlace, span_inside
+
+EXACT = frozenset({"retriever", "embedding"})
+"""Types of rows that hold the exact form of their result; those of models and tools are kept elsewhere."""
 
 
 class RowState(RunStart):
@@ -41,10 +44,14 @@ class RowState(RunStart):
 
     def exit(self, run: Run, result: Any) -> None:
         """End the row with the result of the call."""
+        if recorder.replayable and self.role.type in EXACT:
+            results.returned(self.role.type, run.observation, result, run.state.name)
         finish(run.key, self.role.write(result) if result is not None else None)
 
     def drop(self, run: Run, error: BaseException) -> None:
         """End the row with the error of the call."""
+        if recorder.replayable and self.role.type in EXACT:
+            results.raised(self.role.type, run.observation, error, run.state.name)
         fail(run.key, error)
 
     def cancel(self, run: Run) -> None:

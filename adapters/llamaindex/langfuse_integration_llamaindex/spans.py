@@ -16,6 +16,7 @@ from . import agents, bindings, chats, folding, foreign, generations, models, ro
 from .folding import Kind, Role
 from .places import Fold, SpanPlace, folds
 from .private import keep_context
+from .tool_spans import ToolOfAct, ToolRun
 
 _STARTING = shielded("starting an observation of LlamaIndex")
 _ENDING = shielded("ending an observation of LlamaIndex")
@@ -186,7 +187,7 @@ def _enter_tool(id_: str, name: str, role: Role, instance: Any, place: SpanPlace
     state = above.state if above is not None else None
     if isinstance(state, agents.Act) and not state.claimed:
         state.claimed = True
-        folds.open(id_, ToolOfAct(above, above.key if above is not None else None))
+        folds.open(id_, ToolOfAct(above, above.key if above is not None else None, instance))
     elif isinstance(state, generations.LlmCall) or _is_same_tool(state, instance):
         _fold(id_, place)  # a "tool" in a model call only builds the object of a structured answer
     else:
@@ -240,33 +241,6 @@ def _fold(id_: str, place: SpanPlace) -> None:
         folds.open(id_, Fold(place.run, place.key))
     else:
         folds.open(id_, Fold(place.run, place.key, above.think, in_model=above.in_model))
-
-
-class ToolRun(rows.RowState):
-    """The state of a tool call outside of an agent's act."""
-
-    __slots__ = ()
-
-    @property
-    def inner(self) -> Any:
-        """The tool that an adapter for async use calls."""
-        return getattr(self.instance, "base_tool", None)
-
-    def exit(self, run: Any, result: Any) -> None:
-        """End the call; an error that the tool answered with marks the row."""
-        tools.note_failure(run.observation, result)
-        super().exit(run, result)
-
-
-class ToolOfAct(Fold):
-    """A tool's own span, folded into the act, which takes its error."""
-
-    __slots__ = ()
-
-    def drop(self, error: BaseException) -> None:
-        """Note the error on the act, which ends with a text about it."""
-        if self.run is not None:
-            self.run.state.error = error
 
 
 # -- ends

@@ -1,7 +1,9 @@
 """Replay of a recorded session: the application runs, models and MCP servers answer from the recording.
 
+Tools, retrievers and embedding models of the application answer from it where a replay asks for that.
+
 What is recorded: a row holds in `langfuse_integration.exact` the exact form of its answer, plain JSON with an entry
-`form` that names its kind: `langchain.chat`, `langchain.text`, `llamaindex.answer`, `mcp.exchanges`. An adapter sets
+`form` that names its kind: `langchain.chat`, `langchain.tool`, `llamaindex.answer`, `mcp.exchanges`. An adapter sets
 `Observation.exact` to a function that returns that form; it is called on the worker, only where the setting
 `replayable` is on, then masked, written to the journal, and removed wherever rows leave (`otlp.without_exact`). A form
 may hold an entry `server` for what has no row of its own, such as a handshake and the list of tools: `{"name": ...,

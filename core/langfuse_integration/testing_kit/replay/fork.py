@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ...errors import InvalidFork
+from .question import QuestionKind
 from .recording import RecordedStep, Recording
 
 
@@ -30,6 +31,7 @@ class ForkPoint:
     ) -> None:
         self._answers = dict(answers or {})
         self._until = until if until is not None or not self._answers else max(self._answers) + 1
+        self._steps = steps
         self._before = [step for step in steps if self._until is None or step.number < self._until]
         self.reached = False
 
@@ -68,6 +70,10 @@ class ForkPoint:
         if self._until is None:
             return False
         return all(is_used(step) for step in self._before)
+
+    def answers_any(self, kind: QuestionKind) -> bool:
+        """Return whether a step of *kind* gets another answer."""
+        return any(step.kind == kind and step.number in self._answers for step in self._steps)
 
     def other_answer(self, step: RecordedStep) -> Any:
         """Return the answer that was given for *step*, or None."""

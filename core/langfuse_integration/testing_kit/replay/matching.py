@@ -1,8 +1,9 @@
 """Which recorded step answers a call: by its place in the tree first, then by its order there.
 
-A place is the kind of a call, the nearest agent above it, and the request's name for an MCP server. Steps that were
-recorded one after the other are expected in that order; steps that overlapped may come in any. A call takes the
-expected step whose input is the same, else any unused step of its place with the same input, else the first expected.
+A place is the kind of a call, the nearest agent above it, and the name of what is called unless it is a model. Steps
+that were recorded one after the other are expected in that order; steps that overlapped may come in any. A call takes
+the expected step whose input is the same, else any unused step of its place with the same input, else the first
+expected.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class CallPlace(NamedTuple):
     @classmethod
     def of(cls, step: RecordedStep) -> CallPlace:
         """Return the place of a recorded step."""
-        return cls(step.kind, step.agent, step.name if step.kind == "mcp" else None)
+        return cls(step.kind, step.agent, step.name if step.kind != "model" else None)
 
 
 @dataclass(slots=True)
@@ -96,6 +97,14 @@ class Matcher:
     def use(self, step: RecordedStep) -> None:
         """Mark a step as used."""
         self._used.add(step.number)
+
+    def use_inside(self, step: RecordedStep) -> None:
+        """Mark the steps that ran inside of *step* as used: its answer stands for them."""
+        inside = {step.number}
+        for other in self._steps:
+            if other.inside in inside:
+                inside.add(other.number)
+        self._used |= inside
 
     def is_used(self, step: RecordedStep) -> bool:
         """Return whether a step has answered a call."""

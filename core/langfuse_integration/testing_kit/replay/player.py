@@ -17,9 +17,10 @@ from .fork import ForkPoint
 from .matching import CallPlace, Match, Matcher
 from .order import Asking, moved_steps
 from .places import agent_above, flow_here
-from .question import Question
+from .question import LIVE_BY_DEFAULT, Question, QuestionKind
 from .recorded_errors import recorded_error
 from .recording import RecordedStep, Recording
+from .sentences import as_recorded, named, word
 from .turns import ReplayTurns
 from .volatile import VolatileParts
 
@@ -32,7 +33,7 @@ class ReplaySession:
 
     Args:
         recording: answers the calls.
-        live: kinds of calls that go on live: `model`, `mcp`.
+        live: kinds of calls that go on live: `model`, `mcp`, `tool`, `retriever`, `embedding`.
         fork: where the replay ends and the application goes on live.
         ignored: regular expressions of further volatile parts.
 
@@ -120,9 +121,14 @@ class ReplaySession:
         """Whether the fork was reached: every further call goes on live."""
         return self._fork.reached
 
-    def goes_live(self, kind: str) -> bool:
+    def goes_live(self, kind: QuestionKind) -> bool:
         """Return whether calls of this kind always go on live."""
-        return kind in self._live
+        return kind in self._live and not self._fork.answers_any(kind)
+
+    def unanswered(self, problem: str) -> NotRecorded:
+        """Return the exception for a recorded answer that does not fit the call, and note the divergence."""
+        with self._lock:
+            return self._refused("missing", problem, RERECORD, self._last)
 
     def answer(self, question: Question) -> dict[str, Any] | None:
         """Return the exact form of the recorded answer; None for a call that goes on live.
@@ -131,14 +137,19 @@ class ReplaySession:
             NotRecorded: the recording has no answer to it.
         """
         with self._lock:
-            if question.kind in self._live or self._fork.reached:
+            if self._fork.reached or self.goes_live(question.kind):
                 return None
             value = self._asked(question)
             agent = agent_above(question.observation, self._agents)
             place = self._place(question, agent)
+            if place.kind == "tool" and self._is_of_server(place):
+                return None
             if agent != place.agent:
-                value = _as_recorded(value, agent, place.agent)
+                value = as_recorded(value, agent, place.agent)
             match = self._matcher.match(place, value, self._turn)
+            if question.kind in self._live:  # only the steps that get another answer are not
+                step = match.step if match is not None else None
+                return self._form(step) if step is not None and self._fork.other_answer(step) is not None else None
             if match is None:
                 return self._further(question, place, value)
             step = match.step
@@ -147,6 +158,8 @@ class ReplaySession:
             self._askings.append(Asking(step, flow_here()))
             self._compare(question, match, value)
             self._last = step
+            if step.kind in LIVE_BY_DEFAULT:
+                self._matcher.use_inside(step)
             return self._form(step)
 
     def error(self, form: Mapping[str, Any]) -> Exception:
@@ -155,7 +168,7 @@ class ReplaySession:
 
     def refuse_connection(self, address: str) -> NotRecorded | None:
         """Return the exception for a connection to *address*; None where calls are live."""
-        if self._live or self._fork.reached or self._fork.is_next(self._matcher.is_used):
+        if self._live - LIVE_BY_DEFAULT or self._fork.reached or self._fork.is_next(self._is_done):
             return None
         problem = f"a connection to {address} is opened, which no recorded step answers"
         cure = "A replay opens no connection: replace what opens it in the test."
@@ -171,7 +184,7 @@ class ReplaySession:
 
     def _place(self, question: Question, agent: str | None) -> CallPlace:
         """Return the place of a call; an agent that the recording does not know stands for one that it knows."""
-        request = question.name if question.kind == "mcp" else None
+        request = question.name if question.kind != "model" else None
         if agent in self._renamed:
             return CallPlace(question.kind, self._renamed[agent], request)
         known = any(step.kind == question.kind and step.agent == agent for step in self.recording.steps)
@@ -181,9 +194,20 @@ class ReplaySession:
         self._renamed[agent] = step.agent
         if not any(each.agent == agent for each in self.recording.steps):
             called = "no agent" if agent is None else agent
-            text = f"{_named(step)}: {called} asks, recorded was {step.agent or 'no agent'}"
+            text = f"{named(step)}: {called} asks, recorded was {step.agent or 'no agent'}"
             self._note("agent", step, text)
         return CallPlace(question.kind, step.agent, request)
+
+    def _is_of_server(self, place: CallPlace) -> bool:
+        """Return whether a tool is but a call of an MCP server, which answers for it."""
+        steps = [step for step in self.recording.steps if step.agent == place.agent]
+        if any(step.kind == "tool" and step.name == place.request for step in steps):
+            return False
+        return any(step.kind == "mcp" and step.tool == place.request for step in steps)
+
+    def _is_done(self, step: RecordedStep) -> bool:
+        """Return whether a step has answered, or need not."""
+        return step.kind in self._live or self._matcher.is_used(step)
 
     def _compare(self, question: Question, match: Match, value: Any) -> None:
         step = match.step
@@ -195,8 +219,8 @@ class ReplaySession:
         new = [change for change in changes if change.identity not in self._seen and not self._is_ours(change)]
         self._seen.update(change.identity for change in changes)
         if new:
-            word = "input" if any(not change.where.startswith("the ") for change in new) else new[0].where[4:]
-            text = f"{_named(step)}: the {word} differs"
+            part = "input" if any(not change.where.startswith("the ") for change in new) else new[0].where[4:]
+            text = f"{named(step)}: the {part} differs"
             self._note("differs", step, text, [line for change in new for line in change.lines()])
 
     def _is_ours(self, change: InputChange) -> bool:
@@ -216,26 +240,26 @@ class ReplaySession:
 
     def _further(self, question: Question, place: CallPlace, value: Any) -> dict[str, Any] | None:
         """Answer a call for which its place has no step left, or raise."""
-        if self._fork.is_next(self._matcher.is_used):
+        if self._fork.is_next(self._is_done):
             self._fork.reached = True
             return None
         step = self._matcher.taken_by_another(place, value)
         if step is not None:
             self._found = [each for each in self._found if (each.kind, each.step) != ("differs", step.number)]
-            text = f"before {_named(step)}: a further {_word(question, place)} is asked for"
+            text = f"before {named(step)}: a further {word(question, place)} is asked for"
             self._note("further", step, text)
             return self._form(step)
         expected = self._matcher.expected(question.kind, place.agent, self._turn)
-        if expected is not None and question.kind == "mcp":
+        if expected is not None and question.kind != "model":
             self._matcher.use(expected)
             problem = f"{question.name} is asked for instead, which is not in the recording"
             raise self._refused("replaced", problem, RERECORD, expected)
-        raise self._refused("further", f"a further {_word(question, place)} is asked for", RERECORD)
+        raise self._refused("further", f"a further {word(question, place)} is asked for", RERECORD)
 
     def _refused(self, kind: DivergenceKind, problem: str, cure: str, step: RecordedStep | None = None) -> NotRecorded:
-        named = _named(step) if step is not None else f"after {_named(self._last)}" if self._last else "at the start"
-        error = NotRecorded(named, problem, cure)
-        text = f"{named}: {problem}"
+        place = named(step) if step is not None else f"after {named(self._last)}" if self._last else "at the start"
+        error = NotRecorded(place, problem, cure)
+        text = f"{place}: {problem}"
         if not any(each.text == text for each in self._found):
             self._note(kind, step or self._last, text)
         self._refusals.append(problem)
@@ -253,38 +277,24 @@ class ReplaySession:
     def _note_order(self) -> None:
         """Note the steps that were asked for in another order than recorded."""
         for step, other, is_early in moved_steps(self._askings):
-            word = "before" if is_early else "after"
-            self._note("order", step, f"{_named(step)} was asked for {word} {_named(other)}")
+            where = "before" if is_early else "after"
+            self._note("order", step, f"{named(step)} was asked for {where} {named(other)}")
         self._askings.clear()
+
+    def _has_to_answer(self, step: RecordedStep) -> bool:
+        return step.exact is not None and step.kind not in self._live
 
     def _note_missing(self) -> None:
         """Note the steps that were not asked for."""
-        unused = [step for step in self._matcher.unused() if step.kind not in self._live]
+        unused = [step for step in self._matcher.unused() if self._has_to_answer(step)]
         for turn in dict.fromkeys(step.turn for step in unused):
             missing = [step for step in unused if step.turn == turn]
-            whole = sum(step.turn == turn and step.exact is not None for step in self.recording.steps)
+            whole = sum(step.turn == turn and self._has_to_answer(step) for step in self.recording.steps)
             for step in missing:
                 self._matcher.use(step)
             if len(missing) == whole and whole > 1:
-                text = f"turn {turn} was not asked for ({_named(missing[0])} to {_named(missing[-1])})"
+                text = f"turn {turn} was not asked for ({named(missing[0])} to {named(missing[-1])})"
                 self._note("missing", missing[0], text)
                 continue
             for step in missing:
-                self._note("missing", step, f"{_named(step)} was not asked for")
-
-
-def _named(step: RecordedStep) -> str:
-    return f"step {step.number} ({step.label})"
-
-
-def _word(question: Question, place: CallPlace) -> str:
-    what = "model call" if question.kind == "model" else question.name
-    return f"{what} of {place.agent}" if place.agent is not None else what
-
-
-def _as_recorded(value: Any, agent: str | None, recorded: str | None) -> Any:
-    """Return an input with the recorded name of the agent in its messages."""
-    if isinstance(value, dict):
-        named = {key: _as_recorded(item, agent, recorded) for key, item in value.items()}
-        return {**named, "name": recorded} if "role" in named and named.get("name") == agent else named
-    return [_as_recorded(item, agent, recorded) for item in value] if isinstance(value, list) else value
+                self._note("missing", step, f"{named(step)} was not asked for")

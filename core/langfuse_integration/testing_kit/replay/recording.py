@@ -1,4 +1,4 @@
-"""A recorded session as a replay needs it: its turns, and the steps that models and MCP servers answered."""
+"""A recorded session as a replay needs it: its turns, and the steps that models, MCP servers and tools answered."""
 
 from __future__ import annotations
 
@@ -9,29 +9,34 @@ from typing import Any
 
 from ...reading.conversation import RESUME_KEY, exchange_of
 from ...reading.replay import Observed, SessionReplay, Trace
-from .question import QuestionKind
+from .question import LIVE_BY_DEFAULT, QuestionKind
 
 QUESTIONS_OF_SERVERS = ("elicitation", "sampling")
 """Rows in which a server asks the client: the application answers them in a replay, too."""
 
+_OWN: dict[str, QuestionKind] = {kind: kind for kind in LIVE_BY_DEFAULT}
+"""The kinds of steps whose rows are of that type."""
+TOOL_AROUND = "tool"
+"""The entry of an MCP call's exact form with the name of the application's tool that the call makes up."""
 SERVER = "server"
 """The entry of an exact form with what belongs to a server and not to one call."""
 
 
 @dataclass(slots=True)
 class RecordedStep:
-    """One call of a model or of an MCP server.
+    """One call of a model, an MCP server, or a tool, retriever or embedding model of the application.
 
     Attributes:
         number: of the step in the session, from 1 on.
         turn: the number of its turn, from 1 on.
         agent: the nearest agent above it, or None.
-        name: of the model's row, or the request: `tools/call search`.
+        name: of the row, or the request: `tools/call search`.
         label: how sentences name it: `think 2 of herder`, `search 1 of herder`.
         input: what was asked, as the row shows it.
         exact: the exact form of the answer; None where none was recorded.
         alongside: numbers of the steps that ran at the same time.
         think: the number of the model call that asked for this one, or None.
+        inside: the number of the tool's, retriever's or embedding model's step in which this one ran, or None.
     """
 
     number: int
@@ -44,6 +49,13 @@ class RecordedStep:
     exact: dict[str, Any] | None
     alongside: tuple[int, ...] = ()
     think: int | None = None
+    inside: int | None = None
+
+    @property
+    def tool(self) -> str:
+        """The name of the application's tool that this call of an MCP server makes up; else of the server's tool."""
+        around = self.exact.get(TOOL_AROUND) if self.exact is not None else None
+        return self.name.removeprefix("tools/call ") if around is None else str(around)
 
 
 @dataclass(slots=True)
@@ -81,22 +93,30 @@ class Recording:
 
     @property
     def incomplete(self) -> list[RecordedStep]:
-        """The steps without an exact form of their answer."""
-        return [step for step in self.steps if step.exact is None or "form" not in step.exact]
+        """The steps without an exact form of their answer; those that are live by default have one."""
+        return [
+            step
+            for step in self.steps
+            if step.kind not in LIVE_BY_DEFAULT and (step.exact is None or "form" not in step.exact)
+        ]
 
 
 def recording_of(replay: SessionReplay) -> Recording:
     """Return the recording of a session that was read from a journal or a fixture."""
     turns: list[RecordedTurn] = []
     found: list[tuple[Observed, int, str | None]] = []
+    insides: dict[str, str | None] = {}
     for trace in replay.traces:
         for root in trace.roots:
             turns.append(_turn(len(turns) + 1, root))
-            found += [(row, len(turns), agent) for row, agent in _calls(root, None)]
+            for row, agent, around in _calls(root, None, None):
+                found.append((row, len(turns), agent))
+                insides[row.id] = around
     found.sort(key=lambda entry: (entry[1], entry[0].started_ns, entry[0].ended_ns))
     recording = Recording(replay.session_id, next(iter(replay.users), None), turns, [])
     counts: Counter[tuple[str | None, str]] = Counter()
     thinks: dict[str, int] = {}
+    numbers = {row.id: number for number, (row, _, _) in enumerate(found, 1)}
     for number, (row, turn, agent) in enumerate(found, 1):
         step = _step(number, turn, row, agent, counts)
         step.alongside = tuple(
@@ -109,6 +129,7 @@ def recording_of(replay: SessionReplay) -> Recording:
         )
         thinks[row.id] = number
         step.think = thinks.get(str(row.metadata.get("think_id")))
+        step.inside = numbers.get(str(insides[row.id]))
         if step.exact is not None and SERVER in step.exact:
             server = step.exact.pop(SERVER)
             recording.servers.setdefault(str(server.get("name")), {}).update(server)
@@ -125,21 +146,27 @@ def _turn(number: int, root: Observed) -> RecordedTurn:
     return RecordedTurn(number, root.name, root.input, root.output, text, exchange.answer)
 
 
-def _calls(row: Observed, agent: str | None) -> Iterator[tuple[Observed, str | None]]:
-    """Yield the calls at and below a row, each with the nearest agent above it."""
-    if _kind(row) is not None:
-        yield row, agent
+def _calls(row: Observed, agent: str | None, around: str | None) -> Iterator[tuple[Observed, str | None, str | None]]:
+    """Yield the calls at and below a row, each with the nearest agent above it and the id of the call around it."""
+    kind = _kind(row)
+    if kind is not None:
+        yield row, agent, around
+    if kind in LIVE_BY_DEFAULT:
+        around = row.id
     if row.type == "agent":
         agent = row.name
     for child in row.children:
-        yield from _calls(child, agent)
+        yield from _calls(child, agent, around)
 
 
 def _kind(row: Observed) -> QuestionKind | None:
+    """Return the kind of the step that a row is; one of the application's own needs an exact form to be one."""
     method = row.metadata.get("mcp_method")
     if method and method not in QUESTIONS_OF_SERVERS:
         return "mcp"
-    return "model" if row.type == "generation" else None
+    if row.type == "generation":
+        return "model"
+    return _OWN.get(row.type) if isinstance(row.exact, dict) else None
 
 
 def request_name(metadata: Mapping[str, Any]) -> str:
@@ -154,7 +181,7 @@ def _step(
 ) -> RecordedStep:
     kind = _kind(row) or "model"
     name = request_name(row.metadata) if kind == "mcp" else row.name
-    word = name.rpartition(" ")[2] if kind == "mcp" else "think" if agent is not None else name
+    word = name.rpartition(" ")[2] if kind == "mcp" else "think" if kind == "model" and agent is not None else name
     counts[agent, word] += 1
     label = f"{word} {counts[agent, word]}" + (f" of {agent}" if agent is not None else "")
     exact = dict(row.exact) if isinstance(row.exact, dict) else None

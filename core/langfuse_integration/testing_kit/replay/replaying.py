@@ -15,6 +15,7 @@ from . import network, rerecording, session_file
 from .fork import ForkPoint
 from .places import observations_noted
 from .player import ReplaySession
+from .question import QuestionKind
 from .recording import Recording, recording_of
 from .seams import seams_for
 
@@ -28,7 +29,7 @@ class ReplayOptions(TypedDict, total=False):
 
     Attributes:
         models, mcp: `recorded`, or `live`: these calls are made for real.
-        tools: `live`: the application's own tools run; there is no other choice.
+        tools, retrievers, embeddings: of the application; `live`, or `recorded`: they do not run.
         until: the first step that is live: its number, or its label such as `think 2 of herder`.
         answers: other answers by the numbers of their steps: a text, or plain values in the form of the adapter;
             without *until* what follows the last of them is live.
@@ -37,10 +38,22 @@ class ReplayOptions(TypedDict, total=False):
 
     models: Source
     mcp: Source
-    tools: Literal["live"]
+    tools: Source
+    retrievers: Source
+    embeddings: Source
     until: int | str | None
     answers: Mapping[int, Any] | None
     ignore: Iterable[str]
+
+
+SOURCES: dict[QuestionKind, tuple[str, Source]] = {
+    "model": ("models", "recorded"),
+    "mcp": ("mcp", "recorded"),
+    "tool": ("tools", "live"),
+    "retriever": ("retrievers", "live"),
+    "embedding": ("embeddings", "live"),
+}
+"""The option for each kind of step, and its default."""
 
 
 class Replaying(AbstractContextManager[ReplaySession]):
@@ -73,10 +86,8 @@ class Replaying(AbstractContextManager[ReplaySession]):
         recording = self._recording
         if not isinstance(recording, Recording):
             recording = session_file.read(Path(recording))
-        live_options: ReplayOptions = {"models": "live", "mcp": "live"}
-        options = live_options if self._rerecords else self._options
-        sources = {"model": options.get("models"), "mcp": options.get("mcp")}
-        live = [kind for kind, source in sources.items() if source == "live"]
+        options: ReplayOptions = {"models": "live", "mcp": "live"} if self._rerecords else self._options
+        live = [kind for kind, (name, default) in SOURCES.items() if options.get(name, default) == "live"]
         fork = ForkPoint.of(recording, options.get("until"), options.get("answers"))
         session = ReplaySession(recording, live, fork, options.get("ignore", ()))
         with ExitStack() as stack:
@@ -131,6 +142,6 @@ def _check(options: ReplayOptions) -> None:
     unknown = options.keys() - ReplayOptions.__annotations__.keys()
     if unknown:
         raise TypeError(f"replay() takes {', '.join(ReplayOptions.__annotations__)}, not {', '.join(sorted(unknown))}")
-    for name, values in (("models", ("recorded", "live")), ("mcp", ("recorded", "live")), ("tools", ("live",))):
-        if options.get(name, "live") not in values:
-            raise ValueError(f"{name} is {options.get(name)!r}, but must be {' or '.join(map(repr, values))}")
+    for name, _ in SOURCES.values():
+        if options.get(name, "live") not in ("recorded", "live"):
+            raise ValueError(f"{name} is {options.get(name)!r}, but must be 'recorded' or 'live'")

@@ -13,12 +13,14 @@ from typing import Any, cast
 
 from ...errors import SessionFileUnreadable
 from .portable import portable
+from .question import KINDS
 from .recording import RecordedStep, RecordedTurn, Recording
 
 FORMAT = "langfuse-integration session"
-VERSION = 1
+VERSION = 2
+READ_VERSIONS = (1, 2)
+"""Version 1 has no steps of tools, retrievers and embedding models."""
 SUFFIX = ".session.json"
-_KINDS = ("model", "mcp")
 
 
 def write(recording: Recording, path: Path) -> None:
@@ -56,8 +58,10 @@ def read(path: Path) -> Recording:
         raise SessionFileUnreadable(str(path), f"it is no JSON: {error}") from None
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise SessionFileUnreadable(str(path), f'it has no "format": "{FORMAT}"')
-    if values.get("version") != VERSION:
-        problem = f"it has version {values.get('version')!r}, this release reads {VERSION}"
+    if values.get("version") not in READ_VERSIONS:
+        problem = (
+            f"it has version {values.get('version')!r}, this release reads {' and '.join(map(str, READ_VERSIONS))}"
+        )
         raise SessionFileUnreadable(str(path), problem)
     try:
         return _recording(values)
@@ -102,6 +106,8 @@ def _step_fields(step: RecordedStep, latest: dict[str | None, RecordedStep]) -> 
         fields["alongside"] = list(step.alongside)
     if step.think is not None:
         fields["think"] = step.think
+    if step.inside is not None:
+        fields["inside"] = step.inside
     before = latest.get(step.agent) if step.kind == "model" else None
     fields.update(_input_fields(step.input, before))
     if step.kind == "model":
@@ -130,8 +136,8 @@ def _parts(value: Any) -> tuple[list[Any] | None, dict[str, Any] | None]:
 
 
 def _step(fields: Mapping[str, Any], steps: Mapping[int, RecordedStep]) -> RecordedStep:
-    if fields["kind"] not in _KINDS:
-        raise ValueError(f"kind {fields['kind']!r} is none of {', '.join(_KINDS)}")
+    if fields["kind"] not in KINDS:
+        raise ValueError(f"kind {fields['kind']!r} is none of {', '.join(KINDS)}")
     answer = fields["answer"]
     if answer is not None and not isinstance(answer, dict):
         raise TypeError(f"the answer of step {fields['step']} is no object")
@@ -146,6 +152,7 @@ def _step(fields: Mapping[str, Any], steps: Mapping[int, RecordedStep]) -> Recor
         answer,
         tuple(fields.get("alongside", ())),
         fields.get("think"),
+        fields.get("inside"),
     )
 
 
