@@ -248,6 +248,62 @@ REPORTS = [
     ),
     pytest.param(
         {
+            "billed_units": {"input_tokens": 8.0, "output_tokens": 5.0},
+            "tokens": {"input_tokens": 10.0, "output_tokens": 5.0},
+            "cached_tokens": 4.0,
+        },
+        "command-a",
+        {"input": 6, "input_cached_tokens": 4, "output": 5},
+        id="cohere with a cache",
+    ),
+    pytest.param(
+        {
+            "prompt_tokens": 10,
+            "completion_tokens": 5,
+            "total_tokens": 35,
+            "prompt_tokens_details": {"cached_tokens": 4},
+            "completion_tokens_details": {"reasoning_tokens": 20},
+        },
+        "grok-4",
+        {"input": 6, "input_cached_tokens": 4, "output": 5, "output_reasoning_tokens": 20},
+        id="grok counts thoughts beside",
+    ),
+    pytest.param(
+        {
+            "prompt_tokens": 10,
+            "completion_tokens": 5,
+            "total_tokens": 15,
+            "prompt_tokens_details": None,
+            "completion_tokens_details": None,
+        },
+        "gpt-4o",
+        {"input": 10, "output": 5},
+        id="azure without details",
+    ),
+    pytest.param(
+        {
+            "input_tokens": 10,
+            "output_tokens": 5,
+            "cache_creation_input_tokens": 0,
+            "server_tool_use": {"web_search_requests": 3},
+        },
+        CLAUDE,
+        {"input": 10, "output": 5},
+        id="searches are no tokens",
+    ),
+    pytest.param(
+        {
+            "prompt_token_count": 10,
+            "candidates_token_count": 5,
+            "total_token_count": 15,
+            "candidates_tokens_details": [{"modality": "TEXT", "token_count": 5}],
+        },
+        GEMINI,
+        {"input": 10, "output": 5},
+        id="gemini by modality",
+    ),
+    pytest.param(
+        {
             "prompt_tokens": 10,
             "completion_tokens": 9,
             "total_tokens": 19,

@@ -26,6 +26,8 @@ OUTPUT = (
     *("candidates_token_count", "generation_token_count", "output_token_count", "total_output_text_token_count"),
     *("generated_token_count", "eval_count"),  # watsonx, Ollama
 )
+COHERE_CACHED = "cached_tokens"
+"""A part of the input, which Cohere reports beside `tokens` and `billed_units` (API v2)."""
 TOTAL = ("total_tokens", "total_token_count")
 """Names in snake case; the same in camel case are found, too."""
 
@@ -62,7 +64,7 @@ PARTS: dict[str, UsagePart] = {
             "cached_content_token_count",  # Gemini
             "prompt_cache_hit_tokens",  # DeepSeek
             "num_cached_tokens",  # Mistral
-            "cached_tokens",  # Cohere
+            COHERE_CACHED,
         ),
         "cache",
         ("cache_read_input_tokens", "cache_read_input_token_count"),  # Anthropic, Bedrock
@@ -157,7 +159,7 @@ def usage_buckets(report: Any, model: str | None = None) -> dict[str, int]:
     if taken is None and given is None:
         nested = next((place for name in NESTED if (place := _get(report, name)) is not None), None)
         if nested is not None:
-            return usage_buckets(nested, model)
+            return usage_buckets(_with_cached(nested, report), model)
         return {"total": total} if total else {}
     if taken is None and total is not None:
         taken = max(total - (given or 0), 0)
@@ -166,6 +168,15 @@ def usage_buckets(report: Any, model: str | None = None) -> dict[str, int]:
         if number is None and not kinds[kind]:
             del kinds[kind]
     return _by_price(kinds, model)
+
+
+def _with_cached(nested: Any, report: Any) -> Any:
+    """Return the place where Cohere keeps the numbers, with the cached tokens that stand above it."""
+    cached = _get(report, COHERE_CACHED)
+    if cached is None:
+        return nested
+    wholes = {INPUT[0]: _number(nested, INPUT), OUTPUT[0]: _number(nested, OUTPUT)}
+    return {**{name: number for name, number in wholes.items() if number is not None}, COHERE_CACHED: cached}
 
 
 def _kinds(report: Any, wholes: dict[str, int], total: int | None) -> dict[str, int]:
