@@ -128,3 +128,33 @@ def test_another_instrumentor_of_llamaindex_gives_way(
     receiver.wait_for(10)
     assert receiver.trees() == [("weather", ("ScriptedLLM",), ("search", ("helper",)), ("ScriptedLLM",))] * 2
     assert {(span.attributes["session.id"], span.attributes["user.id"]) for span in receiver.spans} == {("s-1", "u-1")}
+
+
+CUSTOMISED = """
+    from langfuse import Langfuse
+    Langfuse(mask=lambda *, data, **_: "masked" if data == "Sunny." else data)
+"""
+
+
+@pytest.mark.langchain
+@pytest.mark.application
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("openinference.instrumentation.langchain", "LangChainInstrumentor"),
+        ("opentelemetry.instrumentation.langchain", "LangchainInstrumentor"),
+    ],
+)
+def test_an_instrumentor_gives_way_in_a_customised_client(module: str, name: str, receiver: Receiver) -> None:
+    """A client with a mask delivers our tree alone: none of the instrumentor's spans, and tokens once."""
+    pytest.importorskip(module)
+    begin = BEGIN.format(module=module, name=name, order="ours first").replace("    get_client()\n", CUSTOMISED, 1)
+    printed = run_fresh(begin + LANGCHAIN + END + "    get_client().flush()\n", receiver.environment())
+    receiver.wait_for(10)
+    assert receiver.trees() == [("weather", ("Model",), ("search", ("helper",)), ("Model",))] * 2
+    assert receiver.doubled() == {}
+    usage = [span.attributes.get("langfuse.observation.usage_details") for span in receiver.spans]
+    assert [json.loads(one) for one in usage if one] == [{"input": 5, "output": 7}] * 4
+    assert {(span.attributes["session.id"], span.attributes["user.id"]) for span in receiver.spans} == {("s-1", "u-1")}
+    assert f"['Remove {name}().instrument().']" in printed
+    assert printed.count("and this package record the same runs of LangChain") == 1
