@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from .encoding.messages import ToolCall, compact, messages_in
 from .reading.replay import Observed
+from .reading.scores import RecordedScore
 from .reading.totals import Totals
 
 SMALLEST_USD = 0.0001
@@ -127,6 +128,11 @@ def score_value(value: float | str, data_type: str) -> str:
     if data_type == "BOOLEAN":
         return "yes" if value else "no"
     return f"{value:g}" if isinstance(value, (int, float)) else value
+
+
+def score_line(score: RecordedScore) -> str:
+    """Return a score's name and value: `helpful 1`."""
+    return f"{score.name} {score_value(score.value, score.data_type)}"
 
 
 # -- kind and name of an observation

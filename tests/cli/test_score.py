@@ -7,6 +7,7 @@ from pathlib import Path
 
 from commands import Lfi, assert_safe, record_turn, settle
 from langfuse_integration import langfuse_manager
+from langfuse_integration.agent_server.lines import session_line
 from langfuse_integration.reading.archive import Archive
 
 
@@ -62,3 +63,21 @@ def test_scores_go_with_their_session(lfi: Lfi, journal: Path) -> None:
     lfi.ok("prune", "--session", "gone", "--yes")
     assert given(journal, "gone") == []
     assert len(given(journal, "kept")) == 1
+
+
+def test_scores_are_in_every_list(lfi: Lfi, journal: Path) -> None:
+    """The newest scores stand in the list of sessions, in its JSON and in what a coding agent reads."""
+    record_turn("chat-1", "ada")
+    record_turn("other", "bob")
+    settle()
+    lfi.ok("score", "chat-1", "helpful", "1")
+    header, *rows = lfi.ok("sessions", COLUMNS="140").splitlines()
+    assert "SCORES" in header
+    assert ["helpful 1" in row for row in rows] == [row.startswith("chat-1") for row in rows]
+    listed = json.loads(lfi.ok("sessions", "--json"))
+    assert {each["session_id"]: [score["name"] for score in each["scores"]] for each in listed} == {
+        "chat-1": ["helpful"],
+        "other": [],
+    }
+    with Archive(journal) as archive:
+        assert "scored helpful 1" in session_line(archive.session("chat-1"))

@@ -108,6 +108,7 @@ def test_json_is_an_array_of_sessions(lfi: Lfi) -> None:
         "cost_computed": False,
         "cost_partial": False,
         "errors": 0,
+        "scores": [],
     }
 
 

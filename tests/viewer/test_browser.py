@@ -56,7 +56,8 @@ def test_the_list_leads_to_a_replay(viewer: str, journal: Path, opened: Opened) 
         "Session", "User", "Started", "Lasted", "Traces", "Steps", "Tokens", "Cost", "State",
     ]  # fmt: skip
     first = texts(page, "tbody tr")[0]
-    assert re.fullmatch(r"chat-3f2a91bc ada [\d-]+ [\d:]+ 46\.6 s 2 12 5,502 \$0\.0137 1 error", first), first
+    words = r"chat-3f2a91bc Would a llama guard my sheep against dogs\? .+"
+    assert re.fullmatch(words + r" ada [\d-]+ [\d:]+ 46\.6 s 2 12 5,502 \$0\.0137 1 error", first), first
     assert "users mixed" in texts(page, "tbody tr")[2]
     photograph(page, "sessions")
     page.get_by_role("link", name="chat-3f2a91bc").click()
@@ -476,3 +477,84 @@ def test_a_narrow_page_keeps_the_tool_and_the_badge(viewer: str, journal: Path, 
     assert page.evaluate(whole, ".row .level")
     assert texts(page, ".row .level") == ["error"]
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+WIDE = 1400
+
+
+def test_a_wide_screen_has_the_steps_on_the_left_and_one_step_on_the_right(
+    viewer: str, journal: Path, opened: Opened
+) -> None:
+    """One step is open at a time, beside the list and not in it; Escape closes it."""
+    record(journal)
+    page = opened(viewer + "/sessions/chat-3f2a91bc", width=WIDE)
+    page.locator(".steps > summary").first.click()
+    page.locator(ROW).nth(2).click()
+    page.locator(ROW).nth(1).click()
+    page.locator("[data-row][open] > .detail").wait_for()
+    settle(page, "() => document.querySelectorAll('[data-row][open]').length === 1")
+    row, detail = (page.locator("[data-row][open] > " + name).bounding_box() for name in ("summary", ".detail"))
+    assert detail["x"] >= row["x"] + row["width"]
+    photograph(page, "wide")
+    page.keyboard.press("Escape")
+    settle(page, "() => !document.querySelector('[data-row][open]')")
+
+
+def test_keys_lead_to_errors_and_to_the_slowest_step_and_fold_branches(
+    viewer: str, journal: Path, opened: Opened
+) -> None:
+    """`e` goes to the next failed step, `s` to the slowest, `c` folds what is below the agent and shows it again."""
+    record(journal)
+    page = opened(viewer + "/sessions/chat-3f2a91bc")
+    page.keyboard.press("e")
+    focused = "() => document.activeElement.closest('.row')?.querySelector('.what').innerText ?? ''"
+    assert "error" in page.evaluate(focused)
+    page.keyboard.press("s")
+    took = page.evaluate("() => Number(document.activeElement.closest('.row').dataset.took)")
+    steps = page.locator(".row").evaluate_all("rows => rows.filter(r => r.dataset.depth > 0).map(r => +r.dataset.took)")
+    assert took == max(steps)
+    first = page.locator(".turn").first
+    first.locator("details.steps").evaluate("one => { one.open = true; }")
+    first.locator(".fold").first.click()
+    assert [row.is_visible() for row in first.locator(".row").all()] == [True, *[False] * 6]
+    assert first.locator("[data-row][open]").count() == 0
+    first.locator(ROW).first.focus()
+    page.keyboard.press("c")
+    assert all(row.is_visible() for row in first.locator(".row").all())
+
+
+def test_a_value_is_copied(viewer: str, journal: Path, opened: Opened) -> None:
+    """The button beside a value puts it into the clipboard as it was recorded."""
+    record(journal)
+    page = opened(viewer + "/sessions/chat-3f2a91bc")
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.locator(".steps > summary").first.click()
+    page.locator(ROW).nth(2).click()
+    page.locator(".row").nth(2).locator(".copy").first.click()
+    settle(page, "() => document.querySelector('[data-status]').textContent === 'Copied.'")
+    shown = page.locator(".row").nth(2).locator(".value pre").first.text_content()
+    assert page.evaluate("() => navigator.clipboard.readText()") == shown
+
+
+@pytest.mark.parametrize("width", [WIDE, 390])
+def test_the_pages_fit_their_screen(viewer: str, journal: Path, opened: Opened, width: int) -> None:
+    """List, filter and graph scroll in themselves, never the page as a whole, and need no script."""
+    record(journal)
+    page = opened(viewer + "/?sort=cost", width=width, javascript=False)
+    photograph(page, f"list-{width}")
+    assert "In order among the newest" in page.locator("main").inner_text()
+    page.goto(viewer + "/sessions/chat-3f2a91bc")
+    page.locator("select[name=kind]").select_option("act")
+    page.get_by_role("button", name="Filter").click()
+    assert page.locator("h1").inner_text() == "Acts"
+    assert page.locator(".hits li").count() == 4
+    photograph(page, f"filter-{width}")
+    page.goto(viewer + "/sessions/chat-3f2a91bc")
+    page.locator(".steps > summary").first.click()
+    photograph(page, f"session-{width}")
+    page.get_by_role("link", name="Agents and tools").first.click()
+    assert "herder" in page.locator(".graph svg").text_content()
+    photograph(page, f"graph-{width}")
+    assert page.locator("body").bounding_box()["width"] <= width
+    scrolled = page.locator("html").evaluate("one => one.scrollWidth <= one.clientWidth")
+    assert scrolled

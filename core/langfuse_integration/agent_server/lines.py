@@ -6,13 +6,25 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from ..presentation import agent_of, cost_of, counted, duration, kind_of, moment, state_of, summary_of, title_of
+from ..presentation import (
+    agent_of,
+    cost_of,
+    counted,
+    duration,
+    kind_of,
+    moment,
+    score_line,
+    state_of,
+    summary_of,
+    title_of,
+)
 from ..reading.archive import SessionSummary
 from ..reading.comparison import StepPair
 from ..reading.problems import Problem
 from ..reading.replay import Observed, Trace
 
 LINE_CHARACTERS = 240
+SCORES_IN_LINE, SCORE_CHARACTERS = 3, 40
 
 
 def session_line(summary: SessionSummary) -> str:
@@ -29,6 +41,7 @@ def session_line(summary: SessionSummary) -> str:
         *([cost_of(totals)] if totals.cost_usd is not None else []),
         counted(totals.errors, "error") if totals.errors else "no errors",
         *([f"{counted(summary.still_open, 'step')} not ended"] if summary.still_open else []),
+        *[f"scored {one_line(score_line(score))[:SCORE_CHARACTERS]}" for score in summary.scores[-SCORES_IN_LINE:]],
     ]
     return f"{summary.session_id}: {'; '.join(facts)}"
 

@@ -110,6 +110,9 @@ class ShowOptions:
     grep: Annotated[str | None, typer.Option("--grep", metavar="TEXT", help="Only the steps in which this occurs.")] = (
         None
     )
+    no_pager: Annotated[
+        bool, typer.Option("--no-pager", help="Write to the terminal, also what does not fit on it.")
+    ] = False
     no_session: Annotated[bool, typer.Option("--no-session", help="What belongs to no session.")] = False
     as_json: Annotated[bool, typer.Option("--json", help="For programs: one JSON object.")] = False
 
@@ -144,7 +147,10 @@ def show(options: ShowOptions) -> None:
             if session_id is None and archive.session(None) is None and not archive.matching("", limit=1):
                 note(nothing_in(archive))
                 return
-            screen.lines(replayed(archive, session_id, screen, ReplayPart(**options.narrowed())))
+            from .pager import paged
+
+            lines = replayed(archive, session_id, screen, ReplayPart(**options.narrowed()))
+            paged(screen, lines, pager=not options.no_pager)
 
 
 def _only_untagged(archive: Archive) -> bool:

@@ -22,6 +22,7 @@ def summary_of(summary: SessionSummary) -> dict[str, Any]:
         "still_open": summary.still_open,
         **_times(summary.started_ns, summary.ended_ns),
         **_sums(summary.totals),
+        "scores": [{**score._asdict(), "at": iso(score.at_ns)} for score in summary.scores],
     }
 
 
@@ -29,8 +30,7 @@ def session_of(archive: Archive, session_id: str | None) -> dict[str, Any]:
     """Return one session with its traces, in the order of their starts."""
     summary = archive.session(session_id)
     facts = summary_of(summary) if summary is not None else {"session_id": session_id}
-    scores = [{**score._asdict(), "at": iso(score.at_ns)} for score in archive.scores(session_id)]
-    return {**facts, "scores": scores, "traces": [trace_of(trace) for trace in archive.traces(session_id)]}
+    return {"scores": [], **facts, "traces": [trace_of(trace) for trace in archive.traces(session_id)]}
 
 
 def trace_of(trace: Trace) -> dict[str, Any]:

@@ -23,7 +23,25 @@ class Screen:
 
     def __init__(self) -> None:
         _never_fail(sys.stdout)
+        self._out: IO[str] = sys.stdout
         self._console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+    def into(self, out: IO[str]) -> Screen:
+        """Return a screen that writes the same, colours included, into another stream."""
+        screen = Screen()
+        screen._out = out
+        screen._console = Console(
+            file=out,
+            force_terminal=True,
+            color_system=self._console.color_system,  # type: ignore[arg-type]
+            no_color=self._console.no_color,
+            width=self._console.width,
+            highlight=False,
+            markup=False,
+            emoji=False,
+            soft_wrap=True,
+        )
+        return screen
 
     @property
     def width(self) -> int:
@@ -31,6 +49,16 @@ class Screen:
         if not self._console.is_terminal and not os.environ.get("COLUMNS", "").isdigit():
             return PIPE_COLUMNS
         return max(min(self._console.width, WIDEST_COLUMNS), 40)
+
+    @property
+    def height(self) -> int:
+        """The height in lines."""
+        return max(self._console.height, 2)
+
+    @property
+    def encoding(self) -> str:
+        """The encoding of the output."""
+        return self._console.encoding
 
     @property
     def plain_ascii(self) -> bool:
@@ -53,7 +81,7 @@ class Screen:
         if self._console.color_system is not None:
             self._console.print(text)
         else:
-            sys.stdout.write((text.plain.replace("…", "~") if self.plain_ascii else text.plain) + "\n")
+            self._out.write((text.plain.replace("…", "~") if self.plain_ascii else text.plain) + "\n")
 
     def raw(self, text: str) -> None:
         """Write text for other programs."""

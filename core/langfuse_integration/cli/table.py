@@ -8,12 +8,13 @@ from typing import NamedTuple
 from rich.cells import cell_len
 from rich.text import Text
 
-from ..presentation import cost_of, duration, when
+from ..presentation import cost_of, duration, score_line, when
 from ..reading.archive import SessionSummary
 from .text import fitted, in_one_line
 
 GAP = 2
 USER_COLUMNS = 14
+SCORES_COLUMNS = 24
 
 
 class Column(NamedTuple):
@@ -59,6 +60,8 @@ def _columns(summaries: Sequence[SessionSummary]) -> Iterator[Column]:
     yield Column("TIME", [duration(summary.ended_ns - summary.started_ns) for summary in summaries], given_up=5)
     if any(total.cost_usd is not None for total in totals):
         yield Column("COST", [cost_of(total) for total in totals])
+    if any(summary.scores for summary in summaries):
+        yield Column("SCORES", [_scores(summary) for summary in summaries], given_up=6, left=True)
     yield Column("", [_remarks(summary) for summary in summaries], left=True)
 
 
@@ -73,6 +76,10 @@ def _widths(columns: Sequence[Column], width: int) -> list[int]:
 
 def _users(summary: SessionSummary) -> str:
     return ",".join(in_one_line(user) for user in summary.users) or "-"
+
+
+def _scores(summary: SessionSummary) -> str:
+    return fitted(", ".join(in_one_line(score_line(score)) for score in summary.scores[-3:]), SCORES_COLUMNS)
 
 
 def _remarks(summary: SessionSummary) -> str:

@@ -16,6 +16,7 @@ from ..journal.journal import DELIVERED, PENDING, SET_ASIDE
 from ..settings import settings
 from .conditions import of_session, of_trace
 from .replay import Observed, SessionReplay, Trace
+from .scores import RecordedScore, scores_in
 from .session_summaries import FAILED, SessionSummaries, SessionSummary
 from .totals import Totals
 from .totals_cache import RowsVersion
@@ -35,24 +36,6 @@ class ObservationColumns(NamedTuple):
     started_ns: int
     ended_ns: int
     level: str
-
-
-class RecordedScore(NamedTuple):
-    """A score in the journal.
-
-    Attributes:
-        value: a number or text; 1 and 0 where *data_type* is BOOLEAN.
-        data_type: NUMERIC, BOOLEAN or CATEGORICAL.
-        trace_id, span_id: what was scored; empty where it was the session, or the whole trace.
-    """
-
-    name: str
-    value: float | str
-    data_type: str
-    comment: str | None
-    trace_id: str
-    span_id: str
-    at_ns: int
 
 
 class NumberedObservation(NamedTuple):
@@ -174,16 +157,7 @@ class Archive(SessionSummaries):
 
     def scores(self, session_id: str | None) -> list[RecordedScore]:
         """Return the scores of a session, of its traces and of their steps, in the order of their creation."""
-        if "scores" not in self.tables:
-            return []
-        where, values = of_session(session_id)
-        of_whole = "session_id" if "session_id" in self.columns_of("scores") else "NULL"
-        rows = self.query(
-            "SELECT name, value, data_type, comment, trace_id, span_id, at_ns FROM scores "
-            f"WHERE {of_whole} = :scored OR trace_id IN (SELECT trace_id FROM spans WHERE {where}) ORDER BY at_ns",
-            {**values, "scored": session_id},
-        )
-        return [RecordedScore(*row) for row in rows]
+        return scores_in(self, session_id)
 
     # -- new observations
 

@@ -7,6 +7,7 @@ from typing import TypedDict, Unpack
 
 from .conditions import Condition, of_session
 from .observation_reader import ObservationReader
+from .scores import RecordedScore, scores_in
 from .search import holds
 from .totals import Totals
 from .totals_cache import RowsVersion
@@ -41,6 +42,7 @@ class SessionSummary:
         still_open: how many of them have not ended: they run, or their process died.
         started_ns, ended_ns: wall time in ns since 1970, from the first start to the last end known.
         totals: its errors count a chain of failing steps once.
+        scores: of the session, its traces and their steps, in the order of their creation.
     """
 
     session_id: str | None
@@ -51,6 +53,7 @@ class SessionSummary:
     started_ns: int
     ended_ns: int
     totals: Totals
+    scores: tuple[RecordedScore, ...] = ()
 
 
 class SessionSummaries(ObservationReader):
@@ -137,6 +140,7 @@ class SessionSummaries(ObservationReader):
             started_ns=min(starts, default=0),
             ended_ns=max([last or 0, *starts]),
             totals=totals._replace(errors=self._failures(condition)),
+            scores=tuple(scores_in(self, session_id)),
         )
 
     def _failures(self, condition: Condition) -> int:

@@ -16,6 +16,7 @@ from starlette.staticfiles import StaticFiles
 from ..errors import LangfuseIntegrationError
 from ..reading.archive import Archive
 from ..reading.comparison import Comparison
+from .agent_graph import graph_of
 from .comparison_page import compared_pairs
 from .conversation_page import TURNS_PAGE, RowsView, tree_of, turns_of
 from .events import Changes
@@ -23,8 +24,9 @@ from .guard import Guard
 from .pages import HERE, rendered
 from .paths import session_path
 from .rows import hit, mark
+from .sessions_page import ORDERS, SORTED_LIMIT, listed_sessions
+from .step_filter import StepFilter, choices
 
-SESSIONS_PAGE = 50
 HITS_LIMIT = 100
 
 
@@ -38,6 +40,7 @@ def application(journal: Path | None) -> Starlette:
         Route("/untagged", viewer.session),
         Route("/compare", viewer.compare),
         Route("/traces/{trace_id}", viewer.trace),
+        Route("/traces/{trace_id}/graph", viewer.graph),
         Route("/traces/{trace_id}/{span_id}", viewer.observation),
         Route("/events", Changes(journal)),
         Mount("/static", StaticFiles(directory=HERE / "static")),
@@ -56,24 +59,20 @@ class _Viewer:
         query = request.query_params
         page = _number(query.get("page"))
         with Archive(self._journal) as archive:
-            summaries = archive.sessions(
-                text=query.get("q") or None,
-                user=query.get("user") or None,
-                errors=bool(query.get("errors")),
-                limit=SESSIONS_PAGE + 1,
-                offset=page * SESSIONS_PAGE,
-            )
+            listed, more = listed_sessions(archive, query, page)
             untagged = archive.session(None) if not page else None
             running = {observation.session_id for observation in archive.running()}
         return _html(
             "sessions.html",
-            sessions=summaries[:SESSIONS_PAGE],
+            sessions=listed,
+            sorts={name: _paged(query, 0, sort=name) for name in ("", *ORDERS)},
+            sorted_limit=SORTED_LIMIT,
             running=running,
             untagged=untagged,
             ask=query,
             page=page,
             journal=self._journal,
-            earlier=_paged(query, page + 1) if len(summaries) > SESSIONS_PAGE else None,
+            earlier=_paged(query, page + 1) if more else None,
             later=_paged(query, page - 1) if page else None,
         )
 
@@ -86,13 +85,19 @@ class _Viewer:
             summary = archive.session(session_id)
             if summary is None:
                 return _html("missing.html", 404, what="no session " + session_id if session_id else "nothing untagged")
-            if query.get("q") or query.get("errors"):
-                observations = archive.find(
-                    session_id, query.get("q", ""), errors=bool(query.get("errors")), limit=HITS_LIMIT + 1
+            step_filter = StepFilter.of(query)
+            if any(step_filter):
+                observations = step_filter.selected(archive, session_id, HITS_LIMIT + 1)
+                return _html(
+                    "search.html",
+                    summary=summary,
+                    ask=query,
+                    filter=step_filter,
+                    choices=choices(archive, session_id),
+                    hits=[hit(observation, step_filter.text) for observation in observations[:HITS_LIMIT]],
+                    more=len(observations) > HITS_LIMIT,
+                    running=False,
                 )
-                hits = [hit(observation, query.get("q", "")) for observation in observations[:HITS_LIMIT]]
-                more = len(observations) > HITS_LIMIT
-                return _html("search.html", summary=summary, ask=query, hits=hits, more=more, running=False)
             ids = archive.trace_ids(session_id)
             if open_trace in ids:
                 page = ids.index(open_trace) // TURNS_PAGE
@@ -104,8 +109,11 @@ class _Viewer:
             turns = turns_of(archive, summary, ids, page, open_trace)
             running = any(observation.session_id == session_id for observation in archive.running())
             scores = archive.scores(session_id)
+            names = choices(archive, session_id)
         return _html(
             "session.html",
+            choices=names,
+            filter=step_filter,
             summary=summary,
             scores=scores,
             turns=[turn._replace(tree=tree) if turn.head.trace.id == open_trace else turn for turn in turns],
@@ -158,6 +166,16 @@ class _Viewer:
             return _html("missing.html", 404, what=f"no trace {trace_id}")
         return _html("tree.html", tree=tree)
 
+    def graph(self, request: Request) -> Response:
+        """Show which agents and tools took part in a trace."""
+        trace_id, session_id = request.path_params["trace_id"], request.query_params.get("session") or None
+        with Archive(self._journal) as archive:
+            trace = archive.trace(trace_id, session_id)
+        if trace is None:
+            return _html("missing.html", 404, what=f"no trace {trace_id}")
+        owner = next((each.session_id for each in trace.observations if each.session_id), None)
+        return _html("graph.html", trace=trace, graph=graph_of(trace), owner=owner)
+
     def observation(self, request: Request) -> Response:
         """Return the page of one observation."""
         trace_id, span_id = request.path_params["trace_id"], request.path_params["span_id"]
@@ -188,9 +206,9 @@ def _only(archive: Archive, beginning: str) -> str:
     return ids[0] if len(ids) == 1 else ""
 
 
-def _paged(query: Mapping[str, str], page: int) -> str:
-    kept = {key: query[key] for key in ("q", "user", "errors") if query.get(key)}
-    return "/?" + urlencode({**kept, "page": page})
+def _paged(query: Mapping[str, str], page: int, **changes: str) -> str:
+    kept = {key: query[key] for key in ("q", "user", "errors", "sort") if query.get(key)}
+    return "/?" + urlencode({**kept, **changes, **({"page": page} if page else {})})
 
 
 def _number(text: str | None) -> int:

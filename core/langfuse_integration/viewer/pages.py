@@ -24,6 +24,7 @@ SHARED = (
     "dollars",
     "duration",
     "moment",
+    "score_line",
     "score_value",
     "title_of",
 )
@@ -36,6 +37,8 @@ MESSAGES_SHOWN = 6
 UTTERANCES_SHOWN = 20
 PROBLEMS_SHOWN = 4
 SCORES_SHOWN = 20
+WORDS_SHOWN = 140
+"""Characters of a session's first question and last answer in the list."""
 
 
 @cache
@@ -57,6 +60,7 @@ def environment() -> Environment:
         "UTTERANCES_SHOWN": UTTERANCES_SHOWN,
         "PROBLEMS_SHOWN": PROBLEMS_SHOWN,
         "SCORES_SHOWN": SCORES_SHOWN,
+        "WORDS_SHOWN": WORDS_SHOWN,
     }
     made.globals.update(limits)
     return made

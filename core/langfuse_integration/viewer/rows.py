@@ -53,6 +53,7 @@ class StepRow:
         name: without the server's.
         state: running, never ended, or nothing.
         left, width: where it lies in the trace's time, in percent.
+        took_ns: how long it took; 0 while it is open.
         think_id: the think that an act answers, or nothing.
         agent: the agent that the step belongs to, or nothing.
     """
@@ -72,6 +73,7 @@ class StepRow:
     totals: Totals
     left: float
     width: float
+    took_ns: int
     think_id: str
     agent: str
 
@@ -100,6 +102,7 @@ def row(line: Line, observation: Observed, within: Outline) -> StepRow:
         totals=own(observation),
         left=round(left, 3),
         width=round(width, 3),
+        took_ns=ended - observation.started_ns if observation.finished else 0,
         think_id=str(observation.metadata.get("think_id") or ""),
         agent=agent_of(observation),
     )

@@ -31,14 +31,113 @@ async function append(more) {
   const part = await page(more.dataset.more);
   const rows = $$(".row", part), list = more.previousElementSibling, next = $(".more[data-more]", part);
   list.append(...rows);
+  dress(list);
   list.dataset.pages = String(Number(list.dataset.pages || 1) + 1);
   if (next) more.replaceWith(next); else more.remove();
   if (rows[0]) $("summary", rows[0]).focus();
 }
 
 document.addEventListener("toggle", (event) => {
-  if (event.target.open) fill(event.target);
+  if (!event.target.open) return;
+  const row = event.target.matches("[data-row]");
+  if (row && wide.matches) $$("[data-row][open]").forEach((other) => { if (other !== event.target) other.open = false; });
+  fill(event.target).then(() => dress(event.target));
 }, true);
+
+// -- on a wide screen: the steps on the left, one step on the right
+
+const wide = matchMedia("(min-width: 1320px)");
+
+function split() {
+  document.documentElement.classList.toggle("split", wide.matches && Boolean($(".turns")));
+}
+
+// -- buttons that need a script: copy a value, fold a branch
+
+function button(text, label, pressed) {
+  const made = document.createElement("button");
+  made.type = "button";
+  made.textContent = text;
+  made.setAttribute("aria-label", label);
+  made.addEventListener("click", (event) => {
+    event.preventDefault();
+    event.stopPropagation();
+    pressed(made);
+  });
+  return made;
+}
+
+function dress(within) {
+  for (const value of $$(".value", within)) {
+    const title = $("h4", value);
+    if (!title || $("button", title)) continue;
+    const made = button("copy", `copy ${title.textContent}`, () => copy(value));
+    made.className = "copy";
+    title.append(" ", made);
+  }
+  for (const row of $$(".row", within)) {
+    if (!below(row).length || $(".fold", row)) continue;
+    const made = button("−", "fold the steps below", () => branch(row));
+    made.className = "fold";
+    $(".what", row).prepend(made);
+  }
+}
+
+async function copy(value) {
+  const exact = $(".raw pre", value) || $("pre", value);
+  try {
+    await navigator.clipboard.writeText((exact || value).textContent);
+    say("Copied.");
+  } catch {
+    getSelection().selectAllChildren(exact || value);
+    say("Selected: the browser does not let a page copy here.");
+  }
+}
+
+// The rows below one, which are flat in the page.
+function below(row) {
+  const rows = [], depth = Number(row.dataset.depth);
+  for (let next = row.nextElementSibling; next && Number(next.dataset.depth) > depth; next = next.nextElementSibling) rows.push(next);
+  return rows;
+}
+
+function branch(row) {
+  if (!row) return;
+  const folded = row.classList.toggle("folded"), made = $(".fold", row);
+  if (made) {
+    made.textContent = folded ? "+" : "−";
+    made.setAttribute("aria-label", `${folded ? "show" : "fold"} the steps below`);
+  }
+  let inner = -1;  // the depth of a folded branch inside of this one
+  for (const one of below(row)) {
+    const depth = Number(one.dataset.depth);
+    if (inner >= 0 && depth <= inner) inner = -1;
+    one.hidden = folded || inner >= 0;
+    if (inner < 0 && one.classList.contains("folded")) inner = depth;
+  }
+}
+
+// -- to what matters
+
+function reach(row) {
+  const steps = row.closest("details.steps");
+  if (steps) steps.open = true;
+  for (const above of $$(".row.folded")) if (below(above).includes(row)) branch(above);
+  $("summary", row).focus({ preventScroll: true });
+  row.scrollIntoView({ block: "center" });
+}
+
+function nextError() {
+  const rows = $$(".row").filter((row) => $("summary .level.error", row)), here = document.activeElement.closest(".row");
+  const next = rows.find((row) => here && here.compareDocumentPosition(row) & Node.DOCUMENT_POSITION_FOLLOWING) || rows[0];
+  if (next) reach(next); else say("No step on this page has an error.");
+}
+
+function slowest() {
+  const rows = $$(".row").filter((row) => !below(row).length);
+  const row = rows.reduce((one, other) => !one || Number(other.dataset.took) > Number(one.dataset.took) ? other : one, null);
+  if (row) reach(row);
+}
 
 document.addEventListener("click", (event) => {
   if (event.button || event.ctrlKey || event.metaKey || event.shiftKey) return;
@@ -102,8 +201,9 @@ document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   const typing = event.target.closest("input, textarea, select, dialog");
   if (event.key === "Escape" && typing?.matches("input")) typing.blur();
+  if (event.key === "Escape" && !typing) $$(".split [data-row][open]").forEach((row) => { row.open = false; });
   if (typing) return;
-  const act = { j: () => move(1), k: () => move(-1), "/": () => $("[data-search]")?.focus(), "?": () => $("[data-keys]").showModal() }[event.key];
+  const act = { e: nextError, s: slowest, c: () => branch(document.activeElement.closest(".row")), j: () => move(1), k: () => move(-1), "/": () => $("[data-search]")?.focus(), "?": () => $("[data-keys]").showModal() }[event.key];
   if (act) {
     event.preventDefault();
     act();
@@ -177,6 +277,7 @@ async function renew(before, now) {
     }
   }
   before.replaceWith(now);
+  dress(now);
 }
 
 async function complete(steps, pages, from) {
@@ -202,5 +303,8 @@ if ($("[data-live]")) {
   document.addEventListener("visibilitychange", () => wanted && refresh());
 }
 
-for (const button of $$("[data-help]")) button.hidden = false;
+for (const help of $$("[data-help]")) help.hidden = false;
+wide.addEventListener("change", split);
+split();
+dress(document);
 arrive();
