@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
@@ -51,7 +52,10 @@ def test_the_list_says_what_a_session_is_about(journal: Path) -> None:
     """The first question, the last answer and the tags are in a session's row, and text of any kind stays text."""
     with Book(journal) as book:
         for at, question, answer in ((0, "First?", "One."), (20, "Second?", HOSTILE)):
-            values = {"input": {"messages": [user(question)]}, "output": {"messages": [assistant(answer)]}}
+            values: dict[str, Any] = {
+                "input": {"messages": [user(question)]},
+                "output": {"messages": [assistant(answer)]},
+            }
             book.add("herder", "agent", ADA, at, at + 10, **values)
     html = page(journal, "/")
     assert "First?" in html
