@@ -322,7 +322,7 @@ class Crowd:
 def test_a_crowd_of_users_is_told_apart(sessions: RecordedSessions) -> None:
     """Tasks, threads, batches, interleaved and abandoned streams of thousands of users: 0 wrong, 0 missing."""
     crowd = Crowd()
-    rounds = max(SIZE // 370, 1)
+    rounds = max(SIZE // 540, 1)
     with ThreadPoolExecutor(8) as pool:
         jobs: list[Any] = [pool.submit(crowd.threads, rounds * 8, seed) for seed in range(6)]
         jobs += [pool.submit(asyncio.run, crowd.loop(rounds, seed)) for seed in (6, 7)]
