@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -368,7 +369,7 @@ def test_a_row_whose_journal_gives_it_up_counts_as_lost(backend: Backend) -> Non
     configure(destinations=[OtlpDestination(backend.url)], journal_max_bytes=400_000)
     for number in range(40):
         with langfuse_manager.session(f"session {number}"), langfuse_manager.trace_span(f"span {number}") as span:
-            span.update(input=[f"{number} {place} text" for place in range(2_000)])
+            span.update(input=[secrets.token_hex(8) for _ in range(2_000)])
         if number % 10 == 9:
             langfuse_manager.flush(10)
     langfuse_manager.flush(10)

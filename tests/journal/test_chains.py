@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -124,7 +125,7 @@ def test_a_history_that_is_shared_from_the_encoder_on_is_stored_once(tmp_path: P
             (first if start % 20 else second).append(WRITER, rows[start : start + 10])
         assert_sound(first)
         assert read_back(second) == {row.span_id: bytes(row.body) for row in rows}
-        assert first.query("SELECT sum(length(body)) FROM nodes")[0][0] < 1.1 * len(text)
+        assert first.query("SELECT sum(coalesce(size_bytes, length(body))) FROM nodes")[0][0] < 1.1 * len(text)
         assert first.query("SELECT count(*) FROM nodes")[0][0] < 1.1 * 1_000
         for journal in (first, second):
             journal.query("DELETE FROM spans WHERE id % 2")
@@ -143,15 +144,15 @@ def test_equal_texts_are_stored_once_whoever_writes_them(tmp_path: Path) -> None
     document = chance.randbytes(20_000).hex()
     with opened(tmp_path / "j.db") as first, opened(tmp_path / "j.db") as second:
         first.append(1, [row(0, document, output=document)])
-        size = first.query("SELECT sum(length(body)) FROM nodes")[0][0]
+        size = first.query("SELECT sum(coalesce(size_bytes, length(body))) FROM nodes")[0][0]
         second.append(2, [row(number, document, session_id=None) for number in range(1, 20)])
         assert size == 40_000
-        assert second.query("SELECT sum(length(body)) FROM nodes") == [(size,)]
+        assert second.query("SELECT sum(coalesce(size_bytes, length(body))) FROM nodes") == [(size,)]
         messages: list[dict[str, str]] = []
         for number in range(20, 40):
             messages += history(chance, 1)
             second.append(2, [row(number, text_of({"messages": messages, "documents": document}))])
-        assert second.query("SELECT sum(length(body)) FROM nodes")[0][0] < 2.5 * size + 20 * 500
+        assert second.query("SELECT sum(coalesce(size_bytes, length(body))) FROM nodes")[0][0] < 2.5 * size + 20 * 500
         assert_sound(first)
 
 
@@ -341,6 +342,30 @@ def test_a_kill_leaves_no_dangling_reference(tmp_path: Path, seed: int, removal:
         assert journal.query("SELECT count(*) FROM nodes") == [(0,)]
 
 
+ODD = ("a\x00b", "\u2028\U0001f600'\"\\", "}]},{", "", "n" * 3_000)
+
+
+def test_rows_with_any_columns_are_read_back(tmp_path: Path) -> None:
+    """Names, sessions, users, parents and times that need care are no obstacle to the senders and readers of a row."""
+    text = text_of(history(random.Random(6), 30))
+    rows = [
+        row(number, text)._replace(name=name, session_id=name, user_id=name, parent_id=parent, ended_ns=ended_ns)
+        for number, (name, parent, ended_ns) in enumerate(
+            product(ODD, ("", "no hexadecimal", "00ff" * 4), (0, 2**63 - 1))
+        )
+    ]
+    expected = {one.span_id: one.body for one in rows}
+    with opened(tmp_path / "j.db") as journal:
+        journal.append(WRITER, rows)
+        assert journal.query("SELECT count(*) FROM spans WHERE pieces IS NOT NULL") == [(len(rows),)]
+        assert read_back(journal) == expected
+        batch = journal.next_batch(WRITER, len(rows), 10_000_000)
+        assert batch is not None
+        assert batch.body == b"".join(bytes(one.body) for one in rows)
+    with JournalFile(tmp_path / "j.db") as file:
+        assert dict(file.query("SELECT span_id, body FROM spans")) == expected
+
+
 def test_a_missing_node_is_damage(tmp_path: Path) -> None:
     """A row whose text cannot be read as a whole is never sent or shown in part."""
     with opened(tmp_path / "j.db") as journal:
@@ -349,6 +374,6 @@ def test_a_missing_node_is_damage(tmp_path: Path) -> None:
         with pytest.raises(BrokenChain):
             journal.next_batch(WRITER, 10, 1_000_000)
         assert journal._db is not None
-        assert Bodies(journal._db).readable(b"not deflated", "[[0,1]]") == b""
+        assert Bodies(journal._db).readable(b"not deflated", "[[0,1]]", None) == b""
     with Archive(tmp_path / "j.db") as archive:
         assert archive.observed(f"{1:032x}", [f"{1:016x}"]) == []

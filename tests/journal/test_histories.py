@@ -69,7 +69,7 @@ def assert_linear(journal: Path) -> None:
     said = TURNS * 2 * MESSAGE_BYTES
     with opened(journal) as file:
         assert_sound(file)
-        stored = file.query("SELECT sum(length(body)) FROM nodes")[0][0]
+        stored = file.query("SELECT sum(coalesce(size_bytes, length(body))) FROM nodes")[0][0]
         whole = file.query("SELECT sum(coalesce(size_bytes, length(body))) FROM spans")[0][0]
     assert stored < 2 * said
     assert whole > 10 * said

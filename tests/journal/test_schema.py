@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
+import random
 import sqlite3
 from pathlib import Path
 
 import pytest
 
 from commands import record_turn, settle
+from journal.test_chains import assert_sound, history, opened, read_back, row, text_of
 from langfuse_integration.journal import schema
 from langfuse_integration.journal.bodies import Bodies
+from langfuse_integration.journal.deflating import ORIGIN
 from langfuse_integration.reading.archive import Archive
+from langfuse_integration.reading.database import JournalFile
 from viewer.sample import record
 
 TABLES = ("spans", "open_spans", "scores", "media", "media_uses", "writers")
+FILES = Path(__file__).parent / "files"
+"""Journals that releases wrote, by their schema; each has the same 20 rows."""
+ROWS_OF_FILES = "eb2583115140530ffece3b5ab393868aeba1d87217286fd2c7dc4a72e85cce47"
 
 
 def indexes(path: Path) -> dict[str, str]:
@@ -30,10 +39,11 @@ def of_the_first_schema(path: Path, source: Path) -> None:
         db.executescript(schema.MIGRATIONS[0])
         db.execute("ATTACH ? AS source", (str(source),))
         original = sqlite3.connect(source)
-        db.create_function("whole", 2, Bodies(original).readable)
+        db.create_function("whole", 3, Bodies(original).readable)
         for table in TABLES:
             names = [row[0] for row in db.execute(f"SELECT name FROM pragma_table_info('{table}', 'main')")]
-            columns = ["whole(body, pieces)" if (table, name) == ("spans", "body") else name for name in names]
+            whole = {("spans", "body"): f"whole(body, pieces, {ORIGIN})"}
+            columns = [whole.get((table, name), name) for name in names]
             db.execute(f"INSERT INTO main.{table} ({', '.join(names)}) SELECT {', '.join(columns)} FROM source.{table}")
         db.execute("PRAGMA main.user_version = 1")
         original.close()
@@ -92,6 +102,36 @@ def test_a_page_of_a_session_never_reads_the_whole_journal(journal: Path) -> Non
     assert scans.pop().endswith("INDEX spans_failed")  # which holds nothing but those that failed
     one = [plan for sql, plan in plans if "span_id IN" in sql]
     assert any("INDEX spans_by_trace (trace_id=? AND span_id=?)" in plan for plan in one)
+
+
+@pytest.mark.parametrize("version", [8, 9])
+def test_a_file_of_an_older_release_is_read_and_migrated(tmp_path: Path, version: int) -> None:
+    """Every row of a real file is read byte for byte, as it is and after its migration, and histories go on in it."""
+    path = tmp_path / "journal.sqlite3"
+    path.write_bytes(gzip.decompress((FILES / f"schema_{version}.sqlite3.gz").read_bytes()))
+    with JournalFile(path) as before, JournalFile(path) as meanwhile:
+        assert digest(before) == ROWS_OF_FILES
+        with opened(path) as journal:
+            assert journal.query("PRAGMA user_version") == [(schema.SCHEMA,)]
+            assert_sound(journal)
+            later = [row(900 + place, text_of(history(random.Random(9), 12 + place))) for place in range(3)]
+            journal.append(1, later)
+            assert_sound(journal)
+            whole = dict(meanwhile.query("SELECT span_id, body FROM spans WHERE started_ns >= 900"))
+            assert whole == {one.span_id: one.body for one in later}
+            assert read_back(journal).items() >= whole.items()
+            journal.query("DELETE FROM spans WHERE started_ns >= 900")
+            assert journal.remove_unused(30)
+            assert_sound(journal)
+            assert digest(meanwhile) == ROWS_OF_FILES
+
+
+def digest(file: JournalFile) -> str:
+    """Return one hash of all rows."""
+    hashed = hashlib.sha256()
+    for span_id, body in file.query("SELECT span_id, body FROM spans ORDER BY id"):
+        hashed.update(span_id.encode() + body)
+    return hashed.hexdigest()
 
 
 @pytest.fixture

@@ -95,6 +95,8 @@ class JournalOutlet(Outlet):
         """Write a batch into the journal."""
         rows: list[Row] = []
         media: list[Media] = []
+        opened_media: list[Media] = []
+        opened_rows = self._open_rows(opened, opened_media)  # first: they grow when they end meanwhile
         for observation in finished:
             row = self._row(observation, media)
             if row is None:
@@ -109,8 +111,8 @@ class JournalOutlet(Outlet):
             warn_once("scores", "A score is NaN or infinite, which Langfuse does not accept: it is left out")
         for span_id in ended:
             self._open.pop(span_id, None)
-        opened_rows = self._open_rows(opened, media)
-        for part in self._storage.parts(WriteBatch(rows, opened_rows, ended, valid_scores, media)):
+        batch = WriteBatch(rows, opened_rows, ended, valid_scores, media + opened_media)
+        for part in self._storage.parts(batch):
             self._store(part)
         if self._companions is not None:
             self._storage.accompany(self._companions.joined_by((*rows, *opened_rows)))

@@ -16,9 +16,10 @@ from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 from ..encoding import otlp
+from ..encoding.row import Row
 from ..encoding.shared_text import Rope, SharedText
 from ..internals.bounded import BoundedDict
-from .deflating import END_BYTES, NOTHING, Neighbour, Pieces, deflated
+from .deflating import END_BYTES, NOTHING, Neighbour, Origin, Pieces, deflated
 from .nodes import BEGINNING, MIN_NODE_BYTES, Node, chain, cuts_of, exists, write
 
 MIN_TEXT_BYTES = otlp.LARGE_TEXT_BYTES
@@ -72,24 +73,20 @@ class Chains:
         self._ends: WeakKeyDictionary[SharedText, _End] = WeakKeyDictionary()
         self._longest: BoundedDict[str, Neighbour] = BoundedDict(TRACES_LIMIT)
 
-    def stored(self, db: sqlite3.Connection, owner: str, trace_id: str, body: bytes | Rope) -> StoredBody:
-        """Return *body* as it is stored, with its large texts in chains.
-
-        Args:
-            owner: the session or trace whose texts resemble each other.
-            trace_id: the trace whose rows are removed together.
-        """
+    def stored(self, db: sqlite3.Connection, row: Row) -> StoredBody:
+        """Return the body of *row* as it is stored, with its large texts in chains."""
+        body, owner = row.body, row.session_id or row.trace_id  # whose texts resemble each other
         size_bytes = len(body)
         if size_bytes < MIN_TEXT_BYTES:
             return StoredBody(bytes(body), None, size_bytes)
         rest, pieces, last = self._rope(db, owner, body) if isinstance(body, Rope) else self._body(db, owner, body)
         if not pieces:
             return StoredBody(rest, None, size_bytes)
-        neighbour = self._longest.get(trace_id, NOTHING)
+        neighbour = self._longest.get(row.trace_id, NOTHING)
         if last.size_bytes >= neighbour.size_bytes or not exists(db, neighbour.node):
             neighbour = last
-        self._longest.renew(trace_id, neighbour)
-        return StoredBody(*deflated(rest, pieces, neighbour), size_bytes)
+        self._longest.renew(row.trace_id, neighbour)
+        return StoredBody(*deflated(rest, pieces, Origin.of(row), neighbour), size_bytes)
 
     def _body(self, db: sqlite3.Connection, owner: str, body: bytes) -> tuple[bytes, Pieces, Neighbour]:
         """Return what is in no chain, the chains, and the end of the last one."""

@@ -1,24 +1,54 @@
 """Deflates what rows hold beside their large texts: most of it is the same in all rows, or stands in the texts, too.
 
-The dictionary is a constant, and the end of a text of the same trace: the answer of a model, for example, is in the
-state of its graph. No row depends on a row of another trace, whose content may be removed.
+The dictionary is a constant, the end of a text of the same trace, and what the row's columns hold: the answer of a
+model, for example, is in the state of its graph. No row depends on a row of another trace, whose content may be
+removed.
 """
 
 from __future__ import annotations
 
 import json
+import struct
 import zlib
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from ..encoding import otlp
+from ..encoding.row import INTERNAL, Row
 from .nodes import BEGINNING, Node
 
-DICTIONARY = -1
-"""Stands in the first entry of `pieces`, where others have a place, before the node of the neighbour."""
+DICTIONARY = -2
+"""Stands in the first entry of `pieces`, where others have a place, before the node of the neighbour.
+
+Rows of schema 8 have -1 there, and a dictionary without their columns.
+"""
 END_BYTES = 4096
 """What the dictionary takes from the end of a neighbour."""
-LEVEL = 1
+LEVEL = 3
 Pieces = Sequence[tuple[int, int]]
+ORIGIN = "json_array(trace_id, span_id, parent_id, started_ns, ended_ns, name, session_id, user_id)"
+"""The columns of a row that its dictionary is made of, as an expression in SQL: JSON of an Origin."""
+
+
+class Origin(NamedTuple):
+    """The columns of a row that its dictionary is made of; nothing changes them later."""
+
+    trace_id: str
+    span_id: str
+    parent_id: str
+    started_ns: int
+    ended_ns: int
+    name: str
+    session_id: str | None
+    user_id: str | None
+
+    @classmethod
+    def of(cls, row: Row) -> Origin:
+        """Return these columns of *row*."""
+        return cls(
+            row.trace_id, row.span_id, row.parent_id, row.started_ns, row.ended_ns, row.name, row.session_id,
+            row.user_id,
+        )  # fmt: skip
 
 
 class Neighbour(NamedTuple):
@@ -37,32 +67,53 @@ class Neighbour(NamedTuple):
 NOTHING = Neighbour(BEGINNING, b"", 0)
 
 
-def deflated(rest: bytes, pieces: Pieces, neighbour: Neighbour) -> tuple[bytes, str]:
+def deflated(rest: bytes, pieces: Pieces, origin: Origin, neighbour: Neighbour) -> tuple[bytes, str]:
     """Return *rest* deflated, and the text of *pieces* with the node of the dictionary."""
     entries = [(DICTIONARY, neighbour.node.id), *pieces]
-    deflating = zlib.compressobj(LEVEL, zdict=_COMMON + neighbour.end)
+    deflating = zlib.compressobj(LEVEL, zdict=_COMMON + neighbour.end + _opening(origin))
     return deflating.compress(rest) + deflating.flush(), json.dumps(entries, separators=(",", ":"))
 
 
-def inflated(body: bytes, pieces: str, text_of: Callable[[int], bytes]) -> tuple[bytes, list[tuple[int, bytes]]]:
+def inflated(
+    body: bytes, pieces: str, origin: str | Origin | None, text_of: Callable[[int], bytes]
+) -> tuple[bytes, list[tuple[int, bytes]]]:
     """Return what a row holds beside its large texts, and (where it belongs, text) of each of these.
 
     Args:
         body, pieces: these columns of the row.
+        origin: further ones, or their JSON.
         text_of: returns the text of a chain by its last node.
 
     Raises:
         zlib.error, ValueError, TypeError: the row is damaged.
     """
     entries = [(int(place), int(last)) for place, last in json.loads(pieces)]
-    texts = [(place, text_of(last)) for place, last in entries if place != DICTIONARY]
+    texts = [(place, text_of(last)) for place, last in entries if place >= 0]
     if len(texts) == len(entries):  # written before there was a dictionary
         return zlib.decompress(body), texts
-    inflating = zlib.decompressobj(zdict=_COMMON + text_of(entries[0][1])[-END_BYTES:])
+    kind, neighbour = entries[0]
+    dictionary = _COMMON + (text_of(neighbour)[-END_BYTES:] if neighbour else b"")
+    if kind == DICTIONARY:
+        columns: Sequence[Any] = json.loads(origin) if isinstance(origin, str) else origin or ()
+        dictionary += _opening(Origin._make(columns))
+    inflating = zlib.decompressobj(zdict=dictionary)
     rest = inflating.decompress(body)
     if not inflating.eof:
         raise zlib.error("it ends too early")
     return rest, texts
+
+
+def _opening(origin: Origin) -> bytes:
+    """Return the fields that a row's span begins with; like `_COMMON` this may never change."""
+    try:
+        ids = otlp.ids(int(origin.trace_id, 16), int(origin.span_id, 16), int(origin.parent_id or "0", 16))
+        times = otlp.times(INTERNAL, origin.started_ns, origin.ended_ns)
+    except (ValueError, OverflowError, struct.error):  # only rows that no encoder has written
+        ids = times = b""
+    session = {"session.id": origin.session_id, "gen_ai.conversation.id": origin.session_id, "user.id": origin.user_id}
+    return b"".join(
+        (ids, otlp.field(otlp.NAME, otlp.encoded(origin.name)), times, otlp.attributes_field(otlp.ATTRIBUTE, session))
+    )
 
 
 _COMMON = (

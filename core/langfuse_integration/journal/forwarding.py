@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from ..destinations import OtlpDestination
 from ..encoding.row import Row
+from .deflating import ORIGIN
 from .forward_tables import create, register
 from .journal import Journal
 from .liveness import Liveness
@@ -33,6 +34,11 @@ class _Statements(NamedTuple):
 
     @classmethod
     def of(cls, table: str, number: str, size: str, pieces: str, beyond: str) -> _Statements:
+        """Return the statements for a table.
+
+        Args:
+            pieces: expressions for the pieces and the ORIGIN of a row.
+        """
         rows = f"FROM forwards JOIN {table} ON {number} = forwards.row {_WAITING.format(beyond=beyond)}"
         return cls(
             f"SELECT {size} {rows}",
@@ -42,10 +48,14 @@ class _Statements(NamedTuple):
 
 
 _SPANS = _Statements.of(
-    "spans", "spans.id", "coalesce(spans.size_bytes, length(spans.body))", "spans.pieces", "> 0 AND forwards.row >"
+    "spans",
+    "spans.id",
+    "coalesce(spans.size_bytes, length(spans.body))",
+    f"spans.pieces, {ORIGIN}",
+    "> 0 AND forwards.row >",
 )
 _COMPANIONS = _Statements.of(
-    "companions", "-companions.id", "length(companions.body)", "NULL", "< 0 AND -forwards.row >"
+    "companions", "-companions.id", "length(companions.body)", "NULL, NULL", "< 0 AND -forwards.row >"
 )
 _DONE = """
     NOT EXISTS (SELECT 1 FROM forwards WHERE forwards.writer = subscriptions.writer

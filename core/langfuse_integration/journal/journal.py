@@ -22,6 +22,7 @@ from ..encoding.row import Row
 from ..internals import forks
 from .bodies import Bodies
 from .chains import MIN_TEXT_BYTES, Chains
+from .deflating import ORIGIN, Origin
 from .fork_guard import fork_guard
 from .nodes import remove_unused
 from .rows import INSERT_STORED, INSERTS, STORED_COLUMNS, StoredRow, fitting, slices
@@ -199,9 +200,7 @@ class Journal:
         """Return the values of a row, its large texts in chains, for the columns of spans without the writer."""
         if len(row.body) < MIN_TEXT_BYTES:
             return (*row[:-1], bytes(row.body), None, None)
-        owner = row.session_id or row.trace_id
-        body, pieces, size_bytes = self._chains.stored(db, owner, row.trace_id, row.body)
-        return (*row[:-1], body, pieces, size_bytes)
+        return (*row[:-1], *self._chains.stored(db, row))
 
     def remove_unused(self, budget_s: float = 0.1) -> bool:
         """Remove parts of large texts that no row refers to any more; False when *budget_s* was not enough."""
@@ -254,21 +253,22 @@ class Journal:
             values["limit"] = fitting(sizes.split(","), max_bytes)
             db.execute("BEGIN")  # rows and chains of one moment
             try:
-                ids, sizes, pieces, body = db.execute(
+                ids, sizes, pieces, origins, body = db.execute(
                     "SELECT group_concat(id), group_concat(length(body)), group_concat(coalesce(pieces, ''), ';'), "
-                    f"CAST(group_concat(body, '') AS BLOB) FROM (SELECT id, body, pieces {waiting} "
-                    "ORDER BY id LIMIT :limit)",
+                    "json_group_array(json(origin)), CAST(group_concat(body, '') AS BLOB) "
+                    f"FROM (SELECT id, body, pieces, CASE WHEN pieces IS NOT NULL THEN {ORIGIN} END AS origin {waiting}"
+                    " ORDER BY id LIMIT :limit)",
                     values,
                 ).fetchone()
                 if ids is None:  # removed meanwhile
                     return None
-                bodies = self._whole(body, [int(size) for size in sizes.split(",")], pieces.split(";"))
+                bodies = self._whole(body, [int(size) for size in sizes.split(",")], pieces.split(";"), origins)
             finally:
                 db.execute("COMMIT")
         return Batch(writer, [int(number) for number in ids.split(",")], *bodies)
 
     def bodies(self, statement: str, values: Mapping[str, Any]) -> list[tuple[int, bytes]]:
-        """Return number and OTLP request of the rows that a statement selects as (id, pieces, body).
+        """Return number and OTLP request of the rows that a statement selects as (id, pieces, ORIGIN, body).
 
         Raises:
             BrokenChain: the file is damaged.
@@ -278,18 +278,18 @@ class Journal:
             db.execute("BEGIN")  # rows and chains of one moment
             try:
                 rows = db.execute(statement, values).fetchall()
-                return [(number, self._bodies.whole(body, pieces)) for number, pieces, body in rows]
+                return [(number, self._bodies.whole(body, pieces, origin)) for number, pieces, origin, body in rows]
             finally:
                 db.execute("COMMIT")
 
-    def _whole(self, body: bytes, sizes: list[int], pieces: list[str]) -> tuple[list[int], bytes]:
-        """Return sizes and bodies of whole rows, from those of stored rows."""
+    def _whole(self, body: bytes, sizes: list[int], pieces: list[str], origins: str) -> tuple[list[int], bytes]:
+        """Return sizes and bodies of whole rows, from those of stored rows; *origins* is a JSON list."""
         if not any(pieces):
             return sizes, body
         ends = list(accumulate(sizes))
         bodies = [
-            self._bodies.whole(body[end - size : end], piece)
-            for size, end, piece in zip(sizes, ends, pieces, strict=True)
+            self._bodies.whole(body[end - size : end], piece, Origin._make(columns) if columns is not None else None)
+            for size, end, piece, columns in zip(sizes, ends, pieces, json.loads(origins), strict=True)
         ]
         return [len(whole) for whole in bodies], b"".join(bodies)
 

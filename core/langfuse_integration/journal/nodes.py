@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import zlib
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -12,6 +13,8 @@ MAX_NODE_BYTES = 4096
 _END_OF_ITEM = re.compile(rb"\}(?=,\{|\])")
 """Where an object in a JSON list ends; the cut is before the brace, since what follows it depends on what follows."""
 _HASH_BYTES = 16
+_LEVEL = 1
+_RAW_DEFLATE = -15
 
 
 class Node(NamedTuple):
@@ -75,6 +78,29 @@ def write(db: sqlite3.Connection, nodes: list[Node], text: bytes) -> None:
         _count_use(db, nodes[existing].id)
 
 
+def inflated_part(body: bytes, size_bytes: int | None) -> bytes:
+    """Return the text of a node.
+
+    Args:
+        body, size_bytes: these columns of the node.
+
+    Raises:
+        zlib.error: the node is damaged.
+    """
+    if size_bytes is None:
+        return body
+    part = zlib.decompress(body, _RAW_DEFLATE, size_bytes)
+    if len(part) != size_bytes:
+        raise zlib.error("a part of a text has another size")
+    return part
+
+
+def _deflated_part(part: bytes) -> tuple[bytes, int | None]:
+    """Return *part* as a node holds it: `body` and `size_bytes`."""
+    body = zlib.compress(part, _LEVEL, _RAW_DEFLATE)  # in one call: each one waits for the interpreter lock
+    return (body, len(part)) if len(body) < len(part) else (part, None)
+
+
 def exists(db: sqlite3.Connection, node: Node) -> bool:
     """Return whether *node* is in the file, or is the beginning of every chain."""
     return not node.id or _id_of(db, node.hash) == node.id
@@ -107,15 +133,15 @@ def _insert(db: sqlite3.Connection, parent: Node, node: Node, text: bytes, uses:
     part = text[parent.end : node.end]
     content = _hash(b"", part)
     original = db.execute("SELECT id FROM nodes WHERE content = ?", (content,)).fetchone()
-    values: tuple[int, bytes, bytes | None, int, int, bytes] = (
-        (parent.id, node.hash, content, 0, uses, part)
+    values: tuple[int, bytes, bytes | None, int, int, bytes, int | None] = (
+        (parent.id, node.hash, content, 0, uses, *_deflated_part(part))
         if original is None
-        else (parent.id, node.hash, None, original[0], uses, b"")
+        else (parent.id, node.hash, None, original[0], uses, b"", None)
     )
     if original is not None:
         _count_use(db, original[0])
     number = db.execute(
-        "INSERT INTO nodes (parent, hash, content, copy_of, uses, body) VALUES (?,?,?,?,?,?)", values
+        "INSERT INTO nodes (parent, hash, content, copy_of, uses, body, size_bytes) VALUES (?,?,?,?,?,?,?)", values
     ).lastrowid
     return node._replace(id=number or 0)
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from ..encoding.row import Row
 from .bodies import Bodies
+from .deflating import Origin
 
 _COLUMNS = (*Row._fields, "pieces", "size_bytes", "writer")
 STORED_COLUMNS = ", ".join((*Row._fields, "writer", "state", "reason"))
@@ -30,7 +31,8 @@ class StoredRow(NamedTuple):
     def of(cls, bodies: Bodies, pieces: str | None, values: Sequence[Any]) -> StoredRow:
         """Return the row of these values of Row's columns, writer, state and reason; raises BrokenChain."""
         columns = Row(*values[: len(Row._fields)])
-        return cls(columns._replace(body=bodies.whole(bytes(columns.body), pieces)), *values[len(Row._fields) :])
+        body = bodies.whole(bytes(columns.body), pieces, Origin.of(columns))
+        return cls(columns._replace(body=body), *values[len(Row._fields) :])
 
 
 def _insert(count: int) -> str:

@@ -87,6 +87,8 @@ MIGRATIONS = (
     """,
     # Rows are deflated with a dictionary: see deflating.py. Older releases cannot read them.
     "SELECT 1",
+    # The parts of large texts are deflated, too, and rows with their own columns in the dictionary: see deflating.py.
+    "ALTER TABLE nodes ADD COLUMN size_bytes INTEGER",
 )
 """The steps from schema version n - 1 to n; the first one creates the tables.
 
@@ -94,7 +96,8 @@ MIGRATIONS = (
                  is an OTLP request; where `pieces` is set it lacks its large texts and is
                  deflated with the dictionary there, and `size_bytes` is its whole size
     nodes        parts of large texts: `parent` is the part before it or 0, `uses` counts rows and nodes that refer to
-                 it, `content` is a hash of `body`, which is empty when it is the one of node `copy_of`
+                 it, `content` is a hash of the part, `body` its text, deflated where `size_bytes` is the size of it;
+                 `body` is empty when the text is the one of node `copy_of`
     open_spans   roots and agent runs that have not ended, as they were when they were written
     scores       `value` is a number or text, `data_type` Langfuse's word for it, `fields` is JSON with further fields
                  of the API

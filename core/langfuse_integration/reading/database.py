@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from ..errors import JournalTooNew, JournalUnreadable
 from ..journal.bodies import Bodies
+from ..journal.deflating import ORIGIN
 from ..journal.journal import SCHEMA
 from .replay import Observed
 from .search import holds
@@ -119,8 +120,8 @@ def _show_whole(db: sqlite3.Connection) -> None:
     columns = [row[1] for row in db.execute("PRAGMA main.table_info(spans)")]
     body = "body"
     if "pieces" in columns:  # written by this release
-        db.create_function("whole", 2, Bodies(db).readable, deterministic=True)
-        body = "CASE WHEN pieces IS NULL THEN body ELSE whole(body, pieces) END"
+        db.create_function("whole", 3, Bodies(db).readable, deterministic=True)
+        body = f"CASE WHEN pieces IS NULL THEN body ELSE whole(body, pieces, {ORIGIN}) END"
     others = ", ".join(name for name in columns if name not in ("body", "pieces", "size_bytes"))
     db.execute(
         f"CREATE TEMP VIEW spans AS SELECT {others}, length(body) AS stored_bytes, {body} AS body FROM main.spans"
