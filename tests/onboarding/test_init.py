@@ -161,6 +161,87 @@ def test_each_visitor_of_a_web_application_has_a_session(host: str, tmp_path: Pa
     assert out == f"{[visitor, visitor]}\n"
 
 
+GRAPH = """
+from langgraph.graph import StateGraph
+from .state import State
+
+graph = StateGraph(State).compile()
+"""
+
+
+def test_a_graph_of_several_modules_is_traced_in_one_place(tmp_path: Path) -> None:
+    """Without a file that starts a process, the module that no other one imports is traced; the rest is not."""
+    folder = project(
+        tmp_path,
+        src__agent____init__="from agent.graph import graph\n",
+        src__agent__graph=GRAPH,
+        src__agent__state="from langchain_core.messages import AnyMessage\n\nState = dict\n",
+    )
+    advice = advise(read_project(folder))
+    assert [str(change.path) for change in advice.changes] == ["src/agent/graph.py"]
+    (hint,) = advice.hints
+    assert "langfuse_manager.set_session(...)" in hint
+    (folder / "langgraph.json").write_text("{}")
+    (hint,) = advise(read_project(folder)).hints
+    assert "LANGFUSE_INTEGRATION_THREAD_SESSIONS=1" in hint
+    assert "THREAD_SESSIONS=1" in Lfi().ok("init", str(folder))
+
+
+def test_a_web_application_that_names_threads_needs_no_cookie(tmp_path: Path) -> None:
+    """LangGraph's thread_id is the session: the middleware keeps requests apart, and issues none of its own."""
+    folder = project(
+        tmp_path,
+        agent="""
+        from langgraph.graph import StateGraph
+
+        builder = StateGraph(dict)
+        builder.add_node("ask", lambda state: {"answer": "Hay."})
+        builder.set_entry_point("ask")
+        graph = builder.compile()
+
+        if __name__ == "__main__":
+            print(graph.invoke({}))
+        """,
+        web="""
+        from fastapi import FastAPI
+        from langchain_core.runnables import RunnableConfig
+        import agent
+
+        app = FastAPI()
+
+
+        @app.get("/{thread}")
+        def ask(thread: str) -> str:
+            config = RunnableConfig(configurable={"thread_id": thread})
+            return agent.graph.invoke({}, config)["answer"]
+        """,
+    )
+    assert added(folder) == {
+        "web.py": [
+            "from langfuse_integration_langchain import instrument as trace_langchain",
+            "from langfuse_integration.hosts.asgi import SessionMiddleware",
+            "trace_langchain()",
+            "app.add_middleware(SessionMiddleware)",
+        ]
+    }
+    write(folder, advise(read_project(folder)).changes)
+    out = run_fresh(
+        """
+        import web
+        from langfuse_integration.testing import recorded_sessions
+        from starlette.testclient import TestClient
+
+        with recorded_sessions() as sessions:
+            for thread in ("a", "b", "a"):
+                assert TestClient(web.app).get(f"/{thread}").json() == "Hay."
+            print([(one.session_id, len(one.traces)) for one in sessions.all])
+        """,
+        {"LANGFUSE_INTEGRATION_THREAD_SESSIONS": "1"},
+        cwd=folder,
+    )
+    assert out == "[('a', 2), ('b', 1)]\n"
+
+
 def test_an_mcp_server_continues_its_callers_traces(tmp_path: Path) -> None:
     """A server object is passed to `trace_server` in the line after it is made."""
     pytest.importorskip("mcp.server.mcpserver")

@@ -57,6 +57,9 @@ def _lines(advice: Advice, written: list[Path]) -> Iterator[str]:
     for remark in advice.remarks:
         yield ""
         yield f"{in_one_line(str(remark.path))}:{remark.line}: {remark.text}"
+    for hint in advice.hints:
+        yield ""
+        yield in_one_line(hint)
     yield ""
     if written:
         yield f"Changed {', '.join(in_one_line(str(path)) for path in written)}."
@@ -76,4 +79,5 @@ def _plain(advice: Advice) -> dict[str, Any]:
             for change in advice.changes
         ],
         "remarks": [{"path": str(remark.path), "line": remark.line, "text": remark.text} for remark in advice.remarks],
+        "hints": list(advice.hints),
     }

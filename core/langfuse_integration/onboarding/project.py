@@ -48,6 +48,7 @@ class SourceFile:
         header_end: the line of the last import at the top level, or of the docstring; 0 without either.
         main_line: the line of `if __name__ == "__main__":`, or 0.
         called: names of called methods and functions.
+        thread_line: the line of the first dictionary with the key `thread_id`, or 0.
     """
 
     path: Path
@@ -57,6 +58,7 @@ class SourceFile:
     header_end: int
     main_line: int
     called: frozenset[str]
+    thread_line: int = 0
 
     def uses(self, *modules: str) -> bool:
         """Return whether the file imports one of these modules or a part of it."""
@@ -75,6 +77,11 @@ class Project:
 
     root: Path
     files: tuple[SourceFile, ...]
+
+    @property
+    def has_graph_server(self) -> bool:
+        """Whether LangGraph's server runs the project."""
+        return (self.root / "langgraph.json").is_file()
 
     @cached_property
     def _by_module(self) -> dict[str, SourceFile]:
@@ -161,6 +168,7 @@ def _read(path: Path, root: Path) -> SourceFile | None:
         called=frozenset(
             _dotted(node.func).rpartition(".")[2] for node in ast.walk(tree) if isinstance(node, ast.Call)
         ),
+        thread_line=min(_thread_lines(tree), default=0),
     )
 
 
@@ -188,6 +196,13 @@ def _made(tree: ast.Module, aliases: dict[str, str]) -> Iterator[MadeObject]:
         if first in aliases:
             kind = ".".join(filter(None, (aliases[first], rest)))
             yield MadeObject(targets[0].id, kind, node.end_lineno or 0, node.col_offset)  # type: ignore[attr-defined]
+
+
+def _thread_lines(tree: ast.Module) -> Iterator[int]:
+    for node in ast.walk(tree):
+        for key in node.keys if isinstance(node, ast.Dict) else ():
+            if isinstance(key, ast.Constant) and key.value == "thread_id":
+                yield key.lineno
 
 
 def _dotted(node: ast.AST) -> str:
