@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from langfuse_integration import Session
-from langfuse_integration.diagnosis import Finding, file
+from langfuse_integration.diagnosis import Finding, examine, file
 from langfuse_integration.diagnosis.versions import DEVELOPMENT_EXTRAS
 from peers.otlp import Receiver
 from peers.server import Answer, LocalServer, Request
@@ -248,6 +248,28 @@ def test_a_release_outside_of_the_bounds(wrong: Wrong, tmp_path: Path, monkeypat
     found = only(wrong())
     assert found.said == "langfuse 3.9.0 is outside of what is supported (<6,>=4.7)."
     assert found.cure == "pip install 'langfuse<6,>=4.7'"
+
+
+def test_variables_of_a_file_that_only_the_application_loads(
+    wrong: Wrong, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A `.env` with keys is named, without their values; nothing is wrong, and nothing is said once they are set."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text(
+        "# LANGFUSE_HOST=a\nexport LANGFUSE_PUBLIC_KEY=pk-lf-1\nLANGFUSE_DEBUG = 0\nOTHER=b\n"
+    )
+    start = "The file .env sets"
+
+    def named() -> list[str]:
+        return [one.said for one in examine() if one.said.startswith(start)]
+
+    (said,) = named()
+    assert said.startswith(f"{start} LANGFUSE_DEBUG, LANGFUSE_PUBLIC_KEY: ")
+    assert "pk-lf" not in said
+    assert wrong() == []
+    monkeypatch.setenv("LANGFUSE_DEBUG", "0")
+    (tmp_path / ".env").write_text("LANGFUSE_DEBUG=0\n")
+    assert named() == []
 
 
 def test_extras_for_work_on_this_package_bind_no_application(

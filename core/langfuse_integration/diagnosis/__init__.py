@@ -23,6 +23,7 @@ CHECKS: tuple[Check, ...] = (
     versions.quarrels,
     configuration.settings,
     configuration.names,
+    configuration.env_file,
     configuration.switch,
     configuration.keys,
     configuration.store,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from difflib import get_close_matches
+from pathlib import Path
 
 from ..settings import VARIABLES
 from ..settings import problems as settings_problems
@@ -13,6 +15,7 @@ PREFIX = "LANGFUSE_INTEGRATION_"
 KNOWN = frozenset({*map(str, VARIABLES.values()), "LANGFUSE_HOST", "LANGFUSE_BASE_URL"})
 TESTS = frozenset({"LANGFUSE_INTEGRATION_REQUIRE_ALL", "LANGFUSE_INTEGRATION_IMAGES"})
 """Variables of this package's own tests."""
+_VARIABLE = re.compile(r"^[ \t]*(?:export[ \t]+)?([A-Za-z_]\w*)[ \t]*=", re.MULTILINE)
 
 
 def settings(installation: Installation) -> Iterator[Finding]:
@@ -43,6 +46,21 @@ def _meant(name: str) -> str | None:
     ends = [variable.removeprefix(start) for variable in KNOWN if variable.startswith(start)]
     closest = get_close_matches(name.removeprefix(start), ends, 1, 0.75)
     return start + closest[0] if closest else None
+
+
+def env_file(installation: Installation) -> Iterator[Finding]:
+    """Report a file `.env` here whose variables the environment lacks."""
+    try:
+        text = Path(".env").read_text(errors="replace")
+    except OSError:
+        return
+    given = {name for name in _VARIABLE.findall(text) if name.startswith("LANGFUSE")}
+    missing = sorted(given - set(installation.environment))
+    if missing:
+        yield Finding(
+            "settings",
+            f"The file .env sets {', '.join(missing)}: this command does not read it (in a shell: set -a; . ./.env)",
+        )
 
 
 def switch(installation: Installation) -> Iterator[Finding]:
