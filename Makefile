@@ -8,6 +8,8 @@ SESSIONS ?= newest lowest mcp1 langfuse4
 PYTHONS ?= newer_python-3.12 newer_python-3.13 newer_python-3.14
 # Tests start hundreds of processes: without bytecode files each of them compiles its frameworks again.
 unexport PYTHONDONTWRITEBYTECODE
+# Tests for `make pythons`; empty: all but the slow ones.
+PYTHONTESTS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint format types imports compat pythons bench docs dist check clean constraints
@@ -38,7 +40,7 @@ compat: .venv/.dev ## run the tests at the oldest and newest supported releases 
 	@. tools/index.sh && $(BIN)/nox --session $(SESSIONS)
 
 pythons: .venv/.dev ## run the tests on each newer Python that is installed; the others are named as skipped
-	@. tools/index.sh && . tools/pythons.sh && $(BIN)/nox --no-error-on-missing-interpreters --session $(PYTHONS)
+	@. tools/index.sh && . tools/pythons.sh && $(BIN)/nox --no-error-on-missing-interpreters --session $(PYTHONS) -- $(PYTHONTESTS)
 
 bench: .venv/.bench ## measure the cost of tracing
 	$(BIN)/python -m benchmarks

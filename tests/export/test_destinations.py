@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
+import textwrap
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -416,6 +417,46 @@ NEXT = """
         print(span.id)
     assert langfuse_manager.flush(30).pending == 0
 """
+
+
+@pytest.mark.application
+def test_the_next_process_forwards_spans_of_others_that_a_killed_one_left(
+    backend: Backend, second: Backend, receiver: Receiver, journal: Path
+) -> None:
+    """After a kill each destination has the whole tree: rows, spans of others among them, and their kinds."""
+    for destination in (backend, second):
+        destination.refuse()
+    configured = textwrap.dedent(f"""
+        from langfuse_integration import OtlpDestination, configure
+        configure(destinations=[OtlpDestination({backend.url!r}), OtlpDestination({second.url!r})])
+    """)
+    code = """
+        from opentelemetry import trace
+        tracer = trace.get_tracer("a.database")
+        with langfuse_manager.trace_span("outer"):
+            with tracer.start_as_current_span("query", kind=trace.SpanKind.CLIENT):
+                pass
+            with langfuse_manager.trace_span("inner"):
+                pass
+        langfuse_manager.flush(10)
+        print("flushed", flush=True)
+        time.sleep(60)
+    """
+    with application(configured + textwrap.dedent(code), journal, receiver) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().strip() == "flushed"
+        process.kill()
+        process.wait()
+    for destination in (backend, second):
+        destination.listen()
+    run(configured + textwrap.dedent(NEXT), journal, receiver)
+    for destination in (backend, second):
+        destination.wait_for(4)
+        assert sorted(destination.trees()) == [("next",), ("outer", ("query",), ("inner",))]
+        kinds = {span.name: span.kind for span in destination.spans}
+        assert (kinds["query"], kinds["outer"], len(destination.spans)) == ("CLIENT", "INTERNAL", 4)
+    assert sorted(span.name for span in receiver.spans) == ["inner", "next", "outer"]
+    assert rows(journal) == []
 
 
 def test_a_process_without_the_destination_leaves_its_rows(backend: Backend, receiver: Receiver, journal: Path) -> None:
