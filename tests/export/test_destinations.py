@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
+import sys
 import textwrap
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -96,6 +98,34 @@ def test_langfuse_gets_the_same_as_without_a_destination(langfuse: Receiver, bac
     assert there.attributes.items() >= after.attributes.items()
     assert there.attributes["openinference.span.kind"] == "CHAIN"
     assert there.attributes["input.value"] == "input of plain"
+
+
+def calls_of(count: int) -> int:
+    """How many Python functions run on this thread while it records *count* observations."""
+    names: list[str] = []
+
+    def note(frame: FrameType, event: str, argument: object) -> None:
+        if event == "call" and "langfuse_integration" in frame.f_code.co_filename:
+            names.append(frame.f_code.co_name)
+
+    sys.setprofile(note)
+    try:
+        record(*("row" for _ in range(count)))
+    finally:
+        sys.setprofile(None)
+    return len(names)
+
+
+def test_destinations_cost_the_application_no_call(langfuse: Receiver, backend: Backend, second: Backend) -> None:
+    """An observation runs as many functions on the application's thread with two destinations as with none."""
+    record(*("warm" for _ in range(20)))
+    langfuse_manager.flush(10)
+    without = min(calls_of(50) for _ in range(3))
+    configure(destinations=[OtlpDestination(backend.url), OtlpDestination(second.url)])
+    record(*("warm" for _ in range(20)))
+    langfuse_manager.flush(10)
+    beside = min(calls_of(50) for _ in range(3))
+    assert beside < without + 25, "a call more in each would be 50; waking the worker up costs a few"
 
 
 def test_what_is_for_the_local_journal_goes_nowhere(backend: Backend, journal: Path) -> None:
