@@ -8,6 +8,7 @@ A subscription has an owner that delivers, as a writer has one: its writer, and 
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -170,32 +171,31 @@ class Forwarding:
         Returns:
             How many of the rows waited here; the others were moved to another journal, or removed.
         """
-        values = (self._numbers[destination.fingerprint], json.dumps(ids))
         with self._journal.transaction() as db:
-            count = db.execute(
-                "UPDATE forwards SET state = 1 WHERE destination = ? AND state = 0 "
-                "AND row IN (SELECT value FROM json_each(?))",
-                values,
-            ).rowcount
-            db.execute(_REMOVE_SETTLED, values[1:])
+            count = self._settle(db, destination, ids, 1, None)
             if not keep:
                 db.execute(
                     "DELETE FROM spans WHERE id IN (SELECT value FROM json_each(?)) AND state = 1 "
                     "AND NOT EXISTS (SELECT 1 FROM forwards WHERE row = spans.id AND state != 1)",
-                    values[1:],
+                    (json.dumps(ids),),
                 )
         return count
 
     def set_aside(self, destination: OtlpDestination, ids: Sequence[int], reason: str) -> int:
         """Keep rows that *destination* refuses, with the reason; they are not sent there again."""
-        values = (reason, self._numbers[destination.fingerprint], json.dumps(ids))
         with self._journal.transaction() as db:
-            count = db.execute(
-                "UPDATE forwards SET state = 2, reason = ? WHERE destination = ? AND state = 0 "
-                "AND row IN (SELECT value FROM json_each(?))",
-                values,
-            ).rowcount
-            db.execute(_REMOVE_SETTLED, values[2:])
+            return self._settle(db, destination, ids, 2, reason)
+
+    def _settle(
+        self, db: sqlite3.Connection, destination: OtlpDestination, ids: Sequence[int], state: int, reason: str | None
+    ) -> int:
+        """Give rows that wait for *destination* their last state there; return how many waited here."""
+        count = db.execute(
+            "UPDATE forwards SET state = ?, reason = ? WHERE destination = ? AND state = 0 "
+            "AND row IN (SELECT value FROM json_each(?))",
+            (state, reason, self._numbers[destination.fingerprint], json.dumps(ids)),
+        ).rowcount
+        db.execute(_REMOVE_SETTLED, (json.dumps(ids),))
         return count
 
     def hand_over(self, *, keep: bool) -> None:
