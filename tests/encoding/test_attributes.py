@@ -187,7 +187,7 @@ def test_what_the_sdk_observes_carries_what_both_propagate(sessions: RecordedSes
 
     @observe()
     def feed() -> None:
-        """Do nothing."""
+        """The observed function has no body."""
 
     ours = langfuse_manager.session("s-1", tags=["ours"], metadata={"plan": "free"})
     theirs = propagate_attributes(tags=["theirs"], metadata={"tenant": "acme"})

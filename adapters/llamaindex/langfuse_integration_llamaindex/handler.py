@@ -97,19 +97,19 @@ class SessionHandler(BaseCallbackHandler):
         parent_id: str = "",
         **kwargs: Any,
     ) -> str:
-        """Do nothing."""
+        """The instrumentation reports this start as well: it is not recorded from here."""
         return event_id
 
     def on_event_end(
         self, event_type: CBEventType, payload: dict[str, Any] | None = None, event_id: str = "", **kwargs: Any
     ) -> None:
-        """Do nothing."""
+        """The instrumentation reports this end as well: it is not recorded from here."""
 
     def start_trace(self, trace_id: str | None = None) -> None:
-        """Do nothing."""
+        """Traces begin with their first span, not here."""
 
     def end_trace(self, trace_id: str | None = None, trace_map: dict[str, list[str]] | None = None) -> None:
-        """Do nothing."""
+        """Traces end with their last span, not here."""
 
 
 def instrument() -> None:

@@ -100,7 +100,7 @@ class LastSpanHandler(BaseSpanHandler[BaseSpan]):
     """
 
     def span_enter(self, *args: Any, **kwargs: Any) -> None:
-        """Do nothing."""
+        """The start of a span is left to SpanHandler."""
 
     def span_exit(
         self,
@@ -117,7 +117,7 @@ class LastSpanHandler(BaseSpanHandler[BaseSpan]):
                 streams.keep_open(run, result)
 
     def span_drop(self, *args: Any, **kwargs: Any) -> None:
-        """Do nothing."""
+        """The error of a span is left to SpanHandler."""
 
     def new_span(self, *args: Any, **kwargs: Any) -> BaseSpan | None:
         """Return None: this handler keeps no spans."""

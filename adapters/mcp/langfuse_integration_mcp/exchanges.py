@@ -80,10 +80,10 @@ class NoExchange:
     """A request that is not noted."""
 
     def answer(self, result: Any) -> None:
-        """Do nothing."""
+        """The answer is not kept."""
 
     def broke(self, error: BaseException) -> None:
-        """Do nothing."""
+        """The error is not kept."""
 
 
 NO_EXCHANGE = NoExchange()

@@ -80,7 +80,7 @@ class Stamp(SpanProcessor):
             repeated.forget(span, exported)
 
     def shutdown(self) -> None:
-        """Do nothing: the recorder flushes at exit."""
+        """The provider's end ends nothing here: the recorder delivers at the exit of the process."""
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Deliver within the time given; True when nothing is pending.

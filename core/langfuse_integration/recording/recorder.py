@@ -339,7 +339,7 @@ class QueueRecorder:
             self._ready.wait(max(deadline - time.monotonic(), 0.0))
 
     def after_fork_in_parent(self) -> None:
-        """Do nothing: nothing was paused."""
+        """The parent goes on as before the fork: nothing in it was paused."""
 
     def after_fork_in_child(self) -> None:
         """Start with an empty queue: its records belong to the parent, which delivers them."""
