@@ -15,7 +15,29 @@ from fresh import FORKS_ARE_MEANT
 from peers.otlp import Receiver
 from peers.spans import Span
 
-START = "import os, sys, time\nfrom langfuse_integration import configure, langfuse_manager\n"
+START = """
+import os, sys, time
+from langfuse_integration import configure, langfuse_manager
+
+def until_kept(table, count):
+    import sqlite3
+    address = "file:" + os.environ["LANGFUSE_INTEGRATION_JOURNAL"] + "?mode=ro"
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            journal = sqlite3.connect(address, uri=True)
+            try:
+                if journal.execute(f"SELECT count(*) FROM {table}").fetchone()[0] >= count:
+                    return
+            finally:
+                journal.close()
+        except sqlite3.Error:
+            pass
+        time.sleep(0.01)
+    raise TimeoutError(f"not {count} rows in {table}")
+
+"""
+"""The imports of every application, and a function that waits until a table of the journal has so many rows."""
 PATIENT = {"LANGFUSE_INTEGRATION_EXIT_TIMEOUT_S": "60"}
 """A busy machine needs more than the default to load what delivers."""
 

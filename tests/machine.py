@@ -50,7 +50,7 @@ def _candidates(name: str) -> list[str]:
 
 def _major(path: str) -> int:
     """Return the first number of the program's `--version`, -1 if there is none."""
-    result = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=30, check=False)
+    result = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=120, check=False)
     number = re.search(r"\d+", result.stdout)
     return int(number.group()) if number else -1
 

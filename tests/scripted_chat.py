@@ -48,7 +48,7 @@ class Hold:
     def wait(self) -> None:
         """Stop here."""
         self.reached.set()
-        assert self.released.wait(30)
+        assert self.released.wait(60)
 
     async def wait_async(self) -> None:
         """Stop here, and let other tasks run."""

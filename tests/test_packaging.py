@@ -32,7 +32,9 @@ NOT_OURS = {".git", ".venv", ".nox", ".hypothesis", "__pycache__", "build", "dis
 def files() -> Iterator[Path]:
     """Every file of the project: what git tracks, or, where there is no git, what lies there."""
     try:
-        listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, timeout=30).stdout
+        listed = subprocess.run(
+            ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True, timeout=120
+        ).stdout
         found = [ROOT / name for name in listed.decode().split("\0") if name]
     except (OSError, subprocess.CalledProcessError):
         found = [path for path in ROOT.rglob("*") if not NOT_OURS & set(path.relative_to(ROOT).parts)]
@@ -55,7 +57,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[zipfile.ZipFile]
     """The wheel, built for real with the hatchling that is installed."""
     to = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(to)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=100)
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=180)
     (built,) = to.glob("*.whl")
     with zipfile.ZipFile(built) as archive:
         yield archive

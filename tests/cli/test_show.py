@@ -309,12 +309,12 @@ def test_what_runs_is_shown_as_running_and_what_died_as_never_ended(lfi: Lfi, jo
     """An open root is in the replay, with what is done below it; once its process is killed, it never ended."""
     process = subprocess.Popen([sys.executable, "-c", RUNS], env=dict(os.environ))
     try:
-        until(lambda: _observations(journal) == 2, 30, "an open root and a finished child")
+        until(lambda: _observations(journal) == 2, 60, "an open root and a finished child")
         running = normalised(lfi.ok("show", "run-1"))
         listed = lfi.ok("sessions")
     finally:
         process.send_signal(signal.SIGKILL)
-        process.wait(10)
+        process.wait(60)
     assert "1 observation not ended" in running
     assert running.endswith("span     long_run  running\n└─ span     done_already  TIME\n")
     assert listed.split("\n")[1].endswith("open")

@@ -28,7 +28,7 @@ class Followed:
 
     def next(self) -> str:
         """Wait for the next line."""
-        return self._lines.get(timeout=30)
+        return self._lines.get(timeout=60)
 
 
 @contextmanager
@@ -38,12 +38,12 @@ def tail(lfi: Lfi, *arguments: str) -> Iterator[Followed]:
     try:
         yield Followed(process)
         process.send_signal(signal.SIGINT)
-        assert process.wait(15) == 130
+        assert process.wait(60) == 130
         assert process.stderr is not None
         assert process.stderr.read() == ""
     finally:
         process.kill()
-        process.wait(15)
+        process.wait(60)
         for stream in (process.stdout, process.stderr):
             if stream is not None:
                 stream.close()

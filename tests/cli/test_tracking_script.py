@@ -25,7 +25,7 @@ def run(**environment: str) -> subprocess.CompletedProcess[str]:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         encoding="utf-8",
-        timeout=100,
+        timeout=180,
         check=False,
     )
 
@@ -100,7 +100,7 @@ def test_pytest_may_collect_it(journal: Path) -> None:
         cwd=SCRIPT.parent,
         capture_output=True,
         encoding="utf-8",
-        timeout=100,
+        timeout=180,
         check=False,
     )
     assert done.returncode == 0, done.stdout

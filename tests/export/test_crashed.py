@@ -27,8 +27,8 @@ with langfuse_manager.session("s-1", "ada"):
     open_leaf = langfuse_manager.trace_span("leaf").__enter__()
 while tracing.recorder.worker is None:
     time.sleep(0.01)
-langfuse_manager.flush(0.5)
-time.sleep(0.5)
+langfuse_manager.flush(60)
+until_kept("open_spans", 2)
 """
 
 
@@ -121,7 +121,8 @@ def test_what_a_worker_thread_had_open_is_delivered_too(receiver: Receiver, jour
 def test_what_was_open_in_an_outage_comes_with_the_rest(receiver: Receiver, journal: Path) -> None:
     """Killed while Langfuse was gone: the next process delivers what had ended and what had not."""
     receiver.always(status(503))
-    run(DYING + "os.kill(os.getpid(), signal.SIGKILL)", journal, receiver, code_of_exit=-9, logged="HTTP 503")
+    dying = DYING.replace("flush(60)", "flush(2)") + "until_kept('spans', 1)\nos.kill(os.getpid(), signal.SIGKILL)"
+    run(dying, journal, receiver, code_of_exit=-9, logged="HTTP 503")
     receiver.always(None)
     deliver(journal, receiver)
     assert receiver.trees() == [("request", ("agent", ("done",))), ("next",)]
@@ -139,8 +140,8 @@ def test_what_was_open_below_a_remote_parent_is_delivered(receiver: Receiver, jo
                 langfuse_manager.trace_span("downstream", input="order 7").__enter__()
                 with langfuse_manager.trace_span("part"):
                     pass
-            langfuse_manager.flush(5)
-            time.sleep(0.5)
+            langfuse_manager.flush(60)
+            until_kept("open_spans", 1)
             os.kill(os.getpid(), signal.SIGKILL)
         with langfuse_manager.session("s-1"), langfuse_manager.trace_span("upstream"):
             headers = inject({})
@@ -164,8 +165,8 @@ def test_functions_under_observe_that_were_open_are_delivered(receiver: Receiver
 
         @observe(as_type="tool")
         def search(query):
-            langfuse_manager.flush(5)
-            time.sleep(0.5)
+            langfuse_manager.flush(60)
+            until_kept("open_spans", 2)
             os.kill(os.getpid(), signal.SIGKILL)
 
         @observe
@@ -203,8 +204,8 @@ def test_what_ended_under_observe_is_there_once(receiver: Receiver, journal: Pat
 
         @observe
         def request(question):
-            langfuse_manager.flush(5)
-            time.sleep(0.5)
+            langfuse_manager.flush(60)
+            until_kept("open_spans", 1)
             return "Hay."
 
         request("What do llamas eat?")
@@ -236,8 +237,8 @@ def test_what_a_living_process_has_open_is_left_to_it(receiver: Receiver, journa
     """Another process neither ends nor sends what is still open in a living one."""
     code = """
         with langfuse_manager.trace_span("long", input="go") as span:
-            langfuse_manager.flush(5)
-            time.sleep(0.3)
+            langfuse_manager.flush(60)
+            until_kept("open_spans", 1)
             print("open", flush=True)
             sys.stdin.readline()
             span.update(output="done")

@@ -19,6 +19,7 @@ from opentelemetry import trace
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from applications import application, assert_once, run
+from export.rows import record
 from langfuse_integration import OtlpDestination, configure, langfuse_manager
 from langfuse_integration.runtime import ready
 from langfuse_integration_langchain import SessionHandler
@@ -29,15 +30,6 @@ from peers.otlp import Receiver
 from peers.server import Answer
 from peers.spans import MISSING_PARENT
 from peers.waiting import until
-
-
-def record(*names: str) -> list[str]:
-    """Record one observation of each name; return their ids."""
-    ids: list[str] = []
-    for name in names:
-        with langfuse_manager.trace_span(name, input=f"input of {name}") as span:
-            ids.append(span.id)
-    return ids
 
 
 def counts() -> list[tuple[int, int, int, int]]:

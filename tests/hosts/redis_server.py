@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from machine import need_program
+from peers.ports import free_port
 from peers.waiting import until
 
 
@@ -18,9 +19,7 @@ class RedisServer:
     def __init__(self, *options: str) -> None:
         self._program = need_program("redis-server")
         self._options = options
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+        self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
@@ -34,13 +33,13 @@ class RedisServer:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        until(self._listens, 20, "redis-server")
+        until(self._listens, 60, "redis-server")
 
     def kill(self) -> None:
         """Be gone at once, and forget everything."""
         if self._process is not None:
             self._process.kill()
-            self._process.wait(10)
+            self._process.wait(60)
             self._process = None
 
     def freeze(self) -> None:

@@ -16,6 +16,7 @@ from typing import Any, Self
 
 import uvicorn
 
+from peers.ports import free_port
 from peers.waiting import until
 
 APPS = Path(__file__).parent / "apps"
@@ -28,12 +29,12 @@ def serving(app: Any) -> Iterator[str]:
     thread = threading.Thread(target=server.run, name="uvicorn", daemon=True)
     thread.start()
     try:
-        until(lambda: server.started or not thread.is_alive(), 20, "uvicorn")
+        until(lambda: server.started or not thread.is_alive(), 60, "uvicorn")
         port = server.servers[0].sockets[0].getsockname()[1]
         yield f"http://127.0.0.1:{port}"
     finally:
         server.should_exit = True
-        thread.join(15)
+        thread.join(60)
 
 
 class Uvicorn:
@@ -42,7 +43,7 @@ class Uvicorn:
     def __init__(
         self, application: str, environment: Mapping[str, str], *, workers: int = 1, where: Path = APPS
     ) -> None:
-        self.port = _free_port()
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  closed with the server
         self._process = subprocess.Popen(
@@ -72,10 +73,10 @@ class Uvicorn:
             return
         self._process.terminate()
         try:
-            self._process.wait(20)
+            self._process.wait(60)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.wait(15)
+            self._process.wait(60)
         self.printed = self.log
         self._log.close()
 
@@ -92,9 +93,3 @@ class Uvicorn:
         if error is not None and not self._log.closed:
             error.add_note(f"uvicorn printed:\n{self.log[-4000:]}")
         self.close()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

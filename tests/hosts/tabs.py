@@ -9,7 +9,6 @@ with StreamlitApp(script, {"LANGFUSE_BASE_URL": ...}) as app, app.tab() as tab:
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from peers.ports import free_port
 from peers.waiting import until
 
 RUN_TIMEOUT_S = 60.0
@@ -48,7 +48,7 @@ class StreamlitApp:
     """A Streamlit server on a port of its own, running one script."""
 
     def __init__(self, script: Path, environment: Mapping[str, str] | None = None, *options: str) -> None:
-        self.port = _free_port()
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  closed with the server
         settings = {
@@ -90,10 +90,10 @@ class StreamlitApp:
             return
         self._process.terminate()
         try:
-            self._process.wait(15)
+            self._process.wait(60)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.wait(15)
+            self._process.wait(60)
         self.printed = self.log
         self._log.close()
 
@@ -101,7 +101,7 @@ class StreamlitApp:
         if self._process.poll() is not None:
             raise RuntimeError(f"the Streamlit server ended:\n{self.log}")
         try:
-            with urllib.request.urlopen(f"{self.url}/_stcore/health", timeout=5) as answer:
+            with urllib.request.urlopen(f"{self.url}/_stcore/health", timeout=60) as answer:
                 return bool(answer.status == 200)
         except OSError:
             return False
@@ -265,9 +265,3 @@ def _note(run: ScriptRun, element: Any, fragment_id: str) -> None:
         run.widgets[label] = content.id
         if fragment_id:
             run.fragments[label] = fragment_id
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

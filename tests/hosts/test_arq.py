@@ -58,7 +58,7 @@ def test_a_job_is_in_its_sender_s_session_or_in_none(
             until(lambda: len(receiver.spans) >= 6, 60, "six rows")
         finally:
             worker.terminate()
-            worker.wait(30)
+            worker.wait(60)
     rows = {row.name: row for row in receiver.spans}
     session = "s-1" if followed == "11" else None
     assert Counter((row.name, row.session_id, row.status) for row in receiver.spans) == Counter(

@@ -41,7 +41,7 @@ def test_an_invocation_s_rows_are_delivered_before_the_freeze(receiver: Receiver
             if number == 2:
                 process.kill()  # it is never thawed
             os.kill(process.pid, signal.SIGCONT)
-        process.wait(30)
+        process.wait(60)
     assert receiver.doubled() == {}
 
 

@@ -45,7 +45,7 @@ def in_thread(work: Callable[..., object], *arguments: object) -> None:
     """Run *work* in a bare thread, and wait for it."""
     thread = threading.Thread(target=work, args=arguments, name="bare")
     thread.start()
-    thread.join(10)
+    thread.join(60)
 
 
 def set_it() -> None:

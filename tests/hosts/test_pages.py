@@ -19,6 +19,7 @@ from applications import PATIENT
 from fresh import run_fresh
 from hosts.serving import APPS
 from peers.otlp import Receiver
+from peers.ports import free_port
 from peers.waiting import until
 
 pytestmark = pytest.mark.application
@@ -41,9 +42,7 @@ def test_a_chat_of_chainlit_keeps_what_its_start_has_set(receiver: Receiver, jou
     """Three chats at a time: each message is in the session of its own chat's start, until that is cleared."""
     pytest.importorskip("chainlit")
     socketio = pytest.importorskip("socketio")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("LANGFUSE_", "OTEL_"))}
     folder = journal.parent
     process = subprocess.Popen(

@@ -14,6 +14,7 @@ import pytest
 from applications import PATIENT
 from hosts.serving import APPS
 from peers.otlp import Receiver
+from peers.ports import free_port
 from peers.waiting import until
 
 FORKS = int(os.environ.get("FORKS", "3"))
@@ -25,9 +26,7 @@ CALLS = ("set_session", "trace_span", "langchain", "llamaindex", "flush")
 @pytest.mark.timeout(3600)
 def test_no_forked_worker_hangs(receiver: Receiver, journal: Path) -> None:
     """Every worker answers its one request, in which one public call runs a hundred times."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("LANGFUSE_", "OTEL_"))}
     log = journal.with_name("gunicorn.log")
     with log.open("w") as output:

@@ -21,6 +21,7 @@ from applications import PATIENT
 from hosts.serving import APPS
 from machine import need_program
 from peers.otlp import Receiver
+from peers.ports import free_port
 from peers.waiting import until
 
 LEVEL = "langfuse.observation.level"
@@ -60,9 +61,7 @@ def server(name: str, app: str, receiver: Receiver, journal: Path) -> Iterator[i
     for module in ("gevent", "pyramid"):
         if module in name or module in app:
             pytest.importorskip(module)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [part.replace("PORT", str(port)) for part in SERVERS[name]]
     if command[0] != sys.executable:
         command[0] = str(BIN / command[0]) if (BIN / command[0]).exists() else need_program(command[0])
@@ -86,7 +85,7 @@ def server(name: str, app: str, receiver: Receiver, journal: Path) -> Iterator[i
     finally:
         process.terminate()
         try:
-            process.wait(30)
+            process.wait(60)
         finally:
             process.kill()
             process.wait()

@@ -84,7 +84,7 @@ def queue(worker: str, redis: RedisServer, receiver: Receiver, journal: Path, *,
         finally:
             process.terminate()
             try:
-                process.wait(30)
+                process.wait(60)
             finally:
                 process.kill()
                 process.wait()

@@ -47,7 +47,7 @@ def in_thread(work: Callable[..., object], *arguments: object) -> None:
     """Run *work* in a thread of its own, and wait for it."""
     thread = threading.Thread(target=work, args=arguments)
     thread.start()
-    thread.join(10)
+    thread.join(60)
 
 
 def test_a_plain_thread_is_untagged_unless_bound(sessions: RecordedSessions) -> None:
@@ -58,9 +58,9 @@ def test_a_plain_thread_is_untagged_unless_bound(sessions: RecordedSessions) -> 
     with ThreadPoolExecutor(2) as pool:
         in_thread(record, "nobody")
         in_thread(bound, "a")
-        assert pool.submit(record, "nobody").result(10) == "nobody"
+        assert pool.submit(record, "nobody").result(60) == "nobody"
         assert list(pool.map(langfuse_manager.bind(record), ["b"] * 4)) == ["b"] * 4
-        assert pool.submit(record, "nobody").result(10) == "nobody"
+        assert pool.submit(record, "nobody").result(60) == "nobody"
     assert misplaced(sessions) == []
 
 
@@ -81,9 +81,9 @@ def test_instrumented_threads_carry_the_session(sessions: RecordedSessions) -> N
     in_thread(nested)
     timer = threading.Timer(0.001, record, args=("a",))
     timer.start()
-    timer.join(10)
+    timer.join(60)
     with ThreadPoolExecutor(2) as pool:
-        assert pool.submit(record, "a").result(10) == "a"
+        assert pool.submit(record, "a").result(60) == "a"
         assert list(pool.map(record, ["a"] * 3)) == ["a"] * 3
     assert asyncio.run(in_executor()) == "a"
     assert misplaced(sessions) == []
@@ -97,10 +97,10 @@ def test_a_thread_of_a_pool_forgets_the_task_before(sessions: RecordedSessions) 
 
         def submit(session: str | None, expected: str) -> None:
             with langfuse_manager.session(session) if session else langfuse_manager.detached():
-                assert pool.submit(record, expected).result(10) == expected
+                assert pool.submit(record, expected).result(60) == expected
 
         submit("a", "a")
-        assert pool.submit(record, "nobody").result(10) == "nobody"
+        assert pool.submit(record, "nobody").result(60) == "nobody"
         for _ in range(20):
             name = random.choice(["a", "b", "c", None])
             submit(name, name or "nobody")

@@ -75,7 +75,9 @@ def test_scores_and_media_outlive_an_outage_and_a_kill(receiver: Receiver, journ
             span.score("relevance", 0.5)
         langfuse_manager.flush(1)
         print(span.trace_id, span.id, flush=True)
-        time.sleep(0.5)
+        until_kept("spans", 1)
+        until_kept("scores", 1)
+        until_kept("media_uses", 1)
         os.kill(os.getpid(), signal.SIGKILL)
     """
     receiver.refuse()

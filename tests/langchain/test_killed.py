@@ -24,8 +24,8 @@ def node(state):
     answer = inner.invoke(state)
     while tracing.recorder.worker is None:
         time.sleep(0.01)
-    langfuse_manager.flush(0.5)
-    time.sleep(0.5)
+    langfuse_manager.flush(60)
+    until_kept("open_spans", 1)
     END
     return answer
 

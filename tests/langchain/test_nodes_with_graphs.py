@@ -265,7 +265,7 @@ def test_many_threads_in_one_node_lose_no_agent(sessions: RecordedSessions) -> N
 
     def crowd(state: MessagesState, config: Any) -> Any:
         def ask(each: Any) -> Any:
-            ready.wait(30)
+            ready.wait(60)
             return each.invoke(state, {"callbacks": config["callbacks"]})
 
         with ThreadPoolExecutor(8) as pool:

@@ -224,7 +224,7 @@ async def test_a_busy_run_whose_task_ends_is_cancelled(settled: RecordedSessions
                 async for event in handler.stream_events():
                     if isinstance(event, Question):
                         break
-            task = asyncio.ensure_future(asyncio.wait_for(handler, 30))
+            task = asyncio.ensure_future(asyncio.wait_for(handler, 60))
             await asyncio.sleep(0)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)

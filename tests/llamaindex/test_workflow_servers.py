@@ -64,7 +64,7 @@ class Service:
 
     async def result(self, handler: str) -> Any:
         """Wait for the end of a run."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while (state := (await self._client.get(f"/handlers/{handler}")).json())["status"] == "running":
                 await asyncio.sleep(0.02)
         assert state["status"] == "completed", state
@@ -83,14 +83,14 @@ async def serving(workflow: Any, events: list[type]) -> AsyncIterator[httpx.Asyn
 
 async def ended(sessions: RecordedSessions, roots: int) -> None:
     """Wait until so many roots were recorded and nothing is open."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while sum(len(trace.roots) for trace in sessions.traces) < roots or sessions.still_open:
             await asyncio.sleep(0.02)
 
 
 async def test_a_released_run_goes_on_in_its_trace(settled: RecordedSessions) -> None:
     """Two users' runs, released while they wait and continued, are a trace each, in the session of the user."""
-    async with serving(Approval(timeout=30), [Question, Answer]) as client:
+    async with serving(Approval(timeout=120), [Question, Answer]) as client:
         ada, bob = Service(client, "it", "s-ada"), Service(client, "it", "s-bob")
         first, second = await ada.start(), await bob.start()
         await ended(settled, 2)
@@ -108,7 +108,7 @@ async def test_a_released_run_goes_on_in_its_trace(settled: RecordedSessions) ->
 
 async def test_another_session_answers(settled: RecordedSessions) -> None:
     """An answer that comes in another session continues the run in a linked trace of that session."""
-    async with serving(Approval(timeout=30), [Question, Answer]) as client:
+    async with serving(Approval(timeout=120), [Question, Answer]) as client:
         run = await Service(client, "it", "s-ada").start()
         await ended(settled, 1)
         boss = Service(client, "it", "s-boss")
@@ -123,7 +123,7 @@ async def test_another_session_answers(settled: RecordedSessions) -> None:
 async def test_a_released_agent_goes_on_with_its_steps(settled: RecordedSessions) -> None:
     """An agent whose tool waits is continued with its own name, its next step number, and the think behind the tool."""
     llm = ScriptedLLM([call("confirm", {}, "ask-1"), "Done."])
-    agent = FunctionAgent(name="careful", tools=[tool(confirm)], llm=llm, timeout=30)
+    agent = FunctionAgent(name="careful", tools=[tool(confirm)], llm=llm, timeout=120)
     async with serving(agent, [InputRequiredEvent, HumanResponseEvent]) as client:
         ada = Service(client, "it", "s-ada")
         run = await ada.start(user_msg="Go.", chat_history=[], max_iterations=9, early_stopping_method=None)
@@ -146,7 +146,7 @@ async def test_a_released_agent_goes_on_with_its_steps(settled: RecordedSessions
 
 async def test_a_run_that_a_durable_runtime_releases(settled: RecordedSessions) -> None:
     """A run that ends with LlamaIndex's "released" waits for an event; that is no output of the workflow."""
-    workflow = Approval(timeout=30)
+    workflow = Approval(timeout=120)
     with langfuse_manager.session("s-1"):
         handler = workflow.run(run_id="run-1")
         async for event in handler.stream_events():

@@ -54,7 +54,7 @@ class Writer(Workflow):
             return StopEvent(result=ev.text.capitalize())
 
 
-async def until(reached: Callable[[], Any], timeout_s: float = 10.0) -> None:
+async def until(reached: Callable[[], Any], timeout_s: float = 60.0) -> None:
     """Wait for a condition."""
     async with asyncio.timeout(timeout_s):
         while not reached():
@@ -321,7 +321,7 @@ async def test_a_run_whose_awaiter_is_cancelled_while_the_model_answers(settled:
 async def test_a_run_that_takes_too_long(settled: RecordedSessions) -> None:
     """The timeout is the run's error; the act that it interrupted is cancelled."""
     with pytest.raises(Exception, match="timed out"):
-        await slow_agent(asyncio.Event(), timeout=0.2).run("Go.")
+        await slow_agent(asyncio.Event(), timeout=2).run("Go.")
     await until(lambda: not settled.still_open)
     trace = settled.trace()
     assert trace.tree() == SLOW

@@ -84,7 +84,7 @@ class Receiver(LocalServer):
         with self._changed:
             return {f"{t.hex()}/{s.hex()}": times for (t, s), times in self._arrivals.items() if times > 1}
 
-    def wait_for(self, count: int, timeout_s: float = 10.0) -> list[Span]:
+    def wait_for(self, count: int, timeout_s: float = 60.0) -> list[Span]:
         """Wait until *count* different spans were kept and return all of them.
 
         Raises:
@@ -93,7 +93,7 @@ class Receiver(LocalServer):
         self.wait_until(lambda: len(self._arrivals) >= count, timeout_s, f"{count} spans")
         return self.spans
 
-    def wait_for_requests(self, count: int, timeout_s: float = 10.0) -> list[Exchange]:
+    def wait_for_requests(self, count: int, timeout_s: float = 60.0) -> list[Exchange]:
         """Wait until *count* requests for traces came in, answered or not; raises TimeoutError."""
         self.wait_until(lambda: len(self.requests) >= count, timeout_s, f"{count} requests")
         return list(self.requests)

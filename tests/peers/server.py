@@ -173,7 +173,7 @@ class _Listener(http.server.HTTPServer):
         with self._guard:
             threads = list(self._connections.values())
         for thread in threads:
-            thread.join(5)
+            thread.join(60)
 
 
 class _Connection(http.server.BaseHTTPRequestHandler):

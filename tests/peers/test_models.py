@@ -185,7 +185,7 @@ def test_a_held_stream_waits_for_the_test(model_server: ModelServer, client: Cli
     until(lambda: came == ["one"])
     assert reader.is_alive()
     release.set()
-    reader.join(10)
+    reader.join(60)
     assert came == ["one", " two", " three"]
 
 

@@ -266,10 +266,10 @@ def test_a_hang_keeps_the_client_waiting_and_nothing_else(receiver: Receiver) ->
     receiver.script(hang(60))
     with pytest.raises(httpx.ReadTimeout):
         httpx.post(receiver.traces_url, json={}, auth=authorised(receiver), timeout=0.2)
-    assert [request.status for request in receiver.requests] == [None]
+    assert [request.status for request in receiver.wait_for_requests(1)] == [None]
     before = time.monotonic()
     receiver.close()
-    assert time.monotonic() - before < 5
+    assert time.monotonic() - before < 50
 
 
 def test_a_held_request_is_accepted_when_the_test_says_so(receiver: Receiver) -> None:
@@ -286,7 +286,7 @@ def test_a_held_request_is_accepted_when_the_test_says_so(receiver: Receiver) ->
     [request] = receiver.wait_for_requests(1)
     assert (request.status, request.stored, answers) == (None, False, [])
     release.set()
-    client.join(10)
+    client.join(60)
     post()
     assert (request.status, request.stored, answers) == (200, True, [200, 200])
 

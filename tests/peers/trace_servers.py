@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -17,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from peers.ports import free_port
 from peers.waiting import until
 
 PACKAGES = {"phoenix": "arize-phoenix>=20.26,<21", "mlflow": "mlflow>=3.17,<4"}
@@ -34,13 +34,6 @@ def python_of(name: str) -> Path:
         subprocess.run([str(python), "-m", "pip", "install", "--quiet", PACKAGES[name]], check=True)
         done.touch()
     return python
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
 
 
 def fetched(url: str, body: Any = None) -> Any:

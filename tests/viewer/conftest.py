@@ -44,7 +44,7 @@ def viewer(journal: Path) -> Iterator[str]:
     until(lambda: server.started)
     yield f"http://127.0.0.1:{listening.getsockname()[1]}"
     server.should_exit = True
-    thread.join(20)
+    thread.join(60)
     listening.close()
     assert not thread.is_alive()
 

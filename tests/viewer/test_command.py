@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from commands import Lfi
+from peers.waiting import until
 from viewer.sample import record
 from web import get
 
@@ -29,7 +30,7 @@ def test_it_serves_until_it_is_interrupted(journal: Path) -> None:
         with httpx.stream("GET", address.replace("/sessions/chat-3f2a91bc", "/events")) as stream:
             assert next(stream.iter_lines()) == "retry: 2000"
             viewer.send_signal(signal.SIGINT)
-            assert viewer.wait(20) == 130
+            assert viewer.wait(60) == 130
     finally:
         viewer.kill()
         _, said = viewer.communicate()
@@ -52,6 +53,7 @@ def test_it_opens_a_browser_unless_told(journal: Path, tmp_path: Path) -> None:
             assert viewer.stdout is not None
             address = viewer.stdout.readline().strip()
             get(address)
+            until(told.exists, what="the browser")
             assert told.read_text().strip() == address
         finally:
             viewer.send_signal(signal.SIGINT)

@@ -35,7 +35,7 @@ async def ask(user: str) -> list[Any]:
 
 
 def _by_requests() -> requests.Response:
-    return requests.get(f"{BACK}/trusting/search", params={"name": "by requests"}, headers=inject({}), timeout=20)
+    return requests.get(f"{BACK}/trusting/search", params={"name": "by requests"}, headers=inject({}), timeout=60)
 
 
 async def _inject(request: httpx.Request) -> None:

@@ -129,7 +129,7 @@ def told_thread(ours: str) -> None:
     thread = threading.Thread(target=work)
     add_script_run_ctx(thread)
     thread.start()
-    thread.join(20)
+    thread.join(60)
 
 
 @case
@@ -140,7 +140,7 @@ def bare_thread(ours: str) -> None:
     ]
     for thread in threads:
         thread.start()
-        thread.join(20)
+        thread.join(60)
 
 
 @case
