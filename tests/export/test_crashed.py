@@ -208,7 +208,8 @@ def test_what_ended_under_observe_is_there_once(receiver: Receiver, journal: Pat
             until_kept("open_spans", 1)
             return "Hay."
 
-        request("What do llamas eat?")
+        with langfuse_manager.session("s-1"):
+            request("What do llamas eat?")
     """
     run(code, journal, receiver)
     deliver(journal, receiver)
