@@ -130,7 +130,7 @@ class HandMade(BaseChatEngine):
     achat = astream_chat = chat  # type: ignore[assignment]
 
     def reset(self) -> None:
-        """This engine keeps no history."""
+        """The engine keeps no history."""
 
     @property
     def chat_history(self) -> list[ChatMessage]:
