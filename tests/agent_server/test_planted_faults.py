@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ def plant(journal: Path, fault: Fault) -> None:
     """Write a fault into a journal; the process of what is still open is gone."""
     with Book(journal) as book:
         fault.plant(book)
-    with sqlite3.connect(journal) as db:
+    with closing(sqlite3.connect(journal)) as db, db:
         db.execute("UPDATE open_spans SET pid = ?", (NOBODY,))
 
 

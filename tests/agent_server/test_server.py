@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -133,7 +134,7 @@ async def test_a_journal_that_is_missing_or_damaged(tmp_path: Path) -> None:
         assert "cannot be read" in await agent.refused("find_sessions")
         renew(journal)
         assert "chat-3f2a91bc" in await agent.ask("find_sessions")
-        with sqlite3.connect(journal) as db:
+        with closing(sqlite3.connect(journal)) as db, db:
             db.execute("UPDATE spans SET body = x'00ff' WHERE type = 'tool'")
         assert "herder" in await agent.ask("read_session", session_id="chat-3f2a")
     async with agent_of(None) as agent:

@@ -8,6 +8,7 @@ import pty
 import sqlite3
 import subprocess
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -126,7 +127,7 @@ def test_scores_go_with_their_trace(lfi: Lfi, journal: Path) -> None:
 
 def scores(journal: Path) -> int:
     """Return how many scores are in the journal."""
-    with sqlite3.connect(journal) as db:
+    with closing(sqlite3.connect(journal)) as db, db:
         return int(db.execute("SELECT count(*) FROM scores").fetchone()[0])
 
 
@@ -140,9 +141,8 @@ def test_the_room_is_given_back(lfi: Lfi, journal: Path) -> None:
     langfuse_manager.flush(5)
     lfi.ok("prune", "--session", "large", "--yes")
     tracing.recorder.close(5)
-    with sqlite3.connect(journal) as db:
+    with closing(sqlite3.connect(journal)) as db, db:
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    db.close()
     assert journal.stat().st_size < 500_000
     assert sessions(lfi) == ["small"]
 
