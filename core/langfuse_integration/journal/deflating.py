@@ -112,7 +112,12 @@ def _opening(origin: Origin) -> bytes:
         ids = times = b""
     session = {"session.id": origin.session_id, "gen_ai.conversation.id": origin.session_id, "user.id": origin.user_id}
     return b"".join(
-        (ids, otlp.field(otlp.NAME, otlp.encoded(origin.name)), times, otlp.attributes_field(otlp.ATTRIBUTE, session))
+        (
+            ids,
+            otlp.field(otlp.NAME, otlp.encoded(origin.name or "")),
+            times,
+            otlp.attributes_field(otlp.ATTRIBUTE, session),
+        )
     )
 
 
