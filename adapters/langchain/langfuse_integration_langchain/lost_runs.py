@@ -1,32 +1,54 @@
-"""Run ids that the garbage collector has freed while their run was open: nobody can end such a run any more."""
+"""Run ids and event loops that were freed while their run was open: nobody can end such a run any more."""
 
 from __future__ import annotations
 
+import asyncio
 import weakref
 from collections import deque
+from collections.abc import Hashable
+from typing import Any
 from uuid import UUID
 
 from langfuse_integration.internals.resets import on_reset
+from langfuse_integration.recording.registry import Run
 
-lost: deque[int] = deque()
-"""Keys of runs whose id is no longer referenced; bounded by the registry, which gives up the oldest open runs."""
+
+class RunReference(weakref.ref[Any]):
+    """A weak reference for a run: to the run's id, or to the event loop that it runs in.
+
+    Attributes:
+        key: the run's.
+        children: the open runs below a run that waits for its loop, by their keys; else None.
+    """
+
+    __slots__ = ("children", "key")
+
+    key: Hashable
+    children: dict[Hashable, Run] | None
+
+
+lost: deque[RunReference] = deque()
+"""References of runs that nobody can end; bounded by the registry, which gives up the oldest open runs."""
 on_reset(lost.clear)
 
 
-class RunIdReference(weakref.ref[UUID]):
-    """A weak reference to a run's id that knows the run's key."""
-
-    __slots__ = ("key",)
-
-    key: int
-
-
-def watched(run_id: UUID) -> RunIdReference:
-    """Return a reference that puts the run's key into `lost` when *run_id* is freed before the reference."""
-    reference = RunIdReference(run_id, _note)
+def watched(run_id: UUID) -> RunReference:
+    """Return a reference that goes to `lost` when *run_id* is freed before the reference."""
+    reference = RunReference(run_id, lost.append)  # nothing more: garbage is collected at any line
     reference.key = run_id.int
+    reference.children = None
     return reference
 
 
-def _note(reference: weakref.ref[UUID]) -> None:
-    lost.append(reference.key)  # type: ignore[attr-defined]  # nothing more: garbage is collected at any line
+def watched_loop(loop: asyncio.AbstractEventLoop, run: Run) -> RunReference | None:
+    """Return a reference that goes to `lost` when *loop* is freed before it; None if the loop allows none.
+
+    It holds the open runs below *run*, but not the run, which would be a cycle for the garbage collector.
+    """
+    try:
+        reference = RunReference(loop, lost.append)
+    except TypeError:
+        return None
+    reference.key = run.key
+    reference.children = run.children = run.children or {}
+    return reference

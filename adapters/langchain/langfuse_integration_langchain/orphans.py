@@ -4,20 +4,24 @@ Two signals end such a run. The task that was current when the run started has e
 run's id is no longer referenced, so that nobody can end the run any more (a time-out inside of a task, a prompt whose
 neighbour in the same call failed): the garbage collector tells that in any thread and at any line, so the run ends
 when the next one starts, or in the worker's next round.
+
+Nor does LangChain end the root run of a stream that was given up just before its event loop ended: the task that would
+do it is cancelled before its first step. Such a run ends once the loop is freed.
 """
 
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from langfuse_integration.internals.faults import shielded
 from langfuse_integration.recording import tracing
 from langfuse_integration.recording.registry import Run
 
 from . import private
-from .lost_runs import lost
+from .lost_runs import lost, watched_loop
 from .messages import PartialAnswer
-from .states import LeafState
+from .states import ChainState, LeafState
 
 _ENDING = shielded("ending a run that was cancelled")
 
@@ -37,6 +41,13 @@ def watch_task(run: Run) -> None:
     task.add_done_callback(done)
 
 
+def watch_loop(run: Run) -> None:
+    """End a root run, and what is open below it, when the event loop that runs here is gone."""
+    loop = private.running_loop()
+    if loop is not None:
+        run.state.watch = watched_loop(loop, run)
+
+
 def release(state: LeafState) -> None:
     """Stop watching a run that has ended."""
     state.watch = None
@@ -54,23 +65,31 @@ def end(key: object) -> None:
 
 
 def cancel(run: Run) -> None:
-    """Record a closed run as cancelled, with the parts of its answer that were streamed."""
+    """Record a closed run as cancelled, with what had come of its output."""
     state = run.state
     output = None
     if isinstance(state, LeafState):
         release(state)
         if state.parts:
             output = PartialAnswer(state.parts)
+    elif isinstance(state, ChainState):
+        output = state.latest
     if not run.folded:
         run.observation.cancel()
         run.observation.finish(output)
+    above: Any = run.parent.state if run.parent is not None else None
+    if output is not None and isinstance(above, ChainState):
+        above.latest = output
 
 
 def sweep() -> None:
-    """End the runs whose ids are no longer referenced."""
+    """End the runs whose ids or event loops are gone."""
     while lost:
         try:
-            key = lost.popleft()
+            reference = lost.popleft()
         except IndexError:
             return
-        end(key)
+        for child in list((reference.children or {}).values()):
+            for below in (*child.open_below(), child):
+                end(below.key)
+        end(reference.key)

@@ -136,19 +136,23 @@ def interrupt_again(value: Any) -> None:
 _running_loop: Callable[[], asyncio.AbstractEventLoop | None] | None = getattr(asyncio, "_get_running_loop", None)
 
 
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """Return the event loop that runs here, or None."""
+    if _running_loop is not None:
+        return _running_loop()
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
 def current_task() -> asyncio.Task[Any] | None:
     """Return the task in which the application runs here, or None: outside of a loop, and in a task of LangChain.
 
     LangChain announces each prompt of an async text model in a task that ends at once.
     """
-    if _running_loop is not None:
-        loop = _running_loop()
-        task = None if loop is None else asyncio.current_task(loop)
-    else:
-        try:
-            task = asyncio.current_task()
-        except RuntimeError:
-            return None
+    loop = running_loop()
+    task = None if loop is None else asyncio.current_task(loop)
     if task is None:
         return None
     code = getattr(task.get_coro(), "cr_code", None)

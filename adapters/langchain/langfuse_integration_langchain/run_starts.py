@@ -138,9 +138,14 @@ def _open_root(binding: Binding, state: ChainState | LeafState, inputs: Any) -> 
     if not binding.empty:
         state.session = binding.session
         state.bound = True
-    if isinstance(state, ChainState) and state.conversation is not None:
+    if not isinstance(state, ChainState):
+        return tracing.open_run(state, inputs)
+    if state.conversation is not None:
         state.above = interrupts.anchor_of(state, state.conversation)
-    return tracing.open_run(state, inputs)
+    run = tracing.open_run(state, inputs)
+    if run is not None:
+        orphans.watch_loop(run)
+    return run
 
 
 def _fold(binding: Binding, state: ChainState, parent: Run) -> None:

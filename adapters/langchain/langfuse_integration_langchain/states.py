@@ -16,7 +16,7 @@ from langfuse_integration.recording.steps import AgentSteps
 
 from . import private
 from .conversations import Conversation
-from .lost_runs import RunIdReference, watched
+from .lost_runs import RunReference, watched
 from .models import ModelCall
 from .notes import NOTHING
 from .prompts import GivenPrompt
@@ -76,6 +76,7 @@ class ChainState(LangChainStart):
         placed: rows below have LangGraph's node and step in their metadata; see notes.py.
         conversation: what outlives the root run, for the run that resumes it.
         resumes: the root of another session's trace that the run resumes.
+        watch: of a root: tells when its event loop is gone.
     """
 
     # No slots: most of these keep their defaults, which then cost nothing to set.
@@ -97,6 +98,7 @@ class ChainState(LangChainStart):
     pending: list[tuple[Any, Any, Any]] | None = None
     conversation: Conversation | None = None
     resumes: Anchor | None = None
+    watch: RunReference | None = None
     shown: tuple[BaseException, ...] = ()
     failures: list[Failure] | None = None
 
@@ -152,7 +154,7 @@ class LeafState(LangChainStart):
         self.name = name
         self.metadata = metadata or NOTHING
         self.tags = tags
-        self.watch: RunIdReference | None = watched(run_id)
+        self.watch: RunReference | None = watched(run_id)
 
 
 class ModelState(LeafState):
