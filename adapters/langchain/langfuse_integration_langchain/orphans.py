@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from langfuse_integration.internals.event_loops import running_loop
 from langfuse_integration.internals.faults import shielded
 from langfuse_integration.recording import tracing
 from langfuse_integration.recording.registry import Run
@@ -43,7 +44,7 @@ def watch_task(run: Run) -> None:
 
 def watch_loop(run: Run) -> None:
     """End a root run, and what is open below it, when the event loop that runs here is gone."""
-    loop = private.running_loop()
+    loop = running_loop()
     if loop is not None:
         run.state.watch = watched_loop(loop, run)
 

@@ -20,6 +20,7 @@ from langchain_core.callbacks import manager
 from langchain_core.runnables import Runnable
 
 from langfuse_integration.errors import SeamMoved
+from langfuse_integration.internals.event_loops import running_loop
 from langfuse_integration.internals.loaded import loaded
 
 try:
@@ -131,19 +132,6 @@ def interrupt_again(value: Any) -> None:
 
     while True:
         interrupt(value)
-
-
-_running_loop: Callable[[], asyncio.AbstractEventLoop | None] | None = getattr(asyncio, "_get_running_loop", None)
-
-
-def running_loop() -> asyncio.AbstractEventLoop | None:
-    """Return the event loop that runs here, or None."""
-    if _running_loop is not None:
-        return _running_loop()
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
 
 
 def current_task() -> asyncio.Task[Any] | None:

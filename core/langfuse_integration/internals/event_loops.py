@@ -1,11 +1,22 @@
-"""Whether an event loop runs here, where nothing may wait."""
+"""The event loop that runs here, where nothing may wait."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from .loaded import loaded
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
+
+def running_loop() -> AbstractEventLoop | None:
+    """Return the asyncio event loop that runs in this thread, or None; asyncio is not loaded for the answer."""
+    get_loop = loaded("asyncio.events", "_get_running_loop")
+    loop: AbstractEventLoop | None = None if get_loop is None else get_loop()
+    return loop
 
 
 def in_event_loop() -> bool:
-    """Return whether an asyncio event loop runs in this thread; asyncio is not loaded for the answer."""
-    running_loop = loaded("asyncio.events", "_get_running_loop")
-    return running_loop is not None and running_loop() is not None
+    """Return whether an asyncio event loop runs in this thread."""
+    return running_loop() is not None
