@@ -159,7 +159,8 @@ def test_what_core_imports_is_declared() -> None:
     for_users = ("mcp", "viewer", "redis", "prices", "streamlit", "threads")
     declared |= {name_of(each) for extra in for_users for each in extras[extra]}
     # A pytest plugin is loaded by pytest; opentelemetry-exporter-otlp-proto-http is langfuse's dependency, anyio mcp's.
-    declared |= {"pytest", "opentelemetry-exporter-otlp-proto-http", "anyio"}
+    # pydantic is langfuse's, and that of each framework whose objects are put into their exact form.
+    declared |= {"pytest", "opentelemetry-exporter-otlp-proto-http", "anyio", "pydantic"}
     # A host's module is imported by applications that have the host; each reports what is missing.
     declared |= {"arq", "celery", "chainlit", "dramatiq", "gradio", "ipython", "nicegui", "rq"}
     distributions = packages_distributions()

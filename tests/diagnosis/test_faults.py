@@ -339,7 +339,7 @@ def test_observations_that_are_damaged(wrong: Wrong, journal: Path) -> None:
     "node",
     [
         "SELECT json_extract(value, '$[1]') FROM spans, json_each(pieces) WHERE json_extract(value, '$[0]') >= 0",
-        "SELECT json_extract(value, '$[1]') FROM spans, json_each(pieces) WHERE json_extract(value, '$[0]') = -1",
+        "SELECT json_extract(value, '$[1]') FROM spans, json_each(pieces) WHERE json_extract(value, '$[0]') = -2",
         "SELECT max(parent) FROM nodes",
         "SELECT max(copy_of) FROM nodes",
     ],
@@ -410,9 +410,9 @@ def test_an_id_made_anew_with_each_message(wrong: Wrong, journal: Path) -> None:
 
 
 def test_every_fault_of_a_check_is_a_finding(wrong: Wrong, journal: Path) -> None:
-    """A journal without a column that a check needs stops that check only, and says which."""
+    """A journal without a column that a check needs stops that check only, and says which; its rows cannot be read."""
     record_well(journal)
     change(journal, "ALTER TABLE spans RENAME COLUMN user_id TO somebody")
     found = wrong()
-    assert {"doctor"} == {finding.about for finding in found}
+    assert {"doctor", "journal"} == {finding.about for finding in found}
     assert any("grouping.several_users failed" in finding.said for finding in found)

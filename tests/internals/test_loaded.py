@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import sys
 import types
+from typing import Any
 
 import pytest
 
 from fresh import run_fresh
-from langfuse_integration.internals.event_loops import in_event_loop
+from langfuse_integration.internals import event_loops
+from langfuse_integration.internals.event_loops import in_event_loop, running_loop
 from langfuse_integration.internals.loaded import loaded
 
 HALF_LOADED = """
@@ -59,11 +61,19 @@ def test_an_attribute_that_is_not_there_yet_is_none(module: str, monkeypatch: py
     assert not in_event_loop()
 
 
-def test_a_running_loop_is_seen() -> None:
-    """Inside of a coroutine there is an event loop, and outside there is none."""
+@pytest.mark.parametrize("is_private_function_there", [True, False])
+def test_a_running_loop_is_seen(is_private_function_there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inside of a coroutine there is an event loop, and outside there is none; also by the public function alone."""
+    if not is_private_function_there:
+        monkeypatch.setattr(event_loops, "loaded", without_private_function)
 
     async def inside() -> bool:
-        return in_event_loop()
+        return in_event_loop() and running_loop() is asyncio.get_running_loop()
 
     assert asyncio.run(inside())
     assert not in_event_loop()
+
+
+def without_private_function(module: str, name: str) -> Any:
+    """Return what `loaded` returns in a Python without asyncio's private function."""
+    return None if name == "_get_running_loop" else loaded(module, name)

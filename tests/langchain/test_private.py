@@ -82,19 +82,6 @@ def test_without_langchains_variable_runs_are_recorded_all_the_same(
     assert {found.session_id for found in no_open_runs.observations} == {"s-alice"}
 
 
-def test_without_asyncios_function_tasks_are_found_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The quick way to the running loop is gone: the public one serves, in a loop and outside of any."""
-    import asyncio
-
-    monkeypatch.setattr(private, "_running_loop", None)
-
-    async def main() -> bool:
-        return private.current_task() is asyncio.current_task()
-
-    assert private.current_task() is None
-    assert asyncio.run(main())
-
-
 def test_runs_that_others_announce_halfway_do_no_harm(no_open_runs: RecordedSessions) -> None:
     """An end, a token or an error of a run that nobody opened: ignored."""
     from uuid import uuid4

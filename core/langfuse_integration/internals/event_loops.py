@@ -12,8 +12,20 @@ if TYPE_CHECKING:
 
 def running_loop() -> AbstractEventLoop | None:
     """Return the asyncio event loop that runs in this thread, or None; asyncio is not loaded for the answer."""
-    get_loop = loaded("asyncio.events", "_get_running_loop")
-    loop: AbstractEventLoop | None = None if get_loop is None else get_loop()
+    get_loop = loaded("asyncio.events", "_get_running_loop")  # CPython 3.11 to 3.14
+    if get_loop is None:
+        return _running_loop()
+    loop: AbstractEventLoop | None = get_loop()
+    return loop
+
+
+def _running_loop() -> AbstractEventLoop | None:
+    """Return the same by the public function, which raises where no loop runs."""
+    get_loop = loaded("asyncio", "get_running_loop")
+    try:
+        loop: AbstractEventLoop | None = None if get_loop is None else get_loop()
+    except RuntimeError:
+        return None
     return loop
 
 
