@@ -196,7 +196,8 @@ def test_new_sessions_appear_in_the_list(viewer: str, journal: Path, opened: Ope
     with Book(journal) as book:
         running(book)
         page.locator(".sessions .level.live").wait_for()
-        assert texts(page, "tbody th") == ["chat-live"]
+        assert texts(page, "tbody th .go") == ["chat-live"]
+        assert texts(page, "tbody th .words") == ["What do llamas eat?"]
 
 
 def test_dark_and_light_follow_the_system(viewer: str, journal: Path, opened: Opened) -> None:
