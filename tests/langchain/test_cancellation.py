@@ -341,6 +341,24 @@ def test_a_loop_may_end_at_any_step_after_an_agent_is_given_up(sessions: Recorde
         assert {row.level for row in trace.observations} == {"DEFAULT"}
 
 
+def test_a_stream_outlives_the_loop_in_which_it_began(sessions: RecordedSessions) -> None:
+    """A sync stream whose first part is read in a loop, and the rest after it: one whole answer, not cancelled."""
+
+    async def begin() -> Any:
+        stream = chained().stream({"question": "x"}, recorded())
+        next(stream)
+        return stream
+
+    stream = asyncio.run(begin())
+    gc.collect()
+    orphans.sweep()
+    list(stream)
+    trace = sessions.trace()
+    assert trace.tree() == [{"chain RunnableSequence": ["generation ScriptedStream"]}]
+    assert {row.status_message for row in trace.observations} == {None}
+    assert trace.roots[0].output.strip() == "Alpacas hum softly."
+
+
 def test_a_stream_that_is_never_closed_is_the_collectors(sessions: RecordedSessions) -> None:
     """Kept in a cycle and forgotten: collecting the garbage ends it, in whatever thread that happens."""
     cycle: dict[str, Any] = {"stream": chained().stream({"question": "x"}, recorded())}

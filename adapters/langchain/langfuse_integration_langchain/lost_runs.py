@@ -19,12 +19,14 @@ class RunReference(weakref.ref[Any]):
     Attributes:
         key: the run's.
         children: the open runs below a run that waits for its loop, by their keys; else None.
+        run_id: in a reference to a loop: a weak reference to the run's id; else None.
     """
 
-    __slots__ = ("children", "key")
+    __slots__ = ("children", "key", "run_id")
 
     key: Hashable
     children: dict[Hashable, Run] | None
+    run_id: weakref.ref[UUID] | None
 
 
 lost: deque[RunReference] = deque()
@@ -32,11 +34,12 @@ lost: deque[RunReference] = deque()
 on_reset(lost.clear)
 
 
-def watched(run_id: UUID) -> RunReference:
+def watched(run_id: UUID, children: dict[Hashable, Run] | None = None) -> RunReference:
     """Return a reference that goes to `lost` when *run_id* is freed before the reference."""
     reference = RunReference(run_id, lost.append)  # nothing more: garbage is collected at any line
     reference.key = run_id.int
-    reference.children = None
+    reference.children = children
+    reference.run_id = None
     return reference
 
 
@@ -51,4 +54,5 @@ def watched_loop(loop: asyncio.AbstractEventLoop, run: Run) -> RunReference | No
         return None
     reference.key = run.key
     reference.children = run.children = run.children or {}
+    reference.run_id = run.state.run_id
     return reference

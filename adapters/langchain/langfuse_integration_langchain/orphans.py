@@ -6,7 +6,7 @@ neighbour in the same call failed): the garbage collector tells that in any thre
 when the next one starts, or in the worker's next round.
 
 Nor does LangChain end the root run of a stream that was given up just before its event loop ended: the task that would
-do it is cancelled before its first step. Such a run ends once the loop is freed.
+do it is cancelled before its first step. Such a run ends once the loop and its id are freed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from langfuse_integration.recording import tracing
 from langfuse_integration.recording.registry import Run
 
 from . import private
-from .lost_runs import lost, watched_loop
+from .lost_runs import lost, watched, watched_loop
 from .messages import PartialAnswer
 from .states import ChainState, LeafState
 
@@ -90,6 +90,11 @@ def sweep() -> None:
             reference = lost.popleft()
         except IndexError:
             return
+        run = tracing.registry.get(reference.key)
+        run_id = reference.run_id() if reference.run_id is not None else None
+        if run is not None and run_id is not None:  # a sync stream is read on outside of its loop
+            run.state.watch = watched(run_id, reference.children)
+            continue
         for child in list((reference.children or {}).values()):
             for below in (*child.open_below(), child):
                 end(below.key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import Callable
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -76,7 +77,7 @@ class ChainState(LangChainStart):
         placed: rows below have LangGraph's node and step in their metadata; see notes.py.
         conversation: what outlives the root run, for the run that resumes it.
         resumes: the root of another session's trace that the run resumes.
-        watch: of a root: tells when its event loop is gone.
+        watch, run_id: of a root: the first tells when its event loop is gone, the second whether its id is.
     """
 
     # No slots: most of these keep their defaults, which then cost nothing to set.
@@ -99,6 +100,7 @@ class ChainState(LangChainStart):
     conversation: Conversation | None = None
     resumes: Anchor | None = None
     watch: RunReference | None = None
+    run_id: weakref.ref[UUID] | None = None
     shown: tuple[BaseException, ...] = ()
     failures: list[Failure] | None = None
 
@@ -114,6 +116,8 @@ class ChainState(LangChainStart):
         self.key = run_id.int
         if parent_run_id is not None:
             self.parent_key = parent_run_id.int
+        else:
+            self.run_id = weakref.ref(run_id)
         self.name = name
         self.inputs = inputs
         self.metadata = metadata or NOTHING

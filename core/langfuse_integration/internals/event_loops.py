@@ -20,7 +20,7 @@ def running_loop() -> AbstractEventLoop | None:
 
 
 def _running_loop() -> AbstractEventLoop | None:
-    """Return the same by the public function, which raises where no loop runs."""
+    """Return the running loop by asyncio's public function, which raises where no loop runs."""
     get_loop = loaded("asyncio", "get_running_loop")
     try:
         loop: AbstractEventLoop | None = None if get_loop is None else get_loop()
