@@ -15,6 +15,9 @@ from langfuse_integration.recording import resumption
 from langfuse_integration.recording.anchor import Anchor, Parent
 from langfuse_integration.recording.steps import AgentSteps
 
+from . import private
+from .graphs import UNKNOWN, GraphKey
+
 THREADS_LIMIT = 1_000
 """Threads of LangGraph that are remembered for their next run."""
 AGENTS_LIMIT = 100
@@ -57,29 +60,33 @@ class Conversation:
 
 
 class Threads:
-    """Conversations by LangGraph's thread id and the graph's name; the longest unused go first.
+    """Conversations by LangGraph's thread id, graph and name; the longest unused go first.
 
-    Each is kept without the name, too: the application may name each run of a graph differently.
+    Each is kept without the name, too: the application may name each run of a graph differently. A graph whose name was
+    given by the application may have other nodes when its run is resumed.
     """
 
     def __init__(self, limit: int = THREADS_LIMIT) -> None:
-        self._conversations: BoundedDict[tuple[str, str], Conversation] = BoundedDict(limit)
+        self._conversations: BoundedDict[str, Conversation] = BoundedDict(limit)
         self.clear = self._conversations.clear
         """Forget all conversations: for tests."""
 
     def __len__(self) -> int:
         return len(self._conversations)
 
-    def remember(self, thread: str, name: str, conversation: Conversation) -> None:
-        """Keep *conversation* for the next run of that thread."""
-        for key in ((thread, name), (thread, "")):
+    def remember(self, thread: str, name: str, conversation: Conversation, graph: GraphKey = UNKNOWN) -> None:
+        """Keep *conversation* for the next run of *graph* in that thread."""
+        for key in _keys(thread, name, graph, graph.memory):
             self._conversations.renew(key, conversation)
-        _share(thread, name, conversation)
+        _share(thread, name, conversation, graph)
 
-    def recall(self, thread: str, name: str) -> Conversation | None:
+    def recall(self, thread: str, name: str, graph: GraphKey = UNKNOWN) -> Conversation | None:
         """Return the conversation of a thread, from this worker or from another that went on with it later."""
-        own = self._conversations.get((thread, name)) or self._conversations.get((thread, ""))
-        shared = _recall_shared(thread, name)
+        keys = _keys(thread, name, graph, graph.memory)
+        own = next((self._conversations[key] for key in keys if key in self._conversations), None)
+        if own is not None and graph.memory is not None:
+            return own
+        shared = _recall_shared(thread, name, graph)
         if shared is not None and (own is None or shared.anchor.started_ns > own.anchor.started_ns):
             return shared
         return own
@@ -89,7 +96,20 @@ threads = Threads()
 on_reset(threads.clear)
 
 
-def _share(thread: str, name: str, conversation: Conversation) -> None:
+def _keys(thread: str, name: str, graph: GraphKey, memory: int | None = None) -> list[str]:
+    """Return the keys of a conversation, the most exact first; *memory* as in `GraphKey`, None for other workers."""
+    text = graph.text if memory is None else f"{graph.text}\n{memory}"
+    keys = [_key(thread, name, text), _key(thread, "", text)]
+    if text and memory is None and name != private.UNNAMED_GRAPH:
+        keys.append(_key(thread, name))
+    return keys
+
+
+def _key(thread: str, name: str, graph: str = "") -> str:
+    return f"{thread}\n{name}\n{graph}" if graph else f"{thread}\n{name}"
+
+
+def _share(thread: str, name: str, conversation: Conversation, graph: GraphKey) -> None:
     """Offer *conversation* to the workers that share a store with this one. Never waits."""
     from langfuse_integration.sessions.shared_state import SharedTrace, is_shared, traces
 
@@ -99,18 +119,19 @@ def _share(thread: str, name: str, conversation: Conversation) -> None:
             agents = [steps.to_json() for steps in conversation.agents.values()]
             notes = {"agents": agents, "root": f"{conversation.root.span:016x}", "name": conversation.name}
             trace = SharedTrace(anchor.trace, anchor.started_ns, anchor.session, notes)
-            for key in (_key(thread, name), _key(thread, "")):
+            for key in _keys(thread, name, graph):
                 traces.remember(key, trace)
 
 
-def _recall_shared(thread: str, name: str) -> Conversation | None:
+def _recall_shared(thread: str, name: str, graph: GraphKey) -> Conversation | None:
     """Return what a worker of this service shared last of a thread, or None."""
     from langfuse_integration.sessions.shared_state import is_shared, traces
 
     with _SHARING:
         if not is_shared():
             return None
-        trace = traces.recall(_key(thread, name)) or traces.recall(_key(thread, ""))
+        keys = _keys(thread, name, graph)
+        trace = next((trace for trace in map(traces.recall, keys) if trace is not None), None)
         if trace is not None:
             conversation = Conversation(trace)
             conversation.root.span = int(trace.notes.get("root", "0"), 16)
@@ -119,7 +140,3 @@ def _recall_shared(thread: str, name: str) -> Conversation | None:
             conversation.agents = {steps.name: steps for steps in conversation.steps}
             return conversation
     return None
-
-
-def _key(thread: str, name: str) -> str:
-    return f"{thread}\n{name}"

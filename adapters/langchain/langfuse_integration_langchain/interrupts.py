@@ -10,15 +10,17 @@ from langfuse_integration.recording.registry import Run
 
 from . import private
 from .conversations import Conversation, threads
+from .graphs import graph_of_caller
 from .states import ChainState
 
 
 def resumed(state: ChainState) -> Conversation | None:
     """Return the conversation that a root run resumes, or None when it begins one."""
     inputs = state.inputs
+    state.checkpoints = graph_of_caller(state.metadata)
     if inputs is not None and (type(inputs).__name__ != private.COMMAND or inputs.resume is None):
         return None
-    return threads.recall(str(state.metadata.get("thread_id")), state.name)
+    return threads.recall(str(state.metadata.get("thread_id")), state.name, state.checkpoints)
 
 
 def anchor_of(state: ChainState, conversation: Conversation) -> Anchor | None:
@@ -68,6 +70,6 @@ def ended(root: Run) -> None:
     if thread is not None and state.graph:
         conversation = conversation_of(root)
         conversation.name = root.observation.name
-        threads.remember(str(thread), state.name, conversation)
+        threads.remember(str(thread), state.name, conversation, state.checkpoints)
     if state.interrupted and root.observation.status_message is None:
         root.observation.level, root.observation.status_message = "DEFAULT", "interrupted"

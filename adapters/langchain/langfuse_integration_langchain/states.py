@@ -17,6 +17,7 @@ from langfuse_integration.recording.steps import AgentSteps
 
 from . import private
 from .conversations import Conversation
+from .graphs import UNKNOWN, GraphKey
 from .lost_runs import RunReference, watched
 from .models import ModelCall
 from .notes import NOTHING
@@ -75,6 +76,7 @@ class ChainState(LangChainStart):
         actions: tool calls that an AgentExecutor has announced, as (tool, input, call id).
         pending: tool calls that the agent's models asked for, as (tool, arguments, call id).
         placed: rows below have LangGraph's node and step in their metadata; see notes.py.
+        checkpoints: of a root with a thread id: the graph that it runs.
         conversation: what outlives the root run, for the run that resumes it.
         resumes: the root of another session's trace that the run resumes.
         watch, run_id: of a root: the first tells when its event loop is gone, the second whether its id is.
@@ -97,6 +99,7 @@ class ChainState(LangChainStart):
     actions: list[tuple[str, Any, str | None]] | None = None
     placed = True
     pending: list[tuple[Any, Any, Any]] | None = None
+    checkpoints: GraphKey = UNKNOWN
     conversation: Conversation | None = None
     resumes: Anchor | None = None
     watch: RunReference | None = None
