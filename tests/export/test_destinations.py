@@ -15,12 +15,14 @@ from typing import Any
 import pytest
 from langchain_core.language_models import FakeMessagesListChatModel
 from langchain_core.messages import AIMessage
+from langchain_core.runnables import RunnableLambda
 from opentelemetry import trace
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from applications import application, assert_once, run
 from export.rows import record
 from langfuse_integration import OtlpDestination, configure, langfuse_manager
+from langfuse_integration.export.push_to import push_to
 from langfuse_integration.runtime import ready
 from langfuse_integration_langchain import SessionHandler
 from peers.backend import Backend
@@ -28,7 +30,6 @@ from peers.exchange import Exchange
 from peers.misbehaviour import accepted_after, hang, poison, redirect, status
 from peers.otlp import Receiver
 from peers.server import Answer
-from peers.spans import MISSING_PARENT
 from peers.waiting import until
 
 
@@ -205,6 +206,45 @@ def test_spans_of_others_go_along(langfuse: Receiver, backend: Backend, journal:
     assert rows(journal, "SELECT count(*) FROM companions") == [(0,)]
 
 
+def test_rows_stand_below_the_spans_of_others_that_they_began_in(langfuse: Receiver, backend: Backend) -> None:
+    """A row in a query in a row stands below the query there, and below the row above in Langfuse."""
+    configure(destinations=[OtlpDestination(backend.url)])
+    ready()
+    application = trace.get_tracer("app")
+    chain = RunnableLambda(lambda value: value).with_config(run_name="chain", callbacks=[SessionHandler()])
+    with langfuse_manager.trace_span("agent"), application.start_as_current_span("query"):
+        with (
+            application.start_as_current_span("cursor"),
+            langfuse_manager.trace_span("rerank"),
+            application.start_as_current_span("cache"),
+        ):
+            pass
+        chain.invoke("x")
+        langfuse_manager.trace_mcp_call("server", query="q", response="r", tool="search")
+        with application.start_as_current_span("model", attributes={"gen_ai.system": "x"}):
+            record("below a model")
+    langfuse_manager.flush(10)
+    backend.wait_for(8)
+    langfuse.wait_for(6)
+    chain, model = ("chain",), ("model", ("below a model",))
+    inside = ("query", ("cursor", ("rerank", ("cache",))), chain, ("tools/call search",), model)
+    assert backend.trees() == [("agent", inside)]
+    assert langfuse.trees() == [("agent", ("rerank",), chain, ("server.search",), model)]
+    assert "langfuse_integration" not in str([span.attributes for span in (*backend.spans, *langfuse.spans)])
+
+
+def test_a_push_sends_rows_below_rows(langfuse: Receiver, backend: Backend, second: Backend, journal: Path) -> None:
+    """A server that gets rows later, without the spans of other libraries, has them below the nearest row."""
+    configure(destinations=[OtlpDestination(backend.url)], keep_delivered=True)
+    ready()
+    with langfuse_manager.trace_span("agent"), trace.get_tracer("app").start_as_current_span("query"):
+        record("inner")
+    langfuse_manager.flush(10)
+    backend.wait_for(3)
+    assert push_to(OtlpDestination(second.url), path=journal).delivered == 2
+    assert second.trees() == [("agent", ("inner",))]
+
+
 def test_spans_of_the_applications_own_provider_go_along(backend: Backend, receiver: Receiver, journal: Path) -> None:
     """The application's exporter and the destination have the same trees; each span is there once."""
     code = """
@@ -220,14 +260,13 @@ def test_spans_of_the_applications_own_provider_go_along(backend: Backend, recei
         application = trace.get_tracer("app")
         with application.start_as_current_span("request"), langfuse_manager.trace_span("agent"):
             with application.start_as_current_span("db query"):
-                with langfuse_manager.trace_span("generation"):
+                with application.start_as_current_span("cursor"), langfuse_manager.trace_span("generation"):
                     pass
         assert langfuse_manager.flush(30).pending == 0
     """
     run(code, journal, receiver, environment={"LANGFUSE_INTEGRATION_OTLP_ENDPOINT": backend.url})
-    backend.wait_for(4)
-    assert MISSING_PARENT not in str(backend.trees())
-    assert sorted(span.name for span in backend.spans) == ["agent", "db query", "generation", "request"]
+    backend.wait_for(5)
+    assert backend.trees() == [("request", ("agent", ("db query", ("cursor", ("generation",)))))]
     assert {span.name for span in receiver.spans} == {"agent", "generation"}
 
 
@@ -262,7 +301,7 @@ def test_beside_a_customised_client(langfuse: Receiver, backend: Backend, journa
     client.flush()
     backend.wait_for(3)
     langfuse.wait_for(2)
-    assert backend.trees() == [("outer", ("query",), ("inner",))]
+    assert backend.trees() == [("outer", ("query", ("inner",)))]
     assert sorted(span.name for span in langfuse.spans) == ["inner", "outer"]
     assert {span.input for span in backend.spans if span.name == "outer"} == {"a ***"}
     assert backend.doubled() == {}

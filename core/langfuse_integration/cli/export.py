@@ -51,9 +51,8 @@ def export(
 
         with Archive.of_settings() as archive:
             session_id = chosen(archive, session)
-            bodies = [without_exact(body) for body in archive.bodies(session_id) if request_of(body) is not None]
-        if conventions is not None:
-            bodies = _translated(bodies, conventions)
+            bodies = [body for body in archive.bodies(session_id) if request_of(body) is not None]
+        bodies = list(map(without_exact, bodies)) if conventions is None else _translated(bodies, conventions)
         text = printable_json(_json(bodies)) + "\n"
         if output is None:
             Screen().raw(text)

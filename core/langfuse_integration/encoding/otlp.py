@@ -23,6 +23,8 @@ EXACT = "langfuse_integration.exact"
 """The attribute with the exact form of an answer: for the local replay, and never sent; see `without_exact`."""
 ASKED_MODEL = "langfuse_integration.asked_model"
 """The attribute with the model that was asked for: for destinations beside Langfuse; see `without_exact`."""
+COMPANION = "langfuse_integration.companion"
+"""The attribute with the id of the span of another library that a row stands below, where only destinations get it."""
 ERROR = 2
 """`Status.STATUS_CODE_ERROR`."""
 
@@ -177,8 +179,8 @@ def _request_opening(resource: bytes, scope: bytes, size: int) -> tuple[bytes, .
 
 
 _EXACT_KEY = EXACT.encode()
-_ASKED_KEY = ASKED_MODEL.encode()
-_LOCAL_FIELDS = (field(b"\x0a", _EXACT_KEY), field(b"\x0a", _ASKED_KEY))
+_LOCAL_KEYS = (_EXACT_KEY, ASKED_MODEL.encode(), COMPANION.encode())
+_LOCAL_FIELDS = tuple(field(b"\x0a", key) for key in _LOCAL_KEYS)
 _EXACT_PATH = (0x0A, 0x12, 0x12, ATTRIBUTE[0])
 """Resource spans, scope spans, spans, attributes."""
 
@@ -232,7 +234,7 @@ def large_texts(body: bytes, least_bytes: int) -> list[tuple[int, int]]:
 
 
 def without_exact(body: bytes) -> bytes:
-    """Return trace requests without the attributes EXACT and ASKED_MODEL: what is left may be sent to Langfuse.
+    """Return trace requests without the attributes that are for here: what is left may be sent to Langfuse.
 
     Args:
         body: ExportTraceServiceRequests one after the other.
@@ -240,7 +242,7 @@ def without_exact(body: bytes) -> bytes:
     Raises:
         ValueError: the requests are damaged, so that the attribute cannot be removed.
     """
-    if _EXACT_KEY not in body and _ASKED_KEY not in body:
+    if not any(key in body for key in _LOCAL_KEYS):
         return body
     stripped = _without_exact(body, 0, len(body), _EXACT_PATH)
     return _reparsed(stripped) if any(local in stripped for local in _LOCAL_FIELDS) else stripped
@@ -258,7 +260,7 @@ def _reparsed(body: bytes) -> bytes:
     for resource in request.resource_spans:
         for scope in resource.scope_spans:
             for span in scope.spans:
-                kept = [entry for entry in span.attributes if entry.key not in (EXACT, ASKED_MODEL)]
+                kept = [entry for entry in span.attributes if entry.key not in (EXACT, ASKED_MODEL, COMPANION)]
                 del span.attributes[:]
                 span.attributes.extend(kept)
     return request.SerializeToString()
@@ -271,7 +273,7 @@ def _without_exact(body: bytes, start: int, end: int, path: Sequence[int]) -> by
     for tag, first, last in _fields(body, start, end):
         whole = body[position:last]
         position = last
-        if tag == path[0] and (_EXACT_KEY in whole or _ASKED_KEY in whole):
+        if tag == path[0] and any(key in whole for key in _LOCAL_KEYS):
             if len(path) > 1:
                 whole = field(bytes((tag,)), _without_exact(body, first, last, path[1:]))
             elif body.startswith(_LOCAL_FIELDS, first):

@@ -18,7 +18,7 @@ from .conventions import attributes_of, genai, mcp
 from .conventions.reading import TranslatedRow
 from .fields import Fields
 from .observed import value_of
-from .otlp import ASKED_MODEL
+from .otlp import ASKED_MODEL, COMPANION
 from .row import FORMER_SCOPE, INTERNAL, SCOPE
 
 LOCAL = "langfuse_integration."
@@ -32,9 +32,11 @@ class Translation:
     Args:
         conventions: the conventions whose attributes are added, and by whose rules rows are named.
         capture: what of the contents goes there; what the row does not have any more is not restored.
+        companions: whether spans of other libraries go there as well, so that rows may stand below them.
     """
 
-    def __init__(self, conventions: Iterable[str], capture: str = "full") -> None:
+    def __init__(self, conventions: Iterable[str], capture: str = "full", *, companions: bool = False) -> None:
+        self._companions = companions
         self._conventions = tuple(conventions)
         self._fields = Fields(capture) if capture != "full" else None
 
@@ -71,15 +73,17 @@ class Translation:
         return request
 
     def _translate(self, span: Any, own: bool) -> None:
-        asked_model = next((entry.value.string_value for entry in span.attributes if entry.key == ASKED_MODEL), None)
-        if any(entry.key.startswith(LOCAL) for entry in span.attributes):
+        local = {e.key: e.value.string_value for e in span.attributes if e.key.startswith(LOCAL)}
+        if local:
             kept = [entry for entry in span.attributes if not entry.key.startswith(LOCAL)]
             del span.attributes[:]
             span.attributes.extend(kept)
+        if self._companions and COMPANION in local:
+            span.parent_span_id = bytes.fromhex(local[COMPANION])
         if self._fields is not None:
             self._capture(span, self._fields)
         row = TranslatedRow(span)
-        row.asked_model = asked_model or row.model
+        row.asked_model = local.get(ASKED_MODEL) or row.model
         if self._conventions:
             _put(span, attributes_of(row, self._conventions))
         if own and "genai" in self._conventions:

@@ -13,11 +13,15 @@ from .response import DeliveryResult, judge_failure, judge_otlp
 
 
 class OtlpLink:
-    """Sends rows to one destination. For one thread."""
+    """Sends rows to one destination. For one thread.
 
-    def __init__(self, destination: OtlpDestination, timeout_s: float) -> None:
+    Args:
+        companions: whether spans of other libraries go there as well.
+    """
+
+    def __init__(self, destination: OtlpDestination, timeout_s: float, *, companions: bool = True) -> None:
         self._http = OtlpHttp(destination, timeout_s)
-        self._translation = Translation(destination.conventions, destination.capture)
+        self._translation = Translation(destination.conventions, destination.capture, companions=companions)
         self._pace = Pace(1)  # translating a row takes the interpreter lock for longer than writing one does
 
     def send(self, bodies: Sequence[bytes]) -> tuple[DeliveryResult, int]:

@@ -45,6 +45,8 @@ class OtlpTarget(Target):
     """
 
     is_awaited = False
+    companions = True
+    """Whether spans of other libraries are delivered along with the rows."""
 
     def __init__(
         self, settings: Settings, destination: OtlpDestination, storage: Backends, me: int, settled: CountSettled
@@ -136,7 +138,7 @@ class OtlpTarget(Target):
         if self._link is None:
             from .otlp_link import OtlpLink
 
-            self._link = OtlpLink(self._destination, self._timeout_s)
+            self._link = OtlpLink(self._destination, self._timeout_s, companions=self.companions)
         return self._link.send(bodies)
 
     def _count(self, writer: int, delivered: int, refused: int) -> None:

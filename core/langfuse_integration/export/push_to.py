@@ -66,6 +66,12 @@ def _strictest(file: Path, destination: OtlpDestination) -> DestinationCapture:
     return max(captures, key=CAPTURES.index)
 
 
+class _PushTarget(OtlpTarget):
+    """The destination of a push: spans of other libraries have mostly left the journal by then."""
+
+    companions = False
+
+
 class _Pushing:
     """One push, and the journal that it reads from."""
 
@@ -81,7 +87,7 @@ class _Pushing:
         self._destination = destination
         self._on_progress = on_progress
         self._total = self._delivered = self._refused = 0
-        self._target = OtlpTarget(settings, destination, self, backend.writers.me, self._count)
+        self._target = _PushTarget(settings, destination, self, backend.writers.me, self._count)
 
     def backends(self) -> list[StorageBackend]:
         """Return the one journal."""

@@ -16,7 +16,7 @@ from ..encoding.attributes import ENVIRONMENT, IS_APP_ROOT, TRACE_TAGS, span_att
 from ..internals.faults import shielded
 from ..internals.loaded import loaded
 from ..recording import ambient, otel_spans, tracing
-from ..recording.anchor import Parent
+from ..recording.anchor import Parent, companion_parents
 from ..recording.observation import Observation
 from ..recording.otel_spans import DUPLICATE, SpanAnchor, captures, parent_of, row_places
 from ..sessions.session import Session
@@ -121,8 +121,22 @@ class Stamp(SpanProcessor):
         anchor.row = row_of(parent, above) if parent is not None and row != ids.span_id else None
         anchor.root = _root_of(span, parent)
         anchor.repeats = anchor.above = None
+        anchor.companion = _companion(span, exported, parent)
         captures[span] = anchor
         return exported
+
+
+def _companion(span: Span, exported: bool, parent: Parent | None) -> int:
+    """Note the parent that a span has for destinations beside Langfuse; return what its children stand below there."""
+    if not tracing.recorder.has_destinations:
+        return 0
+    nearest = parent.companion if parent is not None else 0
+    ids = span.get_span_context()
+    if nearest:
+        companion_parents[ids.span_id] = nearest
+    if exported:
+        return 0
+    return ids.span_id if _accompanies(span) else nearest
 
 
 def _in_another_project(span: Span, parent: Parent) -> bool:

@@ -127,6 +127,7 @@ def unrecorded(context: Context | None) -> trace_api.Span:
     )
     anchor.root = parent.root if isinstance(parent, SpanAnchor) else None
     anchor.repeats = anchor.above = anchor.row = None
+    anchor.companion = parent.companion
     return span
 
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from ..internals.bounded import BoundedDict
 from ..sessions.session import Session
+
+companion_parents: BoundedDict[int, int] = BoundedDict(10_000)
+"""The spans of other libraries that rows and such spans stand below for destinations beside Langfuse, by their ids."""
 
 
 class Parent(Protocol):
@@ -16,6 +20,8 @@ class Parent(Protocol):
         origin: the session that was active where the parent started.
         started_ns: wall time in ns since 1970, or 0 when it is not known.
         exported: the parent reaches Langfuse.
+        companion: the id of the span that Langfuse does not take and that this parent stands for; destinations beside
+            Langfuse get it. Mostly 0.
     """
 
     @property
@@ -30,12 +36,16 @@ class Parent(Protocol):
     def started_ns(self) -> int: ...
     @property
     def exported(self) -> bool: ...
+    @property
+    def companion(self) -> int: ...
 
 
 class Anchor:
     """The ids and the session of a parent, without its payload; attributes as in `Parent`."""
 
     __slots__ = ("exported", "origin", "session", "span", "started_ns", "trace")
+
+    companion = 0
 
     def __init__(
         self,

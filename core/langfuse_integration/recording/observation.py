@@ -88,6 +88,7 @@ class Observation(SpanInterface):
     )
 
     exported = True
+    companion = 0
 
     def __init__(
         self,

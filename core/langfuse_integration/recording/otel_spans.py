@@ -38,13 +38,17 @@ class SpanAnchor(Anchor):
     """The anchor of a span that is not ours.
 
     Attributes:
+        companion: the id of this span where only destinations beside Langfuse get it, or of the nearest such span
+            between it and the row that it stands for; 0 without one.
         root: the span at the top of its trace, or None when that is a row of ours or is not known.
         repeats: the key of the run that the span stands for as well, or None: it is no parent of that run.
         above: what stands above the span then.
         row: the span whose ids these are, where the span itself does not reach Langfuse; or None.
     """
 
-    __slots__ = ("above", "repeats", "root", "row")
+    __slots__ = ("above", "companion", "repeats", "root", "row")
+
+    companion: int
 
     root: weakref.ref[trace_api.Span] | None
     repeats: Hashable | None

@@ -13,7 +13,7 @@ from typing import Any
 from ..sessions.nesting import nested
 from ..sessions.store import PROPAGATED_KEYS, SessionStore
 from . import ambient
-from .anchor import Anchor, Parent
+from .anchor import Anchor, Parent, companion_parents
 from .misuse import MisuseWarnings
 from .observation import Observation, ObservationType
 from .recorder import QueueRecorder, RecordingWorker, WorkerFactory
@@ -172,6 +172,8 @@ def _started(observation: Observation, parent: Parent | None) -> Observation:
 
     A parent of which no start is known is in another process: an upstream service that exports to Langfuse itself.
     """
+    if parent is not None and parent.companion:
+        companion_parents[observation.span] = parent.companion
     if observation.app_root or observation.type == "agent" or (parent is not None and not parent.started_ns):
         recorder.opened(observation)
         if observation.session is None and observation.app_root:

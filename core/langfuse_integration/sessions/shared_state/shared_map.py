@@ -142,6 +142,7 @@ class SharedTrace:
     span: int = 0
     origin: Session | None = None
     exported: bool = False
+    companion: int = 0
 
 
 def _session_out(session: Session | None) -> Any:
