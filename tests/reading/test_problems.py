@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from langfuse_integration import langfuse_manager
-from langfuse_integration.reading.problems import problems_of
+from langfuse_integration.reading.problems import KINDS, problems_of
 from langfuse_integration.testing import RecordedSessions
 
 CALL = {"name": "serach", "args": {"query": "hay"}, "id": "call-1"}
@@ -195,3 +197,10 @@ async def cancelled(work: Coroutine[Any, Any, None]) -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+def test_the_documents_name_every_kind() -> None:
+    """The page for coding agents lists the kinds in their order, and no other."""
+    page = Path(__file__).parents[2] / "docs" / "coding-agents.md"
+    listed = page.read_text(encoding="utf-8").partition("the gravest first")[2].partition("\n\n")[0]
+    assert tuple(re.findall(r"`([a-z ]+)`", listed)) == KINDS

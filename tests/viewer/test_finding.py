@@ -88,6 +88,42 @@ def test_the_steps_of_a_session_are_filtered(journal: Path, query: str, expected
     assert names(page(journal, f"/sessions/chat-3f2a91bc?{query}")) == expected
 
 
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("agent=Stra%C3%9Fe", ["a", "b"]),
+        ("agent=STRASSE", ["a", "b"]),
+        ("agent=Kelvin+5", ["c"]),
+        ("tool=se.rver.t%C3%BCr", ["t\u00fcr"]),
+        ("tool=T%C3%9CR", ["t\u00fcr"]),
+        ("q=T%C3%9CR", ["t\u00fcr"]),
+        ("q=strasse", ["a", "b", "d"]),
+        ("q=say+%22hi%22", ["d"]),
+        ("kind=act", ["t\u00fcr", "open"]),
+        ("tool=open", ["open"]),
+    ],
+)
+def test_a_filter_finds_names_in_any_letters(journal: Path, query: str, expected: list[str]) -> None:
+    """Upper and lower case are the same in any alphabet, quotes are found in JSON, and steps that run are found too."""
+    act_data = {"step_type": "act"}
+    with Book(journal) as book:
+        for at, name, agent in ((0, "a", "Stra\u00dfe"), (10, "b", "STRASSE"), (20, "c", "\u212aelvin 5")):
+            book.add(name, "span", ADA, at, at + 5, metadata={"agent_name": agent})
+        book.add("d", "span", ADA, 30, 35, input={"text": 'stra\u00dfe, say "hi"'})
+        called = {**act_data, "mcp_server": "se.rver", "mcp_tool": "t\u00fcr"}
+        book.add("se.rver.t\u00fcr", "tool", ADA, 40, 45, metadata=called)
+        book.add("open", "tool", ADA, 50, None, metadata=act_data)
+    assert names(page(journal, f"/sessions/s?{query}")) == expected
+
+
+def test_a_filter_by_ids_finds_them(journal: Path) -> None:
+    """An id is text for people, and bytes in the journal."""
+    with Book(journal) as book:
+        step = book.add("a", "span", ADA, 0, 5)
+        book.add("b", "span", ADA, 10, 15)
+    assert names(page(journal, f"/sessions/s?q={step.id[3:11].upper()}")) == ["a"]
+
+
 def test_names_in_the_filter_and_the_graph_are_text(journal: Path) -> None:
     """Agents and tools may be called anything."""
     with Book(journal) as book:

@@ -13,7 +13,7 @@ from ..journal.bodies import Bodies
 from ..journal.deflating import ORIGIN
 from ..journal.journal import SCHEMA
 from .replay import Observed
-from .search import holds
+from .search import holds, may_hold
 
 
 class JournalFile:
@@ -129,4 +129,4 @@ def _show_whole(db: sqlite3.Connection) -> None:
 
 
 def _body_holds(body: bytes, text: str) -> bool:
-    return any(holds(observation, text) for observation in Observed.decoded(body))
+    return may_hold(body, text) and any(holds(observation, text) for observation in Observed.decoded(body))

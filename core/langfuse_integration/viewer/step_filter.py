@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Mapping
 from itertools import islice
 from typing import NamedTuple
 
@@ -70,11 +71,15 @@ class StepFilter(NamedTuple):
         """Return the first steps of a session that match, by their starts."""
         if not (self.kind in ("think", "act", "retriever") or self.agent or self.tool):
             return archive.find(session_id, self.text, errors=self.errors, limit=limit)
-        return list(islice(self._matching(archive, session_id), limit))
+        only_type = "tool" if self.tool else "retriever" if self.kind == "retriever" else ""
+        kind = self.kind if self.kind in ("think", "act") else ""
+        words = [word for word in (kind, _word(self.agent), _word(self.tool), self.text) if word]
+        return list(islice(filter(self.matches, archive.candidates(session_id, words, only_type)), limit))
 
-    def _matching(self, archive: Archive, session_id: str | None) -> Iterator[Observed]:
-        for trace in archive.traces(session_id):
-            yield from filter(self.matches, trace.observations)
+
+def _word(name: str) -> str:
+    """Return the longest part of a name that stands in a row as it is, whatever is put between parts; or nothing."""
+    return max(re.findall(r"[A-Za-z0-9_-]+", name), key=len, default="")
 
 
 def choices(archive: Archive, session_id: str | None) -> dict[str, list[str]]:
