@@ -11,9 +11,11 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
 from ..internals.faults import shielded
+from ..recording.anchor import companion_parents
 from ..recording.sdk_metadata import plain_text
 from .fields import Fields
 from .json_text import to_json
+from .otlp import COMPANION
 from .usage import in_buckets
 
 if TYPE_CHECKING:
@@ -67,6 +69,12 @@ def attributes_of(observation: Observation, fields: Fields = PLAIN) -> Attribute
         if tags and attributes.get(TRACE_TAGS):  # propagate_attributes inside of the block adds to them
             attributes[TRACE_TAGS] = list(dict.fromkeys((*tags, *attributes[TRACE_TAGS])))
     return {key: value for key, value in attributes.items() if value is not None}
+
+
+def companion_of(span_id: int) -> dict[str, str]:
+    """Return what names the span of another library that a row stands below where Langfuse does not have it."""
+    companion = companion_parents.get(span_id)
+    return {} if companion is None else {COMPANION: f"{companion:016x}"}
 
 
 def _session(observation: Observation, fields: Fields, attributes: Attributes) -> None:

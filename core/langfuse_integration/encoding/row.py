@@ -8,13 +8,12 @@ from typing import Any, NamedTuple
 
 from ..internals import standard_variables
 from ..internals.faults import shielded
-from ..recording.anchor import companion_parents
 from ..recording.observation import Observation
 from ..recording.score import Score
 from ..recording.sdk_metadata import plain_text
 from ..settings import Settings
 from . import otlp
-from .attributes import METADATA, TRACE_METADATA, TYPE, attributes_of
+from .attributes import METADATA, TRACE_METADATA, TYPE, attributes_of, companion_of
 from .fields import Fields
 from .media import MediaSieve
 from .shared_text import Rope
@@ -143,7 +142,7 @@ class Encoder:
         if self.has_destinations:
             if observation.asked_model and observation.asked_model != observation.model:
                 attributes[otlp.ASKED_MODEL] = observation.asked_model
-            _put_companion(attributes, observation.span)
+            attributes |= companion_of(observation.span)
         name = self.name(observation)
         end_ns = observation.ended_ns or ended_ns or observation.started_ns
         failed = observation.level == "ERROR"
@@ -205,7 +204,7 @@ class Encoder:
         if place is not None:
             trace, parent_id = place
         if self.has_destinations:
-            _put_companion(attributes, context.span_id)
+            attributes |= companion_of(context.span_id)
         code = span.status.status_code.value
         started_ns = span.start_time or 0
         ended_ns = span.end_time or started_ns
@@ -247,12 +246,6 @@ class Encoder:
         size = sum(map(len, parts)) + otlp.put(parts, otlp.ATTRIBUTE, attributes)
         request = otlp.rope_request if Rope in map(type, attributes.values()) else otlp.request
         return request(self._resource, scope, parts, size)
-
-
-def _put_companion(attributes: dict[str, Any], span_id: int) -> None:
-    companion = companion_parents.get(span_id)
-    if companion is not None:
-        attributes[otlp.COMPANION] = f"{companion:016x}"
 
 
 def row_places() -> dict[int, tuple[int, int]]:
