@@ -13,6 +13,15 @@ FORKS_ARE_MEANT = {"PYTHONWARNINGS": "ignore:This process:DeprecationWarning"}
 """Python 3.12 and later warn of every fork in a process with threads; delivery is a thread."""
 
 
+def without_settings() -> dict[str, str]:
+    """Return the environment without settings for Langfuse and OpenTelemetry, except where the journal lies."""
+    return {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(("LANGFUSE_", "OTEL_")) or key == "LANGFUSE_INTEGRATION_JOURNAL"
+    }
+
+
 def run_fresh(
     code: str,
     environment: Mapping[str, str] | None = None,
@@ -29,11 +38,9 @@ def run_fresh(
     Raises:
         AssertionError: the process ended in another way; the message has all its output.
     """
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("LANGFUSE_", "OTEL_"))}
-    journal = {key: os.environ[key] for key in ("LANGFUSE_INTEGRATION_JOURNAL",) if key in os.environ}
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)],
-        env={**kept, **FORKS_ARE_MEANT, **journal, **(environment or {})},
+        env={**without_settings(), **FORKS_ARE_MEANT, **(environment or {})},
         cwd=cwd,
         capture_output=True,
         text=True,

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from fresh import run_fresh
+from fresh import run_fresh, without_settings
+from warm import WarmInterpreter
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -28,10 +29,17 @@ def blocks() -> Iterator[tuple[str, str]]:
                 yield f"{document.name}:{text[: found.start()].count(chr(10)) + 1}", found[3]
 
 
+@pytest.fixture(scope="module")
+def interpreter() -> Iterator[WarmInterpreter]:
+    """What runs the blocks, each in a process of its own."""
+    with WarmInterpreter() as started:
+        yield started
+
+
 @pytest.mark.parametrize(("place", "code"), [pytest.param(*block, id=block[0]) for block in blocks()])
-def test_a_block_runs_as_it_stands(place: str, code: str, tmp_path: Path) -> None:
+def test_a_block_runs_as_it_stands(place: str, code: str, interpreter: WarmInterpreter, tmp_path: Path) -> None:
     """What a reader copies works, and says nothing on stderr."""
-    assert "[stderr]" not in run_fresh(code, cwd=tmp_path), place
+    assert "[stderr]" not in interpreter.run(code, tmp_path, without_settings()), place
 
 
 @pytest.mark.application

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -26,12 +27,24 @@ IMPORTED_BY_USERS = {"SessionHandler", "SessionMiddleware"}
 BARE_PRONOUN = re.compile(r"(End it|It|They|Them|This|The same|As above)\b")
 
 
+@cache
+def nodes(path: Path) -> list[ast.AST]:
+    """All nodes of a file's syntax tree, its module first."""
+    return list(ast.walk(ast.parse(path.read_text())))
+
+
+def docstring(path: Path) -> str:
+    """The docstring of a file."""
+    module = nodes(path)[0]
+    return (isinstance(module, ast.Module) and ast.get_docstring(module)) or ""
+
+
 @pytest.mark.parametrize("path", TESTS, ids=lambda path: path.name)
 def test_every_test_states_its_fact(path: Path) -> None:
     """A test has one sentence that says what is true."""
     silent = [
         node.name
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in nodes(path)
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
         and node.name.startswith("test_")
         and not ast.get_docstring(node)
@@ -42,7 +55,7 @@ def test_every_test_states_its_fact(path: Path) -> None:
 def test_no_module_grows_beyond_reading_without_a_reason() -> None:
     """A module has 300 lines at most, or a docstring that says why it has more; none is called utils."""
     long = [path for path in PRODUCT if len(path.read_text().splitlines()) > MOST_LINES]
-    assert [path.name for path in long if REASON not in (ast.get_docstring(ast.parse(path.read_text())) or "")] == []
+    assert [path.name for path in long if REASON not in docstring(path)] == []
     assert [path for path in PRODUCT if path.stem in ("utils", "util", "helpers", "common", "misc")] == []
 
 
@@ -59,7 +72,7 @@ def test_no_docstring_begins_with_a_bare_pronoun() -> None:
     riddles = [
         f"{path.relative_to(ROOT)}:{node.lineno} {node.value.value.partition('.')[0]}"
         for path in EVERYTHING
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in nodes(path)
         if isinstance(node, ast.Expr)
         and isinstance(node.value, ast.Constant)
         and isinstance(node.value.value, str)
@@ -75,7 +88,7 @@ def test_every_lock_and_every_fork_hook_is_of_one_kind() -> None:
         f"{path.relative_to(ROOT)}:{node.lineno} {node.attr}"
         for path in PRODUCT
         if path != ours
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in nodes(path)
         if isinstance(node, ast.Attribute)
         and (
             node.attr == "register_at_fork"
@@ -86,7 +99,7 @@ def test_every_lock_and_every_fork_hook_is_of_one_kind() -> None:
         f"{path.relative_to(ROOT)}:{node.lineno}"
         for path in PRODUCT
         if path != ours
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in nodes(path)
         if isinstance(node, ast.ImportFrom)
         and node.module in ("threading", "os")
         and {alias.name for alias in node.names} & {"Lock", "RLock", "register_at_fork"}
@@ -99,7 +112,7 @@ def test_no_statement_has_numbered_placeholders() -> None:
     numbered = [
         f"{path.relative_to(ROOT)}:{node.lineno}"
         for path in PRODUCT
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in nodes(path)
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and re.search(r"= ?\?\d", node.value)
     ]
     assert numbered == []

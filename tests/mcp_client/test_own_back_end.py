@@ -59,8 +59,17 @@ CODE = """
 """
 
 
-@pytest.mark.parametrize("traced", ["traced", "plain"])
-@pytest.mark.parametrize(("when", "mode"), [("before", "legacy"), ("after", "legacy"), ("before", "2026-07-28")])
+@pytest.mark.parametrize(
+    ("when", "mode", "traced"),
+    [
+        ("before", "2026-07-28", "traced"),
+        ("after", "legacy", "plain"),
+        pytest.param("before", "legacy", "traced", marks=pytest.mark.slow),
+        pytest.param("before", "legacy", "plain", marks=pytest.mark.slow),
+        pytest.param("after", "legacy", "traced", marks=pytest.mark.slow),
+        pytest.param("before", "2026-07-28", "plain", marks=pytest.mark.slow),
+    ],
+)
 def test_both_back_ends_have_the_whole_call(when: str, mode: str, traced: str, tmp_path: Path) -> None:
     """The application's back end has the SDK's client and server spans, Langfuse has one row with the handler below."""
     pytest.importorskip("mcp.server.mcpserver")

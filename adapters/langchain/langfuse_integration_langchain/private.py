@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextvars import ContextVar
 from types import FrameType
 from typing import Any
@@ -220,10 +220,8 @@ def require_model_seams() -> None:
     """
     from langchain_core.language_models import BaseChatModel, BaseLLM
 
-    for kind, names in ((BaseChatModel, CHAT_SEAMS), (BaseLLM, TEXT_SEAMS)):
-        for name in names:
-            if name not in vars(kind):
-                raise SeamMoved("langchain-core", VERSION, f"{kind.__name__}.{name}")
+    _require(BaseChatModel, CHAT_SEAMS)
+    _require(BaseLLM, TEXT_SEAMS)
 
 
 TOOL_SEAMS = ("run", "arun", "_to_args_and_kwargs")
@@ -239,10 +237,14 @@ def require_tool_seams() -> None:
     from langchain_core.retrievers import BaseRetriever
     from langchain_core.tools import BaseTool
 
-    for kind, names in ((BaseTool, TOOL_SEAMS), (BaseRetriever, RETRIEVER_SEAMS)):
-        for name in names:
-            if name not in vars(kind):
-                raise SeamMoved("langchain-core", VERSION, f"{kind.__name__}.{name}")
+    _require(BaseTool, TOOL_SEAMS)
+    _require(BaseRetriever, RETRIEVER_SEAMS)
+
+
+def _require(kind: type, names: Iterable[str]) -> None:
+    for name in names:
+        if name not in vars(kind):
+            raise SeamMoved("langchain-core", VERSION, f"{kind.__name__}.{name}")
 
 
 def streams_events(model: Any, run_manager: Any, options: Mapping[str, Any], *, async_api: bool) -> bool:

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from inspect import BoundArguments
 from typing import Any
 
-from llama_index.core.instrumentation.span import BaseSpan
-from llama_index.core.instrumentation.span_handlers import BaseSpanHandler
+from llama_index.core.instrumentation.span_handlers import NullSpanHandler
 
 from langfuse_integration.internals.faults import shielded
 from langfuse_integration.recording.tracing import registry
@@ -26,8 +25,8 @@ _ID_LENGTH = 37
 """Characters of the random part of a span's id, with its hyphen."""
 
 
-class SpanHandler(BaseSpanHandler[BaseSpan]):
-    """Receives the spans of every dispatcher; the bookkeeping of the base class is not used.
+class SpanHandler(NullSpanHandler):
+    """Receives the spans of every dispatcher; `places` and the registry keep the open ones, LlamaIndex keeps none.
 
     LlamaIndex silently swallows errors of handlers, so ours are logged here.
     """
@@ -80,27 +79,12 @@ class SpanHandler(BaseSpanHandler[BaseSpan]):
         with _CARRYING:
             bindings.restore(context)
 
-    def new_span(self, *args: Any, **kwargs: Any) -> BaseSpan | None:
-        """Return None: `places` and the registry keep the open spans."""
-        return None
 
-    def prepare_to_exit_span(self, *args: Any, **kwargs: Any) -> BaseSpan | None:
-        """Return None: `places` and the registry keep the open spans."""
-        return None
-
-    def prepare_to_drop_span(self, *args: Any, **kwargs: Any) -> BaseSpan | None:
-        """Return None: `places` and the registry keep the open spans."""
-        return None
-
-
-class LastSpanHandler(BaseSpanHandler[BaseSpan]):
+class LastSpanHandler(NullSpanHandler):
     """Keeps the rows of streamed answers open where others have handlers, too.
 
     It replaces the generator in the answer when the others have seen it: they look it up by identity.
     """
-
-    def span_enter(self, *args: Any, **kwargs: Any) -> None:
-        """The start of a span is left to SpanHandler."""
 
     def span_exit(
         self,
@@ -118,18 +102,6 @@ class LastSpanHandler(BaseSpanHandler[BaseSpan]):
 
     def span_drop(self, *args: Any, **kwargs: Any) -> None:
         """The error of a span is left to SpanHandler."""
-
-    def new_span(self, *args: Any, **kwargs: Any) -> BaseSpan | None:
-        """Return None: this handler keeps no spans."""
-        return None
-
-    def prepare_to_exit_span(self, *args: Any, **kwargs: Any) -> BaseSpan | None:
-        """Return None: this handler keeps no spans."""
-        return None
-
-    def prepare_to_drop_span(self, *args: Any, **kwargs: Any) -> BaseSpan | None:
-        """Return None: this handler keeps no spans."""
-        return None
 
 
 # -- starts
