@@ -8,10 +8,7 @@ with StreamlitApp(script, {"LANGFUSE_BASE_URL": ...}) as app, app.tab() as tab:
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
-import tempfile
 import urllib.request
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -20,8 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from peers.ports import free_port
-from peers.waiting import until
+from hosts.server_process import ServerProcess
 
 RUN_TIMEOUT_S = 60.0
 FINISHED_EARLY_FOR_RERUN = 2
@@ -44,13 +40,13 @@ class ScriptRun:
     fragments: dict[str, str] = field(default_factory=dict)
 
 
-class StreamlitApp:
-    """A Streamlit server on a port of its own, running one script."""
+class StreamlitApp(ServerProcess):
+    """A Streamlit server, running one script."""
+
+    name = "the Streamlit server"
 
     def __init__(self, script: Path, environment: Mapping[str, str] | None = None, *options: str) -> None:
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115  closed with the server
+        super().__init__()
         settings = {
             "server.port": self.port,
             "server.address": "127.0.0.1",
@@ -60,59 +56,20 @@ class StreamlitApp:
             "global.developmentMode": "false",
         }
         arguments = [f"--{name}={value}" for name, value in settings.items()]
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "streamlit", "run", str(script), *arguments, *options],
-            env={**os.environ, **(environment or {})},
-            stdin=subprocess.DEVNULL,
-            stdout=self._log,
-            stderr=subprocess.STDOUT,
-            cwd=script.parent,
-        )
-        try:
-            until(self._healthy, 60, "the Streamlit server")
-        except TimeoutError:
-            self.close()
-            raise
-
-    @property
-    def log(self) -> str:
-        """What the server has printed so far."""
-        self._log.seek(0)
-        return self._log.read().decode(errors="replace")
+        command = [sys.executable, "-m", "streamlit", "run", str(script), *arguments, *options]
+        self.start(command, environment or {}, script.parent)
 
     def tab(self, headers: Mapping[str, str] | None = None) -> Tab:
         """Return a new browser tab, connected; *headers* go with its handshake."""
         return Tab(self.port, headers)
 
-    def close(self) -> None:
-        """End the server as a deployment does, and wait for it."""
-        if self._log.closed:
-            return
-        self._process.terminate()
-        try:
-            self._process.wait(60)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait(60)
-        self.printed = self.log
-        self._log.close()
-
-    def _healthy(self) -> bool:
-        if self._process.poll() is not None:
-            raise RuntimeError(f"the Streamlit server ended:\n{self.log}")
+    def answers(self) -> bool:
+        """Return whether Streamlit calls itself healthy."""
         try:
             with urllib.request.urlopen(f"{self.url}/_stcore/health", timeout=60) as answer:
                 return bool(answer.status == 200)
         except OSError:
             return False
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if error is not None and not self._log.closed:
-            error.add_note(f"the Streamlit server printed:\n{self.log[-4000:]}")
-        self.close()
 
 
 class Tab:
