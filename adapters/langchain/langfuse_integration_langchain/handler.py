@@ -10,7 +10,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from typing_extensions import override
 
 from langfuse_integration.internals import faults
-from langfuse_integration.internals.faults import shielded
+from langfuse_integration.internals.faults import fault
 from langfuse_integration.recording import ambient, model_calls, tracing
 
 from . import agents, current, messages, orphans, private, remote_graphs, run_ends, run_starts, streams
@@ -18,9 +18,9 @@ from .binding import Binding
 from .folding import NOT_PASSED
 from .states import ChainState, ModelState, RetrieverState, ToolState
 
-_STARTING = shielded("starting a LangChain run")
-_STREAMING = shielded("recording a LangChain token")
-_ENDING = shielded("ending a LangChain run")
+_STARTING = "starting a LangChain run"
+_STREAMING = "recording a LangChain token"
+_ENDING = "ending a LangChain run"
 _run = tracing.registry.get
 
 
@@ -87,26 +87,34 @@ class SessionHandler(BaseCallbackHandler):
         **extra: Any,
     ) -> None:
         """Open a chain, graph, node or agent."""
-        with _STARTING:
+        try:
             state = ChainState(run_id, parent_run_id, name or _name(serialized, "chain"), inputs, metadata, tags)
             run_starts.chain(self._binding, state, run_type)
+        except Exception as error:  # noqa: BLE001  our own fault
+            fault(_STARTING, error)
 
     def on_chain_end(self, outputs: Any, *, run_id: UUID, inputs: Any = NOT_PASSED, **extra: Any) -> None:
         """End a chain with its output."""
-        with _ENDING:
+        try:
             run_ends.chain(run_id, outputs, inputs)
+        except Exception as error:  # noqa: BLE001  our own fault
+            fault(_ENDING, error)
 
     def on_chain_error(self, error: BaseException, *, run_id: UUID, inputs: Any = NOT_PASSED, **extra: Any) -> None:
         """End a chain with an error, or in control flow."""
-        with _ENDING:
+        try:
             run_ends.failed_chain(run_id, error, inputs)
+        except Exception as ours:  # noqa: BLE001  our own fault
+            fault(_ENDING, ours)
 
     def on_agent_action(self, action: Any, *, run_id: UUID, **extra: Any) -> None:
         """Keep the tool call that an AgentExecutor announces."""
-        with _STARTING:
+        try:
             run = _run(run_id.int)
             if run is not None:
                 agents.announce(run, action)
+        except Exception as error:  # noqa: BLE001  our own fault
+            fault(_STARTING, error)
 
     # -- models
 
@@ -126,18 +134,22 @@ class SessionHandler(BaseCallbackHandler):
         **extra: Any,
     ) -> None:
         """Open a call of a chat model: LangChain announces one run for each prompt."""
-        with _STARTING:
+        try:
             state = ModelState(run_id, parent_run_id, name or _name(serialized, "model"), metadata, tags)
             state.structured = options is not None and "ls_structured_output_format" in options
             run_starts.model(self._binding, state, messages[0], invocation_params or {})
+        except Exception as error:  # noqa: BLE001  our own fault
+            fault(_STARTING, error)
 
     def on_llm_start(self, serialized: dict[str, Any], prompts: list[str], *, run_id: UUID, **extra: Any) -> None:
         """Open a call of a model that takes text; tell the handlers that LangChain forgets beside an inline one."""
-        with _STARTING:
+        try:
             missing = private.missing_starts(run_id.int)
             if missing is not None:
                 handlers, awaited = missing
                 awaited.append(private.tell_start(run_id.int, handlers, serialized, prompts, run_id=run_id, **extra))
+        except Exception as error:  # noqa: BLE001  our own fault
+            fault(_STARTING, error)
         self.on_chat_model_start(serialized, prompts, run_id=run_id, **extra)  # type: ignore[arg-type]
 
     def on_llm_new_token(self, token: Any, *, run_id: UUID, chunk: Any = None, **extra: Any) -> None:
@@ -149,25 +161,33 @@ class SessionHandler(BaseCallbackHandler):
         if parts is not None and run.observation.first_token_ns and chunk is not None and parts[-1] is not chunk:
             parts.append(chunk)  # what `streams.token` comes to for nearly every token
             return
-        with _STREAMING:
+        try:
             streams.token(run, token, chunk)
+        except Exception as error:  # noqa: BLE001  our own fault
+            fault(_STREAMING, error)
 
     def on_stream_event(self, event: Any, *, run_id: UUID, **extra: Any) -> None:
         """Keep a part of an answer that LangChain streams as an event."""
-        with _STREAMING:
+        try:
             run = _run(run_id.int)
             if run is not None:
                 streams.event(run, event)
+        except Exception as error:  # noqa: BLE001  our own fault
+            fault(_STREAMING, error)
 
     def on_llm_end(self, response: Any, *, run_id: UUID, **extra: Any) -> None:
         """End a model call with its answer."""
-        with _ENDING:
+        try:
             run_ends.model(run_id, response)
+        except Exception as error:  # noqa: BLE001  our own fault
+            fault(_ENDING, error)
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, response: Any = None, **extra: Any) -> None:
         """End a model call with an error, or as given up half-way."""
-        with _ENDING:
+        try:
             run_ends.failed_model(run_id, error, response)
+        except Exception as ours:  # noqa: BLE001  our own fault
+            fault(_ENDING, ours)
 
     # -- tools and retrievers
 
@@ -187,19 +207,25 @@ class SessionHandler(BaseCallbackHandler):
         **extra: Any,
     ) -> None:
         """Open a tool call."""
-        with _STARTING:
+        try:
             state = ToolState(run_id, parent_run_id, name or _name(serialized, "tool"), metadata, tags)
             run_starts.tool(self._binding, state, input_str if inputs is None else inputs, tool_call_id)
+        except Exception as error:  # noqa: BLE001  our own fault
+            fault(_STARTING, error)
 
     def on_tool_end(self, output: Any, *, run_id: UUID, **extra: Any) -> None:
         """End a tool call with its output."""
-        with _ENDING:
+        try:
             run_ends.tool(run_id, output)
+        except Exception as error:  # noqa: BLE001  our own fault
+            fault(_ENDING, error)
 
     def on_tool_error(self, error: BaseException, *, run_id: UUID, **extra: Any) -> None:
         """End a tool call with an error, or in control flow."""
-        with _ENDING:
+        try:
             run_ends.failed_leaf(run_id, error)
+        except Exception as ours:  # noqa: BLE001  our own fault
+            fault(_ENDING, ours)
 
     @override
     def on_retriever_start(
@@ -215,19 +241,25 @@ class SessionHandler(BaseCallbackHandler):
         **extra: Any,
     ) -> None:
         """Open a retrieval."""
-        with _STARTING:
+        try:
             state = RetrieverState(run_id, parent_run_id, name or _name(serialized, "retriever"), metadata, tags)
             run_starts.retriever(self._binding, state, query)
+        except Exception as error:  # noqa: BLE001  our own fault
+            fault(_STARTING, error)
 
     def on_retriever_end(self, documents: Any, *, run_id: UUID, **extra: Any) -> None:
         """End a retrieval with its documents."""
-        with _ENDING:
+        try:
             run_ends.retriever(run_id, documents)
+        except Exception as error:  # noqa: BLE001  our own fault
+            fault(_ENDING, error)
 
     def on_retriever_error(self, error: BaseException, *, run_id: UUID, **extra: Any) -> None:
         """End a retrieval with an error."""
-        with _ENDING:
+        try:
             run_ends.failed_leaf(run_id, error)
+        except Exception as ours:  # noqa: BLE001  our own fault
+            fault(_ENDING, ours)
 
 
 _switched_on = False

@@ -7,6 +7,7 @@ from typing import Any
 from langfuse_integration.encoding.history import History
 from langfuse_integration.recording import resumption, tracing
 from langfuse_integration.recording.observation import Observation
+from langfuse_integration.recording.otel_api import SPAN_KEY, get_context
 from langfuse_integration.recording.registry import FoldedRun, Run
 from langfuse_integration.recording.snapshot import snapshot
 
@@ -120,7 +121,8 @@ def _open(binding: Binding, state: ChainState | LeafState, inputs: Any, parent: 
         if not binding.empty:
             state.session = binding.session
             state.bound = True
-        state.above = span_inside(parent)
+        if SPAN_KEY in get_context():
+            state.above = span_inside(parent)
         state.placed = parent.state.placed
         run = tracing.open_run(state, inputs, parent)
         if run is not None:
@@ -155,7 +157,8 @@ def _fold(binding: Binding, state: ChainState, parent: Run) -> None:
         observation.late = RunNotes(state.metadata, state.tags, parent)
         return observation
 
-    state.above = span_inside(parent)
+    if SPAN_KEY in get_context():
+        state.above = span_inside(parent)
     state.placed = parent.state.placed
     tracing.fold_run(state, parent, make)
 

@@ -17,7 +17,7 @@ from llama_index.core.instrumentation.events.llm import (
     LLMCompletionStartEvent,
 )
 
-from langfuse_integration.internals.faults import shielded
+from langfuse_integration.internals.faults import fault
 from langfuse_integration.recording.registry import Run
 from langfuse_integration.recording.tracing import registry
 
@@ -27,7 +27,7 @@ from .places import folds
 from .private import SpanCancelled
 from .rows import RowState
 
-_READING = shielded("reading an event of LlamaIndex")
+_READING = "reading an event of LlamaIndex"
 
 
 class EventHandler(BaseEventHandler):
@@ -42,8 +42,10 @@ class EventHandler(BaseEventHandler):
         """Hand an event to its reader."""
         read = READERS.get(type(event))
         if read is not None and event.span_id is not None:
-            with _READING:
+            try:
                 read(event)
+            except Exception as error:  # noqa: BLE001  our own fault
+                fault(_READING, error)
 
 
 def _start_chat(event: LLMChatStartEvent) -> None:

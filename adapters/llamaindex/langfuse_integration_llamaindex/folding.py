@@ -21,6 +21,8 @@ Reader = Callable[[Any], Any]
 class Kind(Enum):
     """How a span is treated; each has its opener in spans.py."""
 
+    __hash__ = object.__hash__  # Enum's own is a function in Python, called for each span
+
     ROW = "a row"
     RUN = "a run of a workflow or an agent"
     MODEL = "a model call, or what is around one"

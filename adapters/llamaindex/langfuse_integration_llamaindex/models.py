@@ -54,8 +54,9 @@ def get(value: Any, *keys: str) -> Any:
     """Return the first of the entries or attributes *keys* that *value* has and that is not None."""
     if value is None or isinstance(value, (str, bytes, int, float)):
         return None
+    is_mapping = type(value) is dict or isinstance(value, Mapping)
     for key in keys:
-        entry = value.get(key) if isinstance(value, Mapping) else getattr(value, key, None)
+        entry = value.get(key) if is_mapping else getattr(value, key, None)
         if entry is not None:
             return entry
     return None

@@ -47,10 +47,11 @@ class NodeQuery:
 
 def text_of(node: Any) -> str | None:
     """Return a node's text without its metadata, or None when it has none."""
-    resource = getattr(node, "text_resource", None)
+    fields: dict[str, Any] = getattr(node, "__dict__", {})  # to ask pydantic for a field that is not there takes long
+    resource = fields.get("text_resource") if "text" in fields else getattr(node, "text_resource", None)
     if resource is not None:
         return getattr(resource, "text", None)
-    text = getattr(node, "text", None)
+    text = fields["text"] if "text" in fields else getattr(node, "text", None)
     return text if isinstance(text, str) else None
 
 

@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from langfuse_integration.recording import ambient, resumption
 from langfuse_integration.recording.anchor import Anchor
+from langfuse_integration.recording.otel_api import SPAN_KEY, get_context
 from langfuse_integration.recording.registry import Run, RunStart
 from langfuse_integration.recording.tracing import open_run, recorder, registry, store
 
@@ -82,7 +83,8 @@ def open_row(
     state.name, state.type = name, role.type
     parent = registry.get(place.key) if place.key is not None else None
     if parent is not None:
-        state.above = span_inside(parent)
+        if SPAN_KEY in get_context():
+            state.above = span_inside(parent)
     elif place.run is None:
         _find_origin(state, earlier)
     return open_run(state, role.read(bound), parent)

@@ -8,7 +8,7 @@ from typing import Any
 
 from llama_index.core.instrumentation.span_handlers import NullSpanHandler
 
-from langfuse_integration.internals.faults import shielded
+from langfuse_integration.internals.faults import fault, shielded
 from langfuse_integration.recording.tracing import registry
 
 from . import agents, bindings, chats, folding, foreign, generations, models, rows, streams, tools, workflows
@@ -17,9 +17,9 @@ from .places import Fold, SpanPlace, folds
 from .private import keep_context
 from .tool_spans import ToolOfAct, ToolRun
 
-_STARTING = shielded("starting an observation of LlamaIndex")
-_ENDING = shielded("ending an observation of LlamaIndex")
-_FAILING = shielded("ending a failed observation of LlamaIndex")
+_STARTING = "starting an observation of LlamaIndex"
+_ENDING = "ending an observation of LlamaIndex"
+_FAILING = "ending a failed observation of LlamaIndex"
 _CARRYING = shielded("carrying a session into a workflow")
 _ID_LENGTH = 37
 """Characters of the random part of a span's id, with its hyphen."""
@@ -41,8 +41,10 @@ class SpanHandler(NullSpanHandler):
         **kwargs: Any,
     ) -> None:
         """Open the row or the fold of a span."""
-        with _STARTING:
+        try:
             enter(id_, bound_args, instance, parent_id)
+        except Exception as error:  # noqa: BLE001  our own fault
+            fault(_STARTING, error)
 
     def span_exit(
         self,
@@ -53,8 +55,10 @@ class SpanHandler(NullSpanHandler):
         **kwargs: Any,
     ) -> None:
         """End the row or fold of a span, with its result."""
-        with _ENDING:
+        try:
             exit_(id_, result)
+        except Exception as error:  # noqa: BLE001  our own fault
+            fault(_ENDING, error)
 
     def span_drop(
         self,
@@ -65,8 +69,10 @@ class SpanHandler(NullSpanHandler):
         **kwargs: Any,
     ) -> None:
         """End the row or fold of a span, with its error."""
-        with _FAILING:
+        try:
             drop(id_, err if err is not None else RuntimeError("dropped"))
+        except Exception as error:  # noqa: BLE001  our own fault
+            fault(_FAILING, error)
 
     def capture_propagation_context(self) -> dict[str, Any]:
         """Return what a workflow that starts should carry along."""
@@ -95,10 +101,12 @@ class LastSpanHandler(NullSpanHandler):
         **kwargs: Any,
     ) -> None:
         """Keep the row of a streamed answer open."""
-        with _ENDING:
+        try:
             run = registry.get(id_) if streams.is_streamed(result) else None
             if run is not None:
                 streams.keep_open(run, result)
+        except Exception as error:  # noqa: BLE001  our own fault
+            fault(_ENDING, error)
 
     def span_drop(self, *args: Any, **kwargs: Any) -> None:
         """The error of a span is left to SpanHandler."""

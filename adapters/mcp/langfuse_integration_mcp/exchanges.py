@@ -76,19 +76,6 @@ class McpExchange:
             self.messages.append((method, params))
 
 
-class NoExchange:
-    """A request that is not noted."""
-
-    def answer(self, result: Any) -> None:
-        """The answer is not kept."""
-
-    def broke(self, error: BaseException) -> None:
-        """The error is not kept."""
-
-
-NO_EXCHANGE = NoExchange()
-
-
 class Aside:
     """The latest exchanges of each server that no row is about."""
 

@@ -11,7 +11,7 @@ from langfuse_integration.recording.tracing import recorder
 from . import callbacks, requests
 from .call import McpCall, current
 from .connection import Connection
-from .exchanges import NO_EXCHANGE, McpExchange, NoExchange, aside
+from .exchanges import McpExchange, aside
 from .methods import Method, of_request
 
 Arguments = tuple[Any, tuple[Any, ...], dict[str, Any]]
@@ -38,14 +38,12 @@ def call_of(connection: Connection, request: Any) -> tuple[McpCall | None, bool]
     return call, raw
 
 
-def exchange_of(call: McpCall, request: Any, session: Any) -> McpExchange | NoExchange:
-    """Note a request of *call* for the replay of its row, where rows are to be replayed.
+def exchange_of(call: McpCall, request: Any, session: Any) -> McpExchange | None:
+    """Note a request of *call* for the replay of its row; None when we fail.
 
     Args:
         session: the session that sends it. How it has discovered the server is no request that anybody sees.
     """
-    if not recorder.replayable:
-        return NO_EXCHANGE
     try:
         discovered = getattr(session, "discover_result", None)
         if discovered is not None:
@@ -53,7 +51,7 @@ def exchange_of(call: McpCall, request: Any, session: Any) -> McpExchange | NoEx
         return call.request(request)
     except Exception as error:  # noqa: BLE001  our own fault
         fault(_PREPARING, error)
-        return NO_EXCHANGE
+        return None
 
 
 def prepared(call: McpCall, by_hand: bool, arguments: Arguments) -> Arguments:
@@ -104,6 +102,14 @@ def answered(call: McpCall, result: Any) -> None:
         call.answered(result)
     except Exception as error:  # noqa: BLE001  our own fault
         fault(ENDING, error)
+
+
+def unanswered(call: McpCall | None, exchange: McpExchange | None, error: BaseException) -> None:
+    """Note the exception that ended a request, and end the *call* that consists of this request only."""
+    if exchange is not None:
+        exchange.broke(error)
+    if call is not None:
+        failed(call, error)
 
 
 def failed(call: McpCall, error: BaseException) -> None:

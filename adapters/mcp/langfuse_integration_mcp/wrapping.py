@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from langfuse_integration.internals.faults import fault, shielded
+from langfuse_integration.recording.tracing import recorder
 
 from . import callbacks, lifecycle, private, readable, requests, serving
 from .call import current
@@ -218,17 +219,16 @@ def _sending(target: Any, connection: Connection, name: str, original: Bound) ->
             request, positional, named = lifecycle.prepared(call, by_hand, (request, positional, named))
         token = object()
         connection.in_flight[token] = call
-        exchange = lifecycle.exchange_of(call, request, target)
+        exchange = lifecycle.exchange_of(call, request, target) if recorder.replayable else None
         try:
             result = await original(request, *positional, **named)
         except BaseException as error:
-            exchange.broke(error)
-            if raw:
-                lifecycle.failed(call, error)
+            lifecycle.unanswered(call if raw else None, exchange, error)
             raise
         finally:
             connection.in_flight.pop(token, None)
-        exchange.answer(result)
+        if exchange is not None:
+            exchange.answer(result)
         call.transport_error = None  # of a request that has its answer; the call may go on
         if not connection.settled:
             with _LEARNING:

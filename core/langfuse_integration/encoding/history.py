@@ -215,7 +215,8 @@ def _longest(branches: Any, messages: list[Any]) -> tuple[Branch | None, int]:
 def _same(before: list[Any], messages: list[Any]) -> int:
     """Return how many items two lists have in common from the start; items are compared by identity first."""
     size = min(len(before), len(messages))
-    if before[:size] == messages[:size]:
+    # A list as it is where it may be: each slice touches all of its messages, which are in no cache by then.
+    if (before if len(before) == size else before[:size]) == (messages if len(messages) == size else messages[:size]):
         return size
     for place in range(size):
         if before[place] is not messages[place] and before[place] != messages[place]:

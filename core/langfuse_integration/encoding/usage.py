@@ -10,7 +10,8 @@ More than 300 lines: most of it is tables.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from itertools import chain, combinations
 from typing import Any, NamedTuple, cast
 
@@ -277,10 +278,16 @@ def _bucket(kind: str, priced: frozenset[str] | None, model: str | None) -> str:
 # -- numbers in reports
 
 
-def _number(report: Any, paths: Iterable[str]) -> int | None:
+@lru_cache(maxsize=1_000)
+def _leading(paths: tuple[str, ...], names: frozenset[Any]) -> tuple[str, ...]:
+    """Return those of *paths* that begin with one of *names*: a report has a few names, and providers few reports."""
+    return tuple(path for path in paths if not names.isdisjoint(_spellings(re.split(r"[.:]", path)[0])))
+
+
+def _number(report: Any, paths: tuple[str, ...]) -> int | None:
     """Return the first number above 0 that one of *paths* leads to, else 0 if one leads to it, else None."""
     zero: int | None = None
-    for path in paths:
+    for path in _leading(paths, frozenset(report)) if type(report) is dict else paths:
         number = _at(report, path)
         if number:
             return number
@@ -321,18 +328,18 @@ def _get(report: Any, name: str) -> Any:
     """Return the entry or attribute *name* of a report, in snake case or in camel case; None without one."""
     if report is None or isinstance(report, (str, bytes, int, float, list, tuple)):
         return None
+    is_mapping = type(report) is dict or isinstance(report, Mapping)
     for key in _spellings(name):
-        value = report.get(key) if isinstance(report, Mapping) else getattr(report, key, None)
+        value = report.get(key) if is_mapping else getattr(report, key, None)
         if value is not None:
             return value
     return None
 
 
-def _spellings(name: str) -> Iterator[str]:
-    yield name
+@lru_cache(maxsize=1_000)
+def _spellings(name: str) -> tuple[str, ...]:
     head, *rest = name.split("_")
-    if rest:
-        yield head + "".join(word.capitalize() for word in rest)
+    return (name, head + "".join(word.capitalize() for word in rest)) if rest else (name,)
 
 
 def _whole_number(value: Any) -> int | None:

@@ -17,6 +17,8 @@ from .observation import Observation, ObservationType
 
 OPEN_LIMIT = 50_000
 ENDED_LIMIT = 2_000
+_Footprint = tuple[int, int, tuple[Session | None, Session | None], int, bool]
+"""The arguments of an Anchor: one is made only where it is asked for."""
 
 
 class RunStart:
@@ -139,8 +141,8 @@ class RunRegistry:
         self._open_limit = open_limit
         self._ended_limit = ended_limit
         self._runs: dict[Hashable, Run] = {}
-        self._ended: dict[Hashable, Anchor] = {}
-        self._ended_before: dict[Hashable, Anchor] = {}
+        self._ended: dict[Hashable, _Footprint] = {}
+        self._ended_before: dict[Hashable, _Footprint] = {}
         self._evicting = forks.Lock(reentrant=True)
         self.get: Callable[[Hashable], Run | None] = self._runs.get
         """Return the open run of a key, or None."""
@@ -153,7 +155,8 @@ class RunRegistry:
 
     def footprint(self, key: Hashable) -> Anchor | None:
         """Return where a run stood that ended a short while ago, or None."""
-        return self._ended.get(key) or self._ended_before.get(key)
+        footprint = self._ended.get(key) or self._ended_before.get(key)
+        return Anchor(*footprint) if footprint is not None else None
 
     def open(self, run: Run) -> bool:
         """Take in *run*; False when its key is open already, and then nothing has changed."""
@@ -180,7 +183,8 @@ class RunRegistry:
         if len(ended) >= self._ended_limit >> 1:  # two halves: the older one goes at once, at no cost for each
             self._ended_before = ended
             self._ended = ended = {}
-        ended[key] = Anchor.of(run.anchor)
+        at = run.anchor
+        ended[key] = at.trace, at.span, (at.session, at.origin), at.started_ns, at.exported
         return run
 
     def open_runs(self) -> list[Run]:

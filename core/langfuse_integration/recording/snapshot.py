@@ -42,12 +42,14 @@ def _copy(value: Any, budget: list[int]) -> Any:
     kind = type(value)
     if kind is bytearray:
         return bytes(value)
+    # The condition is written out twice: most items are messages, for which a call each would be most of the cost.
     if isinstance(value, dict):
-        return {key: item if type(item) in ATOMS else _nested(item, budget) for key, item in value.items()}
+        return {
+            key: _copy(item, budget) if type(item) in CONTAINERS or isinstance(item, (dict, list)) else item
+            for key, item in value.items()
+        }
     if kind is tuple and CONTAINERS.isdisjoint(map(type, value)):
         return value
-    return [item if type(item) in ATOMS else _nested(item, budget) for item in value]
-
-
-def _nested(item: Any, budget: list[int]) -> Any:
-    return _copy(item, budget) if type(item) in CONTAINERS or isinstance(item, (dict, list)) else item
+    return [
+        _copy(item, budget) if type(item) in CONTAINERS or isinstance(item, (dict, list)) else item for item in value
+    ]
