@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from langfuse_integration.encoding import otlp
+from journal.sample_rows import grown, history, rope_of, row, text_of
 from langfuse_integration.encoding.row import Row
 from langfuse_integration.encoding.shared_text import Rope, SharedText
 from langfuse_integration.journal.bodies import Bodies, BrokenChain
@@ -27,37 +27,6 @@ from langfuse_integration.reading.archive import Archive
 from langfuse_integration.reading.database import JournalFile
 
 WRITER = 7
-
-
-def row(number: int, text: str | Rope, *, session_id: str | None = "chat", output: str = "") -> Row:
-    """An observation with this input."""
-    attributes = {"langfuse.observation.type": "generation", "langfuse.observation.input": text, "output": output}
-    parts = [otlp.ids(number + 1, number + 1, 0), otlp.field(otlp.NAME, b"model"), otlp.times(1, number, number + 1)]
-    size = sum(map(len, parts)) + otlp.put(parts, otlp.ATTRIBUTE, attributes)
-    request = otlp.rope_request if isinstance(text, Rope) else otlp.request
-    body = request(otlp.field(b"\x0a", b""), otlp.scope_field("scope", ""), parts, size)
-    ids = f"{number + 1:016x}", f"{number + 1:032x}"
-    return Row(*ids, "", session_id, None, "model", "generation", "DEFAULT", number, number + 1, body)
-
-
-def history(chance: random.Random, count: int) -> list[dict[str, str]]:
-    return [{"role": "user", "content": chance.randbytes(200).hex()} for _ in range(count)]
-
-
-def grown(before: SharedText | None, messages: list[dict[str, str]]) -> SharedText:
-    """What is said so far, without brackets."""
-    part = text_of(messages)[1:-1].encode()
-    return SharedText(before, b"," + part if before is not None else part)
-
-
-def rope_of(text: SharedText, *more: SharedText) -> Rope:
-    """A state with a history, or with several."""
-    pieces = [piece for history in (text, *more) for piece in (b'"messages":[', history, b"],")]
-    return Rope([b"{", *pieces, b'"done":false}'])
-
-
-def text_of(messages: Any) -> str:
-    return json.dumps(messages, separators=(",", ":"))
 
 
 @contextmanager
@@ -282,7 +251,7 @@ def test_whatever_is_said_edited_branched_and_removed(steps: list[tuple[str, int
 KILLED = """
 import random, sys
 from pathlib import Path
-from journal.test_chains import grown, history, rope_of, row, text_of
+from journal.sample_rows import grown, history, rope_of, row, text_of
 from langfuse_integration.journal.journal import Journal
 from langfuse_integration.journal.pruning import Pruning, Selection
 from langfuse_integration.journal.retention import Retention
