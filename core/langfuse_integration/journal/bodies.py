@@ -73,7 +73,7 @@ class Bodies:
             rest, texts = inflated(body, pieces, origin, self._text)
         except (zlib.error, ValueError, TypeError) as error:
             raise BrokenChain(f"a row cannot be read: {error}") from error
-        parts: list[bytes] = []
+        parts: list[bytes | memoryview] = []
         position = 0
         for place, text in texts:
             parts += (rest[position:place], text)
@@ -88,10 +88,13 @@ class Bodies:
         except BrokenChain:
             return b""
 
-    def _text(self, last: int) -> bytes:
+    def _text(self, last: int) -> bytes | memoryview:
         text = self._recent.get(last)
         if text is None:
-            text = self._within(last) or self._read(last)
+            within = self._within(last)
+            if within is not None:
+                return within
+            text = self._read(last)
             self._recent[last] = text
             self._recent_bytes += len(text)
         self._recent.move_to_end(last)
@@ -99,19 +102,19 @@ class Bodies:
             self._recent_bytes -= len(self._recent.popitem(last=False)[1])
         return text
 
-    def _within(self, last: int) -> bytes | None:
+    def _within(self, last: int) -> bytes | memoryview | None:
         """Return a text that the last chain which was read begins with; None otherwise."""
         longer = self._recent.get(self._longest)
         if longer is None:
             return None
         self._recent.move_to_end(self._longest)
         if last in self._ends:
-            return longer[: self._ends[last]]
+            return memoryview(longer)[: self._ends[last]]
         own = self._nodes(_NODE, (last,))  # shorter texts may end with a node of their own
         if not own or own[0][1] is None or own[0][0] not in self._ends:
             return None
         parent, body, size_bytes = own[0]
-        return longer[: self._ends[parent]] + inflated_part(body, size_bytes)
+        return b"".join((memoryview(longer)[: self._ends[parent]], inflated_part(body, size_bytes)))
 
     def _read(self, last: int) -> bytes:
         nodes = self._nodes(_CHAIN, {"last": last, "recent": json.dumps(list(self._recent))})

@@ -75,8 +75,8 @@ def deflated(rest: bytes, pieces: Pieces, origin: Origin, neighbour: Neighbour) 
 
 
 def inflated(
-    body: bytes, pieces: str, origin: str | Origin | None, text_of: Callable[[int], bytes]
-) -> tuple[bytes, list[tuple[int, bytes]]]:
+    body: bytes, pieces: str, origin: str | Origin | None, text_of: Callable[[int], bytes | memoryview]
+) -> tuple[bytes, list[tuple[int, bytes | memoryview]]]:
     """Return what a row holds beside its large texts, and (where it belongs, text) of each of these.
 
     Args:
@@ -92,7 +92,7 @@ def inflated(
     if len(texts) == len(entries):  # written before there was a dictionary
         return zlib.decompress(body), texts
     kind, neighbour = entries[0]
-    dictionary = _COMMON + (text_of(neighbour)[-END_BYTES:] if neighbour else b"")
+    dictionary = _COMMON + bytes(text_of(neighbour)[-END_BYTES:] if neighbour else b"")
     if kind == DICTIONARY:
         columns: Sequence[Any] = json.loads(origin) if isinstance(origin, str) else origin or ()
         dictionary += _opening(Origin._make(columns))

@@ -180,8 +180,7 @@ class Archive(SessionSummaries):
         """Yield the finished observations of a session, by their starts, each as an OTLP request of one span."""
         where, values = of_session(session_id)
         for (number,) in self.query(f"SELECT id FROM spans WHERE {where} ORDER BY started_ns, id", values):
-            for (body,) in self.query("SELECT body FROM spans WHERE id = :id", {"id": number}):
-                yield body
+            yield from self.bodies_where("id = :id", {"id": number})
 
     def scores(self, session_id: str | None) -> list[RecordedScore]:
         """Return the scores of a session, of its traces and of their steps, in the order of their creation."""

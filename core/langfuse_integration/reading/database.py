@@ -33,7 +33,7 @@ class JournalFile:
     def __init__(self, path: Path | None) -> None:
         self.path = path
         self.identity = _identity(path)
-        self._db = _opened(path)
+        self._open()
 
     @property
     def version(self) -> int:
@@ -54,6 +54,21 @@ class JournalFile:
         except sqlite3.Error as error:
             raise JournalUnreadable(str(self.path), str(error)) from error
 
+    def bodies_where(self, where: str, values: dict[str, Any]) -> Iterator[bytes]:
+        """Yield the OTLP requests of the rows that a condition selects, in the order in which they were written.
+
+        A body of SQLite's is copied three times on its way through a query; these are not.
+        """
+        sql = f"SELECT stored_body, pieces, origin FROM spans WHERE {where} ORDER BY id"
+        for row in self.stream(sql, values):  # while it is read, the parts of its rows are those of the same moment
+            yield self._bodies.readable(*row)
+
+    def _open(self) -> None:
+        self._db = _opened(self.path)
+        if self._db is not None:
+            self._bodies = Bodies(self._db)
+            _show_whole(self._db, self._bodies)
+
     @property
     def tables(self) -> set[str]:
         """The names of the tables; a journal of an older release may lack some."""
@@ -68,7 +83,8 @@ class JournalFile:
         now = _identity(self.path)
         if now is not None and (self._db is None or now != self.identity):
             self.close()
-            self.identity, self._db = now, _opened(self.path)
+            self.identity = now
+            self._open()
 
     def close(self) -> None:
         """Close the file."""
@@ -111,20 +127,21 @@ def _opened(path: Path | None) -> sqlite3.Connection | None:
         db.close()
         return None
     db.create_function("holds", 2, _body_holds, deterministic=True)
-    _show_whole(db)
     return db
 
 
-def _show_whole(db: sqlite3.Connection) -> None:
+def _show_whole(db: sqlite3.Connection, bodies: Bodies) -> None:
     """Have queries of this connection find whole bodies in `spans`, whose large texts lie elsewhere in the file."""
     columns = [row[1] for row in db.execute("PRAGMA main.table_info(spans)")]
-    body = "body"
+    body, origin = "body", "NULL AS pieces, NULL AS origin"
     if "pieces" in columns:  # written by this release
-        db.create_function("whole", 3, Bodies(db).readable, deterministic=True)
+        db.create_function("whole", 3, bodies.readable, deterministic=True)
         body = f"CASE WHEN pieces IS NULL THEN body ELSE whole(body, pieces, {ORIGIN}) END"
+        origin = f"pieces, CASE WHEN pieces IS NOT NULL THEN {ORIGIN} END AS origin"
     others = ", ".join(name for name in columns if name not in ("body", "pieces", "size_bytes"))
     db.execute(
-        f"CREATE TEMP VIEW spans AS SELECT {others}, length(body) AS stored_bytes, {body} AS body FROM main.spans"
+        f"CREATE TEMP VIEW spans AS SELECT {others}, length(body) AS stored_bytes, {body} AS body, "
+        f"body AS stored_body, {origin} FROM main.spans"
     )
 
 

@@ -53,8 +53,7 @@ class ObservationReader(JournalFile):
 
     def selected(self, where: str, values: dict[str, Any]) -> list[Observed]:
         """Return the finished observations that a condition selects, in the order in which they were written."""
-        rows = self.query(f"SELECT body FROM spans WHERE {where} ORDER BY id", values)
-        return [observation for (body,) in rows for observation in Observed.decoded(body)]
+        return [observation for body in self.bodies_where(where, values) for observation in Observed.decoded(body)]
 
     def summed(self, condition: Condition, name: tuple[str | None, ...], version: RowsVersion) -> Totals:
         """Return what the selected rows add up to; errors are not counted.
