@@ -124,6 +124,29 @@ def test_a_newer_schema_is_refused_and_left_alone(journal: Path, caplog: pytest.
     assert journal.read_bytes() == before
 
 
+def test_a_file_that_a_newer_release_migrates_meanwhile_is_left_alone(langfuse: Receiver, journal: Path) -> None:
+    """A running process reads and writes no more in it; what it records from then on is delivered from memory."""
+    with langfuse_manager.trace_span("before"):
+        pass
+    langfuse_manager.flush(10)
+    other = Journal(journal)
+    other.append(1, [row(1, b"waits")])
+    with sqlite3.connect(journal) as db:
+        db.execute(f"PRAGMA user_version={schema.SCHEMA + 1}")
+    db.close()
+    with pytest.raises(OSError, match="upgrade langfuse-integration"):
+        other.append(1, [row(2, b"")])
+    with pytest.raises(OSError, match="upgrade langfuse-integration"):
+        other.next_batch(1, 10, 1_000)
+    for number in range(3):
+        with langfuse_manager.trace_span(f"after {number}"):
+            pass
+    assert langfuse_manager.flush(30).pending == 0
+    assert [span.name for span in langfuse.spans] == ["before", "after 0", "after 1", "after 2"]
+    assert other.query("SELECT body FROM spans") == [(b"waits",)]
+    other.close()
+
+
 def test_an_older_schema_is_brought_up_to_date(journal: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A migration runs once, in one transaction with its version, and keeps every row; a failed one changes nothing."""
     first = Journal(journal)

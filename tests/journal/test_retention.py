@@ -244,9 +244,26 @@ def test_what_was_being_sent_while_it_was_removed_is_delivered(journal: Path) ->
 
 def test_a_burst_stays_within_one_and_a_half_times_the_bound(journal: Path) -> None:
     """Large observations in quick succession: the file with its log never takes much more than allowed."""
+    _burst(journal, 1_000)
+    result = langfuse_manager.flush(20)
+    assert result.delivered + result.lost == 1_000
+
+
+@pytest.mark.slow
+def test_a_burst_in_an_outage_stays_within_it_too(langfuse: Receiver, journal: Path) -> None:
+    """While Langfuse is down, what the bound takes is lost with the reason, and the rest waits."""
+    langfuse.refuse()
+    _burst(journal, 400)
+    result = langfuse_manager.flush(20)
+    assert (result.delivered, result.pending + result.lost) == (0, 400)
+    assert 20 < result.pending < 200
+    assert langfuse_manager.stats.reasons == {"journal full": result.lost}
+
+
+def _burst(journal: Path, count: int) -> None:
     configure(journal_max_bytes=8 * 1024 * 1024)
     largest = 0
-    for number in range(1_000):
+    for number in range(count):
         with langfuse_manager.trace_span("burst", input=secrets.token_hex(40_000)):
             pass
         if number % 10 == 0:

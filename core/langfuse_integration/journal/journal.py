@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..encoding.row import Row
+from ..errors import JournalTooNew
 from ..internals import forks
 from .bodies import Bodies
 from .chains import MIN_TEXT_BYTES, Chains
@@ -26,7 +27,7 @@ from .deflating import ORIGIN, Origin
 from .fork_guard import fork_guard
 from .nodes import remove_unused
 from .rows import INSERT_STORED, INSERTS, STORED_COLUMNS, StoredRow, fitting, slices
-from .schema import DELIVERED, PENDING, SCHEMA, SET_ASIDE, connect
+from .schema import DELIVERED, PENDING, SCHEMA, SET_ASIDE, connect, schema_version
 
 __all__ = ["DELIVERED", "PENDING", "SCHEMA", "SET_ASIDE", "Batch", "Journal", "StoredRow"]
 
@@ -94,6 +95,7 @@ class Journal:
             db = self._connected()
             _begin(db)
             try:
+                self._check_schema(db)
                 yield db
                 db.execute("COMMIT")
             except BaseException:
@@ -171,6 +173,12 @@ class Journal:
             self._bodies = Bodies(self._db)
             self.inode = self.path.stat().st_ino if self.path is not None else 0
         return self._db
+
+    def _check_schema(self, db: sqlite3.Connection) -> None:
+        """Raise OSError if a newer release has migrated the file meanwhile: its rows would be misread from then on."""
+        version = schema_version(db)
+        if version > SCHEMA:
+            raise OSError(str(JournalTooNew(str(self.path), version, SCHEMA)))
 
     # -- writing
 
@@ -253,6 +261,7 @@ class Journal:
             values["limit"] = fitting(sizes.split(","), max_bytes)
             db.execute("BEGIN")  # rows and chains of one moment
             try:
+                self._check_schema(db)
                 ids, sizes, pieces, origins, body = db.execute(
                     "SELECT group_concat(id), group_concat(length(body)), group_concat(coalesce(pieces, ''), ';'), "
                     "json_group_array(json(origin)), CAST(group_concat(body, '') AS BLOB) "
@@ -277,6 +286,7 @@ class Journal:
             db = self._connected()
             db.execute("BEGIN")  # rows and chains of one moment
             try:
+                self._check_schema(db)
                 rows = db.execute(statement, values).fetchall()
                 return [(number, self._bodies.whole(body, pieces, origin)) for number, pieces, origin, body in rows]
             finally:

@@ -183,8 +183,13 @@ def migrate(db: sqlite3.Connection, name: str) -> None:
         raise NoJournal(f"it has no table {', '.join(sorted(missing))}")
 
 
+def schema_version(db: sqlite3.Connection) -> int:
+    """Return the version of the schema of the file behind *db*."""
+    return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+
 def _version(db: sqlite3.Connection, name: str) -> int:
-    version = int(db.execute("PRAGMA user_version").fetchone()[0])
+    version = schema_version(db)
     if version > SCHEMA:
         raise JournalTooNew(name, version, SCHEMA)
     return version

@@ -11,7 +11,7 @@ from typing import Any, Self
 from ..errors import JournalTooNew, JournalUnreadable
 from ..journal.bodies import Bodies
 from ..journal.deflating import ORIGIN
-from ..journal.journal import SCHEMA
+from ..journal.schema import SCHEMA, schema_version
 from .replay import Observed
 from .search import holds, may_hold
 
@@ -66,6 +66,7 @@ class JournalFile:
     def _open(self) -> None:
         self._db = _opened(self.path)
         if self._db is not None:
+            self._schema = schema_version(self._db)
             self._bodies = Bodies(self._db)
             _show_whole(self._db, self._bodies)
 
@@ -79,9 +80,10 @@ class JournalFile:
         return {row[0] for row in self.query("SELECT name FROM pragma_table_info(:table)", {"table": table})}
 
     def refresh(self) -> None:
-        """Reopen the file if it was created or replaced."""
+        """Reopen the file if it was created, replaced, or migrated by a process of a newer release."""
         now = _identity(self.path)
-        if now is not None and (self._db is None or now != self.identity):
+        is_migrated = self._db is not None and schema_version(self._db) != self._schema
+        if now is not None and (self._db is None or now != self.identity or is_migrated):
             self.close()
             self.identity = now
             self._open()
@@ -114,7 +116,7 @@ def _opened(path: Path | None) -> sqlite3.Connection | None:
     db: sqlite3.Connection | None = None
     try:
         db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5.0, isolation_level=None)
-        version = int(db.execute("PRAGMA user_version").fetchone()[0])
+        version = schema_version(db)
         tables = {row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     except sqlite3.Error as error:
         if db is not None:
