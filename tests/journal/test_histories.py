@@ -119,7 +119,8 @@ def test_turns_of_a_graph_with_a_checkpointer(journal: Path) -> None:
 
 def test_turns_of_a_chat_engine(journal: Path) -> None:
     """LlamaIndex: the messages of a memory."""
-    Settings.callback_manager = CallbackManager([LlamaIndexHandler()])
+    handler = LlamaIndexHandler()
+    Settings.callback_manager = CallbackManager([handler])
     try:
         engine = SimpleChatEngine.from_defaults(
             llm=LlamaModel(callback_manager=Settings.callback_manager),
@@ -129,5 +130,6 @@ def test_turns_of_a_chat_engine(journal: Path) -> None:
             for _ in range(TURNS):
                 engine.chat(words())
     finally:
+        handler.detach()
         Settings.callback_manager = CallbackManager()
     assert_linear(journal)
