@@ -23,6 +23,8 @@ from .internals.setting_values import Parse, Secret
 
 DEFAULT_BASE_URL = "https://cloud.langfuse.com"
 Mode = Literal["langfuse", "local", "off"]
+NO_PROJECT = "no project"
+"""The key of every message that says why rows stay in the local journal: one of them is enough."""
 _OURS = "LANGFUSE_INTEGRATION_"
 
 
@@ -316,7 +318,7 @@ def _checked(active: Settings, say: Callable[..., object]) -> Settings:
     if bool(active.public_key) != bool(active.secret_key):
         missing, there = ("secret", "public") if active.public_key else ("public", "secret")
         say(
-            "keys",
+            NO_PROJECT,
             "LANGFUSE_%s_KEY is set but LANGFUSE_%s_KEY is not: nothing is sent to Langfuse, "
             "observations stay in the local journal",
             there.upper(),
@@ -325,7 +327,7 @@ def _checked(active: Settings, say: Callable[..., object]) -> Settings:
     url = urlsplit(active.base_url)
     if url.scheme not in ("http", "https") or not url.hostname:
         say(
-            "base_url",
+            NO_PROJECT,
             "LANGFUSE_BASE_URL (or LANGFUSE_HOST) is %r, not a URL such as %s: observations stay in the local journal",
             active.address,
             DEFAULT_BASE_URL,

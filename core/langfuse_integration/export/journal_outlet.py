@@ -21,6 +21,7 @@ from ..recording.score import Score
 from ..settings import Settings
 from .companions import Companions
 from .counters import DestinationCounts
+from .local_only import LocalOnly
 from .outlet import Outlet
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class JournalOutlet(Outlet):
         me = new_bits(62) + 1
         self._since_ns = time.time_ns()
         self._local = settings.mode != "langfuse"
+        self._local_only = LocalOnly(settings)
         self._stored = self._delivered = self._refused = 0
         self._lost: Counter[str] = Counter()
         self._open: dict[str, set[tuple[str, str]]] = {}  # span id of what is open: (id, field) of its media
@@ -118,6 +120,7 @@ class JournalOutlet(Outlet):
             self._storage.accompany(self._companions.joined_by((*rows, *opened_rows)))
         self._storage.tidy()
         self._wake(len(rows))
+        self._local_only.note_rows()
         if not self._senders and not self._dead_ended:
             self._dead_ended = True
             self._storage.end_dead()
@@ -162,6 +165,7 @@ class JournalOutlet(Outlet):
     def finish(self, deadline: float) -> None:
         """Flush at the end of the process; stop early if retrying cannot help."""
         self._flush(deadline, give_up_early=True)
+        self._local_only.say()
 
     def outcome(self) -> tuple[int, int, int]:
         """Return (delivered, pending, lost); without keys, rows in the journal are delivered.

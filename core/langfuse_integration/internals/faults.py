@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from logging import Logger
 
 _SEEN_LIMIT = 256
-_seen: set[tuple[str, str]] = set()
+"""Messages of one kind at most: a kind that has a text for each session or line must not silence the others."""
+_seen: dict[str, set[str]] = {}
 _lock = forks.Lock()
 strict = False
 """Whether our own faults raise; our tests set it."""
@@ -49,21 +50,32 @@ def fault(doing: str, error: Exception) -> None:
 
 def report(doing: str, error: BaseException) -> None:
     """Log a fault of ours, once per kind of work and kind of error."""
-    key = (doing, type(error).__name__)
-    with _lock:
-        if key in _seen or len(_seen) >= _SEEN_LIMIT:
-            return
-        _seen.add(key)
-    logger().warning("langfuse-integration failed while %s; tracing only is affected", doing, exc_info=error)
+    if _is_new("fault", f"{doing} {type(error).__name__}"):
+        logger().warning("langfuse-integration failed while %s; tracing only is affected", doing, exc_info=error)
 
 
 def warn_once(key: str, message: str, *values: object) -> None:
-    """Log *message* as a warning the first time that *key* is met in this process."""
+    """Log *message* as a warning the first time that *key* is met in this process.
+
+    Args:
+        key: its first word is the kind of the message: of each kind there are `_SEEN_LIMIT` messages at most.
+    """
+    if _is_new(key.partition(" ")[0], key):
+        logger().warning(message, *values)
+
+
+def _is_new(kind: str, key: str) -> bool:
+    """Return whether *key* is met for the first time, and note it."""
     with _lock:
-        if ("warning", key) in _seen or len(_seen) >= _SEEN_LIMIT:
-            return
-        _seen.add(("warning", key))
-    logger().warning(message, *values)
+        seen = _seen.get(kind)
+        if seen is None:
+            if len(_seen) >= _SEEN_LIMIT:
+                return False
+            seen = _seen[kind] = set()
+        if key in seen or len(seen) >= _SEEN_LIMIT:
+            return False
+        seen.add(key)
+        return True
 
 
 def forget() -> None:

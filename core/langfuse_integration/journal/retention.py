@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from ..internals.faults import warn_once
+from ..settings import VARIABLES
 from .journal import Journal
 from .timeline import Timeline
 
@@ -195,12 +196,21 @@ class Retention:
         return True
 
     def _warn(self, setting: str, bound: str) -> None:
+        path = self._journal.path
+        if path is None:
+            warn_once(
+                f"retention {setting} in memory",
+                "What waits in memory has reached its limit (%s): the oldest is removed, and counted as lost if "
+                "Langfuse does not have it. Set LANGFUSE_INTEGRATION_JOURNAL to a file that can be written",
+                bound,
+            )
+            return
         warn_once(
-            f"retention {setting} {self._journal.path}",
-            "The journal %s has reached %s (%s): its oldest sessions and traces are removed; "
-            "those that Langfuse does not have are counted as lost",
-            self._journal.path or "in memory",
-            setting,
+            f"retention {setting} {path}",
+            "The journal %s has reached %s (%s): its oldest sessions and traces are removed; those that Langfuse does "
+            "not have are counted as lost. Raise it, or deliver earlier with `langfuse-integration push`",
+            path,
+            VARIABLES[setting],
             bound,
         )
 

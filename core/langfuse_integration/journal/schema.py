@@ -6,6 +6,7 @@ import os
 import sqlite3
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from ..errors import JournalTooNew
@@ -176,7 +177,8 @@ def migrate(db: sqlite3.Connection, name: str) -> None:
             db.execute(f"PRAGMA user_version={SCHEMA}")
             db.execute("COMMIT")
         except BaseException:
-            db.execute("ROLLBACK")
+            with suppress(sqlite3.Error):  # some errors have rolled back by themselves
+                db.execute("ROLLBACK")
             raise
     missing = _TABLES - {row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if missing:

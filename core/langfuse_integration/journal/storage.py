@@ -21,6 +21,7 @@ from ..internals.faults import logger, warn_once
 from ..recording.score import Score
 from ..settings import Settings
 from .backend import StorageBackend
+from .cures import cure_of, warn_of_readers
 from .damage import is_damage
 from .moving import move
 
@@ -215,7 +216,11 @@ class Storage:
             self._empty_memory()
         count = self.in_memory()
         if count:
-            logger().warning("%d observations were in memory only, and are lost", count)
+            logger().warning(
+                "%d observations were in memory only, and are lost: set LANGFUSE_INTEGRATION_JOURNAL to a file that "
+                "can be written, where they wait for the next process",
+                count,
+            )
         for backend in self.backends():
             try:
                 backend.close()
@@ -270,6 +275,7 @@ class Storage:
             inode = self._inode()
             try:
                 self._file = StorageBackend(self._settings, self._path, self._me)
+                warn_of_readers(self._path)
             except _FAILURES as error:
                 if inode and is_damage(error) and self._recovered(inode, error):
                     return self._file
@@ -286,9 +292,10 @@ class Storage:
         self._retry_s = min(self._retry_s * 2, RETRY_S[1])
         warn_once(
             "journal",
-            "The journal %s cannot be used (%s): observations are kept in memory until it can",
+            "The journal %s cannot be used (%s): observations are kept in memory until it can. %s",
             self._path,
             error,
+            cure_of(error),
         )
 
     def _recovered(self, inode: int, error: Exception) -> bool:

@@ -37,7 +37,7 @@ def take_settings() -> None:
         chosen = next(iter(clients.values())) if len(clients) == 1 else None
         if len(clients) > 1:
             warn_once(
-                "several clients",
+                settings_module.NO_PROJECT,
                 "Langfuse clients were made in code for %s, and LANGFUSE_PUBLIC_KEY names none of them: what this "
                 "package records stays in the local journal. Set LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY, or call "
                 "configure(public_key=..., secret_key=...), for the project that it belongs to",

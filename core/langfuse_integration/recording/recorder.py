@@ -207,7 +207,12 @@ class QueueRecorder:
                 if sys.is_finalizing() or "shutdown" in str(error):
                     self._exited = True
                 else:  # a container's limit of threads, say: the next record tries again
-                    warn_once("thread", "rows are written on the application's own threads for now: %s", error)
+                    warn_once(
+                        "thread",
+                        "rows are written on the application's own threads for now (%s): raise the limit of threads "
+                        "(`ulimit -u`, a container's pids limit)",
+                        error,
+                    )
             else:
                 self._thread = thread
                 process_end.watch()
@@ -224,11 +229,22 @@ class QueueRecorder:
         if waiting >= self.limit:
             with self._starting:
                 self.dropped += 1
-            warn_once("queue", "%d observations wait for the worker: new ones are dropped, and counted", self.limit)
+            warn_once(
+                "queue",
+                "%d observations wait to be written: new ones are dropped, and counted as lost. Record less, sample "
+                "(LANGFUSE_SAMPLE_RATE), or give the process a faster disk and more CPU",
+                self.limit,
+            )
             return False
         self.wake.set()
         with _RELIEVING:
             oldest = self.queue[len(self.queue) - self._half]
+            warn_once(
+                "payloads",
+                "%d observations wait to be written: the oldest are recorded without their inputs and outputs. Record "
+                "less, sample (LANGFUSE_SAMPLE_RATE), or give the process a faster disk and more CPU",
+                waiting,
+            )
             if isinstance(oldest, Observation):
                 oldest.input = oldest.output = PAYLOAD_MARKER
         return True
