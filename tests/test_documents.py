@@ -38,8 +38,10 @@ def interpreter() -> Iterator[WarmInterpreter]:
 
 @pytest.mark.parametrize(("place", "code"), [pytest.param(*block, id=block[0]) for block in blocks()])
 def test_a_block_runs_as_it_stands(place: str, code: str, interpreter: WarmInterpreter, tmp_path: Path) -> None:
-    """What a reader copies works, and says nothing on stderr."""
-    assert "[stderr]" not in interpreter.run(code, tmp_path, without_settings()), place
+    """What a reader copies works, and says nothing on stderr but that Langfuse's SDK has no keys."""
+    printed = interpreter.run(code, tmp_path, without_settings()).splitlines()
+    said = [line for line in printed if line and "Langfuse's SDK is in use, but" not in line]
+    assert "[stderr]" not in said or said[-1] == "[stderr]", place
 
 
 @pytest.mark.application

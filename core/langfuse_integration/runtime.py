@@ -10,6 +10,7 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .hosts.job_frames import current_job
 from .hosts.servers import SERVERS, separate_requests
 from .internals import faults, forks, resets
 from .internals.faults import shielded
@@ -147,4 +148,5 @@ for _imported, _module, _function in (
 ):
     tracing.store.load_host_with(_imported, _host_loader(_module, _function))
 tracing.store.separate_requests_with(SERVERS, separate_requests)
+tracing.store.current_job = current_job
 span_interface.read_attributes = _read_attributes

@@ -205,7 +205,7 @@ def test_whole_sessions_give_way_the_one_used_last_stays(journal: Path, caplog: 
     assert left.pop("always") == 12
     assert left == {f"chat {number}": 50 for number in range(12 - len(left), 12)}
     assert 0 < len(left) < 10
-    warnings = [record.getMessage() for record in caplog.records if "journal_max_bytes" in record.getMessage()]
+    warnings = [record.getMessage() for record in caplog.records if "_JOURNAL_MAX_BYTES" in record.getMessage()]
     assert len(warnings) == 1
 
 

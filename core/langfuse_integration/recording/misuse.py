@@ -7,13 +7,10 @@ untagged on purpose does it in `with langfuse_manager.detached()`, and is left a
 
 from __future__ import annotations
 
-import sys
 import threading
 import weakref
-from collections.abc import Callable
-from contextvars import ContextVar, copy_context
-from types import FrameType
-from typing import Any, NamedTuple
+from contextvars import copy_context
+from typing import NamedTuple
 
 from ..internals import forks
 from ..internals.faults import shielded, warn_once
@@ -25,11 +22,6 @@ LOOKS = 1_000
 """The most call-site look-ups of a process; each costs microseconds."""
 PLACES = 64
 """Lines that are remembered until there is something to say of them."""
-
-_REQUEST = "langfuse_integration.request"
-"""Where the environ of a WSGI request keeps what stands for it."""
-_request: ContextVar[object | None] = ContextVar("langfuse_integration_request", default=None)
-"""The WSGI request in which a session was last set in this context, outside of any host."""
 
 _ADVISING = shielded("looking for what goes wrong with sessions")
 _lock = forks.Lock()
@@ -98,7 +90,6 @@ class MisuseWarnings:
                 if place is not None:
                     _warn_of_order(place, self._line())
             else:
-                _look_for_reuse(self._line)
                 if len(self._settings) < PLACES:
                     self._watch(cell, session)
             if self._first_set is None:
@@ -138,36 +129,6 @@ class MisuseWarnings:
 
         self._looks -= 1
         return callsite()
-
-
-def _look_for_reuse(line: Callable[[], str | None]) -> None:
-    """Warn if an earlier WSGI request has set a session in this very context: its server is not known to `hosts`."""
-    environ = _environ()
-    if environ is None:
-        return
-    request = environ.setdefault(_REQUEST, object())
-    if _request.get() not in (None, request):
-        warn_once(
-            "reused thread",
-            "this WSGI server (%s) serves several requests in one thread or task, and a request that sets no session "
-            "(%s does) would get the one of the request before: wrap the application in "
-            "langfuse_integration.hosts.wsgi.SessionMiddleware",
-            environ.get("SERVER_SOFTWARE", "unknown"),
-            line() or "your code",
-        )
-    _request.set(request)
-
-
-def _environ() -> dict[str, Any] | None:
-    """Return the environ of the WSGI request that runs here, found by the names of its application's arguments."""
-    frame: FrameType | None = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
-    while frame is not None:
-        if "start_response" in frame.f_code.co_varnames[:3]:
-            environ = frame.f_locals.get("environ")
-            if isinstance(environ, dict) and "wsgi.version" in environ:
-                return environ
-        frame = frame.f_back
-    return None
 
 
 def _in_a_bare_thread() -> bool:

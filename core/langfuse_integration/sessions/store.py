@@ -11,6 +11,7 @@ More than 300 lines: the look-up and the blocks share one context variable.
 from __future__ import annotations
 
 import sys
+import weakref
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar, Token
 from types import FrameType, TracebackType
@@ -43,9 +44,10 @@ class Cell:
         use: set by who wants to know whether it was of use.
         scope: the innermost block in which this one became active, or None; a host's cell has none.
         sealed: what is propagated around the block is of somebody else, and not asked.
+        job_end: takes this cell out of its context when a job of a thread or pool ends; None outside of jobs.
     """
 
-    __slots__ = ("__weakref__", "changed", "is_set", "owner", "scope", "sealed", "session", "use")
+    __slots__ = ("__weakref__", "changed", "is_set", "job_end", "owner", "scope", "sealed", "session", "use")
 
     def __init__(self, session: Session | None, owner: Cell | None = None, scope: Scope | None = None) -> None:
         self.session = session
@@ -55,6 +57,7 @@ class Cell:
         self.changed: Callable[[Session | None], None] | None = None
         self.use: Use | None = None
         self.sealed = False
+        self.job_end: JobEnd | None = None
 
     @classmethod
     def hosted(cls) -> Cell:
@@ -63,6 +66,43 @@ class Cell:
         cell.is_set = False
         cell.owner = cell
         return cell
+
+
+class Job:
+    """Stands for a job of a pool where its thread has no other object of it; dies with the job."""
+
+    __slots__ = ("__weakref__",)
+
+
+class JobEnd:
+    """Puts back what was active before a job when the job is over, in the context in which the job ran.
+
+    Contexts that were copied from the job keep its session: they are work that it started.
+
+    Args:
+        job: an object that lives as long as the job.
+        cell: the cell that is now active in the job.
+        before: the cell that was active until now.
+
+    Attributes:
+        before: the cell that was active before the job.
+    """
+
+    __slots__ = ("_cell", "before", "job")
+
+    before: Cell | None
+
+    def __init__(self, job: object, cell: Cell, before: Cell | None) -> None:
+        while before is not None and before.job_end is not None and before.job_end.job() in (None, job):
+            before = before.job_end.before
+        self.before = before
+        self._cell = weakref.ref(cell)
+        self.job: weakref.ref[object] = weakref.ref(job, self._leave)
+
+    def _leave(self, _job: object) -> None:
+        cell = self._cell()
+        if cell is not None and _cell.get() is cell:
+            _cell.set(self.before)
 
 
 class Host(Protocol):
@@ -118,6 +158,8 @@ class SessionStore:
         self._separate: Callable[[SessionStore, str], None] | None = None
         self.thread_cell: Callable[[], Cell | None] | None = None
         """Asked for the cell that a bare thread was started with, where threads are instrumented."""
+        self.current_job: Callable[[SessionStore], object | None] = lambda store: None
+        """Returns what lives as long as the pool's job around the caller, the cell of a request around it, or None."""
 
     # -- looking up
 
@@ -199,21 +241,26 @@ class SessionStore:
             if name in _modules:
                 self._separate_requests(name)
         cell = self.cell()
+        active = _cell.get()
+        if _open_generators:
+            active = _resumed(active) or active
+        job: object | None = None
+        if cell is None or cell.owner is None:
+            job = self.current_job(self)
+            if isinstance(job, Cell):
+                cell = job
         if cell is not None and cell.owner is cell:
             cell.session = session
             cell.is_set = True
             if cell.changed is not None:
                 cell.changed(session)
-        else:
-            active = _cell.get()
-            if _open_generators:
-                active = _resumed(active) or active
-            changed = Cell(
-                session, cell.owner if cell is not None else None, active.scope if active is not None else None
-            )
-            _cell.set(changed)
-            if changed.scope is not None and _open_generators and _generators.innermost() is changed.scope:
-                changed.scope.latest = changed
+            return
+        changed = Cell(session, cell.owner if cell is not None else None, active.scope if active is not None else None)
+        if job is not None:
+            changed.job_end = JobEnd(job, changed, active)
+        _cell.set(changed)
+        if changed.scope is not None and _open_generators and _generators.innermost() is changed.scope:
+            changed.scope.latest = changed
 
     def scoped(self, session: Session | None, *, sealed: bool = False) -> Scope:
         """Return a block in which *session* is active; the previous one is restored at its end.
@@ -239,6 +286,14 @@ class SessionStore:
         """Make a host's *cell* the active one, unless this context is in that visit already: for steps of one work."""
         active = _cell.get()
         if active is None or active.owner is not cell:
+            _cell.set(cell)
+
+    def leave_jobs(self) -> None:
+        """Leave what earlier jobs have set in this context: for a pool whose thread begins another one."""
+        cell = before = _cell.get()
+        while cell is not None and cell.job_end is not None:
+            cell = cell.job_end.before
+        if cell is not before:
             _cell.set(cell)
 
     def load_hosts(self) -> None:

@@ -1,0 +1,159 @@
+"""Jobs of threads and processes that serve one after the other: pools' functions, WSGI requests, Lambda's invocations.
+
+What a job sets outside of any block ends with the job. Jobs are found in the frames of who calls `set_session`: so a
+WSGI server that nobody has heard of is served, too. The function of a pool is known by an object that lives as long as
+its call; a request has a cell in its environ. The servers in servers.py begin each request in a cell of their own, so
+that nobody has to look.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+from ..internals.faults import warn_once
+from ..sessions.store import Cell, Job, SessionStore
+
+_KEY = "langfuse_integration"
+"""Where a WSGI environ keeps the cell of its request, and the keywords of a pool's function what dies with them."""
+_START_RESPONSE = "start_response"
+_EXECUTOR = ("run", "concurrent.futures.thread")
+_LOOPS = {
+    _EXECUTOR: "self",
+    ("_process_worker", "concurrent.futures.process"): "call_item",
+    ("_process_worker", "loky.process_executor"): "call_item",
+    ("_process_worker", "joblib.externals.loky.process_executor"): "call_item",
+    ("_execute", "huey.api"): "task",
+    ("handle_event_request", "awslambdaric.bootstrap"): "lambda_context",
+}
+"""The variable with an object for one job, by the function that runs one job after the other, and its module.
+
+Seen in Python 3.11, loky 3.7, joblib 1.6, Huey 3.5, awslambdaric 4.2. Where it is missing, nothing ends a session that
+a job sets outside of a block.
+"""
+_POOL = ("worker", "multiprocessing.pool")
+_CHUNKS: dict[tuple[str, str], Callable[[dict[str, Any]], int]] = {
+    ("mapstar", "multiprocessing.pool"): lambda variables: len(variables["args"][1]),
+    ("starmapstar", "multiprocessing.pool"): lambda variables: len(variables["args"][1]),
+    ("_process_chunk", "concurrent.futures.process"): lambda variables: len(variables["chunk"]),
+    ("__call__", "joblib.parallel"): lambda variables: len(variables["self"].items),
+}
+"""How many items a function calls the application's for within one job."""
+_MARKER = "_langfuse_integration_separated"
+_NAMES = frozenset(name for name, _ in (*_LOOPS, *_CHUNKS, _POOL))
+
+
+def current_job(store: SessionStore) -> object | None:
+    """Return an object that lives as long as the innermost pool's function around the caller, or None outside of one.
+
+    In a WSGI request it is the request's cell, for which *store* is given a host.
+    """
+    frame: FrameType | None = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
+    while frame is not None:
+        code = frame.f_code
+        if code.co_name in _NAMES:
+            function = (code.co_name, frame.f_globals.get("__name__", ""))
+            job = _of_loop(frame, function)
+            if function == _EXECUTOR:
+                _leave_jobs_with(store, frame.f_globals.get("_WorkItem"))
+            if job is not None:
+                return job
+        elif 2 <= code.co_argcount <= 3 and _START_RESPONSE in code.co_varnames[1:3]:
+            cell = _of_request(frame)
+            if cell is not None:
+                store.add_host(REQUESTS)
+                return cell
+        frame = frame.f_back
+    return None
+
+
+class WsgiRequests:
+    """Knows a request by its environ, in the frame of the application that the server has called."""
+
+    def cell(self) -> Cell | None:
+        """Return the cell of the request whose application runs here, or None: also while its answer is streamed."""
+        frame: FrameType | None = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
+        while frame is not None:
+            code = frame.f_code
+            if 2 <= code.co_argcount <= 3 and _START_RESPONSE in code.co_varnames[1:3]:
+                cell = _of_request(frame)
+                if cell is not None:
+                    return cell
+            frame = frame.f_back
+        return None
+
+
+REQUESTS = WsgiRequests()
+"""The host of every server that servers.py does not know."""
+
+
+def _of_request(frame: FrameType) -> Cell | None:
+    names = frame.f_code.co_varnames
+    environ = _variables(frame).get(names[names.index(_START_RESPONSE) - 1])
+    if not isinstance(environ, dict) or "wsgi.version" not in environ:
+        return None
+    cell = environ.get(_KEY)
+    if not isinstance(cell, Cell):
+        cell = environ[_KEY] = Cell.hosted()
+    return cell
+
+
+def _of_loop(frame: FrameType, function: tuple[str, str]) -> object | None:
+    if function == _POOL:
+        variables = _variables(frame)
+        if hasattr(variables["inqueue"], "_reader"):  # of processes: each task is a copy
+            return _token_in(variables["kwds"])
+        _warn("of a ThreadPool")
+    elif function in _CHUNKS:
+        if _CHUNKS[function](_variables(frame)) > 1:
+            _warn("that a pool calls for several items in one go")
+    elif function in _LOOPS:
+        job: object = _variables(frame).get(_LOOPS[function])
+        return job if hasattr(job, "__weakref__") else None
+    return None
+
+
+def _leave_jobs_with(store: SessionStore, item: Any) -> None:
+    """Have an executor's threads leave what earlier items have set, as soon as one of them has set a session.
+
+    An item itself may live longer than its run: who submitted it holds it, too.
+    """
+    original: Callable[..., Any] | None = getattr(item, "__dict__", {}).get("run")
+    if not callable(original) or hasattr(original, _MARKER):
+        return
+
+    @functools.wraps(original)
+    def run(*arguments: Any, **options: Any) -> Any:
+        store.leave_jobs()
+        return original(*arguments, **options)
+
+    setattr(run, _MARKER, True)
+    item.run = run
+
+
+def _warn(kind: str) -> None:
+    warn_once(
+        f"pool {kind}",
+        "set_session was called in a function %s: the session holds for what is called after it, too. Use "
+        "`with langfuse_manager.session(...)` in the function",
+        kind,
+    )
+
+
+def _token_in(values: dict[Any, Any]) -> Job:
+    job = values.get(_KEY)
+    if not isinstance(job, Job):
+        job = values[_KEY] = Job()
+    return job
+
+
+def _variables(frame: FrameType) -> dict[str, Any]:
+    """Return the variables of a function, and keep nothing of them in its frame, where they would outlive the job."""
+    snapshot = frame.f_locals
+    variables = dict(snapshot)
+    if type(snapshot) is dict:  # before Python 3.13
+        snapshot.clear()
+    return variables

@@ -1,0 +1,89 @@
+"""Functions that pools run: a script that prints which session each of them begins with and has."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import json
+import multiprocessing
+import multiprocessing.pool
+import sys
+from collections.abc import Callable, Iterable
+from importlib import import_module
+from typing import Any
+
+from langfuse_integration import langfuse_manager
+
+USERS = ("ann", "", "bob", "", "")
+Sessions = list[tuple[str | None, str | None]]
+
+
+def job(user: str) -> tuple[str | None, str | None]:
+    """Set the session, again when the user is known; return the session before and after."""
+    before = langfuse_manager.current_session_id
+    if user:
+        langfuse_manager.set_session(f"s-{user}")
+        langfuse_manager.set_session(f"s-{user}", user_id=user)
+    return before, langfuse_manager.current_session_id
+
+
+def of_executor(executor: concurrent.futures.Executor) -> Sessions:
+    """Run each job of its own, then all of them by `map`."""
+    with executor:
+        return [*(executor.submit(job, user).result() for user in USERS), *executor.map(job, USERS)]
+
+
+def of_pool(context: str) -> Sessions:
+    """Run the jobs on a pool with one process."""
+    with multiprocessing.get_context(context).Pool(1) as pool:
+        return [*(pool.apply(job, (user,)) for user in USERS), *pool.imap(job, USERS)]
+
+
+async def in_event_loop() -> Sessions:
+    """Run the jobs on the threads of an event loop."""
+    loop = asyncio.get_running_loop()
+    sessions: Sessions = []
+    for user in USERS:
+        await asyncio.to_thread(job, user)  # in a copy of this context, which has a session
+        sessions.append(await loop.run_in_executor(None, job, user))
+    return sessions
+
+
+def of_joblib(backend: str) -> Sessions:
+    """Run the jobs on joblib's processes, one in a batch."""
+    joblib: Any = import_module("joblib")
+    done = joblib.Parallel(n_jobs=2, backend=backend, batch_size=1)(joblib.delayed(job)(user) for user in USERS)
+    return list(done)
+
+
+def of_thread_pool(users: Iterable[str]) -> Sessions:
+    """Run the jobs on the one thread of multiprocessing's pool of threads."""
+    with multiprocessing.pool.ThreadPool(1) as pool:
+        return list(pool.map(job, users))
+
+
+def of_initialised() -> Sessions:
+    """Run the jobs on a thread that has a session of its own."""
+    start = lambda: langfuse_manager.set_session("s-thread")  # noqa: E731
+    return of_executor(concurrent.futures.ThreadPoolExecutor(1, initializer=start))
+
+
+KINDS: dict[str, Callable[[], Sessions]] = {
+    "threads": lambda: of_executor(concurrent.futures.ThreadPoolExecutor(1)),
+    "threads with a session": of_initialised,
+    "event loop": lambda: asyncio.run(in_event_loop()),
+    "thread pool": lambda: of_thread_pool(USERS),
+    **{
+        f"{context} executor": lambda context=context: of_executor(  # type: ignore[misc]
+            concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context(context))
+        )
+        for context in ("fork", "spawn", "forkserver")
+    },
+    **{f"{context} pool": lambda context=context: of_pool(context) for context in ("fork", "spawn", "forkserver")},  # type: ignore[misc]
+    "joblib loky": lambda: of_joblib("loky"),
+    "joblib multiprocessing": lambda: of_joblib("multiprocessing"),
+}
+
+if __name__ == "__main__":
+    langfuse_manager.set_session("s-main")
+    print(json.dumps(KINDS[sys.argv[1]]()))

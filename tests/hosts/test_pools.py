@@ -1,0 +1,60 @@
+"""Pools whose threads and processes run one function after the other: what a function sets ends with it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fresh import FORKS_ARE_MEANT
+from hosts.pools import KINDS, USERS
+
+SCRIPT = Path(__file__).with_name("pools.py")
+QUICK = ("threads", "event loop", "fork executor", "fork pool")
+INHERIT = ("fork executor", "fork pool", "joblib multiprocessing")
+"""Pools whose processes begin as their parent is: in its session."""
+
+
+def run_pool(kind: str, journal: Path) -> tuple[list[list[str | None]], str]:
+    """Return (session before, session after) of each function, and what was printed on stderr."""
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), kind],
+        env={**os.environ, **FORKS_ARE_MEANT, "LANGFUSE_INTEGRATION_JOURNAL": str(journal)},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    sessions: list[list[str | None]] = json.loads(done.stdout)
+    return sessions, done.stderr
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(kind, marks=() if kind in QUICK else pytest.mark.slow) for kind in KINDS if kind != "thread pool"],
+)
+def test_what_a_pool_s_function_sets_ends_with_it(kind: str, journal: Path) -> None:
+    """Each function begins as its thread or process did, whatever was set by the one before it."""
+    if kind.startswith("joblib"):
+        pytest.importorskip("joblib")
+    sessions, errors = run_pool(kind, journal)
+    first = "s-main" if kind in INHERIT else "s-thread" if kind == "threads with a session" else None
+    assert len(sessions) in (len(USERS), 2 * len(USERS))
+    assert {before for before, _ in sessions} == {first}
+    afters = [f"s-{user}" if user else first for user in USERS]
+    assert [after for _, after in sessions] == afters * (len(sessions) // len(USERS))
+    assert errors == ""
+
+
+def test_a_pool_of_threads_of_multiprocessing_is_said(journal: Path) -> None:
+    """Where nobody can tell when a function ends, one warning says to use a block."""
+    _, errors = run_pool("thread pool", journal)
+    assert errors.count("\n") == 2
+    assert "set_session was called in a function of a ThreadPool" in errors
+    assert "set_session was called in a function that a pool calls for several items in one go" in errors
+    assert "Use `with langfuse_manager.session(...)` in the function" in errors
