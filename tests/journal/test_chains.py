@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from journal.sample_rows import grown, history, rope_of, row, text_of
 from langfuse_integration.encoding.row import Row
 from langfuse_integration.encoding.shared_text import Rope, SharedText
+from langfuse_integration.journal import nodes
 from langfuse_integration.journal.bodies import Bodies, BrokenChain
 from langfuse_integration.journal.journal import Journal
 from langfuse_integration.reading.archive import Archive
@@ -104,6 +105,31 @@ def test_a_history_that_is_shared_from_the_encoder_on_is_stored_once(tmp_path: P
         assert_sound(first)
         assert read_back(first)[more.span_id] == bytes(more.body)
     assert size_bytes(tmp_path) < 3 * len(text)
+
+
+def test_the_texts_of_a_batch_are_hashed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """256 steps in one batch cost what they say, not what they send."""
+    hashed = 0
+    original = nodes._hash
+
+    def counted(parent: bytes, text: bytes) -> bytes:
+        nonlocal hashed
+        hashed += len(text)
+        return original(parent, text)
+
+    monkeypatch.setattr(nodes, "_hash", counted)
+    chance, rows = random.Random(6), list[Row]()
+    text: SharedText | None = None
+    for step in range(256):
+        text = grown(text, history(chance, 2))
+        rows.append(row(step, rope_of(text)))
+    assert text is not None
+    journal = Journal(None)
+    journal.append(WRITER, rows)
+    assert_sound(journal)
+    assert read_back(journal) == {one.span_id: bytes(one.body) for one in rows}
+    journal.close()
+    assert hashed < 6 * len(text) < sum(len(one.body) for one in rows) / 10
 
 
 def test_equal_texts_are_stored_once_whoever_writes_them(tmp_path: Path) -> None:

@@ -148,7 +148,7 @@ class Chains:
         return (node if node.id else None), rest
 
     def _extended(self, db: sqlite3.Connection, text: SharedText) -> _End:
-        new: list[bytes] = []
+        new: list[SharedText] = []
         end = _End(BEGINNING, b"")
         earlier: SharedText | None = text
         while earlier is not None:
@@ -156,15 +156,32 @@ class Chains:
             if known is not None and exists(db, known.node):  # it may have been removed meanwhile
                 end = known
                 break
-            new.append(earlier.part)
+            new.append(earlier)
             earlier = earlier.before
-        rest = end.rest + b"".join(reversed(new))
+        new.reverse()
+        rest = end.rest + b"".join(each.part for each in new)
         cuts, ends_with_text = cuts_of(rest + b"]", 0)
         nodes = chain(end.node._replace(end=0), rest, cuts[:-1] if ends_with_text else cuts)
         if len(nodes) == 1:
             return _End(end.node, rest)
         write(db, nodes, rest)
+        self._remember_ends(new[:-1], len(end.rest), nodes, rest)
         return _End(nodes[-1], rest[nodes[-1].end :])
+
+    def _remember_ends(self, texts: list[SharedText], start: int, nodes: list[Node], rest: bytes) -> None:
+        """Remember where the texts end that the longest of a batch continues: they are written after it.
+
+        Args:
+            texts: the shorter ones first; the first of them begins at *start* in *rest*.
+        """
+        place, length = 0, start
+        for text in texts:
+            length += len(text.part)
+            while place + 1 < len(nodes) and nodes[place + 1].end <= length:
+                place += 1
+            node = nodes[place]
+            if node.id or not node.hash:  # of nodes that were there before, not each number is known
+                self._ends[text] = _End(node, rest[node.end : length])
 
     def _is_chained(self, head: bytes, size_bytes: int) -> bool:
         return size_bytes >= LONG_TEXT_BYTES or self._began_like_that(head)
