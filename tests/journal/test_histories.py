@@ -6,6 +6,7 @@ import secrets
 from pathlib import Path
 from typing import Any
 
+import pytest
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
@@ -20,7 +21,7 @@ from llama_index.core.llms import CustomLLM
 from llama_index.core.llms.callbacks import llm_chat_callback
 from llama_index.core.memory import ChatMemoryBuffer
 
-from journal.test_chains import assert_sound, opened
+from journal.test_chains import assert_sound, opened, size_bytes
 from langfuse_integration import langfuse_manager
 from langfuse_integration.reading.archive import Archive
 from langfuse_integration_langchain import SessionHandler
@@ -63,6 +64,17 @@ class LlamaModel(CustomLLM):
         raise NotImplementedError
 
 
+def assert_small(journal: Path, said: int) -> None:
+    """The journal takes three times what was said at most."""
+    result = langfuse_manager.flush(600)
+    assert (result.pending, result.lost) == (0, 0)
+    with opened(journal) as file:
+        assert_sound(file)
+        file.query("PRAGMA wal_checkpoint(TRUNCATE)")
+    taken = size_bytes(journal.parent)
+    assert taken < 3 * said, f"{taken / said:.2f} times"
+
+
 def assert_linear(journal: Path) -> None:
     """All that was said is in the nodes once, while the rows together repeat it many times."""
     assert langfuse_manager.flush(30).lost == 0
@@ -96,8 +108,53 @@ def test_an_agent_that_calls_its_model_again_and_again(journal: Path) -> None:
     assert_linear(journal)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("steps", [1_000, pytest.param(10_000, id="10000, for a quarter of an hour")])
+def test_steps_of_langchain_take_three_times_what_was_said(journal: Path, steps: int) -> None:
+    """LangChain: a model that is called with everything said before."""
+    model = Model()
+
+    def agent(_: str, config: RunnableConfig) -> str:
+        messages: list[BaseMessage] = [HumanMessage(words())]
+        for _step in range(steps):
+            messages = [*messages, model.invoke(messages, config), HumanMessage(words())]
+        return "done"
+
+    with langfuse_manager.session("chat"):
+        RunnableLambda(agent).invoke("go", {"callbacks": [SessionHandler()]})
+    assert_small(journal, (1 + 2 * steps) * MESSAGE_BYTES)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("steps", [1_000, pytest.param(10_000, id="10000, for a quarter of an hour")])
+def test_steps_of_llamaindex_take_three_times_what_was_said(journal: Path, steps: int) -> None:
+    """LlamaIndex: the same."""
+    handler = LlamaIndexHandler().attach()
+    try:
+        model = LlamaModel()
+        messages = [ChatMessage(role="user", content=words())]
+        with langfuse_manager.session("chat"), langfuse_manager.trace_span("agent"):
+            for _step in range(steps):
+                messages += [model.chat(messages).message, ChatMessage(role="user", content=words())]
+    finally:
+        handler.detach()
+    assert_small(journal, (1 + 2 * steps) * MESSAGE_BYTES)
+
+
+@pytest.mark.slow
+def test_500_turns_with_a_checkpointer_take_three_times_what_was_said(journal: Path) -> None:
+    """LangGraph: a message each of the user and of the model in each turn."""
+    _turns(500)
+    assert_small(journal, 500 * 2 * MESSAGE_BYTES)
+
+
 def test_turns_of_a_graph_with_a_checkpointer(journal: Path) -> None:
     """LangGraph: states, outputs and the model's inputs share their messages, across traces."""
+    _turns(TURNS)
+    assert_linear(journal)
+
+
+def _turns(count: int) -> None:
     model = Model()
 
     def call(state: MessagesState, config: RunnableConfig) -> dict[str, Any]:
@@ -109,12 +166,11 @@ def test_turns_of_a_graph_with_a_checkpointer(journal: Path) -> None:
     graph.add_edge("model", END)
     app = graph.compile(checkpointer=InMemorySaver())
     with langfuse_manager.session("chat"):
-        for _ in range(TURNS):
+        for _ in range(count):
             app.invoke(
                 {"messages": [HumanMessage(words())]},
                 {"configurable": {"thread_id": "1"}, "callbacks": [SessionHandler()]},
             )
-    assert_linear(journal)
 
 
 def test_turns_of_a_chat_engine(journal: Path) -> None:
