@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -28,9 +28,9 @@ class LangChainStart(RunStart):
     """The start of a run of LangChain."""
 
     @override
-    def called_by(self, parent: Run) -> bool:
-        """Return whether LangChain's variable names *parent* as the run whose code runs here."""
-        return private.current_run_key() == parent.key
+    def called_by(self, parent_key: Hashable) -> bool:
+        """Return whether LangChain's variable names that run as the one whose code runs here."""
+        return private.current_run_key() == parent_key
 
 
 class Failure(NamedTuple):

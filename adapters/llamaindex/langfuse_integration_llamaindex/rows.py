@@ -39,7 +39,7 @@ class RowState(RunStart):
         self.instance = instance
 
     @override
-    def called_by(self, parent: Run) -> bool:
+    def called_by(self, parent_key: Hashable) -> bool:
         """Return True: LlamaIndex's own context says which span a span starts in."""
         return True
 

@@ -43,8 +43,8 @@ class RunStart:
     suggested: Session | None = None
     above: Parent | None = None
 
-    def called_by(self, parent: Run) -> bool:
-        """Return whether the code of *parent* is what starts the run in this context; asked on its thread only."""
+    def called_by(self, parent_key: Hashable) -> bool:
+        """Return whether the code of that run is what starts this one in this context; asked on its thread only."""
         return False
 
 

@@ -10,8 +10,8 @@ from os import getpid
 from sys import modules
 from typing import Any
 
-from ..sessions.nesting import nested
-from ..sessions.store import PROPAGATED_KEYS, SessionStore
+from ..sessions.session import Session
+from ..sessions.store import SessionStore
 from . import ambient
 from .anchor import Anchor, Parent, companion_parents
 from .misuse import MisuseWarnings
@@ -94,7 +94,7 @@ def open_run(start: RunStart, input: Any = None, parent: Run | None = None) -> R
     """Open a run of a framework, or return None when it is open already.
 
     A run with a parent takes over the parent's session, since callbacks may arrive in anybody's context. Only where the
-    parent's own code starts it, a block of `propagate_attributes` that began in that code holds. A root run stands
+    parent's own code starts it, a session that was set or propagated in that code holds. A root run stands
     under what is current here, and captures the session once.
 
     Args:
@@ -106,10 +106,8 @@ def open_run(start: RunStart, input: Any = None, parent: Run | None = None) -> R
         return _open_root(start, input)
     anchor = start.above or parent.anchor
     session, now = anchor.session, store.current()
-    if now is not anchor.origin and now is not None and now.propagated is not None:
-        inside = nested(now, anchor.origin, session)
-        if inside is not None and start.called_by(parent):
-            session = inside
+    if now is not anchor.origin and start.called_by(parent.key):
+        session = store.below(now, anchor)
     if start.session is not None:
         session = start.session.over(session)
     observation = Observation(start.name, start.type, recorder, anchor, (session, now), input)
@@ -128,12 +126,10 @@ def fold_run(start: RunStart, parent: Run, make: Callable[[FoldedRun], Observati
         make: makes the observation, if it is asked for.
     """
     anchor = start.above or parent.anchor
-    if not PROPAGATED_KEYS.isdisjoint(store.propagation_context()):
-        now = store.current()
-        session = nested(now, anchor.origin, anchor.session)
-        if session is not None:  # what starts below the run compares with here
-            captured = (session if start.called_by(parent) else anchor.session, now)
-            anchor = Anchor(anchor.trace, anchor.span, captured, anchor.started_ns, anchor.exported)
+    now = store.current()
+    if now is not anchor.origin:  # what starts below the run compares with here
+        session = store.below(now, anchor) if start.called_by(parent.key) else anchor.session
+        anchor = Anchor(anchor.trace, anchor.span, (session, now), anchor.started_ns, anchor.exported)
     run = FoldedRun(start.key, parent, anchor, make, start)
     return run if registry.open(run) else None
 
@@ -145,7 +141,7 @@ def _open_root(start: RunStart, input: Any) -> Run | None:  # noqa: A002
         _make_ready()
     parent: Parent | None = registry.footprint(start.parent_key) if start.parent_key is not None else None
     if parent is not None:
-        session, origin = parent.session, store.current()
+        session, origin = _left_behind(start, parent)
     else:
         parent = start.above or ambient.current()
         if getattr(parent, "repeats", None) == start.key:  # a span that somebody else made of the same run
@@ -165,6 +161,14 @@ def _open_root(start: RunStart, input: Any) -> Run | None:  # noqa: A002
         return None
     _started(observation, parent)
     return run
+
+
+def _left_behind(start: RunStart, parent: Parent) -> tuple[Session | None, Session | None]:
+    """Return (session, origin) of a run below *parent*, which has ended: it may have left a task behind."""
+    now = store.current()
+    if now is not parent.origin and start.called_by(start.parent_key):
+        return store.below(now, parent), now
+    return parent.session, now
 
 
 def _started(observation: Observation, parent: Parent | None) -> Observation:

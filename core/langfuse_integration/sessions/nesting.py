@@ -1,10 +1,36 @@
-"""The session within a block of Langfuse's `propagate_attributes` that began inside of a run or span."""
+"""The session of what starts below a run or span, where its code has set another session or propagates attributes."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from .session import Session
+
+
+def inside(active: Session | None, origin: Session | None, around: Session | None) -> Session | None:
+    """Return the session of what starts where the active session is *active*, below a parent; None is untagged.
+
+    What was set or propagated since the parent started goes before the parent's session.
+
+    Args:
+        active: where the child starts; a session that holds what is propagated, see `Session.carrying`.
+        origin: the same, where the parent started.
+        around: the parent's session.
+    """
+    if active is not None and active.propagated is not None and set_by(active) == set_by(origin):
+        session = nested(active, origin, around)
+        if session is not None:
+            return session
+    if active == origin:
+        return around
+    if active is None or around is None:
+        return active
+    if active.session_id is None:
+        return active.over(around)  # a user, tags or the like were set: the session stays
+    if around == origin or origin is None or active.session_id != origin.session_id:
+        return active
+    session = _changes(active, origin).over(around)
+    return session if active.user_id is not None or origin.user_id is None else session.with_user(None)
 
 
 def nested(active: Session | None, origin: Session | None, around: Session | None) -> Session | None:

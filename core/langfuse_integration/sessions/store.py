@@ -20,7 +20,7 @@ from typing import Protocol
 from ..internals import forks
 from ..internals.faults import shielded
 from ..internals.generator_blocks import GENERATOR, GeneratorBlocks
-from .nesting import nested, set_by
+from .nesting import inside, nested
 from .session import Session
 
 
@@ -136,6 +136,8 @@ _LOADING = shielded("loading what knows the application's environment")
 
 _modules = sys.modules
 _cell: ContextVar[Cell | None] = ContextVar("langfuse_integration_cell", default=None)
+_set_here: ContextVar[object] = ContextVar("langfuse_integration_set_here", default=False)
+"""What the code of this context has set last in the cell of a visit, which other contexts share; False is nothing."""
 _generators: GeneratorBlocks[Scope] = GeneratorBlocks()
 _open_generators = _generators.by_frame
 
@@ -221,17 +223,24 @@ class SessionStore:
         now = self.current()
         if parent is None:
             return now, now
-        origin = parent.origin
-        if now is not origin:
-            if now is not None and now.propagated is not None and set_by(now) == set_by(origin):
-                session = nested(now, origin, parent.session)
-                if session is not None:
-                    return session, now
-            if now != origin:
-                if now is None or now.session_id is not None:
-                    return now, now
-                return now.over(parent.session), now  # a user, tags or the like were set: the session stays
-        return parent.session or now, now
+        if now is parent.origin:
+            return parent.session or now, now
+        return inside(now, parent.origin, parent.session) or now, now
+
+    def below(self, now: Session | None, parent: Captured) -> Session | None:
+        """Return the session of a run that starts here below *parent*, a run whose own code starts it.
+
+        Other than in `resolve`, a session that somebody else set counts for nothing: that of a host's visit, such as a
+        browser tab whose user has begun another conversation meanwhile, or the process's default.
+
+        Args:
+            now: what is active here.
+            parent: a run, or a span inside of it.
+        """
+        cell = self.cell()
+        if cell is None or not cell.is_set or (cell.owner is cell and cell.session is not _set_here.get()):
+            return nested(now, parent.origin, parent.session) or parent.session
+        return inside(now, parent.origin, parent.session)
 
     # -- changing
 
@@ -252,6 +261,7 @@ class SessionStore:
         if cell is not None and cell.owner is cell:
             cell.session = session
             cell.is_set = True
+            _set_here.set(session)
             if cell.changed is not None:
                 cell.changed(session)
             return
