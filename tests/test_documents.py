@@ -29,6 +29,13 @@ def blocks() -> Iterator[tuple[str, str]]:
                 yield f"{document.name}:{text[: found.start()].count(chr(10)) + 1}", found[3]
 
 
+SAID_ALREADY = """\
+from langfuse_integration.internals import faults
+faults._is_new("no", "no project")
+"""
+"""The interpreter has loaded Langfuse's SDK, and no block has keys: the message about that counts as said."""
+
+
 @pytest.fixture(scope="module")
 def interpreter() -> Iterator[WarmInterpreter]:
     """What runs the blocks, each in a process of its own."""
@@ -38,10 +45,9 @@ def interpreter() -> Iterator[WarmInterpreter]:
 
 @pytest.mark.parametrize(("place", "code"), [pytest.param(*block, id=block[0]) for block in blocks()])
 def test_a_block_runs_as_it_stands(place: str, code: str, interpreter: WarmInterpreter, tmp_path: Path) -> None:
-    """What a reader copies works, and says nothing on stderr but that Langfuse's SDK has no keys."""
-    printed = interpreter.run(code, tmp_path, without_settings()).splitlines()
-    said = [line for line in printed if line and "Langfuse's SDK is in use, but" not in line]
-    assert "[stderr]" not in said or said[-1] == "[stderr]", place
+    """What a reader copies works, and says nothing on stderr; that Langfuse's SDK has no keys is not of interest."""
+    output = interpreter.run(SAID_ALREADY + code, tmp_path, without_settings())
+    assert "[stderr]" not in output, place
 
 
 @pytest.mark.application
