@@ -1,4 +1,4 @@
-"""A real Phoenix and a real MLflow: every row is there, with its kind, tokens, texts, session, user and error."""
+"""A real Phoenix, MLflow and collector: every row is there, with its kind, tokens, texts, session, user and error."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ from langfuse_integration import OtlpDestination, configure, langfuse_manager
 from langfuse_integration_langchain import SessionHandler
 from langfuse_integration_llamaindex import SessionHandler as LlamaIndexHandler
 from peers import trace_servers
+from peers.backend import Backend
 from peers.waiting import until
+from photographs import chromium, photograph
 
 pytestmark = [pytest.mark.slow, pytest.mark.langchain, pytest.mark.llamaindex, pytest.mark.timeout(1_500)]
 
@@ -191,3 +193,61 @@ def test_mlflow_has_what_show_shows(server_folder: Path) -> None:
         if row["level"] != "ERROR":
             assert span["output"] == row["output"]
         assert bool(span["cost"]) == (row["type"] == "generation")
+
+
+WIDE: Any = {"width": 1500, "height": 640}
+PATIENCE_MS = 120_000
+
+
+@pytest.mark.browser
+def test_phoenix_shows_the_tree_to_people(server_folder: Path) -> None:
+    """The page of a trace has the tree with its failed step, and a model call with its messages."""
+    with trace_servers.phoenix(server_folder) as url:
+        configure(destinations=[OtlpDestination(url)])
+        converse()
+        until(lambda: langfuse_manager.flush(30) and not langfuse_manager.stats.destinations[0].waiting)
+        (project,) = trace_servers.fetched(f"{url}/v1/projects")["data"]
+        (trace_id,) = {row["trace_id"] for row in shown().values() if row["name"] == "question"}
+        with chromium() as browser:
+            page = browser.new_page(viewport=WIDE, color_scheme="light")
+            page.set_default_timeout(PATIENCE_MS)
+            page.goto(f"{url}/projects/{project['id']}/traces/{trace_id}")
+            for name in ("question", "invoke_agent librarian", "execute_tool search", "retrieval Shelf"):
+                page.get_by_text(name, exact=True).first.wait_for()
+            page.get_by_text("execute_tool broken").first.wait_for()
+            page.get_by_text("<$0.01").first.wait_for()  # it prices the model
+            page.get_by_text("chat gpt-4o", exact=True).last.click()
+            page.get_by_text("Llamas eat hay.").first.wait_for()
+            page.get_by_text("Hay and grass.").first.wait_for()
+            photograph(page, "phoenix")
+
+
+@pytest.mark.browser
+def test_mlflow_shows_the_tree_to_people(server_folder: Path) -> None:
+    """The page of a trace has the tree with tokens and cost, and a model call with its messages."""
+    with trace_servers.mlflow(server_folder) as url:
+        configure(destinations=[OtlpDestination(url, headers={"x-mlflow-experiment-id": "0"})], timeout_s=60)
+        converse()
+        until(lambda: langfuse_manager.flush(90) and not langfuse_manager.stats.destinations[0].waiting)
+        (trace_id,) = {row["trace"] for row in trace_servers.mlflow_rows(url) if row["name"] == "question"}
+        with chromium() as browser:
+            page = browser.new_page(viewport=WIDE, color_scheme="light")
+            page.set_default_timeout(PATIENCE_MS)
+            page.goto(f"{url}/#/experiments/0/traces?selectedEvaluationId={trace_id}")
+            for name in ("invoke_agent librarian", "execute_tool search", "retrieval Shelf", "execute_tool broken"):
+                page.get_by_text(name, exact=True).first.wait_for()
+            page.get_by_text("chat gpt-4o", exact=True).last.click()
+            page.get_by_text("Hay and grass.").first.wait_for()
+            photograph(page, "mlflow", clip={"x": 0, "y": 0, "width": 1050, "height": WIDE["height"]})
+
+
+def test_a_collector_passes_everything_on(server_folder: Path) -> None:
+    """A server behind a collector has the rows as a direct destination has them: ids, parents and attributes."""
+    with Backend() as direct, Backend() as behind, trace_servers.collector(server_folder, behind.url) as url:
+        configure(destinations=[OtlpDestination(url), OtlpDestination(direct.url)])
+        converse()
+        langfuse_manager.flush(60)
+        expected = {span.span_id: span for span in direct.wait_for(len(shown()))}
+        found = {span.span_id: span for span in behind.wait_for(len(expected))}
+        assert behind.doubled() == {}
+    assert found == expected

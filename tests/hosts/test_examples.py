@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ from hosts.serving import Uvicorn
 from hosts.tabs import StreamlitApp
 from peers.otlp import Receiver, Span
 from peers.spans import APP_ROOT
+from photographs import photograph
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -21,22 +21,11 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.browser, pytest.mark.langchain, pytest.mark.mcp]
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-IMAGES = "LANGFUSE_INTEGRATION_IMAGES"
-"""Set to a folder, the pages are photographed into it."""
 PEOPLE = ("ada", "bob", "cleo")
 QUESTIONS = ("Would a llama guard my sheep against dogs?", "How much can it carry on a long trek in the mountains?")
 ASKED = len(PEOPLE) * len(QUESTIONS)
 
 People = Callable[[str], "Page"]
-
-
-def photograph(page: Page, name: str) -> None:
-    """Keep what the page looks like, where that was asked for."""
-    if folder := os.environ.get(IMAGES):
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        page.mouse.move(0, 0)
-        page.wait_for_timeout(500)
-        page.screenshot(path=str(Path(folder) / f"{name}.png"), animations="disabled")
 
 
 def session_told(page: Page, user: str) -> str:

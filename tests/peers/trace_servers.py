@@ -1,4 +1,4 @@
-"""Phoenix and MLflow as real servers, each in an environment of its own: their dependencies exclude ours.
+"""Phoenix, MLflow and a collector as real servers, each in an environment of its own: dependencies exclude ours.
 
 The environments are made below `.venv` when they are first needed, which takes minutes.
 """
@@ -19,7 +19,7 @@ from typing import Any
 from peers.ports import free_port
 from peers.waiting import until
 
-PACKAGES = {"phoenix": "arize-phoenix>=20.26,<21", "mlflow": "mlflow>=3.17,<4"}
+PACKAGES = {"phoenix": "arize-phoenix>=20.26,<21", "mlflow": "mlflow>=3.17,<4", "rotel": "rotel==0.0.1a15"}
 ENVIRONMENTS = Path(__file__).parents[2] / ".venv" / "trace_servers"
 START_S = 120.0
 
@@ -106,6 +106,29 @@ def mlflow(folder: Path) -> Generator[str]:
         yield url
 
 
+@contextmanager
+def collector(folder: Path, onward: str) -> Generator[str]:
+    """Run Rotel, an OpenTelemetry collector, which sends on what it gets; yield its URL.
+
+    It stands for OpenTelemetry's own Collector, of which PyPI has no release.
+
+    Args:
+        onward: the base URL of an OTLP server.
+    """
+    (program,) = python_of("rotel").parents[1].glob("lib/*/site-packages/rotel/rotel-agent")
+    ports = free_port(), free_port()
+    environment = {
+        "ROTEL_PID_FILE": str(folder / "pid"),
+        "ROTEL_OTLP_HTTP_ENDPOINT": f"127.0.0.1:{ports[0]}",
+        "ROTEL_OTLP_GRPC_ENDPOINT": f"127.0.0.1:{ports[1]}",
+        "ROTEL_EXPORTER": "otlp",
+        "ROTEL_OTLP_EXPORTER_ENDPOINT": onward,
+        "ROTEL_OTLP_EXPORTER_PROTOCOL": "http",
+    }
+    with _served([str(program), "start"], f"http://127.0.0.1:{ports[0]}", folder, environment) as url:
+        yield url
+
+
 MLFLOW_ROWS = """
 import json, sys
 import mlflow
@@ -115,7 +138,7 @@ rows = [
         "id": span.span_id, "parent": span.parent_id, "name": span.name, "kind": span.span_type,
         "failed": span.status.status_code.value == "ERROR", "input": span.inputs, "output": span.outputs,
         "tokens": span.attributes.get("mlflow.chat.tokenUsage"), "cost": span.llm_cost,
-        "session": trace.info.trace_metadata.get("mlflow.trace.session"),
+        "trace": trace.info.trace_id, "session": trace.info.trace_metadata.get("mlflow.trace.session"),
         "user": trace.info.trace_metadata.get("mlflow.trace.user"),
     }
     for trace in mlflow.MlflowClient().search_traces(locations=["0"], max_results=100) for span in trace.data.spans

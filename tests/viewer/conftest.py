@@ -11,17 +11,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import uvicorn
 
+import photographs
 from langfuse_integration.viewer.app import application
-from machine import need_program
 from peers.waiting import until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-)
 REBOUND = "rebound.test"
 """A name elsewhere that has been pointed here, as a page of an attacker would."""
 WIDTH, HEIGHT = 1240, 860
@@ -52,16 +48,9 @@ def viewer(journal: Path) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     """The machine's Chromium."""
-    path = need_program("chromium")
-    from playwright.sync_api import sync_playwright
-
     # Per module: while Playwright's loop runs in this thread, no test with a loop of its own could.
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=path, args=[*FLAGS.split(), f"--host-resolver-rules=MAP {REBOUND} 127.0.0.1"]
-        )
+    with photographs.chromium(f"--host-resolver-rules=MAP {REBOUND} 127.0.0.1") as browser:
         yield browser
-        browser.close()
 
 
 def _keep_warnings(complaints: list[str]) -> Callable[[Any], None]:

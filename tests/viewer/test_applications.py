@@ -22,8 +22,9 @@ from langchain_runs import recorded, search
 from langfuse_integration import langfuse_manager
 from langfuse_integration_llamaindex import instrument, uninstrument
 from llamaindex import scripted
+from photographs import photograph
 from scripted_chat import ScriptedChat, call
-from viewer.test_browser import WIDE, Opened, photograph
+from viewer.test_browser import WIDE, Opened
 
 pytestmark = [
     pytest.mark.browser,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from langfuse_integration import Session
+from photographs import photograph
 from viewer.conftest import REBOUND
 from viewer.sample import Book, act, assistant, call, guarding, record, running, think, user
 
@@ -20,19 +20,8 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 pytestmark = [pytest.mark.browser, pytest.mark.application]
-IMAGES = "LANGFUSE_INTEGRATION_IMAGES"
-"""Set to a folder, the pages are photographed into it."""
-
 ROW = ".row > details > summary"
 Opened = Callable[..., Any]
-
-
-def photograph(page: Page, name: str) -> None:
-    """Keep what the page looks like, where that was asked for."""
-    if folder := os.environ.get(IMAGES):
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        page.mouse.move(0, 0)
-        page.screenshot(path=str(Path(folder) / f"{name}.png"), animations="disabled")
 
 
 def texts(page: Page, selector: str) -> list[str]:
@@ -496,6 +485,7 @@ def test_a_wide_screen_has_the_steps_on_the_left_and_one_step_on_the_right(
     settle(page, "() => document.querySelectorAll('[data-row][open]').length === 1")
     row, detail = (page.locator("[data-row][open] > " + name).bounding_box() for name in ("summary", ".detail"))
     assert detail["x"] >= row["x"] + row["width"]
+    assert texts(page, "[data-row][open] .which") == ["think 1 gpt-5-mini"]
     photograph(page, "wide")
     page.keyboard.press("Escape")
     settle(page, "() => !document.querySelector('[data-row][open]')")
