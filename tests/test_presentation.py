@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from langfuse_integration.encoding.messages import ToolCall
+from langfuse_integration.encoding.messages import ToolCall, messages_in
 from langfuse_integration.presentation import arguments, documents, dollars, duration, short_count, written
 
 
@@ -58,3 +58,11 @@ def test_documents_have_score_and_source() -> None:
     assert documents([{"page_content": "plain", "metadata": {}}]) == ["plain"]
     for value in (None, "text", [], [1], [{"type": "text", "text": "block"}], {"page_content": "x"}):
         assert documents(value) == []
+
+
+def test_what_a_command_of_langgraph_updates_is_a_conversation() -> None:
+    """An agent that hands over returns one: its messages are shown, not its parts."""
+    said = [{"role": "user", "content": "Hay?"}, {"role": "tool", "content": "Handed over.", "name": "transfer"}]
+    command = {"graph": "supervisor:1", "update": {"messages": said}, "goto": "researcher"}
+    assert [message.text for message in messages_in(command)] == ["Hay?", "Handed over."]
+    assert messages_in({"update": {"messages": said}}) == []

@@ -1,7 +1,7 @@
 """Chat messages in inputs and outputs, whichever framework wrote them, and values in one line.
 
 Read are messages as OpenAI and Langfuse write them (role, content, tool_calls), as LangChain does (type, content or
-data) and as LlamaIndex does (role, blocks), alone, in lists, or under `messages`.
+data) and as LlamaIndex does (role, blocks), alone, in lists, under `messages`, or in what a LangGraph command updates.
 """
 
 from __future__ import annotations
@@ -70,7 +70,8 @@ def messages_in(value: Any, depth: int = 0) -> list[ChatMessage]:
     message = _message(entry)
     if message is not None:
         return [message]
-    for key in ("messages", "chat_history", "message", "generations", "choices"):
+    handoff = ("update",) if "goto" in entry or "graph" in entry else ()  # a LangGraph command
+    for key in ("messages", "chat_history", "message", "generations", "choices", *handoff):
         messages_below = messages_in(entry.get(key), depth + 1)
         if messages_below:
             return messages_below
