@@ -337,7 +337,6 @@ def test_a_part_of_a_session_is_shown_alone(lfi: Lfi) -> None:
     second = lfi.ok("show", "--turn", "2")
     assert "And dogs?" in second
     assert "── 1 " not in second
-    assert "There is no turn 3: the last one is 2." in lfi.ok("show", "--turn", "3")
     assert "Nothing went wrong." in lfi.ok("show", "--turn", "1", "--errors")
     errors = normalised(lfi.ok("show", "--errors"))
     assert "wrong    failed, recovered: tool_error: gone\n         ID herder > llama-mcp.search" in errors
@@ -354,6 +353,18 @@ def test_a_part_of_a_session_is_shown_alone(lfi: Lfi) -> None:
     assert f"id       {observation['id']}" in " ".join(step.split("\n")) or observation["id"] in step
     assert "meta     mcp_server=llama-mcp" in step
     assert "And dogs?" not in step
+
+
+def test_a_turn_or_step_that_is_not_there_is_refused(lfi: Lfi) -> None:
+    """The exit code is 1, nothing is printed but the nearest, and hostile text does not reach the terminal."""
+    record_turn("chat-1", "ada")
+    settle()
+    first = json.loads(lfi.ok("show", "--json"))["traces"][0]["observations"][0]["id"]
+    turn, step = lfi("show", "--turn", "3"), lfi("show", "--step", first[:8] + "\x1b[31mzz")
+    assert (turn.returncode, turn.stdout, turn.stderr) == (1, "", "There is no turn 3: the last one is 1.\n")
+    assert (step.returncode, step.stdout) == (1, "")
+    assert first in step.stderr
+    assert "\x1b" not in step.stderr
 
 
 def test_json_has_the_problems_and_the_conversation(lfi: Lfi) -> None:

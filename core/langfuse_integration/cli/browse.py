@@ -9,7 +9,7 @@ import typer
 
 from .options import chosen, complete_session, nothing_in, since_ns, untagged_hint
 from .parameters import takes
-from .screen import Screen, note, reported
+from .screen import Screen, note, reported, stop
 
 if TYPE_CHECKING:
     from ..reading.archive import Archive, SessionSummary
@@ -142,14 +142,18 @@ def show(options: ShowOptions) -> None:
 
                 screen.raw(to_json(session_of(archive, session_id)) + "\n")
                 return
-            from .replaying import ReplayPart, replayed
+            from .replaying import ReplayPart, replayed, unknown_in
 
             if session_id is None and archive.session(None) is None and not archive.matching("", limit=1):
                 note(nothing_in(archive))
                 return
             from .pager import paged
 
-            lines = replayed(archive, session_id, screen, ReplayPart(**options.narrowed()))
+            part = ReplayPart(**options.narrowed())
+            unknown = unknown_in(archive, session_id, part)
+            if unknown is not None:
+                raise stop(unknown)
+            lines = replayed(archive, session_id, screen, part)
             paged(screen, lines, pager=not options.no_pager)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from difflib import get_close_matches
 from itertools import islice
 
 from rich.text import Text
@@ -13,12 +14,14 @@ from ..reading.archive import Archive
 from ..reading.replay import Observed, Trace
 from ..reading.search import holds
 from .screen import Screen
-from .text import wrapped
+from .text import in_one_line, wrapped
 from .tree import ASCII, Replay
 
 LINES_LIMIT = 200
 """The most lines that a replay prints without `--full`."""
 SLOWEST_SHOWN = 10
+NEAREST_OF = 5_000
+"""Steps among which the nearest is looked for."""
 CUT = "Cut after 200 lines: --full shows all; --turn, --errors, --slowest, --agent and --grep a part."
 
 
@@ -93,7 +96,7 @@ def _lines(archive: Archive, session_id: str | None, screen: Screen, part: Repla
             yield line
     if not shown:
         yield Text()
-        yield Text(_nothing(part, summary.traces))
+        yield Text(_nothing(part))
 
 
 def _narrows(part: ReplayPart) -> bool:
@@ -139,9 +142,22 @@ def _conditions(part: ReplayPart) -> Iterable[Callable[[Observed], bool]]:
         yield lambda observation: holds(observation, text)
 
 
-def _nothing(part: ReplayPart, turns: int) -> str:
-    if part.turn is not None and part.turn > turns:
-        return f"There is no turn {part.turn}: the last one is {turns}."
+def unknown_in(archive: Archive, session_id: str | None, part: ReplayPart) -> str | None:
+    """Return a sentence where the turn or step that is asked for does not exist, with the nearest; else None."""
+    trace_ids = archive.trace_ids(session_id)
+    if part.turn is not None and trace_ids and part.turn > len(trace_ids):
+        return f"There is no turn {part.turn}: the last one is {len(trace_ids)}."
+    if part.step:
+        ids = [row.span_id for trace_id in trace_ids for row in archive.columns(trace_id, session_id)]
+        if ids and not any(span_id.startswith(part.step.lower()) for span_id in ids):
+            nearest = get_close_matches(part.step.lower(), ids[:NEAREST_OF], 3, 0.4) or ids[:3]
+            return (
+                f"No step of this session begins with {in_one_line(part.step)}. The nearest are {', '.join(nearest)}."
+            )
+    return None
+
+
+def _nothing(part: ReplayPart) -> str:
     if part.errors and not part.chooses_steps:
         return "Nothing went wrong."
     return "No step matches."
