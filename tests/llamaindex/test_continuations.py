@@ -14,7 +14,7 @@ from llama_index.core.workflow import step as step_of
 
 from langfuse_integration import langfuse_manager
 from langfuse_integration.testing import RecordedSessions
-from langfuse_integration_llamaindex import private, uninstrument
+from langfuse_integration_llamaindex import continuations, private, uninstrument
 from llamaindex.asking import confirm
 from llamaindex.releases import CONTEXTS_HAVE_NO_CLOCK, TAKES_A_WAIT_FOR_AN_ERROR
 from llamaindex.scripted import ScriptedLLM, call, tool
@@ -241,3 +241,93 @@ async def test_the_class_of_contexts_is_as_it_was() -> None:
     uninstrument()
     assert not hasattr(vars(private.context_class())["to_dict"], "__wrapped__")
     assert context.to_dict() == recorded
+
+
+async def finished() -> None:
+    """Run an agent that asks nobody."""
+    await FunctionAgent(name="chatty", llm=ScriptedLLM(["One."])).run("First.")
+
+
+async def answered(workflow: Any, answer: HumanResponseEvent, **start: Any) -> None:
+    """Run a workflow whose question is answered while it runs."""
+    handler = workflow.run(**start)
+    async for event in handler.stream_events():
+        if isinstance(event, InputRequiredEvent):
+            handler.ctx.send_event(answer)
+    await handler
+
+
+async def answered_in_a_step() -> None:
+    """Run a workflow that waits in a step."""
+    await answered(Patient(), Answer(text="yes"))
+
+
+async def answered_in_a_tool() -> None:
+    """Run an agent that waits in a tool."""
+    llm = ScriptedLLM([call("confirm", {}, "ask-1"), "Done."])
+    agent = FunctionAgent(name="careful", tools=[tool(confirm)], llm=llm)
+    await answered(agent, HumanResponseEvent(response="yes"), user_msg="Go.")
+
+
+async def failed() -> None:
+    """Run a workflow that fails."""
+    with pytest.raises(ValueError, match="on purpose"):
+        await Failing().run()
+
+
+async def cancelled() -> None:
+    """Run a workflow that is cancelled while it waits, and was not saved."""
+    handler = Patient().run()
+    async for event in handler.stream_events():
+        if isinstance(event, Question):
+            break
+    await handler.cancel_run()
+    await asyncio.gather(handler, return_exceptions=True)
+
+
+class Failing(Workflow):
+    """Fails in its only step."""
+
+    @step_of
+    async def fail(self, ctx: Context, ev: StartEvent) -> StopEvent:
+        """Fail."""
+        raise ValueError("on purpose")
+
+
+@pytest.mark.parametrize("ending", [finished, answered_in_a_step, answered_in_a_tool, failed, cancelled])
+async def test_a_run_that_cannot_be_continued_leaves_nothing(settled: RecordedSessions, ending: Any) -> None:
+    """Nothing is kept of a run that was not saved and has ended, however it ended."""
+    with langfuse_manager.session("s-1"):
+        await ending()
+    assert settled.observations
+    assert continuations.kept == {}
+
+
+async def test_a_saved_run_that_ended_leaves_what_was_saved(settled: RecordedSessions) -> None:
+    """A run whose context was saved may be continued from there whatever became of it: one entry, for that context."""
+    with langfuse_manager.session("s-1"):
+        await asked(Approval())
+        assert [key.partition(" ")[0] for key in continuations.kept] == ["saved"]
+
+
+async def test_a_context_of_another_worker_takes_no_trace_with_the_same_call_id(settled: RecordedSessions) -> None:
+    """Ada's run waits here for a call whose id Bob's has, too; Bob's, of a worker that shares nothing, is his own."""
+
+    def careful() -> AgentWorkflow:
+        llm = ScriptedLLM([call("confirm", {}, "call_0"), "Done."])
+        return AgentWorkflow(agents=[FunctionAgent(name="careful", tools=[tool(confirm)], llm=llm)])
+
+    with langfuse_manager.session("s-bob"):
+        saved = await asked(careful(), user_msg="Go.")
+    settled.clear()
+    continuations.kept.clear()
+    with langfuse_manager.session("s-ada"):
+        await asked(careful(), user_msg="Go.")
+    with langfuse_manager.session("s-bob"):
+        llm = ScriptedLLM(["Done."])
+        workflow = AgentWorkflow(agents=[FunctionAgent(name="careful", tools=[tool(confirm)], llm=llm)])
+        await continued(workflow, saved, HumanResponseEvent(response="yes"))
+    (ada,), (bob,) = settled.of("s-ada").traces, settled.of("s-bob").traces
+    assert ada.tree() == [{"agent AgentWorkflow": ["generation ScriptedLLM", "tool confirm"]}]
+    assert bob.tree() == [{"agent AgentWorkflow": ["tool confirm", "generation ScriptedLLM"]}]
+    assert "resumed_trace_id" not in bob.roots[0].metadata

@@ -3,6 +3,9 @@
 A server releases a run that waits for a person, and continues it under the same run id. An application saves the
 context of a run, and continues it in a new one. In the same session both runs are roots of one trace. Workers that
 share a store share continuations.
+
+What is kept of a run is removed at its end, unless the run was released, its context was saved, or a step still waits:
+nothing else can be continued.
 """
 
 from __future__ import annotations
@@ -34,15 +37,17 @@ class Continuation:
     Attributes:
         anchor: names the trace and no span: a run below it is one more root of that trace.
         root: the anchor of the run's row.
+        run_key: under which it is kept by the id of its run; None for a run without an id, or of another worker.
         steps: the agent's thinks and acts so far, or None when it is no agent.
         saved: whether the run's context was saved while it ran.
     """
 
-    __slots__ = ("anchor", "root", "saved", "steps")
+    __slots__ = ("anchor", "root", "run_key", "saved", "steps")
 
     def __init__(self, root: Parent, steps: AgentSteps | None) -> None:
         self.anchor = resumption.trace_of(root)
         self.root = Anchor.of(root)
+        self.run_key: str | None = None
         self.steps = steps
         self.saved = False
 
@@ -51,9 +56,12 @@ class Continuation:
         return AgentSteps.from_json(self.steps.to_json()) if self.steps is not None else None
 
 
-_continuations: BoundedDict[str, Continuation] = BoundedDict(CONTINUATIONS_LIMIT)
-"""By the id of a run, the stamp of a saved context, or the id of a tool call that waits."""
-on_reset(_continuations.clear)
+kept: BoundedDict[str, Continuation | None] = BoundedDict(CONTINUATIONS_LIMIT)
+"""By the id of a run, the stamp of a saved context, or the id of a tool call that waits.
+
+None for the id of calls in two runs, of which none is continued.
+"""
+on_reset(kept.clear)
 
 
 def begin(root: Parent, steps: AgentSteps | None) -> Continuation:
@@ -61,15 +69,33 @@ def begin(root: Parent, steps: AgentSteps | None) -> Continuation:
     continuation = Continuation(root, steps)
     run_id = private.run_id()
     if run_id is not None:
-        _continuations.renew(_by_run(run_id), continuation)
+        continuation.run_key = _by_run(run_id)
+        kept.renew(continuation.run_key, continuation)
     return continuation
 
 
+def end(continuation: Continuation) -> None:
+    """Forget a run that has ended by its id: no other run has the same one, unless the run was released."""
+    if continuation.run_key is not None:
+        _remove(continuation.run_key, continuation)
+
+
 def wait(continuation: Continuation, event: Any) -> None:
-    """Keep the continuation of a run by the tool call of *event*, for which a step waits."""
-    call_id = getattr(event, "tool_id", None)
-    if isinstance(call_id, str):
-        _continuations.renew(_by_call(call_id), continuation)
+    """Keep the continuation of a run by the tool call of *event*, for which a step waits.
+
+    Only where saved contexts have no stamp: not every provider makes the ids of tool calls unique.
+    """
+    key = None if private.CONTEXTS_HAVE_STAMPS else _by_call(event)
+    if key is not None:
+        unique = kept.get(key, continuation) is continuation
+        kept.renew(key, continuation if unique else None)
+
+
+def wake(continuation: Continuation, event: Any) -> None:
+    """Forget the tool call of *event*, for which no step of the run waits any more."""
+    key = _by_call(event)
+    if key is not None:
+        _remove(key, continuation)
 
 
 def recall(bound: BoundArguments) -> Continuation | None:
@@ -78,9 +104,8 @@ def recall(bound: BoundArguments) -> Continuation | None:
         return None
     keys = list(_keys(bound.arguments.get("init_state")))
     for key in keys:
-        continuation = _continuations.get(key)
-        if continuation is not None:
-            return continuation
+        if key in kept:
+            return kept.get(key)
     return _recall_shared(keys)
 
 
@@ -126,11 +151,11 @@ _wrapped: list[Any] = []
 def _note(context: Any, saved: Any) -> None:
     """Keep the continuation of the run of *context* by the stamp in its saved form."""
     run_id, stamp = private.run_id_of(context), private.stamp_of(saved)
-    continuation = _continuations.get(_by_run(run_id)) if run_id is not None else None
+    continuation = kept.get(_by_run(run_id)) if run_id is not None else None
     if continuation is None or stamp is None or not saved.get("is_running"):
         return
     continuation.saved = True
-    _continuations.renew(_by_stamp(stamp), continuation)
+    kept.renew(_by_stamp(stamp), continuation)
     _share(_by_stamp(stamp), continuation)
 
 
@@ -142,10 +167,10 @@ def _keys(state: Any) -> Iterator[str]:
     stamp = private.stamp_of(vars(state)) if hasattr(state, "__dict__") else None
     if stamp is not None:
         yield _by_stamp(stamp)
-    for event in private.waiting_events(state):
-        call_id = getattr(event, "tool_id", None)
-        if isinstance(call_id, str):
-            yield _by_call(call_id)
+    for event in () if private.CONTEXTS_HAVE_STAMPS else private.waiting_events(state):
+        key = _by_call(event)
+        if key is not None:
+            yield key
 
 
 def _by_run(run_id: str) -> str:
@@ -156,8 +181,16 @@ def _by_stamp(stamp: str) -> str:
     return f"saved {stamp}"
 
 
-def _by_call(call_id: str) -> str:
-    return f"call {call_id}"
+def _by_call(event: Any) -> str | None:
+    """Return the key of the tool call of *event*; None without an id of the provider, which is the tool's name then."""
+    call_id = getattr(event, "tool_id", None)
+    named = not isinstance(call_id, str) or call_id in ("", getattr(event, "tool_name", None))
+    return None if named else f"call {call_id}"
+
+
+def _remove(key: str, continuation: Continuation) -> None:
+    if kept.get(key) is continuation:
+        kept.pop(key, None)
 
 
 def _share(key: str, continuation: Continuation) -> None:

@@ -19,6 +19,7 @@ from workflows.handler import WorkflowHandler
 from langfuse_integration.errors import SeamMoved
 
 __all__ = [
+    "CONTEXTS_HAVE_STAMPS",
     "RUN_STAYS_ACTIVE",
     "SpanCancelled",
     "active_span_id",
@@ -63,6 +64,17 @@ def _span_cancelled() -> type | None:
         return None
     return SpanCancelledEvent
 
+
+def _have_stamps() -> bool:
+    try:
+        from workflows.context.context_types import SerializedContext
+    except ImportError:
+        return False
+    return "last_alive_stamp" in getattr(SerializedContext, "model_fields", ())
+
+
+CONTEXTS_HAVE_STAMPS = _have_stamps()
+"""Whether a saved context tells which run it is of: see `stamp_of`."""
 
 SpanCancelled = _span_cancelled()
 """The event of a step or run that was cancelled and still exits cleanly; None before llama-index-workflows 2.14."""

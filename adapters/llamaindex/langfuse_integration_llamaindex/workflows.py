@@ -47,6 +47,7 @@ class WorkflowRun(rows.RowState):
         if is_a(result, RELEASED):
             self._release(run)
             return
+        self._forget(finished=result is not None)
         self._settle(run)
         rows.finish(run.key, EventSnapshot(result) if result is not None else None)
 
@@ -56,8 +57,14 @@ class WorkflowRun(rows.RowState):
             self._release(run)
             return
         rows.cancel_below(run)
+        self._forget()
         self._settle(run)
         rows.fail(run.key, error)
+
+    def abandon(self, run: Run) -> None:
+        """End the run because the row above was cut short."""
+        self._forget()
+        super().abandon(run)
 
     def cancel(self, run: Run) -> None:
         """Note that its user cancelled the run; one that waits, and whose context was saved, is only put aside."""
@@ -80,6 +87,8 @@ class WorkflowRun(rows.RowState):
         for index, (waiting_name, waiting_event, row) in enumerate(self.waiting):
             if waiting_name == name and _same(waiting_event, event):
                 del self.waiting[index]
+                if self.continuation is not None:
+                    continuations.wake(self.continuation, waiting_event)
                 return row
         return None
 
@@ -94,6 +103,13 @@ class WorkflowRun(rows.RowState):
             continuations.share(self.continuation)
         self._settle(run)
         _end_waiting(run)
+
+    def _forget(self, *, finished: bool = False) -> None:
+        """Forget the run by its id; the tool calls for which steps wait, only if it has *finished*."""
+        if self.continuation is not None:
+            continuations.end(self.continuation)
+            for _, event, _ in self.waiting if finished else ():
+                continuations.wake(self.continuation, event)
 
     def _settle(self, run: Run) -> None:
         for think in list(self.thinking):
