@@ -9,6 +9,7 @@ import threading
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
+import certifi
 import pytest
 from hypothesis import settings
 from opentelemetry.trace import get_current_span
@@ -75,6 +76,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("application")
         if item.get_closest_marker("application"):
             item.add_marker("slow")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_authority(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let clients, also those of child processes, trust one authority: to read all of them takes each 30 ms.
+
+    The slow tests keep them all, since some install from a package index.
+    """
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        if not any(item.get_closest_marker("slow") for item in request.session.items):
+            end = "-----END CERTIFICATE-----\n"
+            file = tmp_path_factory.mktemp("authority") / "one.pem"
+            file.write_text(Path(certifi.where()).read_text("utf-8").partition(end)[0] + end, "utf-8")
+            monkeypatch.setenv("SSL_CERT_FILE", str(file))
+            monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(file))
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""HTTP requests that wait for a busy machine."""
+"""HTTP requests to servers of this machine, which wait while it is busy."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ from functools import partial
 
 import httpx
 
-get = partial(httpx.get, timeout=60)
+get = partial(httpx.get, timeout=60, verify=False)

@@ -123,7 +123,7 @@ class _Listener(http.server.HTTPServer):
         self.listening = False
         self._connections: dict[socket.socket, threading.Thread] = {}
         self._guard = threading.Lock()
-        self._accepting = threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True, name="peer-accept")
+        self._accepting = threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True, name="peer-accept")
         if listen:
             self.listen()
 
