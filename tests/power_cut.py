@@ -71,6 +71,7 @@ class PowerCut:
                 self._put_directory(entry, target / name)
             else:
                 state = self._disk / entry
+                (target / name).touch(0o600)
                 (target / name).write_bytes(state.read_bytes() if state.exists() else b"")
 
 

@@ -20,6 +20,7 @@ from langfuse_integration.settings import Settings, address_of
 from peers.otlp import Receiver
 
 SECRET = "alpaca-4711-secret"
+MASKED = "hidden-by-the-mask"
 CAPTURED = "visible-0815-words"
 """Content without a secret, which a mask leaves alone."""
 
@@ -27,7 +28,7 @@ CAPTURED = "visible-0815-words"
 def masked(*, data: Any, **_: Any) -> Any:
     """What an application gives as `mask`: walks through containers, and hides the secret."""
     if isinstance(data, str):
-        return data.replace(SECRET, "***")
+        return data.replace(SECRET, MASKED)
     if isinstance(data, dict):
         return {masked(data=key): masked(data=value) for key, value in data.items()}
     return [masked(data=value) for value in data] if isinstance(data, list) else data
@@ -181,7 +182,7 @@ def test_a_planted_secret_is_nowhere(langfuse: Receiver, journal: Path, capture:
         everything = files_of(journal) + sent(langfuse)
         assert SECRET.encode() not in everything
         assert b"s-1" in everything
-        assert (b"***" in everything) == masks
+        assert (MASKED.encode() in everything) == masks
     assert langfuse_manager.flush(20).pending == 0
     assert SECRET.encode() not in files_of(journal) + sent(langfuse)
 
@@ -276,7 +277,7 @@ def test_names_are_masked_when_asked(langfuse: Receiver) -> None:
             pass
         assert langfuse_manager.flush(20).pending == 0
         row = langfuse.spans[-1]
-        shown = "***" if mask_names else SECRET
+        shown = MASKED if mask_names else SECRET
         assert (row.name, row.attributes["langfuse.trace.tags"]) == (shown, [shown])
 
 

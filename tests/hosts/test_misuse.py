@@ -7,12 +7,14 @@ import contextvars
 import gc
 import logging
 import threading
+import types
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import flask
 import pytest
 from fastapi import Depends, FastAPI
+from werkzeug.test import Client, create_environ
 
 from hosts.serving import serving
 from langfuse_integration import langfuse_manager
@@ -219,6 +221,146 @@ def test_a_wsgi_server_that_reuses_its_thread(messages: Messages, wrapped: bool,
     begun_with = contextvars.copy_context().run(serve, "ann", "nobody", "bob", "eve", "nobody")
     assert begun_with == ["None"] * 5
     assert messages() == []
+
+
+def application(name: str) -> Callable[..., list[bytes]]:
+    """Return a WSGI application, a method called *name*, that answers with the session with which it begins."""
+
+    def answer(self: object, environ: dict[str, str], start_response: Callable[..., object]) -> list[bytes]:
+        before = str(langfuse_manager.current_session_id)
+        user = environ["PATH_INFO"].strip("/")
+        if user != "nobody":
+            langfuse_manager.set_session(f"chat-of-{user}")
+        start_response("200 OK", [])
+        return [before.encode(), b" ", str(langfuse_manager.current_session_id).encode()]
+
+    answer.__code__ = answer.__code__.replace(co_name=name)
+    bound: Callable[..., list[bytes]] = types.MethodType(answer, object())
+    return bound
+
+
+@pytest.mark.parametrize("name", ["__call__", "worker", "run", "mapstar", "handle_event_request"])
+def test_an_application_may_be_named_as_a_function_of_a_pool(messages: Messages, name: str) -> None:
+    """What makes a function one of a pool is its module, too: Django's and joblib's are both called `__call__`."""
+    client = Client(application(name))
+    users = ("ann", "nobody", "bob", "nobody")
+    answers = contextvars.copy_context().run(lambda: [client.get(f"/{user}").text for user in users])
+    assert answers == ["None chat-of-ann", "None None", "None chat-of-bob", "None None"]
+    assert messages() == []
+
+
+def serve_one(app: flask.Flask, path: str) -> str:
+    """Answer one request, as a server that nobody has heard of, in its only thread."""
+    environ = create_environ(path)
+    return b"".join(app(environ, lambda status, headers, fault=None: lambda part: None)).decode()
+
+
+@pytest.mark.parametrize("sets_late", [False, True])
+def test_a_streamed_answer_of_an_unknown_server_is_in_its_session(messages: Messages, sets_late: bool) -> None:
+    """While a server written in Python streams an answer, its request is known by the environ that it still has."""
+    app = flask.Flask("users")
+    kept: list[object] = []
+
+    def visit(user: str) -> None:
+        if user != "nobody":
+            langfuse_manager.set_session(f"chat-of-{user}")
+
+    @app.get("/<user>")
+    def answer(user: str) -> flask.Response:
+        kept.append(flask.request.environ)
+        if not sets_late:
+            visit(user)
+
+        def parts() -> Iterator[str]:
+            yield f"{langfuse_manager.current_session_id} "
+            if sets_late:
+                visit(user)
+            yield str(langfuse_manager.current_session_id)
+
+        return flask.Response(parts())
+
+    def serve() -> list[str]:
+        return [serve_one(app, f"/{user}") for user in ("ann", "nobody", "bob", "nobody")]
+
+    answers = contextvars.copy_context().run(serve)
+    begun = ("None", "None") if sets_late else ("chat-of-ann", "chat-of-bob")
+    assert answers == [f"{begun[0]} chat-of-ann", "None None", f"{begun[1]} chat-of-bob", "None None"]
+    assert messages() == []
+
+
+def test_what_is_streamed_out_of_sight_is_in_no_other_session(messages: Messages) -> None:
+    """Where nothing around a stream tells of its request, the session that it sets reaches no other request's view."""
+    app = flask.Flask("users")
+
+    @app.get("/<user>")
+    def answer(user: str) -> flask.Response:
+        before = str(langfuse_manager.current_session_id)
+
+        def parts() -> Iterator[str]:
+            yield before
+            if user != "nobody":
+                langfuse_manager.set_session(f"chat-of-{user}")
+            yield ""
+
+        return flask.Response(parts())
+
+    @app.get("/set")
+    def visit() -> str:
+        langfuse_manager.set_session("s")
+        return "set"
+
+    def serve() -> list[str]:
+        return [app.test_client().get(f"/{path}").text for path in ("set", "ann", "nobody", "bob", "nobody")]
+
+    assert contextvars.copy_context().run(serve) == ["set", "None", "None", "None", "None"]
+
+
+def test_work_that_a_request_of_an_unknown_server_starts_is_in_its_session(messages: Messages) -> None:
+    """A context that is copied from a request has the session last set there, also when it is over."""
+    app = flask.Flask("users")
+    left_behind = threading.Event()
+    seen: list[str | None] = []
+
+    def later() -> None:
+        assert left_behind.wait(60)
+        seen.append(langfuse_manager.current_session_id)
+
+    with ThreadPoolExecutor(8) as pool:
+
+        @app.get("/<user>")
+        def visit(user: str) -> str:
+            langfuse_manager.set_session("not yet known")
+            langfuse_manager.set_session(f"chat-of-{user}")
+            pool.submit(contextvars.copy_context().run, later)
+            return str(
+                pool.submit(contextvars.copy_context().run, lambda: langfuse_manager.current_session_id).result(60)
+            )
+
+        def serve() -> list[str]:
+            answers = [app.test_client().get(f"/{user}").text for user in ("ann", "bob")]
+            return [*answers, str(langfuse_manager.current_session_id)]
+
+        assert contextvars.copy_context().run(serve) == ["chat-of-ann", "chat-of-bob", "None"]
+        left_behind.set()
+    assert sorted(map(str, seen)) == ["chat-of-ann", "chat-of-bob"]
+
+
+def test_a_block_of_a_request_holds_when_another_request_is_met_first(messages: Messages) -> None:
+    """A block in a request without a session of its own is not hidden by what is known of requests meanwhile."""
+    app = flask.Flask("users")
+
+    @app.get("/block")
+    def block() -> str:
+        with langfuse_manager.session("in a block"):
+            contextvars.copy_context().run(app.test_client().get, "/set")
+            return str(langfuse_manager.current_session_id)
+
+    @app.get("/set")
+    def visit() -> str:
+        langfuse_manager.set_session("set")
+        return "set"
+
+    assert contextvars.copy_context().run(app.test_client().get, "/block").text == "in a block"
 
 
 def test_a_script_that_sets_many_sessions_is_left_alone(messages: Messages) -> None:

@@ -6,12 +6,17 @@ import json
 import os
 import subprocess
 import sys
+from contextvars import copy_context
 from pathlib import Path
 
 import pytest
 
 from fresh import FORKS_ARE_MEANT
 from hosts.pools import KINDS, USERS
+from langfuse_integration import langfuse_manager
+from langfuse_integration.hosts import job_frames
+from langfuse_integration.internals import faults
+from langfuse_integration.testing import RecordedSessions
 
 SCRIPT = Path(__file__).with_name("pools.py")
 QUICK = ("threads", "event loop", "fork executor", "fork pool")
@@ -58,3 +63,19 @@ def test_a_pool_of_threads_of_multiprocessing_is_said(journal: Path) -> None:
     assert "set_session was called in a function of a ThreadPool" in errors
     assert "set_session was called in a function that a pool calls for several items in one go" in errors
     assert "Use `with langfuse_manager.session(...)` in the function" in errors
+
+
+def test_a_fault_of_looking_never_reaches_the_application(
+    sessions: RecordedSessions, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where a pool has changed so much that looking fails, the session is set all the same, and the fault is logged."""
+    monkeypatch.setattr(faults, "strict", False)
+    monkeypatch.setitem(job_frames._CHUNKS, ("mapstar", __name__), lambda variables: variables["gone"])
+
+    def mapstar() -> str | None:
+        langfuse_manager.set_session("s-ann")
+        return langfuse_manager.current_session_id
+
+    assert copy_context().run(mapstar) == "s-ann"
+    [message] = caplog.messages
+    assert "failed while looking for the request or job around a session" in message

@@ -43,6 +43,9 @@ SERVERS = {
     "gunicorn uvicorn": [*GUNICORN, "-k", "uvicorn.workers.UvicornWorker", "--workers", "2"],
     "waitress": ["waitress-serve", "--listen=127.0.0.1:PORT", "--threads=3", "visits:application"],
     "werkzeug": [sys.executable, "-c", WERKZEUG],
+    "hypercorn": ["hypercorn", "--bind", "127.0.0.1:PORT", "wsgi:visits:application"],
+    "granian": ["granian", "--interface", "wsgi", "--port", "PORT", "visits:application"],
+    "a2wsgi": ["uvicorn", "--port", "PORT", "--factory", "visits:for_asgi"],
     "uwsgi": [*UWSGI, "--threads", "3", "--processes", "2", "--py-call-osafterfork"],
     "uwsgi that forks without hooks": [*UWSGI, "--processes", "3"],
 }
@@ -58,7 +61,7 @@ REQUESTS = int(os.environ.get("REQUESTS", "10000"))
 @contextmanager
 def server(name: str, app: str, receiver: Receiver, journal: Path) -> Iterator[int]:
     """A server that serves *app* of apps/visits.py, by its port; it is told to end at the end of the block."""
-    for module in ("gevent", "pyramid"):
+    for module in ("gevent", "pyramid", "hypercorn", "granian", "a2wsgi"):
         if module in name or module in app:
             pytest.importorskip(module)
     port = free_port()

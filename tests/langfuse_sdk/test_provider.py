@@ -186,7 +186,12 @@ def test_spans_of_langfuse_and_of_others_nest_and_carry_the_session(receiver: Re
 def test_without_keys_they_are_in_the_journal_too() -> None:
     """`@observe` records nothing without keys by itself; beside us it goes into the local journal."""
     said = run_fresh(OTHERS + "    print(langfuse_manager.mode)\n")
-    assert said.split() == ["FlushResult(delivered=11,", "pending=0,", "lost=0)", "local"]
+    printed, _, logged = said.partition("[stderr]")
+    assert printed.split() == ["FlushResult(delivered=11,", "pending=0,", "lost=0)", "local"]
+    assert logged.strip().startswith(
+        "Langfuse's SDK is in use, but LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY are not set"
+    )
+    assert len(logged.strip().splitlines()) == 1
 
 
 def test_a_client_that_the_application_made_is_used_as_it_is() -> None:

@@ -79,7 +79,7 @@ def test_a_remote_parent_is_a_parent(sessions: RecordedSessions) -> None:
     """Anything with the ids of a span can stand above."""
 
     class Elsewhere:
-        trace, span, session, origin, started_ns, exported = 7, 9, None, None, 0, True
+        trace, span, session, origin, started_ns, exported, companion = 7, 9, None, None, 0, True, 0
 
     with Placed(Session("session-b"), Elsewhere()):
         assert trace.get_current_span().get_span_context().span_id == 9

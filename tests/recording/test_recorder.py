@@ -43,9 +43,11 @@ def test_payloads_give_way_first_and_records_only_at_the_limit(
     assert [found.input for found in made[50:100]] == list(range(50, 100))
     assert recorder.dropped == 50
     assert recorder.result().lost == 50
-    assert [found.getMessage() for found in caplog.records] == [
-        "100 observations wait for the worker: new ones are dropped, and counted"
-    ]
+    [without_payloads, dropped] = [found.getMessage() for found in caplog.records]
+    assert without_payloads.startswith(
+        "50 observations wait to be written: the oldest are recorded without their inputs"
+    )
+    assert dropped.startswith("100 observations wait to be written: new ones are dropped, and counted as lost.")
 
 
 def test_who_records_faster_than_the_worker_writes_has_to_wait(

@@ -3,7 +3,7 @@
 What a job sets outside of any block ends with the job. Jobs are found in the frames of who calls `set_session`: so a
 WSGI server that nobody has heard of is served, too. The function of a pool is known by an object that lives as long as
 its call; a request has a cell in its environ. The servers in servers.py begin each request in a cell of their own, so
-that nobody has to look.
+that nobody has to look: but for the first request of a process, in which a session is set before they do.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from ..internals.faults import warn_once
-from ..sessions.store import Cell, Job, SessionStore
+from ..internals.faults import shielded, warn_once
+from ..sessions.store import Cell, Job, RequestCell, SessionStore
+from .servers import METHODS
 
 _KEY = "langfuse_integration"
 """Where a WSGI environ keeps the cell of its request, and the keywords of a pool's function what dies with them."""
@@ -44,14 +45,23 @@ _CHUNKS: dict[tuple[str, str], Callable[[dict[str, Any]], int]] = {
 """How many items a function calls the application's for within one job."""
 _MARKER = "_langfuse_integration_separated"
 _NAMES = frozenset(name for name, _ in (*_LOOPS, *_CHUNKS, _POOL))
+_SERVING = frozenset((module, method) for module, (_, method) in METHODS.items())
+_LOOKING = shielded("looking for the request or job around a session")
 
 
 def current_job(store: SessionStore) -> object | None:
     """Return an object that lives as long as the innermost pool's function around the caller, or None outside of one.
 
-    In a WSGI request it is the request's cell, for which *store* is given a host.
+    In a WSGI request it is the request's cell, for which *store* is given a host: unless a server of servers.py runs
+    the request, whose next ones have cells of their own.
     """
-    frame: FrameType | None = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
+    with _LOOKING:
+        return _job_above(store, sys._getframe(1))  # pyright: ignore[reportPrivateUsage]
+    return None
+
+
+def _job_above(store: SessionStore, caller: FrameType) -> object | None:
+    frame: FrameType | None = caller
     while frame is not None:
         code = frame.f_code
         if code.co_name in _NAMES:
@@ -61,27 +71,49 @@ def current_job(store: SessionStore) -> object | None:
                 _leave_jobs_with(store, frame.f_globals.get("_WorkItem"))
             if job is not None:
                 return job
-        elif 2 <= code.co_argcount <= 3 and _START_RESPONSE in code.co_varnames[1:3]:
-            cell = _of_request(frame)
-            if cell is not None:
-                store.add_host(REQUESTS)
-                return cell
+        if 2 <= code.co_argcount <= 3 and _START_RESPONSE in code.co_varnames[1:3]:
+            environ = _environ_of(frame)
+            if environ is not None:
+                return _request_in(store, frame, environ)
         frame = frame.f_back
-    return None
+    streaming = _streaming(caller)
+    return _request_in(store, *streaming) if streaming is not None else None
+
+
+def _request_in(store: SessionStore, frame: FrameType, environ: dict[Any, Any]) -> RequestCell | None:
+    outer: FrameType | None = frame
+    while outer is not None:
+        if (outer.f_globals.get("__name__"), outer.f_code.co_name) in _SERVING:
+            return None
+        outer = outer.f_back
+    store.add_host(REQUESTS)
+    return _cell_in(environ)
+
+
+class WsgiCell(RequestCell):
+    """The cell of a request on a server that servers.py does not know, kept in the request's environ."""
+
+    __slots__ = ()
+
+    def serves_here(self) -> bool:
+        """Return whether a function around the caller has an environ with this cell."""
+        frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
+        streaming = _streaming(frame)
+        return REQUESTS.cell() is self or (streaming is not None and streaming[1].get(_KEY) is self)
 
 
 class WsgiRequests:
     """Knows a request by its environ, in the frame of the application that the server has called."""
 
     def cell(self) -> Cell | None:
-        """Return the cell of the request whose application runs here, or None: also while its answer is streamed."""
+        """Return the cell of the request whose application runs here, or None."""
         frame: FrameType | None = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
         while frame is not None:
             code = frame.f_code
             if 2 <= code.co_argcount <= 3 and _START_RESPONSE in code.co_varnames[1:3]:
-                cell = _of_request(frame)
-                if cell is not None:
-                    return cell
+                environ = _environ_of(frame)
+                if environ is not None:
+                    return _cell_in(environ)
             frame = frame.f_back
         return None
 
@@ -90,15 +122,33 @@ REQUESTS = WsgiRequests()
 """The host of every server that servers.py does not know."""
 
 
-def _of_request(frame: FrameType) -> Cell | None:
-    names = frame.f_code.co_varnames
-    environ = _variables(frame).get(names[names.index(_START_RESPONSE) - 1])
-    if not isinstance(environ, dict) or "wsgi.version" not in environ:
-        return None
+def _cell_in(environ: dict[Any, Any]) -> WsgiCell:
     cell = environ.get(_KEY)
-    if not isinstance(cell, Cell):
-        cell = environ[_KEY] = Cell.hosted()
+    if not isinstance(cell, WsgiCell):
+        cell = environ[_KEY] = WsgiCell.hosted()
     return cell
+
+
+def _environ_of(frame: FrameType) -> dict[Any, Any] | None:
+    """Return the environ with which *frame*, that of an application, was called."""
+    names = frame.f_code.co_varnames
+    return _environ(_variables(frame).get(names[names.index(_START_RESPONSE) - 1]))
+
+
+def _streaming(caller: FrameType) -> tuple[FrameType, dict[Any, Any]] | None:
+    """Return the innermost function around *caller* with a variable `environ`, and that: a server that streams."""
+    frame: FrameType | None = caller
+    while frame is not None:
+        if "environ" in frame.f_code.co_varnames:
+            environ = _environ(_variables(frame).get("environ"))
+            if environ is not None:
+                return frame, environ
+        frame = frame.f_back
+    return None
+
+
+def _environ(value: object) -> dict[Any, Any] | None:
+    return value if isinstance(value, dict) and "wsgi.version" in value else None
 
 
 def _of_loop(frame: FrameType, function: tuple[str, str]) -> object | None:

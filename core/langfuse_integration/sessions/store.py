@@ -11,6 +11,7 @@ More than 300 lines: the look-up and the blocks share one context variable.
 from __future__ import annotations
 
 import sys
+import threading
 import weakref
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar, Token
@@ -74,13 +75,26 @@ class Job:
     __slots__ = ("__weakref__",)
 
 
+class RequestCell(Cell):
+    """The cell of a request that is told by the frames of the code that serves it, not by a context.
+
+    Its session holds where these frames are, and in other threads in contexts that were copied from the request.
+    """
+
+    __slots__ = ()
+
+    def serves_here(self) -> bool:
+        """Return whether the code that serves the request has called the caller, also where it streams the answer."""
+        raise NotImplementedError
+
+
 class JobEnd:
     """Puts back what was active before a job when the job is over, in the context in which the job ran.
 
     Contexts that were copied from the job keep its session: they are work that it started.
 
     Args:
-        job: an object that lives as long as the job.
+        job: an object that lives as long as the job; a request's cell may live longer.
         cell: the cell that is now active in the job.
         before: the cell that was active until now.
 
@@ -88,16 +102,26 @@ class JobEnd:
         before: the cell that was active before the job.
     """
 
-    __slots__ = ("_cell", "before", "job")
+    __slots__ = ("_cell", "_thread", "before", "job")
 
     before: Cell | None
 
     def __init__(self, job: object, cell: Cell, before: Cell | None) -> None:
-        while before is not None and before.job_end is not None and before.job_end.job() in (None, job):
+        while before is not None and before.job_end is not None:
+            if before.job_end.job() not in (None, job) and not before.job_end.is_left():
+                break
             before = before.job_end.before
         self.before = before
         self._cell = weakref.ref(cell)
+        self._thread = threading.get_ident() if isinstance(job, RequestCell) else None
         self.job: weakref.ref[object] = weakref.ref(job, self._leave)
+
+    def is_left(self) -> bool:
+        """Return whether the thread of a request does something else now: whoever keeps the request's cell."""
+        if self._thread is None or self._thread != threading.get_ident():
+            return False
+        job = self.job()
+        return not (isinstance(job, RequestCell) and job.serves_here())
 
     def _leave(self, _job: object) -> None:
         cell = self._cell()
@@ -161,7 +185,7 @@ class SessionStore:
         self.thread_cell: Callable[[], Cell | None] | None = None
         """Asked for the cell that a bare thread was started with, where threads are instrumented."""
         self.current_job: Callable[[SessionStore], object | None] = lambda store: None
-        """Returns what lives as long as the pool's job around the caller, the cell of a request around it, or None."""
+        """Returns what lives as long as the pool's job around the caller, a `RequestCell`, or None."""
 
     # -- looking up
 
@@ -186,10 +210,15 @@ class SessionStore:
         for name in self._unseen:
             if name in _modules:
                 self._load_host(name)
+        return self._told_by_hosts(cell) if self._hosts else cell
+
+    def _told_by_hosts(self, cell: Cell | None) -> Cell | None:
         for host in self._hosts:
             visit = host.cell()
             if visit is not None:
-                return visit
+                return cell if cell is not None and _hides(cell, visit) else visit
+        while cell is not None and cell.job_end is not None and cell.job_end.is_left():
+            cell = cell.job_end.before
         return cell
 
     def current(self) -> Session | None:
@@ -256,14 +285,13 @@ class SessionStore:
         job: object | None = None
         if cell is None or cell.owner is None:
             job = self.current_job(self)
-            if isinstance(job, Cell):
-                cell = job
-        if cell is not None and cell.owner is cell:
-            cell.session = session
-            cell.is_set = True
-            _set_here.set(session)
-            if cell.changed is not None:
-                cell.changed(session)
+        elif cell.owner is cell and isinstance(cell, RequestCell):
+            job = cell
+        if isinstance(job, RequestCell):
+            _set_in_visit(job, session)
+            cell = None
+        elif cell is not None and cell.owner is cell:
+            _set_in_visit(cell, session)
             return
         changed = Cell(session, cell.owner if cell is not None else None, active.scope if active is not None else None)
         if job is not None:
@@ -360,6 +388,19 @@ class SessionStore:
                 with _LOADING:
                     self.add_host(self._loaders[name](self))
                 self._unseen = tuple(unseen for unseen in self._unseen if unseen != name)
+
+
+def _set_in_visit(cell: Cell, session: Session | None) -> None:
+    cell.session = session
+    cell.is_set = True
+    _set_here.set(session)
+    if cell.changed is not None:
+        cell.changed(session)
+
+
+def _hides(cell: Cell, visit: Cell) -> bool:
+    """Return whether *cell* is that of a block, which began before requests were known, and *visit* has no session."""
+    return not visit.is_set and isinstance(visit, RequestCell) and cell.scope is not None and cell.scope.begins(cell)
 
 
 def _resumed(cell: Cell | None) -> Cell | None:
@@ -466,6 +507,10 @@ class Scope:
     def before(self) -> Cell | None:
         """The cell that was active when the block began."""
         return None if self._token.old_value is Token.MISSING else self._token.old_value
+
+    def begins(self, cell: Cell) -> bool:
+        """Return whether the block began with *cell*; others were set in it."""
+        return cell is self._cell
 
     def has_ended_here(self) -> bool:
         """Return whether the block ended in this very context, not in one that this was copied from; asked once."""

@@ -100,4 +100,11 @@ def make(name: str) -> Any:
     return asgi.SessionMiddleware(app) if inner == "fastapi_app" else wsgi.SessionMiddleware(app)
 
 
+def for_asgi() -> Any:
+    """Return the application as one of ASGI."""
+    from a2wsgi import WSGIMiddleware
+
+    return WSGIMiddleware(application)
+
+
 application = make(os.environ.get("VISITS", "plain"))
