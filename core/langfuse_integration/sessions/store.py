@@ -16,7 +16,7 @@ import weakref
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar, Token
 from types import FrameType, TracebackType
-from typing import Protocol
+from typing import Protocol, Self
 
 from ..internals import forks
 from ..internals.faults import shielded
@@ -61,7 +61,7 @@ class Cell:
         self.job_end: JobEnd | None = None
 
     @classmethod
-    def hosted(cls) -> Cell:
+    def hosted(cls) -> Self:
         """Return an empty cell that owns itself: for a host to keep, one per user's visit."""
         cell = cls(None)
         cell.is_set = False
