@@ -45,6 +45,8 @@ def read(value: Any) -> Any:
 
 CALL: Any = {"name": "search", "args": {"query": "wool"}, "id": "call_1", "type": "tool_call"}
 
+REPORT: Any = {"id": "r-1", "finish_reason": "COMPLETE", "token_count": {"input_tokens": 60}, "documents": None}
+
 
 @pytest.mark.parametrize(
     ("message", "expected"),
@@ -63,6 +65,24 @@ CALL: Any = {"name": "search", "args": {"query": "wool"}, "id": "call_1", "type"
         (
             AIMessage("", additional_kwargs={"function_call": {"name": "f"}, "audio": {"id": "a"}, "tool_calls": [1]}),
             {"role": "assistant", "content": "", "function_call": {"name": "f"}, "audio": {"id": "a"}},
+        ),
+        (  # Gemini's client repeats the last call
+            AIMessage(
+                "", tool_calls=[CALL], additional_kwargs={"function_call": {"name": "search", "arguments": "{}"}}
+            ),
+            {"role": "assistant", "content": "", "tool_calls": [CALL]},
+        ),
+        (  # Cohere's client puts its report into both places
+            AIMessage(
+                "I will look.",
+                additional_kwargs={**REPORT, "tool_plan": "I will look.", "citations": ["c"]},
+                response_metadata=REPORT,
+            ),
+            {"role": "assistant", "content": "I will look.", "additional_kwargs": {"citations": ["c"]}},
+        ),
+        (
+            AIMessage("Hi", additional_kwargs={"id": "mine", "tool_plan": "Other."}, response_metadata={"id": "r-1"}),
+            {"role": "assistant", "content": "Hi", "additional_kwargs": {"id": "mine", "tool_plan": "Other."}},
         ),
         (ChatMessage("Hm", role="critic"), {"role": "critic", "content": "Hm"}),
         (FunctionMessage("4", name="add"), {"role": "function", "content": "4", "name": "add"}),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Annotated, Any, TypedDict
 
 import pytest
-from langchain_core.messages import AnyMessage, HumanMessage, ToolMessage
+from langchain.agents import create_agent
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import InjectedToolCallId, tool
 from langgraph.graph import END, START, StateGraph
@@ -111,6 +112,27 @@ def test_an_error_that_a_node_answers_is_a_failed_act(sessions: RecordedSessions
         {"query": "straw"},
     )
     assert trace.one("act").children == [act]
+    assert "unanswered_tool_calls" not in trace.roots[0].metadata
+
+
+@every_way
+def test_a_call_without_a_name_has_one_in_its_row(sessions: RecordedSessions, way: str) -> None:
+    """A client that tears a stream apart asks for calls without a name: LangChain refuses them, and names them so."""
+    torn = AIMessage(
+        "",
+        tool_calls=[{"name": "search", "args": {"query": "hay"}, "id": "c1"}, {"name": "", "args": {}, "id": "c2"}],
+        invalid_tool_calls=[{"name": None, "args": "y}", "id": "c3", "error": None}],
+    )
+    WAYS[way](create_agent(ScriptedChat(torn, "They eat hay."), [search], name="herder"), {"messages": [("user", "?")]})
+    trace = sessions.trace()
+    think = trace.named("ScriptedChat")[0]
+    assert {(act.name, act.level, act.metadata["tool_call_id"]) for act in trace.acts} == {
+        ("search", "DEFAULT", "c1"),
+        ("unknown", "ERROR", "c2"),
+        ("unknown", "ERROR", "c3"),
+    }
+    assert {act.metadata["think_id"] for act in trace.acts} == {think.id}
+    assert [made["name"] for made in think.metadata["tool_calls"]] == ["search", "unknown", "unknown"]
     assert "unanswered_tool_calls" not in trace.roots[0].metadata
 
 

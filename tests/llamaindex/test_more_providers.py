@@ -15,9 +15,10 @@ from llama_index.core.base.llms.types import ChatMessage
 
 from langfuse_integration import langfuse_manager
 from langfuse_integration.testing import Observed, RecordedSessions
-from llamaindex import provider_servers as servers
-from llamaindex.provider_servers import TEXT, ProviderServer
+from langfuse_integration_llamaindex import instrument, uninstrument
 from llamaindex.scripted import lookup, tool
+from peers import wire_providers as servers
+from peers.wire_providers import TEXT, ProviderServer
 
 HELLO = [ChatMessage(role="user", content="What do alpacas do?")]
 pytestmark = [
@@ -44,12 +45,15 @@ def ollama(url: str) -> Any:
 
 
 def bedrock(url: str) -> Any:
-    """Return Bedrock's client."""
+    """Return Bedrock's client, which asks with aioboto3 in async code where that is installed, else in a thread."""
     module = pytest.importorskip("llama_index.llms.bedrock_converse")
-    boto3 = pytest.importorskip("boto3")
-    session = boto3.Session("AKIA0", "secret-key", region_name="us-east-1")
-    client = session.client("bedrock-runtime", endpoint_url=url)
-    return module.BedrockConverse(model="anthropic.claude-3-5-sonnet-20240620-v1:0", client=client)
+    return module.BedrockConverse(
+        model="anthropic.claude-3-5-sonnet-20240620-v1:0",
+        aws_access_key_id="AKIA0",
+        aws_secret_access_key="secret-key",
+        region_name="us-east-1",
+        endpoint_url=url,
+    )
 
 
 def mistral(url: str) -> Any:
@@ -80,12 +84,18 @@ def check_chat(messages: list[dict[str, Any]]) -> None:
             assert isinstance(call["function"]["name"], str)
 
 
-def check_row(row: Observed) -> None:
+CACHED = {"gemini": 40, "bedrock": 40}
+"""The tokens that came from a cache, for the providers whose servers say so."""
+
+
+def check_row(row: Observed, name: str) -> None:
     """Check a row's chat, tokens and how the answer ended."""
     messages = row.input["messages"] if isinstance(row.input, dict) else row.input
     check_chat([*messages, row.output])
     assert "secret-key" not in str(row.attributes)
-    assert (row.usage["input"], row.usage["output"]) == (60, 20)
+    cached = CACHED.get(name, 0)
+    assert (row.usage["input"], row.usage["output"]) == (60 - cached, 20)
+    assert row.usage.get("input_cached_tokens", 0) == cached
     assert row.metadata["finish_reason"].lower() in ("stop", "tool_calls", "tool_use", "end_turn")
 
 
@@ -94,8 +104,6 @@ def check_row(row: Observed) -> None:
 async def test_a_text(settled: RecordedSessions, provider: tuple[str, Any], way: str) -> None:
     """Text, tokens, finish reason: the same in every way to call."""
     name, model = provider
-    if name == "bedrock" and way != "sync":
-        pytest.skip("its streams are binary, and its async client is another package")
     if name == "gemini" and not way.startswith("async"):
         import asyncio
 
@@ -108,7 +116,7 @@ async def test_a_text(settled: RecordedSessions, provider: tuple[str, Any], way:
         async for _ in await model.astream_chat(HELLO):
             pass
     (row,) = settled.trace().observations
-    check_row(row)
+    check_row(row, name)
     assert row.output["content"] == TEXT
     assert "additional_kwargs" not in row.output
 
@@ -128,15 +136,13 @@ async def test_an_agent_with_parallel_calls(
 ) -> None:
     """Both calls of one answer stand apart in the think, as acts, and in the next think's input."""
     name, model = provider
-    if name == "bedrock":
-        pytest.skip("its async client is another package")
     agent = FunctionAgent(name="weather", tools=[tool(lookup)], llm=model, streaming=streaming)
     with langfuse_manager.session("s-1", "u-1"):
         assert str(await agent.run("Weather in Rome and Oslo?")) == TEXT
     replay = settled.of("s-1")
     first, second = replay.thinks
     for row in (first, second):
-        check_row(row)
+        check_row(row, name)
     assert [arguments(call) for call in first.output["tool_calls"]] == [{"city": "Rome"}, {"city": "Oslo"}]
     assert [offered["function"]["name"] for offered in first.input["tools"]] == ["lookup"]
     assert "None" not in str(first.input["tools"])
@@ -150,18 +156,66 @@ async def test_an_agent_with_parallel_calls(
     assert replay.traces[0].roots[0].metadata.get("unanswered_tool_calls") is None
 
 
-def test_bedrock_with_tools(settled: RecordedSessions) -> None:
+@pytest.mark.parametrize("streamed", [False, True], ids=["at once", "streamed"])
+def test_bedrock_with_tools(settled: RecordedSessions, streamed: bool) -> None:
     """Bedrock's form of tools and calls is chat, too."""
     with ProviderServer(servers.bedrock) as server:
-        bedrock(server.url).chat_with_tools([tool(lookup)], "Weather in Rome and Oslo?", allow_parallel_tool_calls=True)
+        model = bedrock(server.url)
+        asked: Any = {"tools": [tool(lookup)], "user_msg": "Weather?", "allow_parallel_tool_calls": True}
+        if streamed:
+            list(model.stream_chat_with_tools(**asked))
+        else:
+            model.chat_with_tools(**asked)
     (row,) = settled.trace().observations
-    check_row(row)
+    check_row(row, "bedrock")
     assert [(call["id"], arguments(call)["city"]) for call in row.output["tool_calls"]] == [
         ("t0", "Rome"),
         ("t1", "Oslo"),
     ]
     assert [offered["function"]["name"] for offered in row.input["tools"]] == ["lookup"]
     assert "tool_call_id" not in row.output
+    assert row.metadata["finish_reason"] == "tool_use"
+
+
+@pytest.mark.asyncio
+async def test_streams_of_bedrock_that_run_at_once_keep_their_own_stop_reason(settled: RecordedSessions) -> None:
+    """Two streams are read in turns: one stops to call tools, the other at its end."""
+    with ProviderServer(servers.bedrock) as server:
+        model = bedrock(server.url)
+        calling = await model.astream_chat_with_tools([tool(lookup)], "Weather?", allow_parallel_tool_calls=True)
+        telling = await model.astream_chat(HELLO)
+        open_streams = [calling, telling]
+        while open_streams:
+            for stream in list(open_streams):
+                if await anext(stream, None) is None:
+                    open_streams.remove(stream)
+    reasons = {bool(row.output.get("tool_calls")): row.metadata["finish_reason"] for row in settled.observations}
+    assert reasons == {True: "tool_use", False: "end_turn"}
+
+
+def test_a_stream_of_bedrock_that_is_given_up_has_no_stop_reason(settled: RecordedSessions) -> None:
+    """What the provider has not said is not told."""
+    with ProviderServer(servers.bedrock) as server:
+        stream = bedrock(server.url).stream_chat(HELLO)
+        next(stream)
+        stream.close()
+    (row,) = settled.trace().observations
+    assert (row.status_message, row.output["content"]) == ("cancelled", "Alpacas")
+    assert "finish_reason" not in row.metadata
+
+
+def test_the_client_of_bedrock_is_as_it_was(settled: RecordedSessions) -> None:
+    """`uninstrument()` leaves LlamaIndex's own functions, also after a stream."""
+    base = pytest.importorskip("llama_index.llms.bedrock_converse.base")
+    names = ("converse_with_retry", "converse_with_retry_async")
+    uninstrument()
+    before = [getattr(base, name) for name in names]
+    instrument()
+    with ProviderServer(servers.bedrock) as server:
+        list(bedrock(server.url).stream_chat(HELLO))
+    assert [getattr(base, name) for name in names] != before
+    uninstrument()
+    assert [getattr(base, name) for name in names] == before
 
 
 def arguments(call: dict[str, Any]) -> Any:

@@ -85,7 +85,8 @@ def decided(run: Run, calls: list[Any]) -> None:
     if state.steps is None and state.thinker is not None:
         _think(run, state.thinker)
     if state.steps is not None:
-        state.steps.decide(run.observation, [(call.get("id"), str(call.get("name"))) for call in calls])
+        named = [(call.get("id"), str(call.get("name") or private.UNNAMED_TOOL)) for call in calls]
+        state.steps.decide(run.observation, named)
         if state.thinker is not None:
             agent: ChainState = state.thinker.state
             pending = [

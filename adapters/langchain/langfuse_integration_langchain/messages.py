@@ -20,12 +20,16 @@ from langchain_core.prompt_values import PromptValue
 from langfuse_integration.encoding import json_text
 from langfuse_integration.internals.secrets import without_secrets
 
+from .models import FINISH_KEYS, ID_KEYS, MODEL_KEYS, USAGE_KEYS
+
 ROLES = {"human": "user", "ai": "assistant", "system": "system", "tool": "tool", "function": "function"}
 COMMAND = "Command"
 BESIDE_CONTENT = ("refusal", "reasoning_content", "function_call", "audio")
 """Entries of `additional_kwargs` that OpenAI's form has at the top of a message."""
 REPEATED = frozenset({"tool_calls", "parsed"})
 """Entries of `additional_kwargs` that the message has in LangChain's own form as well."""
+REPORTED = frozenset({*FINISH_KEYS, *ID_KEYS, *MODEL_KEYS, *USAGE_KEYS, "generation_id"})
+"""Entries that the row of the model call tells in its own fields, where `response_metadata` has them, too (Cohere)."""
 
 
 class ChatRequest:
@@ -96,19 +100,28 @@ def message_fields(message: BaseMessage) -> dict[str, Any]:
             if calls:
                 plain[key] = calls
         if message.additional_kwargs:
-            _add_beside_content(plain, message.additional_kwargs)
+            _add_beside_content(plain, message)
     return plain
 
 
-def _add_beside_content(plain: dict[str, Any], entries: dict[str, Any]) -> None:
+def _add_beside_content(plain: dict[str, Any], message: BaseMessage) -> None:
     """Add the provider's fields beside the content: audio, reasoning, citations and the like."""
     further: dict[str, Any] = {}
-    for key, value in entries.items():
-        if key in REPEATED or key.startswith("__") or not value:
+    for key, value in message.additional_kwargs.items():
+        if key in REPEATED or key.startswith("__") or not value or _is_told(key, value, plain, message):
             continue
         (plain if key in BESIDE_CONTENT else further)[key] = value
     if further:
         plain["additional_kwargs"] = further
+
+
+def _is_told(key: str, value: Any, plain: dict[str, Any], message: BaseMessage) -> bool:
+    """Return whether an entry of `additional_kwargs` says what the message or the row of its call says elsewhere."""
+    if key == "function_call":  # Gemini's client repeats the last call
+        return "tool_calls" in plain or "invalid_tool_calls" in plain
+    if key == "tool_plan":  # Cohere's client repeats the content
+        return bool(value == message.content)
+    return key in REPORTED and bool(message.response_metadata.get(key) == value)
 
 
 def document_fields(document: Document) -> dict[str, Any]:

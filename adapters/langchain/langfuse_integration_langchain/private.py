@@ -46,6 +46,8 @@ INTERNAL_CALLS = frozenset({"lc_internal_call", "lc_source"})
 """Metadata of model calls that a middleware makes for itself."""
 EXECUTOR = "AgentExecutor"
 UNNAMED_GRAPH = "LangGraph"
+UNNAMED_TOOL = "unknown"
+"""What LangChain calls a tool call without a name, such as a client makes of a badly joined stream."""
 SUBAGENT_ARGUMENT = "subagent_type"
 """The argument of deepagents' tool `task` that names the agent below it, which itself has no name before 0.3."""
 START_NODE = "__start__"

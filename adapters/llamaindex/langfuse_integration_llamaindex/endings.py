@@ -14,16 +14,25 @@ IDS = ("response_id", "responseId", "id")
 
 
 class AnswerEnding:
-    """Fills `finish_reason` and `response_id` into the metadata of a model call, when its row is built."""
+    """Fills `finish_reason` and `response_id` into the metadata of a model call, when its row is built.
 
-    __slots__ = ("_answers",)
+    Args:
+        answers: LlamaIndex's responses.
+        stop: the provider's piece that tells why a stream stops, where no response has it.
+    """
 
-    def __init__(self, answers: Iterable[Any]) -> None:
+    __slots__ = ("_answers", "_stop")
+
+    def __init__(self, answers: Iterable[Any], stop: Any = None) -> None:
         self._answers = answers
+        self._stop = stop
 
     def __call__(self, observation: Observation) -> None:
         """Look into the answers."""
         entries = ending_of(self._answers)
+        reason = _first(_places(self._stop, None), FINISH) if self._stop is not None else None
+        if reason is not None:
+            entries.setdefault("finish_reason", str(reason))
         if entries:
             observation.add_metadata(entries)
 

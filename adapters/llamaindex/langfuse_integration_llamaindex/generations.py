@@ -16,13 +16,14 @@ from langfuse_integration.internals.bounded import BoundedDict
 from langfuse_integration.recording.registry import Run
 from langfuse_integration.recording.tracing import recorder, registry
 
-from . import endings, models, rows
+from . import endings, models, rows, stop_reasons
 from .answers import AnswerNote, piece_of
 from .arguments import first, options
 from .folding import Kind, Role, is_a
-from .messages import LlmAnswer, Prompt, Template
+from .messages import LlmAnswer, Prompt, Template, is_response, output_of
 from .model_streams import StreamWatch, being_read, is_stream
 from .places import Fold, SpanPlace, Thinking, folds
+from .private import BEDROCK
 
 ANNOUNCED_LIMIT = 50_000
 
@@ -40,6 +41,7 @@ class LlmCall(rows.RowState):
         named: the innermost model object so far: the one that answers.
         answers: the responses of the calls inside and of the call itself.
         before_last: the piece before the last: OpenAI's last one has the tokens, but no finish reason.
+        stop: the provider's piece that tells why a stream stops, where no event has it.
         last, deltas: the response of the outermost call, or the last piece and the texts of a stream.
         watch: watches that stream.
         note: what the exact form of the answer is made of, or None where rows are not to be replayed.
@@ -58,6 +60,7 @@ class LlmCall(rows.RowState):
         "note",
         "piece",
         "spans",
+        "stop",
         "streamed",
         "think",
         "watch",
@@ -74,6 +77,7 @@ class LlmCall(rows.RowState):
         self.answers: list[Any] = []
         self.last: Any = None
         self.before_last: Any = None
+        self.stop: Any = None
         self.deltas: list[str] = []
         self.first_ns = 0
         self.watch: StreamWatch | None = None
@@ -88,9 +92,9 @@ class LlmCall(rows.RowState):
             self.streamed = True
             self.watch = StreamWatch(run, result, _gone)
             return
-        if self.last is None or not _is_response(self.last):
+        if self.last is None or not is_response(self.last):
             self.last = result
-        self._close(run, _output(result, self.last))
+        self._close(run, output_of(result, self.last))
 
     def drop(self, run: Run, error: BaseException) -> None:
         """End the row with the error, and with the part that was answered."""
@@ -114,6 +118,8 @@ class LlmCall(rows.RowState):
             observation.name = type(instance).__name__
             observation.model = models.asked_model(instance, described) or observation.model
             observation.model_parameters = models.parameters_of(instance, options)
+            if type(described) is dict and described.get("class_name") == BEDROCK:
+                stop_reasons.follow(_call_of)
         if self.note is not None:
             self.note.start(span_id, instance, observation)
 
@@ -192,12 +198,12 @@ class LlmCall(rows.RowState):
             _describe_by_call(run, self)
         if self.piece is not None and not self.answers:
             self.answers.append(self.piece)
-        answers = self.answers or ([self.last] if _is_response(self.last) else ())
+        answers = self.answers or ([self.last] if is_response(self.last) else ())
         if answers:
             observation.asked_model = observation.model
             observation.model = models.answering_model(answers) or observation.model
             observation.usage_details = models.usage_of(answers, observation.model)
-            observation.late = endings.AnswerEnding((self.before_last, *answers))
+            observation.late = endings.AnswerEnding((self.before_last, *answers), self.stop)
         if self.note is not None:
             observation.exact = self.note.exact(streamed=self.streamed and self.note.seam == self.announced)
         if self.think is None:
@@ -219,7 +225,7 @@ class InnerCall(Fold):
     def exit(self, result: Any) -> None:
         """Keep the result if no event told of it."""
         run = self.run
-        if run is not None and isinstance(run.state, LlmCall) and run.state.last is None and _is_response(result):
+        if run is not None and isinstance(run.state, LlmCall) and run.state.last is None and is_response(result):
             run.state.answer(result, outermost=False)
 
 
@@ -245,6 +251,12 @@ announced: BoundedDict[str | None, Run] = BoundedDict(ANNOUNCED_LIMIT)
 """The open model calls, by the id of the span whose events tell the input, the tokens and the end."""
 
 
+def _call_of(span_id: str | None) -> LlmCall | None:
+    """Return the open model call of a span for which LlamaIndex sent a start event, or None."""
+    run = announced.get(span_id)
+    return run.state if run is not None else None
+
+
 def _gone(run: Run) -> None:
     """End a model call whose stream was collected; a stream without events may have been read to its end."""
     if run.state.announced is None:
@@ -259,7 +271,7 @@ def _gone(run: Run) -> None:
 def _describe_by_call(run: Run, state: LlmCall) -> None:
     """Fill in the row of a call without events: the methods lack LlamaIndex's decorators, or it is a program."""
     observation = run.observation
-    if not _is_response(state.last) and not state.claimed and not _is_model(state):
+    if not is_response(state.last) and not state.claimed and not _is_model(state):
         observation.type = "chain"
     prompt = first("messages", "prompt")(state.bound)
     passed = options(state.bound)
@@ -277,16 +289,3 @@ def _describe_by_call(run: Run, state: LlmCall) -> None:
 def _is_model(state: LlmCall) -> bool:
     # Not by `hasattr`, which would run the property: it may raise, or ask the network.
     return state.role.kind is Kind.MODEL and inspect.getattr_static(state.instance, "metadata", None) is not None
-
-
-def _is_response(result: Any) -> bool:
-    return hasattr(result, "raw") and (hasattr(result, "message") or hasattr(result, "text"))
-
-
-def _output(result: Any, last: Any) -> Any:
-    """Return the answer as a person reads it: the requested object, else the message, else the text."""
-    if _is_response(result):
-        return LlmAnswer(result)
-    if result is not None and not isinstance(result, str):
-        return result
-    return LlmAnswer(last) if _is_response(last) else result

@@ -13,7 +13,7 @@ from langfuse_integration.internals import forks
 from langfuse_integration.internals.faults import shielded
 from langfuse_integration.recording import ambient, tracing
 
-from . import bindings, continuations, foreign, messages, nodes, places, tools, unspanned, workflow_events
+from . import bindings, continuations, foreign, messages, nodes, places, stop_reasons, tools, unspanned, workflow_events
 from .events import EventHandler
 from .private import own_callback_manager, root
 from .spans import LastSpanHandler, SpanHandler
@@ -162,3 +162,4 @@ def _stop_for(user: object) -> None:
         ambient.unregister(places.current)
         unspanned.unwrap()
         continuations.unwrap()
+        stop_reasons.unfollow()

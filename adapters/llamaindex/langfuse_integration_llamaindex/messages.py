@@ -59,6 +59,25 @@ class LlmAnswer:
         self.deltas = deltas
 
 
+def is_response(result: Any) -> bool:
+    """Return whether *result* is a `ChatResponse` or `CompletionResponse`."""
+    return hasattr(result, "raw") and (hasattr(result, "message") or hasattr(result, "text"))
+
+
+def output_of(result: Any, last: Any) -> Any:
+    """Return the answer of a call as a person reads it: the requested object, else the message, else the text.
+
+    Args:
+        result: what the call returned.
+        last: the response of the outermost model call inside, or None.
+    """
+    if is_response(result):
+        return LlmAnswer(result)
+    if result is not None and not isinstance(result, str):
+        return result
+    return LlmAnswer(last) if is_response(last) else result
+
+
 # -- on the worker: plain values
 
 

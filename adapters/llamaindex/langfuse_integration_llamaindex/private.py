@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import sys
 from collections.abc import Iterator
 from importlib.metadata import version
 from types import FrameType, FunctionType
@@ -23,6 +24,7 @@ __all__ = [
     "RUN_STAYS_ACTIVE",
     "SpanCancelled",
     "active_span_id",
+    "bedrock_requests",
     "callers",
     "context_class",
     "frame_of",
@@ -207,6 +209,21 @@ def unspanned_classes() -> list[type]:
     from llama_index.core.types import BasePydanticProgram
 
     return [BaseIndex, BaseNodePostprocessor, BasePydanticProgram]
+
+
+BEDROCK = "Bedrock_Converse_LLM"
+"""The name that Bedrock's client has in LlamaIndex's descriptions of models."""
+
+
+def bedrock_requests() -> Iterator[tuple[Any, str]]:
+    """Yield the module and the name of each function through which LlamaIndex's client asks Bedrock (0.15).
+
+    Without them the row of a streamed answer does not tell why it stopped.
+    """
+    module = sys.modules.get("llama_index.llms.bedrock_converse.base")
+    for name in ("converse_with_retry", "converse_with_retry_async"):
+        if callable(getattr(module, name, None)):
+            yield module, name
 
 
 MODEL_METHODS = (
