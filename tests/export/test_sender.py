@@ -16,6 +16,7 @@ from applications import assert_once
 from export.rows import record
 from fresh import run_fresh
 from langfuse_integration import configure, langfuse_manager
+from langfuse_integration.recording import tracing
 from peers.exchange import Exchange
 from peers.misbehaviour import (
     accepted,
@@ -453,3 +454,24 @@ def test_a_certificate_that_is_not_trusted_names_its_cure(
     assert "LANGFUSE_BASE_URL" not in out
     assert (f"{variable} names {missing}, which does not exist" in out) == (variable is not None)
     assert "0 1 0" in out
+
+
+def test_a_flush_without_a_deadline_of_the_application_ends_in_an_outage(langfuse: Receiver) -> None:
+    """OpenTelemetry's and the SDK's flush wait while it helps, not for half a minute where all is refused."""
+    langfuse.always(status(503))
+    with langfuse_manager.trace_span("waits"):
+        pass
+    result = tracing.recorder.flush_while_it_helps(3600, 0.2)
+    assert (result.delivered, result.pending, result.lost) == (0, 1, 0)
+    langfuse.always(None)
+    assert langfuse_manager.flush(30).pending == 0
+    assert [span.name for span in langfuse.spans] == ["waits"]
+
+
+def test_a_flush_without_a_deadline_of_the_application_waits_for_a_slow_server(langfuse: Receiver) -> None:
+    """A server that takes longer than the patience, and then accepts, gets everything."""
+    langfuse.script(slow(1.0))
+    with langfuse_manager.trace_span("slow"):
+        pass
+    assert tracing.recorder.flush_while_it_helps(60, 0.05).pending == 0
+    assert [span.name for span in langfuse.spans] == ["slow"]

@@ -176,6 +176,10 @@ class JournalOutlet(Outlet):
         delivered = self._stored - sum(self._storage.evicted().values()) if self._local else self._delivered
         return delivered, 0, sum(lost.values())
 
+    def fails(self) -> bool:
+        """Return whether the last request to Langfuse failed."""
+        return self._sender is not None and self._sender.is_failing
+
     def reasons(self) -> Mapping[str, int]:
         """Return the number of lost observations by reason."""
         refused = {"refused by Langfuse": self._refused} if self._refused else {}

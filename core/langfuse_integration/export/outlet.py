@@ -12,7 +12,7 @@ from .counters import DestinationCounts
 class Outlet:
     """The base of all outlets; by itself it discards everything.
 
-    Called on the worker's thread only, except `flush`, `finish`, `outcome` and `reasons`.
+    Called on the worker's thread only, except `flush`, `finish`, `outcome`, `fails` and `reasons`.
 
     Attributes:
         mask: the mask that a Langfuse client was given, where the outlet goes through one.
@@ -50,6 +50,10 @@ class Outlet:
     def handed_over(self) -> int:
         """Return how many observations were given to a foreign exporter, which does not report their delivery."""
         return 0
+
+    def fails(self) -> bool:
+        """Return whether the last attempt to deliver to Langfuse failed, so that observations wait for another one."""
+        return False
 
     def reasons(self) -> Mapping[str, int]:
         """Return the number of lost observations by reason."""

@@ -94,6 +94,10 @@ class RoutingOutlet(Outlet):
         """Return how many observations went to customised clients."""
         return sum(outlet.handed_over() for outlet in self._outlets())
 
+    def fails(self) -> bool:
+        """Return whether one of the outlets fails."""
+        return any(outlet.fails() for outlet in self._outlets())
+
     def reasons(self) -> Mapping[str, int]:
         """Return the number of lost observations by reason."""
         counts: Counter[str] = Counter()

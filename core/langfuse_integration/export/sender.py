@@ -109,6 +109,11 @@ class Sender:
 
     # -- any thread
 
+    @property
+    def is_failing(self) -> bool:
+        """Whether the last request failed, so that rows wait for another one."""
+        return self._failures > 0
+
     def hurry(self) -> None:
         """Let the thread deliver at once, without waiting for it."""
         with self._changed:

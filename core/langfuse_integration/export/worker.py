@@ -232,6 +232,10 @@ class Worker:
         """Return how many observations were given to a foreign exporter."""
         return self._outlet.handed_over()
 
+    def fails(self) -> bool:
+        """Return whether the last attempt to deliver to Langfuse failed."""
+        return self._outlet.fails()
+
     def reasons(self) -> Mapping[str, int]:
         """Return the number of lost observations by reason."""
         return {**self._outlet.reasons(), **({"failed to be written": self._lost} if self._lost else {})}

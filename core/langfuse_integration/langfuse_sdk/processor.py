@@ -22,6 +22,7 @@ from ..recording.otel_spans import DUPLICATE, SpanAnchor, captures, parent_of, r
 from ..sessions.session import Session
 from ..settings import Settings, settings
 from . import repeated, sdk_clients
+from .client_settings import SDK_TIMEOUT_S
 from .moved import moved
 from .stand_ins import row_of
 
@@ -85,12 +86,13 @@ class Stamp(SpanProcessor):
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Deliver within the time given; True when nothing is pending.
 
-        At the end of the process it waits no longer than the recorder's own end does.
+        At the end of the process it waits no longer than the recorder's own end does, and in an outage no longer than
+        the exporter of Langfuse's SDK.
         """
         if not threading.main_thread().is_alive():
             tracing.recorder.exit()
         else:
-            tracing.recorder.flush(timeout_millis / 1000)
+            tracing.recorder.flush_while_it_helps(timeout_millis / 1000, SDK_TIMEOUT_S)
         return tracing.recorder.result().pending == 0
 
     def _left_to_a_client(self, span: ReadableSpan) -> bool:

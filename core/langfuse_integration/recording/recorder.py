@@ -80,6 +80,10 @@ class RecordingWorker(Protocol):
         """Return how many were given to an exporter that is not ours."""
         ...
 
+    def fails(self) -> bool:
+        """Return whether the last attempt to deliver to Langfuse failed."""
+        ...
+
     def reasons(self) -> Mapping[str, int]:
         """Return how many were lost, by reason."""
         ...
@@ -287,6 +291,18 @@ class QueueRecorder:
         """Deliver what there is within *timeout_s* seconds, and say how far it came. Never raises or waits longer."""
         self._flush(time.monotonic() + timeout_s, ending=False)
         return self.result()
+
+    def flush_while_it_helps(self, timeout_s: float, patience_s: float) -> FlushResult:
+        """Flush, but wait for *patience_s* seconds only where nothing is delivered because Langfuse does not answer."""
+        until = time.monotonic() + timeout_s
+        before = self.result()
+        while True:
+            left_s = until - time.monotonic()
+            now = self.flush(max(min(patience_s, left_s), 0.0))
+            stands_still = now.delivered == before.delivered and self.worker is not None and self.worker.fails()
+            if not now.pending or left_s <= patience_s or stands_still:
+                return now
+            before = now
 
     def _flush(self, deadline: float, *, ending: bool) -> None:
         if self._thread is None and not any(self.queues()):
