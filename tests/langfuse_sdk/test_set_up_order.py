@@ -141,8 +141,11 @@ def test_the_order_of_set_up_does_not_matter(order: str, receiver: Receiver) -> 
 @pytest.mark.slow
 @pytest.mark.parametrize("order", MORE)
 def test_further_orders_of_set_up(order: str, receiver: Receiver) -> None:
-    """Every order gives one tree, also where something was recorded before the client or the handler was there."""
-    printed = run_fresh(script(order), receiver.environment())
+    """Every order gives one tree, also where something was recorded before the client or the handler was there.
+
+    What a client records before this package is there stays in its queue, however long the imports take.
+    """
+    printed = run_fresh(script(order), {**receiver.environment(), "LANGFUSE_FLUSH_INTERVAL": "600"})
     assert_one_tree(receiver, printed, order)
 
 
