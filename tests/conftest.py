@@ -6,7 +6,7 @@ import gc
 import signal
 import sys
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Container, Generator, Iterator
 from pathlib import Path
 
 import certifi
@@ -102,6 +102,7 @@ def clean_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     monkeypatch.setenv("LANGFUSE_INTEGRATION_JOURNAL", str(tmp_path / "journal.sqlite3"))
     # Streamlit's AppTest leaves its script there, and multiprocessing would run that script in every new process.
     monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
+    threads = set(threading.enumerate())
     runtime.reset()
     faults.strict = True
     with tracing.store.unset():
@@ -109,6 +110,7 @@ def clean_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     faults.strict = False
     runtime.reset()
     _forget_clients()
+    _end_exporters(threads)
     assert not get_current_span().get_span_context().is_valid, "a span is left attached to the context of the tests"
 
 
@@ -118,7 +120,16 @@ def _forget_clients() -> None:
     if module is not None:
         for client in list(module.LangfuseResourceManager._instances.values()):
             client.shutdown()
+            client.prompt_cache._task_manager.shutdown()
         module.LangfuseResourceManager._instances.clear()
+
+
+def _end_exporters(others: Container[threading.Thread]) -> None:
+    """End the batch processors of the test's OpenTelemetry clients, which wake up for ever, all but *others*."""
+    for thread in threading.enumerate():
+        run = getattr(thread, "_target", None)
+        if thread.name.startswith("OtelBatch") and run is not None and thread not in others:
+            run.__self__.shutdown()
 
 
 @pytest.fixture
