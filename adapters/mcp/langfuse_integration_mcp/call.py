@@ -241,7 +241,9 @@ class McpCall:
             own = [*before.exchanges, *own]
         session = self.session.session_id if self.session is not None else None
         others = aside.for_session(connection.server, session, tracing.recorder.worker)
-        row.exact = ExactExchanges(self.stamp or connection.server, connection.transport, own, others)
+        row.exact = ExactExchanges(
+            self.stamp or connection.server, (connection.number, connection.transport), own, others
+        )
 
     def _unanswered(self, kind: str | None, status: str) -> None:
         if self.exchanges and kind is not None:

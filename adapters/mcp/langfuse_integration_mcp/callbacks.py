@@ -24,6 +24,7 @@ from . import private
 from .attribution import Cause, asked_during, cause
 from .call import McpCall, current
 from .connection import Connection
+from .exchanges import ServerMessage
 
 Callback = Callable[..., Awaitable[Any]]
 
@@ -69,18 +70,22 @@ def _placed(original: Callback, connection: Connection, slot: private.Slot, cert
     async def callback(*positional: Any, **named: Any) -> Any:
         if not connection.on:
             return await original(*positional, **named)
-        block = _Block()
+        block, message = _Block(), None
         with _PLACING:
             if certain is None and slot.wire is not None:
-                _keep(connection, slot.wire, positional)
+                message = _kept(connection, slot.wire, positional)
             block.open(certain or _cause_of(connection, positional), connection, slot.label, positional)
         try:
             result = await original(*positional, **named)
         except BaseException as error:
             with _ENDING:
+                if message is not None:
+                    message.failed = True
                 block.close(error=error)
             raise
         with _ENDING:
+            if message is not None:
+                message.reply = result
             block.close(result)
         return result
 
@@ -98,13 +103,14 @@ def _traceparent(positional: tuple[Any, ...]) -> str | None:
     return traceparent if isinstance(traceparent, str) else None
 
 
-def _keep(connection: Connection, wire: str, positional: tuple[Any, ...]) -> None:
-    """Add a message of the server to the recording of the call during which it came."""
+def _kept(connection: Connection, wire: str, positional: tuple[Any, ...]) -> ServerMessage | None:
+    """Add a message of the server to the recording of the call during which it came, and return it."""
     call = asked_during(connection, current.get(), _traceparent(positional))
-    if call is not None and call.exchanges:
-        last = positional[-1:]
-        params = last[0] if last and (len(positional) > 1 or wire == LOGGING) else None
-        call.exchanges[-1].heard(wire, params)
+    if call is None or not call.exchanges:
+        return None
+    last = positional[-1:]
+    params = last[0] if last and (len(positional) > 1 or wire == LOGGING) else None
+    return call.exchanges[-1].heard(wire, params)
 
 
 class _Block:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import weakref
 from typing import Any, Protocol
 
@@ -18,6 +19,8 @@ UNNAMED = "mcp"
 
 LOOKS = 5
 """How often an unknown property of a connection is looked up again."""
+
+_numbers = itertools.count(1)
 
 
 class InFlight(Protocol):
@@ -70,6 +73,7 @@ class Connection:
         transport: how the server is reached: stdio, http, sse, websocket or memory; None where that cannot be told.
         identified: whether the session's and the user's id may be sent to this server.
         settled: nothing more is expected to be learned of the server.
+        number: greater than that of connections made before.
     """
 
     __slots__ = (
@@ -86,6 +90,7 @@ class Connection:
         "identified",
         "in_flight",
         "named",
+        "number",
         "on",
         "server",
         "settled",
@@ -96,6 +101,7 @@ class Connection:
 
     def __init__(self, target: Any, server_name: str | None, policy: Policy, *, hollow: bool = False) -> None:
         self._target = weakref.ref(target)
+        self.number = next(_numbers)
         self._given = server_name
         self._policy = policy
         self._announced: str | None = None
@@ -152,6 +158,11 @@ class Connection:
         self.named = own is not None
         self.server: str = own or (None if self._gateway else self._stamped) or UNNAMED
         self.identified: bool = self._policy.everyone or own in self._policy.servers
+
+    @property
+    def given(self) -> str | None:
+        """The server's name as the application gave it, or None."""
+        return self._given
 
     @property
     def target(self) -> Any:

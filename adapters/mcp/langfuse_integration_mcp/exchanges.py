@@ -25,6 +25,24 @@ LIMIT = 1_000
 """The most exchanges of one row, and messages of one exchange; further ones are not kept."""
 
 
+class ServerMessage:
+    """What the server sends before it answers: a notification, or a question to the client.
+
+    Attributes:
+        params: its parameters, or None.
+        reply: what the client has answered: the SDK's result, or its error; None for a notification.
+        failed: the client's callback raised, so that the SDK has answered with an error.
+    """
+
+    __slots__ = ("failed", "method", "params", "reply")
+
+    def __init__(self, method: str, params: Any) -> None:
+        self.method = method
+        self.params = params
+        self.reply: Any = None
+        self.failed = False
+
+
 class McpExchange:
     """One request of the client.
 
@@ -34,7 +52,7 @@ class McpExchange:
     Attributes:
         method: its name in the protocol.
         params: its parameters, or None.
-        messages: what the server sent meanwhile: (method, parameters).
+        messages: what the server sent meanwhile.
         answered: whether there is a result.
         error: the protocol's error that ended it, in its exact form, or None.
     """
@@ -45,7 +63,7 @@ class McpExchange:
         inner = getattr(request, "root", request)
         self.method = str(inner.method) if request is not None else method
         self.params = getattr(inner, "params", None)
-        self.messages: list[tuple[str, Any]] = []
+        self.messages: list[ServerMessage] = []
         self.result: Any = result
         self.answered = result is not None
         self.error: dict[str, Any] | None = None
@@ -70,10 +88,12 @@ class McpExchange:
         if not self.answered and self.error is None:
             self.error = {"code": CLOSED, "message": reason}
 
-    def heard(self, method: str, params: Any) -> None:
-        """Note a message of the server, sent before its answer."""
+    def heard(self, method: str, params: Any) -> ServerMessage:
+        """Note a message of the server, sent before its answer, and return it."""
+        message = ServerMessage(method, params)
         if len(self.messages) < LIMIT:
-            self.messages.append((method, params))
+            self.messages.append(message)
+        return message
 
 
 class Aside:
@@ -121,18 +141,22 @@ class ExactExchanges:
 
     Args:
         server: the server's name.
-        transport: how it was reached, or None.
+        connection: its number, and how the server was reached, or None.
         exchanges: those of the row.
         others: those with the server that no row is about, and that this session's recording does not have yet.
     """
 
-    __slots__ = ("_others", "_server", "_transport", "exchanges")
+    __slots__ = ("_connection", "_others", "_server", "exchanges")
 
     def __init__(
-        self, server: str, transport: str | None, exchanges: Sequence[McpExchange], others: Sequence[McpExchange] = ()
+        self,
+        server: str,
+        connection: tuple[int, str | None],
+        exchanges: Sequence[McpExchange],
+        others: Sequence[McpExchange] = (),
     ) -> None:
         self._server = server
-        self._transport = transport
+        self._connection = connection
         self.exchanges = exchanges
         self._others = others
 
@@ -142,7 +166,8 @@ class ExactExchanges:
         form: dict[str, Any] = {"form": FORM, "of": self._server, "exchanges": exchanges}
         if self._others:
             others = {exchange.key: form_of_exchange(exchange) for exchange in self._others}
-            form["server"] = {"name": self._server, "transport": self._transport, **others}
+            number, transport = self._connection
+            form["server"] = {"name": self._server, "connected": number, "transport": transport, **others}
         return form
 
 
@@ -150,14 +175,15 @@ def form_of_exchange(exchange: McpExchange) -> dict[str, Any]:
     """Return the exact form of a request and what came back for it.
 
     It has `method`, `params`, and `result` or `error`; an exchange without either was cancelled. `messages` lists what
-    the server sent meanwhile, each with `method` and `params`.
+    the server sent meanwhile, each with `method` and `params`; a question has the client's `reply`, which holds
+    `result` or `error`.
     """
     form: dict[str, Any] = {"method": exchange.method}
     params = form_of(exchange.params)
     if params:
         form["params"] = {key: value for key, value in params.items() if key != "_meta"}
     if exchange.messages:
-        form["messages"] = [_form_of_message(method, params) for method, params in exchange.messages]
+        form["messages"] = [_form_of_message(message) for message in exchange.messages]
     if exchange.error is not None:
         form["error"] = exchange.error
     elif exchange.answered:
@@ -165,12 +191,18 @@ def form_of_exchange(exchange: McpExchange) -> dict[str, Any]:
     return form
 
 
-def _form_of_message(method: str, params: Any) -> dict[str, Any]:
-    sent = form_of(params)
-    if not sent:
-        return {"method": method}
+def _form_of_message(message: ServerMessage) -> dict[str, Any]:
+    form: dict[str, Any] = {"method": message.method}
+    sent = form_of(message.params)
     meta = sent.pop("_meta", None) if isinstance(sent, dict) else None
     if meta:
         kept = {key: value for key, value in meta.items() if key not in propagation.KEYS}
         sent["_meta"] = {**kept, **({"traceparent": ECHO} if "traceparent" in meta else {})}
-    return {"method": method, "params": sent}
+    if sent:
+        form["params"] = sent
+    if message.failed:
+        form["reply"] = {"error": {}}
+    elif message.reply is not None:
+        is_error = hasattr(message.reply, "code") and hasattr(message.reply, "message")
+        form["reply"] = {"error" if is_error else "result": form_of(message.reply)}
+    return form

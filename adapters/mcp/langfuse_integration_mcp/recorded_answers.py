@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from langfuse_integration.errors import NotRecorded
 from langfuse_integration.internals.bounded import BoundedDict
@@ -18,15 +18,46 @@ from langfuse_integration.testing_kit.replay.player import ReplaySession
 from langfuse_integration.testing_kit.replay.question import Question
 
 from .call import McpCall, open_rows
-from .methods import SUBJECTS
+from .methods import CALL_TOOL, SUBJECTS
 
-Answered = dict[str, Any]
+Fields = dict[str, Any]
 METHOD_NOT_FOUND = -32601
 REFUSED = -32097
 """The code of an answer that stands for NotRecorded, on its way to who has asked."""
 
 EMPTY = frozenset({"ping", "logging/setLevel", "resources/subscribe", "resources/unsubscribe"})
 """Requests whose answer says nothing."""
+RESPONSES = "inputResponses"
+"""The parameter in which a call that is made again has the answers to the server's questions."""
+
+
+class RecordedExchange(NamedTuple):
+    """An exchange from the recording.
+
+    Attributes:
+        fields: its exact form.
+        form: that of the whole call, or None for a request that no row is about.
+    """
+
+    fields: Fields
+    form: Mapping[str, Any] | None = None
+
+
+class ClientConnection:
+    """One connection of a client in this replay.
+
+    Args:
+        address: tells the servers apart.
+        transport: how the server is reached.
+
+    Attributes:
+        server: the name of the recorded server that it leads to, once a call has shown it.
+    """
+
+    def __init__(self, address: str, transport: str) -> None:
+        self.address = address
+        self.transport = transport
+        self.server: str | None = None
 
 
 class RecordedAnswers:
@@ -40,14 +71,10 @@ class RecordedAnswers:
         self.session = session
         self.refusals: BoundedDict[str, NotRecorded] = BoundedDict(1_000)
         self._names: dict[str, str] = {}
-        self._left: BoundedDict[str, list[Answered]] = BoundedDict(10_000)
+        self._left: BoundedDict[str, list[RecordedExchange]] = BoundedDict(10_000)
 
-    def answer(self, method: str, params: Mapping[str, Any], address: str, transport: str) -> Answered | None:
+    def answer(self, method: str, params: Mapping[str, Any], connection: ClientConnection) -> RecordedExchange | None:
         """Return the recorded exchange of a request; None when it goes on live.
-
-        Args:
-            address: tells the servers apart in this replay.
-            transport: how the server is reached.
 
         Raises:
             NotRecorded: the recording has no answer.
@@ -55,18 +82,60 @@ class RecordedAnswers:
         traceparent = (params.get("_meta") or {}).get("traceparent")
         call = open_rows.get(traceparent) if isinstance(traceparent, str) else None
         if call is None or call.method.wire != method:
-            return self._aside(method, params, address, transport)
+            return self._aside(method, params, connection)
         left = self._left.get(call.traceparent)
-        if not left:
-            form = self.session.answer(Question("mcp", _name(call), call.row))
-            if form is None:
-                return None
-            self._names[address] = str(form.get("of"))
-            left = [_replaced(form)] if "replaced" in form else list(form["exchanges"])
-            if not left:  # answered by the client's cache
-                return self._aside(method, params, address, transport)
-            self._left[call.traceparent] = left
+        if left:
+            self._compare_responses(left[0], params)
+            return left.pop(0)
+        form = self.session.answer(self._question(call, params, connection))
+        if form is None:
+            return None
+        self._shown(connection, str(form.get("of")))
+        exchanges = [_replaced(form)] if "replaced" in form else list(form["exchanges"])
+        if not exchanges:  # answered by the client's cache
+            return self._aside(method, params, connection)
+        left = self._left[call.traceparent] = [RecordedExchange(fields, form) for fields in exchanges]
         return left.pop(0)
+
+    def replied(self, exchange: RecordedExchange, sent: Mapping[str, Any], reply: Mapping[str, Any]) -> None:
+        """Compare the client's reply to a question of the server.
+
+        Args:
+            sent: the question in its exact form.
+            reply: a JSON-RPC message with `result` or `error`.
+        """
+        recorded = sent.get("reply")
+        if exchange.form is None or not isinstance(recorded, dict):
+            return
+        now = {key: reply[key] for key in ("result", "error") if key in reply}
+        if recorded.get("error") == {} and "error" in now:  # what the callback raised
+            return
+        self.session.compare(exchange.form, f"client's answer to {sent['method']}", recorded, now)
+
+    def _compare_responses(self, exchange: RecordedExchange, params: Mapping[str, Any]) -> None:
+        """Compare the answers to the server's questions with which a call is made again."""
+        recorded = (exchange.fields.get("params") or {}).get(RESPONSES)
+        if exchange.form is not None and isinstance(recorded, dict):
+            now = params.get(RESPONSES) or {}
+            self.session.compare(exchange.form, "client's answer to the server's questions", recorded, now)
+
+    def _question(self, call: McpCall, params: Mapping[str, Any], connection: ClientConnection) -> Question:
+        given = call.connection.given if call.connection.given in self.session.servers else None
+        certain = given or connection.server
+        return Question(
+            "mcp",
+            _name(call),
+            call.row,
+            params.get("arguments") or {} if call.method is CALL_TOOL else None,
+            server=certain or self._names.get(connection.address),
+            server_is_certain=certain is not None,
+        )
+
+    def _shown(self, connection: ClientConnection, server: str) -> None:
+        """Note the server that has answered; behind a gateway, which makes no handshake, several may."""
+        self._names[connection.address] = server
+        if connection.server is None and "initialize" in self.session.servers.get(server, {}):
+            connection.server = server
 
     def refusal(self, error: BaseException) -> NotRecorded | None:
         """Return the NotRecorded that an error of the SDK stands for, or None."""
@@ -78,31 +147,31 @@ class RecordedAnswers:
         self.refusals[str(error)] = error
         return {"code": REFUSED, "message": str(error)}
 
-    def _aside(self, method: str, params: Mapping[str, Any], address: str, transport: str) -> Answered | None:
+    def _aside(self, method: str, params: Mapping[str, Any], connection: ClientConnection) -> RecordedExchange | None:
         if method in EMPTY:
-            return {"result": {}}
-        name = self._server(address, transport)
+            return RecordedExchange({"result": {}})
+        name = self._server(connection)
         recorded = self.session.servers.get(name, {}) if name is not None else {}
         cursor = params.get("cursor")
         exchange = recorded.get(f"{method} {cursor}" if cursor else method)
         if exchange is not None:
-            return dict(exchange)
+            return RecordedExchange(exchange)
         if method == "server/discover":
-            return {"error": {"code": METHOD_NOT_FOUND, "message": "Method not found"}}
+            return RecordedExchange({"error": {"code": METHOD_NOT_FOUND, "message": "Method not found"}})
         if method == "initialize":
-            return {"result": _handshake(params, name)}
+            return RecordedExchange({"result": _handshake(params, name)})
         form = self.session.answer(Question("mcp", method, None))
-        return dict(form["exchanges"][0]) if form is not None else None
+        return RecordedExchange(form["exchanges"][0], form) if form is not None else None
 
-    def _server(self, address: str, transport: str) -> str | None:
-        name = self._names.get(address)
+    def _server(self, connection: ClientConnection) -> str | None:
+        name = connection.server or self._names.get(connection.address)
         if name is None:
             taken = set(self._names.values())
             ways = {name: entry.get("transport") for name, entry in self.session.servers.items()}
             free = [name for name in ways if name not in taken] or list(ways)
-            name = next((name for name in free if ways[name] == transport), free[0] if free else None)
+            name = next((name for name in free if ways[name] == connection.transport), free[0] if free else None)
             if name is not None:
-                self._names[address] = name
+                self._names[connection.address] = name
         return name
 
 
@@ -127,7 +196,7 @@ def _handshake(params: Mapping[str, Any], name: str | None) -> dict[str, Any]:
     return {"protocolVersion": params.get("protocolVersion"), "capabilities": everything, "serverInfo": info}
 
 
-def _replaced(form: Mapping[str, Any]) -> Answered:
+def _replaced(form: Mapping[str, Any]) -> Fields:
     """Return an exchange with the answer that a fork puts in the place of the recorded one.
 
     A text is the only block of a tool's result; a dict is the result in the protocol's words, or what is structured.

@@ -18,7 +18,7 @@ from langfuse_integration.errors import NotRecorded
 
 from . import private
 from .exchanges import ECHO
-from .recorded_answers import RecordedAnswers, address_of
+from .recorded_answers import ClientConnection, RecordedAnswers, RecordedExchange, address_of
 
 Fields = dict[str, Any]
 HANDSHAKE = "replay-handshake"
@@ -33,7 +33,7 @@ def recorded_transport(transport: str, opener: private.Opener, answers: Recorded
         async with to_client, from_server, to_server, from_client, anyio.create_task_group() as tasks:
             address = address_of(transport, positional, named)
             live = LiveTransport(opener, positional, named, to_client, tasks)
-            server = RecordedServer(answers, address, transport, to_client, live)
+            server = RecordedServer(answers, ClientConnection(address, transport), to_client, live)
             tasks.start_soon(server.serve, from_client, tasks)
             streams = (from_server, to_server)
             try:
@@ -55,20 +55,19 @@ class RecordedServer:
 
     Args:
         answers: the recording.
-        address, transport: see `RecordedAnswers.answer`.
+        connection: this one.
         to_client: takes the messages for the client.
         live: the real server, for requests that go on live.
     """
 
     def __init__(
-        self, answers: RecordedAnswers, address: str, transport: str, to_client: Any, live: LiveTransport
+        self, answers: RecordedAnswers, connection: ClientConnection, to_client: Any, live: LiveTransport
     ) -> None:
         self._answers = answers
-        self._address = address
-        self._transport = transport
+        self._connection = connection
         self._to_client = to_client
         self._live = live
-        self._asked: dict[str, anyio.Event] = {}
+        self._asked: dict[str, _Asked] = {}
         self._count = 0
 
     async def serve(self, from_client: Any, tasks: TaskGroup) -> None:
@@ -79,7 +78,7 @@ class RecordedServer:
             if method is not None and id_ is not None:
                 tasks.start_soon(self._request, fields, message)
             elif id_ in self._asked:
-                self._asked.pop(id_).set()
+                self._asked.pop(id_).reply(self._answers, fields)
             else:
                 await self._live.pass_on(message)
 
@@ -87,27 +86,27 @@ class RecordedServer:
         method, params = fields["method"], fields.get("params") or {}
         if method == "initialize":
             self._live.handshake = params
-        exchange: dict[str, Any] | None
+        exchange: RecordedExchange | None
         try:
-            exchange = self._answers.answer(method, params, self._address, self._transport)
+            exchange = self._answers.answer(method, params, self._connection)
         except NotRecorded as error:
-            exchange = {"error": self._answers.refuse(error)}
+            exchange = RecordedExchange({"error": self._answers.refuse(error)})
         if exchange is None:
             await self._live.open()
             await self._live.pass_on(message)
             return
-        for sent in exchange.get("messages", ()):
-            await self._send(sent["method"], dict(sent.get("params") or {}), params.get("_meta") or {})
+        for sent in exchange.fields.get("messages", ()):
+            await self._send(exchange, sent, params.get("_meta") or {})
         for name in ("error", "result"):
-            if name in exchange:
-                await self._to_client.send(
-                    private.jsonrpc({"jsonrpc": "2.0", "id": fields["id"], name: exchange[name]})
-                )
+            if name in exchange.fields:
+                answer = {"jsonrpc": "2.0", "id": fields["id"], name: exchange.fields[name]}
+                await self._to_client.send(private.jsonrpc(answer))
                 return
         # It was cancelled, so no answer came: the application stops waiting, as it did.
 
-    async def _send(self, method: str, params: Fields, meta: Mapping[str, Any]) -> None:
-        """Send a message of the server; the answer to a question is awaited."""
+    async def _send(self, exchange: RecordedExchange, sent: Mapping[str, Any], meta: Mapping[str, Any]) -> None:
+        """Send a message of the server; the answer to a question is awaited, and compared."""
+        method, params = sent["method"], dict(sent.get("params") or {})
         fields: Fields = {"jsonrpc": "2.0", "method": method}
         if method == "notifications/progress":
             if "progressToken" not in meta:
@@ -122,9 +121,23 @@ class RecordedServer:
             return
         self._count += 1
         fields["id"] = f"replay-{self._count}"
-        self._asked[fields["id"]] = answered = anyio.Event()
+        self._asked[fields["id"]] = asked = _Asked(exchange, sent)
         await self._to_client.send(private.jsonrpc(fields))
-        await answered.wait()
+        await asked.answered.wait()
+
+
+class _Asked:
+    """A question of the server that the client has not answered yet."""
+
+    def __init__(self, exchange: RecordedExchange, sent: Mapping[str, Any]) -> None:
+        self.answered = anyio.Event()
+        self._exchange = exchange
+        self._sent = sent
+
+    def reply(self, answers: RecordedAnswers, fields: Fields) -> None:
+        """Take the client's reply."""
+        answers.replied(self._exchange, self._sent, fields)
+        self.answered.set()
 
 
 class LiveTransport:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher, ndiff
 from itertools import zip_longest
 from typing import Any
 
+from .inputs import ComparedInput
 from .volatile import VolatileParts
 
 SHOWN = 160
@@ -34,6 +35,11 @@ class InputChange:
     scope: str = ""
 
     @property
+    def is_removal(self) -> bool:
+        """Whether it is a recorded message that is not there any more."""
+        return self.after is None and self.where.startswith("message ")
+
+    @property
     def identity(self) -> tuple[str, str | None, str | None]:
         """What is the same in every step that shows the same change again."""
         return self.scope, self.before, self.after
@@ -49,27 +55,32 @@ class InputChange:
         return [f"{self.where}:", f"{mark} {_window(text or '', 0)}"]
 
 
-def changes_of(recorded: Any, asked: Any, rules: VolatileParts, scope: str) -> list[InputChange]:
-    """Return the differences of two inputs; none where only volatile parts differ.
+def changes_of(recorded: ComparedInput, asked: ComparedInput, scope: str) -> list[InputChange]:
+    """Return the differences of two inputs.
 
     Args:
-        scope: of changes of tools and arguments, which belong to one agent or step.
+        scope: of changes of tools and arguments, which belong to an agent or to what is called.
     """
-    before, after = rules.stable(recorded), rules.stable(asked)
-    return [] if before == after else list(_changes(before, after, scope))
+    if recorded == asked:
+        return []
+    before, after = json.loads(recorded.rest), json.loads(asked.rest)
+    if recorded.messages is None or asked.messages is None:
+        return list(_whole_changes(before, after, scope))
+    changes = list(_message_changes(recorded.messages, asked.messages))
+    tools = before.pop("tools", []), after.pop("tools", [])
+    named = _by_name(tools[0]), _by_name(tools[1])
+    changes += _entries(*named, "tool", scope)
+    if tools[0] != tools[1] and named[0] == named[1]:
+        changes.append(_change("the order of tools", [*named[0]], [*named[1]], f"{scope} tools"))
+    changes += _entries(before, after, "input", scope)
+    return changes or [InputChange("the input", str(recorded), str(asked), scope)]
 
 
-def _changes(before: Any, after: Any, scope: str) -> Iterator[InputChange]:
-    messages = _messages(before), _messages(after)
-    if messages[0] is not None and messages[1] is not None:
-        yield from _message_changes(messages[0], messages[1])
-        rest = _rest(before), _rest(after)
-        yield from _entries(_by_name(rest[0].pop("tools", [])), _by_name(rest[1].pop("tools", [])), "tool", scope)
-        yield from _entries(rest[0], rest[1], "input", scope)
-    elif isinstance(before, dict) and isinstance(after, dict):
+def _whole_changes(before: Any, after: Any, scope: str) -> Iterator[InputChange]:
+    if isinstance(before, dict) and isinstance(after, dict):
         yield from _entries(before, after, "argument", scope)
     else:
-        yield InputChange("the input", _text(before), _text(after))
+        yield InputChange("the input", _text(before), _text(after), scope)
 
 
 def entry_changes(recorded: Any, asked: Any, rules: VolatileParts, scope: str) -> list[InputChange]:
@@ -80,20 +91,11 @@ def entry_changes(recorded: Any, asked: Any, rules: VolatileParts, scope: str) -
     key: Any
     for key in dict.fromkeys((*(before or {}), *(after or {}))):
         one, other = (before or {}).get(key), (after or {}).get(key)
-        if isinstance(one, dict) or isinstance(other, dict):
+        if isinstance(one or other, dict) and isinstance(other or one, dict):
             changes += _entries(one or {}, other or {}, key.removesuffix("s"), scope)
         elif one != other:
             changes += [_change(f"the {key}", one, other, scope)]
     return changes
-
-
-def _messages(value: Any) -> list[Any] | None:
-    listed = value.get("messages") if isinstance(value, dict) else value
-    return listed if isinstance(listed, list) else None
-
-
-def _rest(value: Any) -> dict[str, Any]:
-    return {key: item for key, item in value.items() if key != "messages"} if isinstance(value, dict) else {}
 
 
 def _by_name(tools: Any) -> dict[str, Any]:
@@ -119,21 +121,34 @@ def _change(where: str, one: Any, other: Any, scope: str) -> InputChange:
     return InputChange(where, before, None if other is _NOTHING else _text(other), scope)
 
 
-def _message_changes(before: list[Any], after: list[Any]) -> Iterator[InputChange]:
-    keys = [_canonical(message) for message in before], [_canonical(message) for message in after]
-    matcher = SequenceMatcher(None, *keys, autojunk=False)
+def _message_changes(before: Sequence[str], after: Sequence[str]) -> Iterator[InputChange]:
+    """Yield the differences of two lists of messages, each in its canonical form."""
+    same = _same_start(before, after)
+    end = min(_same_start(before[::-1], after[::-1]), len(before) - same, len(after) - same)
+    before, after = before[: len(before) - end], after[: len(after) - end]
+    matcher = SequenceMatcher(None, before[same:], after[same:], autojunk=False)
     for what, b_from, b_to, a_from, a_to in matcher.get_opcodes():
         if what == "equal":
             continue
-        for one, other in zip_longest(range(b_from, b_to), range(a_from, a_to)):
-            message = after[other] if one is None else before[one]
-            number = (other if one is None else one) + 1
+        for at, other_at in zip_longest(range(same + b_from, same + b_to), range(same + a_from, same + a_to)):
+            one = _NOTHING if at is None else json.loads(before[at])
+            other = _NOTHING if other_at is None else json.loads(after[other_at])
+            message = other if at is None else one
+            number = (other_at if at is None else at) + 1
             role = f" ({message.get('role')})" if isinstance(message, dict) and message.get("role") else ""
             yield InputChange(
                 f"message {number}{role}",
-                None if one is None else _message_text(before[one], other is not None and after[other]),
-                None if other is None else _message_text(after[other], one is not None and before[one]),
+                None if at is None else _message_text(one, other),
+                None if other_at is None else _message_text(other, one),
             )
+
+
+def _same_start(before: Sequence[str], after: Sequence[str]) -> int:
+    """Return how many items two lists have in common from the start."""
+    size = min(len(before), len(after))
+    if before[:size] == after[:size]:
+        return size
+    return next(at for at in range(size) if before[at] != after[at])
 
 
 def _message_text(message: Any, other: Any) -> str:
@@ -142,7 +157,7 @@ def _message_text(message: Any, other: Any) -> str:
         return _canonical(message)
     plain = set(message) <= {"role", "content"}
     alike = isinstance(other, dict) and _without_content(message) == _without_content(other)
-    return str(message["content"]) if alike or (plain and not other) else _canonical(message)
+    return str(message["content"]) if alike or (plain and other is _NOTHING) else _canonical(message)
 
 
 def _without_content(message: Mapping[str, Any]) -> dict[str, Any]:

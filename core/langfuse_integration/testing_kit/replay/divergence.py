@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-DivergenceKind = Literal["differs", "further", "replaced", "missing", "order", "agent", "network"]
+from .recording import RecordedStep
+
+DivergenceKind = Literal["differs", "further", "replaced", "missing", "order", "agent", "server", "network"]
 
 
 @dataclass(slots=True)
@@ -33,3 +36,35 @@ class Divergence:
         if isinstance(allowed, int):
             return self.step == allowed
         return allowed in str(self)
+
+
+class Divergences:
+    """The divergences of a replay, and which of them are wanted."""
+
+    def __init__(self) -> None:
+        self._noted: list[Divergence] = []
+        self._allowed: list[int | str] = []
+
+    @property
+    def all(self) -> list[Divergence]:
+        """Every divergence so far, by the steps."""
+        return sorted(self._noted, key=lambda divergence: divergence.step)
+
+    @property
+    def unwanted(self) -> list[Divergence]:
+        """The divergences so far that are not allowed, by their steps."""
+        return [each for each in self.all if not any(each.is_meant_by(allowed) for allowed in self._allowed)]
+
+    def allow(self, wanted: Iterable[int | str]) -> None:
+        """Allow divergences: see `Divergence.is_meant_by`."""
+        self._allowed += wanted
+
+    def note(self, kind: DivergenceKind, step: RecordedStep | None, text: str, lines: Iterable[str] = ()) -> None:
+        """Note a divergence, once."""
+        number, label = (step.number, step.label) if step is not None else (0, "")
+        if kind == "differs" or not any(each.text == text for each in self._noted):
+            self._noted.append(Divergence(kind, number, label, text, list(lines)))
+
+    def withdraw(self, kinds: Collection[DivergenceKind], steps: Collection[int]) -> None:
+        """Forget what has turned out to be another divergence, at these steps."""
+        self._noted = [each for each in self._noted if each.kind not in kinds or each.step not in steps]

@@ -1,10 +1,8 @@
-"""Where a running call is: the agent above it, from the runs that are open in this process, and its task or thread."""
+"""Where a running call is: the agent above it, from the runs that are open in this process, and its flow."""
 
 from __future__ import annotations
 
-import asyncio
 import functools
-import threading
 import weakref
 from collections.abc import Callable, Collection, Generator, Hashable, Iterator
 from contextlib import contextmanager
@@ -12,6 +10,7 @@ from typing import Any
 
 from ...recording import ambient, tracing
 from ...recording.observation import Observation
+from .flows import flow_here
 from .patches import Patches
 
 
@@ -46,6 +45,8 @@ def _above(observation: Observation | None) -> Iterator[Observation]:
 
 _made: weakref.WeakValueDictionary[int, Observation] = weakref.WeakValueDictionary()
 """Observations by their ids, those of the application's own blocks and of servers' questions among them."""
+_flows: weakref.WeakKeyDictionary[Observation, Hashable] = weakref.WeakKeyDictionary()
+"""Where they were made."""
 
 
 @contextmanager
@@ -58,6 +59,7 @@ def observations_noted() -> Generator[None]:
         def __init__(self: Observation, *positional: Any, **named: Any) -> None:
             original(self, *positional, **named)
             _made[self.span] = self
+            _flows[self] = flow_here()
 
         return __init__
 
@@ -68,13 +70,7 @@ def observations_noted() -> Generator[None]:
         patches.undo()
 
 
-def flow_here() -> Hashable:
-    """Return the task or thread in which the application asks; each call of a pool's thread is a flow of its own."""
-    try:
-        task = asyncio.current_task()
-    except RuntimeError:
-        task = None
-    if task is not None:
-        return task
-    thread = threading.current_thread()
-    return object() if "ThreadPoolExecutor" in thread.name else thread
+def flow_of(observation: Observation | None) -> Hashable:
+    """Return the flow in which the row of a call was made; without a row, the one in which this runs."""
+    flow = _flows.get(observation) if observation is not None else None
+    return flow_here() if flow is None else flow

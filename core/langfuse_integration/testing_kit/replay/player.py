@@ -11,16 +11,19 @@ from ...encoding.observed import parsed
 from ...errors import NotRecorded, ReplayDiverged
 from ...internals import forks
 from ...settings import settings
+from .call_places import CallPlaces
 from .differences import InputChange, changes_of, entry_changes
-from .divergence import Divergence, DivergenceKind
+from .divergence import Divergence, DivergenceKind, Divergences
 from .fork import ForkPoint
-from .matching import CallPlace, Match, Matcher
+from .inputs import ComparedInput, Inputs
+from .matching import Call, Match, Matcher
+from .missing import Shortened, missing_in
 from .order import Asking, moved_steps
-from .places import agent_above, flow_here
+from .places import agent_above, flow_of
 from .question import LIVE_BY_DEFAULT, Question, QuestionKind
 from .recorded_errors import recorded_error
 from .recording import RecordedStep, Recording
-from .sentences import as_recorded, named, word
+from .sentences import named, word
 from .turns import ReplayTurns
 from .volatile import VolatileParts
 
@@ -39,7 +42,7 @@ class ReplaySession:
 
     Attributes:
         turns: the recorded turns, in order.
-        servers: what was recorded of each MCP server beside its calls, by name.
+        servers: what was recorded of each MCP server beside its calls, by name, in the order of their connection.
         recorded: what the application does in this replay, as `recorded_sessions()` gives it; None for a fork.
     """
 
@@ -58,16 +61,17 @@ class ReplaySession:
         self._fork = fork or ForkPoint()
         self._rules = VolatileParts(ignored)
         self._fields = Fields(mask=settings().mask, media=MediaSieve().sift)
-        self._matcher = Matcher(recording.steps, self._rules.key)
-        self._agents = {step.agent for step in recording.steps} - {None}
-        self._renamed: dict[str | None, str | None] = {}
+        self._inputs = Inputs(self._rules, self._fields)
+        self._matcher = Matcher(recording.steps, lambda step: self._inputs.recorded(step.asked))
+        self._places = CallPlaces(recording, self._matcher)
+        self._by_form = {id(step.exact): step for step in recording.steps}
         self._turn: range | None = None
         self._last: RecordedStep | None = None
         self._seen: set[tuple[str, str | None, str | None]] = set()
+        self._shortened = Shortened()
         self._refusals: list[str] = []
         self._askings: list[Asking] = []
-        self._found: list[Divergence] = []
-        self._allowed: list[int | str] = []
+        self._found = Divergences()
         self._lock = forks.Lock(reentrant=True)
 
     # -- for tests
@@ -75,9 +79,7 @@ class ReplaySession:
     @property
     def divergences(self) -> list[Divergence]:
         """The divergences so far that are not allowed, by their steps."""
-        return [
-            each for each in self.all_divergences if not any(each.is_meant_by(allowed) for allowed in self._allowed)
-        ]
+        return self._found.unwanted
 
     def allow(self, *wanted: int | str) -> None:
         """Allow divergences.
@@ -85,17 +87,20 @@ class ReplaySession:
         Args:
             wanted: numbers of steps, or parts of the sentences: a label, the changed text.
         """
-        self._allowed += wanted
+        self._found.allow(wanted)
 
     def ignore(self, *patterns: str) -> None:
         """Do not compare what these regular expressions match, from here on."""
-        for pattern in patterns:
-            self._rules.add(pattern)
+        with self._lock:
+            for pattern in patterns:
+                self._rules.add(pattern)
+            self._inputs.forget()
+            self._matcher.forget()
 
     @property
     def all_divergences(self) -> list[Divergence]:
         """Every divergence, also those that are allowed."""
-        return sorted(self._found, key=lambda divergence: divergence.step)
+        return self._found.all
 
     def finish(self) -> None:
         """Note the steps that were not asked for.
@@ -103,11 +108,12 @@ class ReplaySession:
         Raises:
             ReplayDiverged: there are divergences that are not allowed.
         """
-        self._note_order()
-        if not self._fork.exists:
-            self._note_missing()
-        if self.divergences:
-            raise ReplayDiverged([str(each) for each in self.divergences])
+        with self._lock:
+            self._note_order()
+            if not self._fork.exists:
+                self._note_missing()
+        if unwanted := [str(each) for each in self.divergences]:
+            raise ReplayDiverged(unwanted)
 
     # -- for adapters
 
@@ -139,28 +145,50 @@ class ReplaySession:
         with self._lock:
             if self._fork.reached or self.goes_live(question.kind):
                 return None
-            value = self._asked(question)
-            agent = agent_above(question.observation, self._agents)
-            place = self._place(question, agent)
-            if place.kind == "tool" and self._is_of_server(place):
+            agent = agent_above(question.observation, self._places.agents)
+            place, renamed = self._places.find(question, agent, self._turn)
+            if renamed is not None:
+                called = "no agent" if agent is None else agent
+                text = f"{named(renamed)}: {called} asks, recorded was {renamed.agent or 'no agent'}"
+                self._found.note("agent", renamed, text)
+            if place.kind == "tool" and self._places.is_of_server(place):
                 return None
-            if agent != place.agent:
-                value = as_recorded(value, agent, place.agent)
-            match = self._matcher.match(place, value, self._turn)
+            asked = self._inputs.asked(question.value, (agent, place.agent) if agent != place.agent else None)
+            call = Call(place, asked, self._turn, question.server)
+            match = self._matcher.match(call)
             if question.kind in self._live:  # only the steps that get another answer are not
-                step = match.step if match is not None else None
-                return self._form(step) if step is not None and self._fork.other_answer(step) is not None else None
+                is_other = match is not None and self._fork.other_answer(match.step) is not None
+                return self._form(match.step) if match is not None and is_other else None
             if match is None:
-                return self._further(question, place, value)
+                return self._further(question, call)
             step = match.step
             if self._fork.at(step):
                 return None
-            self._askings.append(Asking(step, flow_here()))
-            self._compare(question, match, value)
+            if match.after_further:
+                self._note_further(question, call, step)
+            else:
+                self._compare(question, match, asked)
             self._last = step
             if step.kind in LIVE_BY_DEFAULT:
                 self._matcher.use_inside(step)
             return self._form(step)
+
+    def compare(self, form: Mapping[str, Any], part: str, recorded: Any, now: Any) -> None:
+        """Compare a part of a call which is not its input, and which shows once the call is answered.
+
+        Args:
+            form: what `answer` has returned.
+            part: as sentences name it: `client's answer to elicitation/create`.
+            recorded, now: mappings in plain values; an entry `error` stands for a refusal.
+        """
+        with self._lock:
+            step = self._by_form.get(id(form))
+            if step is None:
+                return
+            value = parsed(self._fields.text(now))
+            self._note_changes(step, entry_changes(recorded, value, self._rules, f"{step.label} {part}"), part)
+            if "error" in value and "error" not in recorded:
+                self._matcher.use_inside(step)  # what the recorded answer took was not needed
 
     def error(self, form: Mapping[str, Any]) -> Exception:
         """Return an exception like the recorded one in *form*; its class has to be loaded already."""
@@ -171,60 +199,46 @@ class ReplaySession:
         if self._live - LIVE_BY_DEFAULT or self._fork.reached or self._fork.is_next(self._is_done):
             return None
         problem = f"a connection to {address} is opened, which no recorded step answers"
-        cure = "A replay opens no connection: replace what opens it in the test."
-        return self._refused("network", problem, cure)
+        return self._refused("network", problem, "A replay opens no connection: replace what opens it in the test.")
 
     # -- asking
 
-    def _asked(self, question: Question) -> Any:
-        value = question.input
-        if value is None and question.observation is not None:
-            value = question.observation.input
-        return parsed(self._fields.text(value))
-
-    def _place(self, question: Question, agent: str | None) -> CallPlace:
-        """Return the place of a call; an agent that the recording does not know stands for one that it knows."""
-        request = question.name if question.kind != "model" else None
-        if agent in self._renamed:
-            return CallPlace(question.kind, self._renamed[agent], request)
-        known = any(step.kind == question.kind and step.agent == agent for step in self.recording.steps)
-        step = None if known else self._matcher.anywhere(question.kind, request, self._turn)
-        if step is None:
-            return CallPlace(question.kind, agent, request)
-        self._renamed[agent] = step.agent
-        if not any(each.agent == agent for each in self.recording.steps):
-            called = "no agent" if agent is None else agent
-            text = f"{named(step)}: {called} asks, recorded was {step.agent or 'no agent'}"
-            self._note("agent", step, text)
-        return CallPlace(question.kind, step.agent, request)
-
-    def _is_of_server(self, place: CallPlace) -> bool:
-        """Return whether a tool is but a call of an MCP server, which answers for it."""
-        steps = [step for step in self.recording.steps if step.agent == place.agent]
-        if any(step.kind == "tool" and step.name == place.request for step in steps):
-            return False
-        return any(step.kind == "mcp" and step.tool == place.request for step in steps)
+    def _begin(self, turns: range) -> None:
+        self._turn = turns
 
     def _is_done(self, step: RecordedStep) -> bool:
         """Return whether a step has answered, or need not."""
         return step.kind in self._live or self._matcher.is_used(step)
 
-    def _compare(self, question: Question, match: Match, value: Any) -> None:
+    def _compare(self, question: Question, match: Match, asked: ComparedInput) -> None:
         step = match.step
-        scope = step.agent or "" if step.kind == "model" else step.label
-        changes = [] if match.same else changes_of(step.input, value, self._rules, scope)
+        if question.server_is_certain and step.server not in (None, question.server):
+            text = f"{named(step)}: the server {question.server} is asked, recorded was {step.server}"
+            self._found.note("server", step, text)
+        else:
+            self._askings.append(Asking.now(step, flow_of(question.observation)))
+        scope = step.agent or "" if step.kind == "model" else f"{step.agent or ''} {step.name}"
+        before = self._matcher.key_of(step)
+        changes = [] if match.same else changes_of(before, asked, scope)
         recorded = (step.exact or {}).get("asked")
         if question.settings and isinstance(recorded, dict):
-            changes += entry_changes(recorded, parsed(self._fields.text(question.settings)), self._rules, scope)
+            now = parsed(self._fields.text(question.settings))
+            changes += entry_changes(recorded, now, self._rules, scope)
+        if changes and all(change.is_removal for change in changes):
+            self._shortened.note(step, before, asked)
+        self._note_changes(step, changes)
+
+    def _note_changes(self, step: RecordedStep, changes: list[InputChange], part: str = "") -> None:
+        """Note the changes that were not seen in an earlier step."""
         new = [change for change in changes if change.identity not in self._seen and not self._is_ours(change)]
         self._seen.update(change.identity for change in changes)
         if new:
-            part = "input" if any(not change.where.startswith("the ") for change in new) else new[0].where[4:]
-            text = f"{named(step)}: the {part} differs"
-            self._note("differs", step, text, [line for change in new for line in change.lines()])
+            is_input = any(not change.where.startswith("the ") for change in new)
+            text = f"{named(step)}: the {part or ('input' if is_input else new[0].where[4:])} differs"
+            self._found.note("differs", step, text, [line for change in new for line in change.lines()])
 
     def _is_ours(self, change: InputChange) -> bool:
-        """Return whether a change is but the text of an exception that this replay raised."""
+        """Return whether a change is but the text of our own exception."""
         return any(refusal in (change.after or "") for refusal in self._refusals)
 
     def _form(self, step: RecordedStep) -> dict[str, Any]:
@@ -238,63 +252,49 @@ class ReplaySession:
             raise self._refused("missing", problem, NOT_EXACT, step)
         return step.exact
 
-    def _further(self, question: Question, place: CallPlace, value: Any) -> dict[str, Any] | None:
-        """Answer a call for which its place has no step left, or raise."""
+    def _note_further(self, question: Question, call: Call, step: RecordedStep) -> None:
+        """Note the further call that took a step before."""
+        self._found.withdraw({"differs", "replaced"}, {step.number})
+        self._askings = [asking for asking in self._askings if asking.step is not step]
+        self._askings.append(Asking.now(step, flow_of(question.observation)))
+        text = f"before {named(step)}: a further {word(question, call.place)} is asked for"
+        self._found.note("further", step, text)
+
+    def _further(self, question: Question, call: Call) -> dict[str, Any] | None:
+        """Let a call for which its place has no step left go on live after a fork, or raise."""
         if self._fork.is_next(self._is_done):
             self._fork.reached = True
             return None
-        step = self._matcher.taken_by_another(place, value)
-        if step is not None:
-            self._found = [each for each in self._found if (each.kind, each.step) != ("differs", step.number)]
-            text = f"before {named(step)}: a further {word(question, place)} is asked for"
-            self._note("further", step, text)
-            return self._form(step)
-        expected = self._matcher.expected(question.kind, place.agent, self._turn)
-        if expected is not None and question.kind != "model":
-            self._matcher.use(expected)
-            problem = f"{question.name} is asked for instead, which is not in the recording"
-            raise self._refused("replaced", problem, RERECORD, expected)
-        raise self._refused("further", f"a further {word(question, place)} is asked for", RERECORD)
+        expected = self._matcher.expected(question.kind, call.place.agent, self._turn)
+        again = self._matcher.was_asked(call.place, call.asked)
+        if expected is not None and question.kind != "model" and not again:
+            self._matcher.use(expected, instead=True)
+            instead = f"{question.name} is asked for instead, which is not in the recording"
+            raise self._refused("replaced", instead, RERECORD, expected)
+        raise self._refused("further", f"a further {word(question, call.place)} is asked for", RERECORD)
 
     def _refused(self, kind: DivergenceKind, problem: str, cure: str, step: RecordedStep | None = None) -> NotRecorded:
         place = named(step) if step is not None else f"after {named(self._last)}" if self._last else "at the start"
         error = NotRecorded(place, problem, cure)
-        text = f"{place}: {problem}"
-        if not any(each.text == text for each in self._found):
-            self._note(kind, step or self._last, text)
+        self._found.note(kind, step or self._last, f"{place}: {problem}")
         self._refusals.append(problem)
         return error
 
-    def _note(self, kind: DivergenceKind, step: RecordedStep | None, text: str, lines: Iterable[str] = ()) -> None:
-        number, label = (step.number, step.label) if step is not None else (0, "")
-        self._found.append(Divergence(kind, number, label, text, list(lines)))
-
-    # -- turns
-
-    def _begin(self, turns: range) -> None:
-        self._turn = turns
+    # -- the end
 
     def _note_order(self) -> None:
         """Note the steps that were asked for in another order than recorded."""
-        for step, other, is_early in moved_steps(self._askings):
-            where = "before" if is_early else "after"
-            self._note("order", step, f"{named(step)} was asked for {where} {named(other)}")
+        for step, text in moved_steps(self._askings, self.recording.steps):
+            self._found.note("order", step, text)
         self._askings.clear()
-
-    def _has_to_answer(self, step: RecordedStep) -> bool:
-        return step.exact is not None and step.kind not in self._live
 
     def _note_missing(self) -> None:
         """Note the steps that were not asked for."""
-        unused = [step for step in self._matcher.unused() if self._has_to_answer(step)]
-        for turn in dict.fromkeys(step.turn for step in unused):
-            missing = [step for step in unused if step.turn == turn]
-            whole = sum(step.turn == turn and self._has_to_answer(step) for step in self.recording.steps)
-            for step in missing:
+        steps = self.recording.steps
+        expected = [step for step in steps if step.exact is not None and step.kind not in self._live]
+        for missing in missing_in(expected, [step for step in expected if not self._matcher.is_used(step)]):
+            self._found.note("missing", missing.steps[0], str(missing))
+            for step in missing.steps:
                 self._matcher.use(step)
-            if len(missing) == whole and whole > 1:
-                text = f"turn {turn} was not asked for ({named(missing[0])} to {named(missing[-1])})"
-                self._note("missing", missing[0], text)
-                continue
-            for step in missing:
-                self._note("missing", step, f"{named(step)} was not asked for")
+            shortened = self._shortened.explained_by(missing, steps, self._matcher.key_of)
+            self._found.withdraw({"differs"}, shortened)

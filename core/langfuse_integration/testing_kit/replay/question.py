@@ -27,6 +27,8 @@ class Question:
             call; None takes the row's.
         settings: what is asked beside the input, such as `{"model": ..., "parameters": {...}}`, to compare with the
             entry `asked` of the exact form.
+        server: the name of the MCP server that is asked, or None.
+        server_is_certain: another recorded server is a divergence.
     """
 
     kind: QuestionKind
@@ -34,3 +36,10 @@ class Question:
     observation: Observation | None
     input: Any = None
     settings: Mapping[str, Any] | None = None
+    server: str | None = None
+    server_is_certain: bool = False
+
+    @property
+    def value(self) -> Any:
+        """The input to compare."""
+        return self.observation.input if self.input is None and self.observation is not None else self.input

@@ -18,8 +18,13 @@ _OWN: dict[str, QuestionKind] = {kind: kind for kind in LIVE_BY_DEFAULT}
 """The kinds of steps whose rows are of that type."""
 TOOL_AROUND = "tool"
 """The entry of an MCP call's exact form with the name of the application's tool that the call makes up."""
+OF = "of"
+"""The entry of an MCP call's exact form with the server's name."""
 SERVER = "server"
 """The entry of an exact form with what belongs to a server and not to one call."""
+
+CONNECTED = "connected"
+"""The entry of a server with a number that is greater than that of servers which were connected before."""
 
 
 @dataclass(slots=True)
@@ -36,7 +41,8 @@ class RecordedStep:
         exact: the exact form of the answer; None where none was recorded.
         alongside: numbers of the steps that ran at the same time.
         think: the number of the model call that asked for this one, or None.
-        inside: the number of the tool's, retriever's or embedding model's step in which this one ran, or None.
+        inside: the number of the step in which this one ran, of a tool, a retriever, an embedding model or an MCP call
+            whose server asked; or None.
     """
 
     number: int
@@ -50,6 +56,20 @@ class RecordedStep:
     alongside: tuple[int, ...] = ()
     think: int | None = None
     inside: int | None = None
+
+    @property
+    def server(self) -> str | None:
+        """The name of the MCP server that answered, or None."""
+        name = self.exact.get(OF) if self.kind == "mcp" and self.exact is not None else None
+        return None if name is None else str(name)
+
+    @property
+    def asked(self) -> Any:
+        """What is compared: the input, or the arguments of an MCP call, which the tool around it may have made."""
+        exchanges = self.exact.get("exchanges") if self.kind == "mcp" and self.exact is not None else None
+        if exchanges and self.name.startswith("tools/call "):
+            return (exchanges[0].get("params") or {}).get("arguments") or {}
+        return self.input
 
     @property
     def tool(self) -> str:
@@ -117,24 +137,41 @@ def recording_of(replay: SessionReplay) -> Recording:
     counts: Counter[tuple[str | None, str]] = Counter()
     thinks: dict[str, int] = {}
     numbers = {row.id: number for number, (row, _, _) in enumerate(found, 1)}
+    alongside = _alongside([row for row, _, _ in found])
     for number, (row, turn, agent) in enumerate(found, 1):
         step = _step(number, turn, row, agent, counts)
-        step.alongside = tuple(
-            other_number
-            for other_number, (other, other_turn, _) in enumerate(found, 1)
-            if other is not row
-            and other_turn == turn
-            and other.started_ns < row.ended_ns
-            and row.started_ns < other.ended_ns
-        )
+        step.alongside = tuple(sorted(alongside[number]))
         thinks[row.id] = number
         step.think = thinks.get(str(row.metadata.get("think_id")))
         step.inside = numbers.get(str(insides[row.id]))
         if step.exact is not None and SERVER in step.exact:
-            server = step.exact.pop(SERVER)
-            recording.servers.setdefault(str(server.get("name")), {}).update(server)
+            _add_server(recording.servers, step.exact.pop(SERVER))
         recording.steps.append(step)
+    by_connection = sorted(recording.servers.items(), key=lambda item: item[1].pop(CONNECTED, 0))
+    recording.servers = dict(by_connection)
     return recording
+
+
+def _add_server(servers: dict[str, dict[str, Any]], server: dict[str, Any]) -> None:
+    """Add what belongs to a server; its first connection counts for the order of the servers."""
+    known = servers.setdefault(str(server.get("name")), {})
+    connected = min(known.get(CONNECTED, server.get(CONNECTED, 0)), server.get(CONNECTED, 0))
+    known.update({**server, CONNECTED: connected})
+
+
+def _alongside(rows: list[Observed]) -> dict[int, list[int]]:
+    """Return the numbers of the rows that overlapped, by the number of each."""
+    overlaps: dict[int, list[int]] = {number: [] for number in range(1, len(rows) + 1)}
+    running: list[tuple[int, Observed]] = []
+    for number, row in sorted(enumerate(rows, 1), key=lambda entry: entry[1].started_ns):
+        running = [(earlier, other) for earlier, other in running if row.started_ns < other.ended_ns]
+        for earlier, other in running:
+            if other.started_ns >= row.ended_ns:
+                continue
+            overlaps[earlier].append(number)
+            overlaps[number].append(earlier)
+        running.append((number, row))
+    return overlaps
 
 
 def _turn(number: int, root: Observed) -> RecordedTurn:
@@ -151,7 +188,7 @@ def _calls(row: Observed, agent: str | None, around: str | None) -> Iterator[tup
     kind = _kind(row)
     if kind is not None:
         yield row, agent, around
-    if kind in LIVE_BY_DEFAULT:
+    if kind is not None and kind != "model":
         around = row.id
     if row.type == "agent":
         agent = row.name

@@ -12,6 +12,7 @@ from ...reading.replay import SessionReplay
 from ...recording import tracing
 from ...sessions.session import Session
 from . import network, rerecording, session_file
+from .flows import tasks_noted
 from .fork import ForkPoint
 from .places import observations_noted
 from .player import ReplaySession
@@ -98,6 +99,7 @@ class Replaying(AbstractContextManager[ReplaySession]):
                 of_rows = Session(recording.session_id, recording.user_id)
             if of_rows is not None:
                 stack.enter_context(tracing.store.scoped(of_rows))
+            stack.enter_context(tasks_noted())
             stack.enter_context(observations_noted())
             for seam in seams_for(recording.forms):
                 stack.enter_context(seam(session))

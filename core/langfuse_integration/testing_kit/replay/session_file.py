@@ -38,7 +38,7 @@ def text_of(recording: Recording) -> str:
         "user": recording.user_id,
         "turns": [_turn_fields(turn) for turn in recording.turns],
         "steps": [_step_fields(step, latest) for step in recording.steps],
-        "servers": {name: recording.servers[name] for name in sorted(recording.servers)},
+        "servers": recording.servers,
     }
     text = json.dumps(portable(values), indent=2, ensure_ascii=False) + "\n"
     return text.encode("utf-8", "backslashreplace").decode()
@@ -138,6 +138,9 @@ def _parts(value: Any) -> tuple[list[Any] | None, dict[str, Any] | None]:
 def _step(fields: Mapping[str, Any], steps: Mapping[int, RecordedStep]) -> RecordedStep:
     if fields["kind"] not in KINDS:
         raise ValueError(f"kind {fields['kind']!r} is none of {', '.join(KINDS)}")
+    for name, kinds in (("name", str), ("label", str), ("agent", (str, type(None)))):
+        if not isinstance(fields.get(name), kinds):
+            raise TypeError(f"the {name} of step {fields['step']} is no text")
     answer = fields["answer"]
     if answer is not None and not isinstance(answer, dict):
         raise TypeError(f"the answer of step {fields['step']} is no object")

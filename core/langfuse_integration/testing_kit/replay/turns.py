@@ -60,6 +60,9 @@ class ReplayTurns(Sequence[ReplayTurn]):
         self._turns = turns
         self._last = last
         self._begin = begin
+        numbers = sorted(turn.number for turn in turns)
+        ends = dict(zip(numbers, [*numbers[1:], last + 1], strict=False))
+        self._numbers = {number: range(number, ends[number]) for number in numbers}
 
     def __len__(self) -> int:
         return len(self._turns)
@@ -72,14 +75,10 @@ class ReplayTurns(Sequence[ReplayTurn]):
         if isinstance(index, slice):
             return ReplayTurns(self._turns[index], self._last, self._begin)
         turn = self._turns[index]
-        return ReplayTurn(turn, self._numbers(turn), self._begin)
+        return ReplayTurn(turn, self._numbers[turn.number], self._begin)
 
     def __iter__(self) -> Iterator[ReplayTurn]:
         for turn in self._turns:
-            numbers = self._numbers(turn)
+            numbers = self._numbers[turn.number]
             self._begin(numbers)
             yield ReplayTurn(turn, numbers, self._begin)
-
-    def _numbers(self, turn: RecordedTurn) -> range:
-        later = [other.number for other in self._turns if other.number > turn.number]
-        return range(turn.number, min(later, default=self._last + 1))
