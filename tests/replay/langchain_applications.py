@@ -1,17 +1,14 @@
 """Applications of LangChain with MCP servers, which run the same while they are recorded and while they are replayed.
 
-    outcome = run("stream", "openai", model_url, mcp_url)
-
-Run as a program it replays every session file of a folder and prints the outcomes as JSON.
+outcome = run("stream", "openai", model_url, mcp_url)
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import sys
-from collections.abc import Awaitable, Callable
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
 from typing import Any
 
 from langchain.agents import create_agent
@@ -24,13 +21,10 @@ from pydantic import SecretStr
 
 import langfuse_integration_langchain
 import langfuse_integration_mcp
-from langfuse_integration.testing import replay
 from peers.mcp_servers import ClientSide, http_session, stdio_session, text_of
 from peers.replies import Reply, ToolCall, call, calls, say
 
 QUESTION = "What does the server say?"
-GONE = "http://127.0.0.1:9"
-"""An address at which nothing answers."""
 Application = Callable[[Any, ClientSession], Awaitable[Any]]
 
 
@@ -124,8 +118,6 @@ def _asking(name: str, parameter: str) -> Application:
 
 ECHOED = [call("echo", {"text": "hay and more hay"}), say("It says hay, twice.")]
 BOTH = calls(ToolCall("echo", {"text": "hay"}, "c1"), ToolCall("echo", {"text": "straw"}, "c2"))
-ASKING = ("elicitation", "sampling")
-"""Applications whose tools make the server ask, which it does only where they run."""
 APPLICATIONS: dict[str, tuple[Application, list[Reply]]] = {
     "invoke": (_called(_invoke), ECHOED),
     "ainvoke": (_called(_ainvoke), ECHOED),
@@ -156,29 +148,13 @@ def run(application: str, provider: str, model_url: str, mcp_url: str | None, **
     return json.loads(json.dumps(asyncio.run(main())))
 
 
-def instrument() -> None:
-    """Trace both."""
+@contextmanager
+def instrumented() -> Generator[None]:
+    """Trace both within the block."""
     langfuse_integration_langchain.instrument()
     langfuse_integration_mcp.instrument()
-
-
-def replay_all(folder: Path) -> dict[str, Any]:
-    """Replay the session files in *folder*, each named APPLICATION-PROVIDER-WIRE; return outcome, trees, sentences."""
-    instrument()
-    outcomes: dict[str, Any] = {}
-    for path in sorted(folder.glob("*.session.json")):
-        name = path.name.removesuffix(".session.json")
-        application, provider, wire = name.split("-")
-        with replay(path) as session:
-            outcome = run(application, provider, GONE, f"{GONE}/mcp" if wire == "http" else None)
-            sentences = [str(divergence) for divergence in session.divergences]
-            trees = [trace.tree() for trace in session.recorded.of("s-1").traces]
-        if application not in ASKING:
-            with replay(path, tools="recorded"):
-                assert run(application, provider, GONE, f"{GONE}/mcp" if wire == "http" else None) == outcome, name
-        outcomes[name] = [outcome, trees, sentences]
-    return outcomes
-
-
-if __name__ == "__main__":
-    print(json.dumps(replay_all(Path(sys.argv[1]))))
+    try:
+        yield
+    finally:
+        langfuse_integration_langchain.uninstrument()
+        langfuse_integration_mcp.uninstrument()

@@ -1,8 +1,6 @@
 """Applications of LlamaIndex with MCP servers, which run the same while they are recorded and while they are replayed.
 
-    outcome = run("agent", "openai", Places(model_url, mcp_address))
-
-Run as a program it replays every session file of a folder and prints the outcomes as JSON.
+outcome = run("agent", "openai", model_url, mcp_url)
 """
 
 from __future__ import annotations
@@ -10,9 +8,8 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any, NamedTuple
 
 from llama_index.core.agent.workflow import AgentStream, AgentWorkflow, FunctionAgent, ToolCallResult
@@ -25,7 +22,6 @@ from mcp import types
 
 import langfuse_integration_llamaindex
 import langfuse_integration_mcp
-from langfuse_integration.testing import replay
 from peers.mcp_servers import ClientSide, http_session, stdio_parameters, stdio_session, text_of
 from peers.replies import Reply, call, say
 
@@ -187,8 +183,6 @@ async def sampling(llm: Any, places: Places) -> Any:
 
 
 ECHOED = [call("echo", {"text": "hay and more hay"}), say("It says hay, twice.")]
-ASKING = ("elicitation", "sampling")
-"""Applications whose tools make the server ask, which it does only where they run."""
 APPLICATIONS: dict[str, tuple[Callable[[Any, Places], Awaitable[Any]], list[Reply]]] = {
     "chat": (chat, ECHOED),
     "achat": (achat, ECHOED),
@@ -201,31 +195,24 @@ APPLICATIONS: dict[str, tuple[Callable[[Any, Places], Awaitable[Any]], list[Repl
 }
 
 
-def run(application: str, provider: str, places: Places) -> Any:
-    """Run an application to its end and return what came of it, in plain values."""
+def run(application: str, provider: str, model_url: str, mcp_url: str | None) -> Any:
+    """Run an application to its end and return what came of it, in plain values.
+
+    Args:
+        mcp_url: None starts the server over stdio, with our own interpreter unless it is gone, too.
+    """
+    places = Places(model_url, mcp_url, sys.executable if not model_url.endswith(":9") else "/no/such/command")
     function, _ = APPLICATIONS[application]
     return json.loads(json.dumps(asyncio.run(function(model(provider, places), places))))  # type: ignore[arg-type]
 
 
-def replay_all(folder: Path) -> dict[str, Any]:
-    """Replay the session files in *folder*, each named APPLICATION-PROVIDER-WIRE; return outcome, trees, sentences."""
+@contextmanager
+def instrumented() -> Generator[None]:
+    """Trace both within the block."""
     langfuse_integration_llamaindex.instrument()
     langfuse_integration_mcp.instrument()
-    outcomes: dict[str, Any] = {}
-    for path in sorted(folder.glob("*.session.json")):
-        name = path.name.removesuffix(".session.json")
-        application, provider, wire = name.split("-")
-        places = Places("http://127.0.0.1:9", "http://127.0.0.1:9/mcp" if wire == "http" else None, "/no/such/command")
-        with replay(path) as session:
-            outcome = run(application, provider, places)
-            sentences = [str(divergence) for divergence in session.divergences]
-            trees = [trace.tree() for trace in session.recorded.of("s-1").traces]
-        if application not in ASKING:
-            with replay(path, tools="recorded"):
-                assert run(application, provider, places) == outcome, name
-        outcomes[name] = [outcome, trees, sentences]
-    return outcomes
-
-
-if __name__ == "__main__":
-    print(json.dumps(replay_all(Path(sys.argv[1]))))
+    try:
+        yield
+    finally:
+        langfuse_integration_llamaindex.uninstrument()
+        langfuse_integration_mcp.uninstrument()

@@ -134,7 +134,7 @@ def _message_changes(before: Sequence[str], after: Sequence[str]) -> Iterator[In
             one = _NOTHING if at is None else json.loads(before[at])
             other = _NOTHING if other_at is None else json.loads(after[other_at])
             message = other if at is None else one
-            number = (other_at if at is None else at) + 1
+            number = 1 + (at if at is not None else other_at or 0)
             role = f" ({message.get('role')})" if isinstance(message, dict) and message.get("role") else ""
             yield InputChange(
                 f"message {number}{role}",
