@@ -14,6 +14,7 @@ from langchain_core._api import suppress_langchain_beta_warning
 from mcp import Client, stdio_client
 
 import langfuse_integration_langchain
+from langfuse_integration.testing import replay
 from peers.mcp_servers import ClientSide, HttpServer, stdio_session, text_of
 
 from .replays import Wire, again, record
@@ -65,6 +66,29 @@ async def test_the_sdks_client(wire: Wire, tmp_path: Path, mode: str) -> None:
     assert await again(application, tmp_path / "a.session.json") == before
     assert before[0][1] == ["hello", "chose alpaca", "3"]
     assert [method for method, *_ in seen] == ["elicitation/create"]
+
+
+@pytest.mark.parametrize("mode", ["legacy", "2026-07-28"])
+async def test_another_answer_to_a_question_is_a_divergence(wire: Wire, tmp_path: Path, mode: str) -> None:
+    """What the client answers is compared, whether the server asks during the call or by its first result."""
+
+    def application(animal: str) -> Callable[[], Awaitable[Any]]:
+        async def ask() -> Any:
+            address = wire.address if isinstance(wire.address, str) else stdio_client(wire.address)
+            async with Client(address, mode=mode, **ClientSide(animal=animal).callbacks()) as client:
+                return text_of(await client.call_tool("choose", {"question": "Which?"}))
+
+        return ask
+
+    await record(application("alpaca"), tmp_path / "a.session.json")
+    wire.cut()
+    with replay(tmp_path / "a.session.json") as session:
+        assert await application("llama")() == "chose alpaca"
+        [divergence] = session.divergences
+        session.allow(1)
+    what = "elicitation/create" if mode == "legacy" else "the server's questions"
+    assert divergence.text == f"step 1 (choose 1): the client's answer to {what} differs"
+    assert any("llama" in line for line in divergence.lines)
 
 
 async def test_fastmcps_client(wire: Wire, tmp_path: Path) -> None:

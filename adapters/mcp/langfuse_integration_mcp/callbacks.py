@@ -104,9 +104,12 @@ def _traceparent(positional: tuple[Any, ...]) -> str | None:
 
 
 def _kept(connection: Connection, wire: str, positional: tuple[Any, ...]) -> ServerMessage | None:
-    """Add a message of the server to the recording of the call during which it came, and return it."""
+    """Add a message of the server to the recording of the call during which it came, and return it.
+
+    A question that an answer holds is none: the next request of the call brings the client's reply.
+    """
     call = asked_during(connection, current.get(), _traceparent(positional))
-    if call is None or not call.exchanges:
+    if call is None or not call.exchanges or call.exchanges[-1].answered:
         return None
     last = positional[-1:]
     params = last[0] if last and (len(positional) > 1 or wire == LOGGING) else None

@@ -22,6 +22,8 @@ from .recorded_answers import ClientConnection, RecordedAnswers, RecordedExchang
 
 Fields = dict[str, Any]
 HANDSHAKE = "replay-handshake"
+REQUESTS = "inputRequests"
+"""The entry of a result that asks the client, which answers with the next request of the call."""
 
 
 def recorded_transport(transport: str, opener: private.Opener, answers: RecordedAnswers) -> private.Opener:
@@ -95,8 +97,10 @@ class RecordedServer:
             await self._live.open()
             await self._live.pass_on(message)
             return
+        asks_by_answer = REQUESTS in (exchange.fields.get("result") or {})
         for sent in exchange.fields.get("messages", ()):
-            await self._send(exchange, sent, params.get("_meta") or {})
+            if sent["method"].startswith("notifications/") or not asks_by_answer:
+                await self._send(exchange, sent, params.get("_meta") or {})
         for name in ("error", "result"):
             if name in exchange.fields:
                 answer = {"jsonrpc": "2.0", "id": fields["id"], name: exchange.fields[name]}

@@ -242,6 +242,12 @@ def plainer(value: Any) -> Any:
     return _shown(value)
 
 
+def uncached(value: Any) -> Any:
+    """Return something plainer as `plainer` does, without the JSON that the worker's thread caches."""
+    converter = _converter_of(type(value))
+    return plainer(value) if converter is None else getattr(converter, "plain", converter)(value)
+
+
 def _bytes(value: bytes | bytearray | memoryview) -> str:
     try:
         return bytes(value).decode()

@@ -90,10 +90,10 @@ class Inputs:
         messages, rest = _parted(value)
         if messages is not None and self._fields.as_it_is:
             parts, size = self._of_messages(messages, names, self._text)
-            text = self._fields.text(rest)
+            text = self._fields.text(_plain(rest))
             if size + len(text) < WHOLE_SIZE:
                 return ComparedInput(parts, self._cleaned(names, text))
-        plain = parsed(self._fields.text(value))
+        plain = parsed(self._fields.text(_plain(value)))
         messages, rest = _parted(plain)
         if messages is None:
             return ComparedInput(None, self._cleaned(names, _json(plain)))
@@ -101,7 +101,7 @@ class Inputs:
         return ComparedInput(parts, self._cleaned(names, _json(rest)))
 
     def _text(self, message: Any) -> str:
-        return self._fields.text([message])[1:-1]
+        return self._fields.text([_plain(message)])[1:-1]
 
     def _of_messages(
         self, messages: list[Any], names: Names | None, text_of: Callable[[Any], str]
@@ -137,7 +137,7 @@ class Inputs:
 def _parted(value: Any) -> tuple[list[Any] | None, dict[str, Any]]:
     """Return the messages of an input, or None, and the rest of it."""
     if not isinstance(value, (dict, list, str, History)) and value is not None:
-        value = json_text.plainer(value)
+        value = json_text.uncached(value)
     if isinstance(value, dict):
         messages = value.get("messages")
         rest = {key: item for key, item in value.items() if key != "messages"}
@@ -146,6 +146,16 @@ def _parted(value: Any) -> tuple[list[Any] | None, dict[str, Any]]:
     if isinstance(messages, History):
         messages = messages.messages
     return (messages, rest) if isinstance(messages, list) else (None, rest)
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as it is serialised, by what the application's threads may use."""
+    if isinstance(value, str):
+        return value
+    try:
+        return json.loads(json_text.dumps(value, json_text.uncached))
+    except Exception:  # noqa: BLE001  values of the application, which `Fields` marks
+        return value
 
 
 def _json(value: Any) -> str:
