@@ -220,6 +220,36 @@ send("nobody's")
     assert len({row.trace_id for row in rows if row.session_id}) == 1
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("worker", WORKERS)
+def test_a_broker_that_goes_away_in_the_middle_of_a_task(
+    worker: str, redis_server: RedisServer, receiver: Receiver, journal: Path
+) -> None:
+    """The task's row comes once, whole and in its sender's session; later tasks of a worker that goes on have none."""
+    folder = journal.parent
+    ways = {
+        "celery": "jobs.held_task.delay",
+        "rq": "lambda folder: queue.enqueue(jobs.held, folder)",
+        "dramatiq": "actors.held_actor.send",
+    }
+    with queue(worker, redis_server, receiver, journal, followed=True) as tasks:
+        tasks.send(f"""
+with langfuse_manager.session("s-1", "one"):
+    ({ways[tasks.kind]})({str(folder)!r})
+""")
+        until((folder / "begun").exists, 60, "the task")
+        redis_server.kill()
+        (folder / "go").touch()
+        assert shown(tasks.rows(1)) == [("held", "s-1", "one")]
+        redis_server.start()
+        if tasks.kind != "rq":  # whose worker ends with its broker
+            tasks.send("send('later')")
+            tasks.rows(2)
+    later = [("later", None, None)] if tasks.kind != "rq" else []
+    assert shown(receiver.spans) == [("held", "s-1", "one"), *later]
+    assert {row.status for row in receiver.spans} == {"UNSET"}
+
+
 @pytest.mark.parametrize("followed", ["0", "1"])
 def test_an_eager_task_is_its_caller_s(followed: str) -> None:
     """A task that runs in the caller's process and thread stays in its session and trace, and leaves no session."""

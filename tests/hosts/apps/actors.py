@@ -6,7 +6,7 @@ import os
 
 import dramatiq
 from dramatiq.brokers.redis import RedisBroker
-from jobs import work
+from jobs import held, work
 
 broker = RedisBroker(url=os.environ["REDIS"])
 if os.environ.get("FOLLOWED") == "1":
@@ -19,6 +19,11 @@ dramatiq.set_broker(broker)
 @dramatiq.actor
 def actor(name: str, user: str = "") -> str:
     return work(name, user)
+
+
+@dramatiq.actor
+def held_actor(folder: str) -> None:
+    held(folder)
 
 
 @dramatiq.actor

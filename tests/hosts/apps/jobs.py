@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from pathlib import Path
 from typing import Any
 
 from celery import Celery
@@ -28,9 +30,22 @@ def work(name: str, user: str = "") -> str:
         return name
 
 
+def held(folder: str) -> None:
+    """Record a span that is open until there is a file `go`."""
+    with langfuse_manager.trace_span("held"):
+        Path(folder, "begun").touch()
+        while not Path(folder, "go").exists():
+            time.sleep(0.01)
+
+
 @app.task
 def task(name: str, user: str = "") -> str:
     return work(name, user)
+
+
+@app.task
+def held_task(folder: str) -> None:
+    held(folder)
 
 
 @app.task
