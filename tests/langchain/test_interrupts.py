@@ -19,6 +19,7 @@ from langfuse_integration import langfuse_manager
 from langfuse_integration.testing import RecordedSessions
 from langfuse_integration_langchain import SessionHandler
 from langfuse_integration_langchain.conversations import Conversation, Threads, threads
+from langfuse_integration_langchain.graphs import GraphKey
 from scripted_chat import ScriptedChat, call, calls
 
 pytestmark = pytest.mark.langchain
@@ -225,14 +226,20 @@ def test_of_parallel_calls_only_the_one_that_asked_runs_again(no_open_runs: Reco
 
 
 def test_the_memory_of_threads_is_bounded(sessions: RecordedSessions) -> None:
-    """Past the limit the threads that were unused for longest are forgotten."""
-    memory = Threads(limit=4)  # each with its name and without
+    """Past the limit the tasks and graphs that were unused for longest are forgotten."""
+    memory = Threads(limit=4)
+    graph = GraphKey("book", 1)
     with langfuse_manager.trace_span("root") as root:
         for thread in ("t-1", "t-2", "t-1", "t-3"):
-            memory.remember(thread, "graph", Conversation(root))
+            memory.remember(thread, ["book:1", "book:2"], Conversation(root))
+        assert [memory.recall(thread, "book:2") is not None for thread in ("t-1", "t-2", "t-3")] == [True, False, True]
+        assert memory.recall("t-1", "book:3") is None
+        memory.stopped("t-4", "request 1", graph, Conversation(root))  # with its name and without
     assert len(memory) == 4
-    assert [memory.recall(thread, "graph") is not None for thread in ("t-1", "t-2", "t-3")] == [True, False, True]
-    assert memory.recall("t-1", "another name of it") is not None
+    assert memory.recall("t-1", "book:2") is None
+    assert memory.last("t-4", "request 2", graph) is not None
+    memory.stopped("t-4", "request 1", graph, None)
+    assert [memory.last("t-4", "request 1", graph), len(memory)] == [None, 2]
 
 
 @pytest.mark.parametrize("way", ["invoke", "ainvoke", "stream"])

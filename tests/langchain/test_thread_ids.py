@@ -10,6 +10,7 @@ import pytest
 from langchain.agents import create_agent
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.func import entrypoint
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.pregel import main
 from langgraph.types import Command, interrupt
@@ -19,7 +20,7 @@ from langfuse_integration import langfuse_manager
 from langfuse_integration.testing import RecordedSessions
 from langfuse_integration_langchain import SessionHandler, graphs
 from langfuse_integration_langchain.conversations import Conversation, Threads, threads
-from langfuse_integration_langchain.graphs import GraphKey
+from langfuse_integration_langchain.graphs import UNKNOWN, GraphKey
 from scripted_chat import ScriptedChat, call
 
 pytestmark = pytest.mark.langchain
@@ -104,7 +105,7 @@ def test_two_agents_with_the_same_nodes(no_open_runs: RecordedSessions, name: st
 
 
 def test_two_graphs_with_one_database(no_open_runs: RecordedSessions) -> None:
-    """One checkpointer for graphs with different nodes: the nodes tell them apart."""
+    """Another graph uses the same thread id in another database: the first graph's resume is not its business."""
     store = Store()
     run(asking("book", store), HELLO)
     run(asking("pay", Store()), HELLO, "s-bob")
@@ -112,12 +113,189 @@ def test_two_graphs_with_one_database(no_open_runs: RecordedSessions) -> None:
     assert [len(trace.roots) for trace in no_open_runs.traces] == [2, 1]
 
 
+def connected(store: Store) -> Store:
+    """Return another checkpointer of the same database, as an application opens one for each request."""
+    other = Store()
+    other.storage, other.writes, other.blobs = store.storage, store.writes, store.blobs
+    return other
+
+
+@pytest.mark.parametrize("way", ["invoke", "ainvoke", "stream"])
+@pytest.mark.parametrize("session", ["s-alice", "s-bob"])
+def test_two_databases_of_one_class(no_open_runs: RecordedSessions, session: str, way: str) -> None:
+    """Two tenants' databases have the same graph and thread id, and each request its connection: no run is mixed."""
+    first, second = Store(), Store()
+    run(asking("book", connected(first)), HELLO, "s-alice", way)
+    run(asking("book", connected(second)), HELLO, session, way)
+    run(asking("book", connected(first)), ANSWER, "s-alice", way)
+    run(asking("book", connected(second)), ANSWER, session, way)
+    assert outlines(no_open_runs) == [
+        ("s-alice", [{"chain LangGraph": ["chain book"]}] * 2),
+        (session, [{"chain LangGraph": ["chain book"]}] * 2),
+    ]
+    assert no_open_runs.traces[0].id != no_open_runs.traces[1].id
+    assert not any("resumed" in key for row in no_open_runs.observations for key in row.metadata)
+
+
+def test_two_agents_in_two_databases(no_open_runs: RecordedSessions) -> None:
+    """The steps of each agent go on, too: an act names the think of its own database."""
+    first, second = Store(), Store()
+    for store, said, session in ((first, "One.", "s-alice"), (second, "Two.", "s-bob")):
+        run(agent(said, connected(store), "assistant"), HELLO, session)
+    for store, said, session in ((second, "Two.", "s-bob"), (first, "One.", "s-alice")):
+        resumed = create_agent(ScriptedChat(said), [ask], checkpointer=connected(store), name="assistant")
+        run(resumed, ANSWER, session)
+    for session, said in (("s-alice", "One."), ("s-bob", "Two.")):
+        (trace,) = no_open_runs.of(session).traces
+        assert trace.tree() == [
+            {"agent assistant": ["generation ScriptedChat", "tool ask"]},
+            {"agent assistant": ["tool ask", "generation ScriptedChat"]},
+        ]
+        assert trace.roots[1].output["messages"][-1]["content"] == said
+        assert {act.metadata["think_id"] for act in trace.named("ask")} == {trace.named("ScriptedChat")[0].id}
+        assert [think.metadata["step_index"] for think in trace.named("ScriptedChat")] == [1, 2]
+        assert {row.user_id for row in trace.observations} == {None}
+
+
+def test_a_resume_without_a_session_gets_that_of_its_own_database(no_open_runs: RecordedSessions) -> None:
+    """The run is in the session that it was interrupted in, or in none, never in that of another database."""
+    known, unknown = Store(), Store()
+    run(asking("book", unknown), HELLO, "s-bob")
+    threads.clear()  # as in a worker that has not seen it
+    run(asking("book", known), HELLO)
+    config: Any = {"callbacks": [SessionHandler()], "configurable": {"thread_id": "t-1"}}
+    for store in (known, unknown):
+        asking("book", connected(store)).invoke(ANSWER, config)
+    assert [(trace.roots[0].session_id, len(trace.roots)) for trace in no_open_runs.traces] == [
+        ("s-bob", 1),
+        ("s-alice", 2),
+        (None, 1),
+    ]
+    assert {row.session_id for row in no_open_runs.traces[1].observations} == {"s-alice"}
+
+
+def test_nodes_that_take_up_their_tasks_at_once(no_open_runs: RecordedSessions) -> None:
+    """Eight nodes waited and start in threads of their own: all are below the resumed root, in its trace."""
+    names = [f"ask {number}" for number in range(8)]
+
+    def compiled(store: Store) -> Any:
+        graph: StateGraph[Any, Any, Any] = StateGraph(MessagesState)
+        for name in names:
+            graph.add_node(name, lambda state: {"messages": [("ai", interrupt("?"))]})
+            graph.add_edge(START, name)
+        return graph.compile(checkpointer=store, name="crowd")
+
+    store = Store()
+    run(compiled(store), HELLO)
+    waiting = compiled(store).get_state({"configurable": {"thread_id": "t-1"}}).interrupts
+    run(compiled(connected(store)), Command(resume={one.id: "yes" for one in waiting}))
+    trace = no_open_runs.trace()
+    assert [root.label for root in trace.roots] == ["chain crowd"] * 2
+    assert [sorted(node.label for node in root.children) for root in trace.roots] == [
+        [f"chain {name}" for name in names]
+    ] * 2
+
+
+def broken(store: Store, *, works: bool) -> Any:
+    """Return a graph whose second node fails unless it works."""
+
+    def fail(state: Any) -> Any:
+        if not works:
+            raise ValueError("on purpose")
+        return {}
+
+    graph: StateGraph[Any, Any, Any] = StateGraph(MessagesState)
+    graph.add_node("begin", lambda state: {}).add_node("end", fail)
+    return graph.add_edge(START, "begin").add_edge("begin", "end").compile(checkpointer=store, name="fragile")
+
+
+def test_a_run_that_failed_goes_on(no_open_runs: RecordedSessions) -> None:
+    """The node that failed runs again over another connection: one more root of the trace; not for the other tenant."""
+    first, second = Store(), Store()
+    for store, session in ((first, "s-alice"), (second, "s-bob")):
+        with pytest.raises(ValueError, match="on purpose"):
+            run(broken(connected(store), works=False), HELLO, session)
+    run(broken(connected(first), works=True), None, "s-alice")
+    run(broken(connected(second), works=True), None, "s-bob")
+    failed = {"chain fragile": ["chain begin", "chain end"]}
+    assert outlines(no_open_runs) == [
+        (session, [failed, {"chain fragile": ["chain end"]}]) for session in ("s-alice", "s-bob")
+    ]
+
+
+def stepwise(store: Store, **breakpoints: Any) -> Any:
+    """Return a graph with two nodes and breakpoints."""
+    graph: StateGraph[Any, Any, Any] = StateGraph(MessagesState)
+    graph.add_node("begin", lambda state: {}).add_node("end", lambda state: {})
+    compiled = graph.add_edge(START, "begin").add_edge("begin", "end")
+    return compiled.compile(checkpointer=store, name="stepwise", **breakpoints)
+
+
+@pytest.mark.parametrize("way", ["invoke", "ainvoke", "stream"])
+def test_a_breakpoint_before_a_node(no_open_runs: RecordedSessions, way: str) -> None:
+    """The node that has not started yet is the task that waits, in sync code also over another connection."""
+    first, second = Store(), Store()
+    for given in (HELLO, None):
+        for store, session in ((first, "s-alice"), (second, "s-bob")):
+            saver = store if way == "ainvoke" else connected(store)
+            run(stepwise(saver, interrupt_before=["end"]), given, session, way)
+    parts = [{"chain stepwise": ["chain begin"]}, {"chain stepwise": ["chain end"]}]
+    assert outlines(no_open_runs) == [("s-alice", parts), ("s-bob", parts)]
+
+
+def test_a_breakpoint_after_a_node(no_open_runs: RecordedSessions) -> None:
+    """No task waits there: the same checkpointer goes on in its trace, another connection begins a trace of its own."""
+    store = Store()
+    for given, saver in ((HELLO, store), (None, store), (HELLO, store), (None, connected(store))):
+        run(stepwise(saver, interrupt_after=["begin"]), given)
+    assert [len(trace.roots) for trace in no_open_runs.traces] == [2, 1, 1]
+    assert {trace.roots[0].session_id for trace in no_open_runs.traces} == {"s-alice"}
+
+
+def test_an_interrupt_after_a_breakpoint(no_open_runs: RecordedSessions) -> None:
+    """What stopped without a task earlier in that thread is not resumed any more once a task waits."""
+    store = Store()
+
+    def both() -> Any:
+        graph: StateGraph[Any, Any, Any] = StateGraph(MessagesState)
+        graph.add_node("begin", lambda state: {}).add_node("ask", lambda state: {"messages": [("ai", interrupt("?"))]})
+        graph.add_edge(START, "begin").add_edge("begin", "ask")
+        return graph.compile(checkpointer=store, name="both")
+
+    run(stepwise(store, interrupt_after=["begin"]), HELLO)
+    run(both(), HELLO)
+    run(both(), ANSWER)
+    assert [trace.tree() for trace in no_open_runs.traces] == [
+        [{"chain stepwise": ["chain begin"]}],
+        [{"chain both": ["chain begin", "chain ask"]}, {"chain both": ["chain ask"]}],
+    ]
+
+
+def test_a_functional_graph_over_another_connection(no_open_runs: RecordedSessions) -> None:
+    """An entrypoint of LangGraph's functional API goes on in its trace, and only its own one."""
+
+    def compiled(store: Store) -> Any:
+        @entrypoint(checkpointer=store)
+        def travel(given: Any) -> str:
+            return str(interrupt("where?"))
+
+        return travel
+
+    first, second = Store(), Store()
+    for given in ("go", ANSWER):
+        for store, session in ((first, "s-alice"), (second, "s-bob")):
+            run(compiled(connected(store)), given, session)
+    assert [(trace.roots[0].session_id, len(trace.roots)) for trace in no_open_runs.traces] == [
+        ("s-alice", 2),
+        ("s-bob", 2),
+    ]
+
+
 def test_a_graph_that_is_made_anew_for_each_request(no_open_runs: RecordedSessions) -> None:
     """Another graph object, and another checkpointer with the same checkpoints: still one trace."""
-    store, later = Store(), Store()
+    store = Store()
     run(asking("book", store), HELLO)
-    later.storage, later.writes, later.blobs = store.storage, store.writes, store.blobs
-    run(asking("book", later), ANSWER)
+    run(asking("book", connected(store)), ANSWER)
     assert no_open_runs.trace().tree() == [{"chain LangGraph": ["chain book"]}] * 2
 
 
@@ -134,12 +312,13 @@ def test_a_named_graph_with_other_nodes_than_before(no_open_runs: RecordedSessio
 def test_another_checkpoint_namespace_is_another_conversation(no_open_runs: RecordedSessions) -> None:
     """The thread id of both is the same; the namespace is part of a checkpoint's address."""
     with langfuse_manager.trace_span("root") as root:
-        one, other = (GraphKey(f"Store\n{space}\nbook") for space in ("", "other"))
+        one, other = (GraphKey(f"{space}\nbook", 1) for space in ("", "other"))
         memory = Threads()
-        memory.remember("t-1", "LangGraph", Conversation(root), one)
-    assert memory.recall("t-1", "LangGraph", one) is not None
-    assert memory.recall("t-1", "LangGraph", other) is None
-    assert memory.recall("t-1", "LangGraph") is None
+        memory.stopped("t-1", "LangGraph", one, Conversation(root))
+    assert memory.last("t-1", "LangGraph", one) is not None
+    assert memory.last("t-1", "LangGraph", other) is None
+    assert memory.last("t-1", "LangGraph", GraphKey("\nbook", 2)) is None
+    assert memory.last("t-1", "LangGraph", UNKNOWN) is None
 
 
 def test_a_new_checkpointer_is_never_taken_for_one_that_is_gone() -> None:
@@ -153,7 +332,7 @@ def test_a_new_checkpointer_is_never_taken_for_one_that_is_gone() -> None:
 
 
 def test_the_frame_that_runs_a_graph_is_still_there() -> None:
-    """LangGraph 1.0 to 1.2: a method of the graph, in this module, calls the handlers; else the name has to do."""
+    """LangGraph 1.0 to 1.2: a method of the graph, in this module, calls the handlers."""
     seen: list[Any] = []
 
     class Looking(SessionHandler):
@@ -171,7 +350,7 @@ def test_the_frame_that_runs_a_graph_is_still_there() -> None:
     assert graphs.running_graph() is None
 
 
-def test_without_that_frame_the_name_has_to_do(no_open_runs: RecordedSessions, monkeypatch: Any) -> None:
+def test_without_that_frame_the_task_is_enough(no_open_runs: RecordedSessions, monkeypatch: Any) -> None:
     """In a release that runs graphs elsewhere an interrupt and its resume are one trace all the same."""
     monkeypatch.setattr(graphs, "PREGEL", "elsewhere")
     graph = asking("book", InMemorySaver())

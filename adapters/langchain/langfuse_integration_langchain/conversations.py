@@ -4,9 +4,20 @@ LangGraph ends the root run of an interrupted graph as any other; the answer com
 id and a `Command(resume=...)`. In the same session both become roots of one trace; in another session the resumed run
 begins a trace of its own, since Langfuse lists a trace in one session only. The steps of the agents go on in either
 case, so that a tool which runs again is linked to the think that asked for it. Workers that share a store share that.
+
+What tells that a run resumes another one is the id of the task that it takes up. LangGraph makes it of the id of the
+checkpoint, which is unique in the world, so it is the same in every worker and never that of another database. A thread
+id is not enough: the databases of two tenants may each have a thread "1". Neither is the checkpointer's class; and its
+identity does not reach beyond this process and one connection. The id is known when the first node starts.
+
+A graph that stopped after a node (`interrupt_after`) has no such task yet, and one that stopped before a node in async
+code does not show it. There the same checkpointer object, graph and thread id have to do: such a run is resumed where
+its checkpointer is alive.
 """
 
 from __future__ import annotations
+
+from collections.abc import Collection
 
 from langfuse_integration.internals.bounded import BoundedDict
 from langfuse_integration.internals.faults import shielded
@@ -15,11 +26,10 @@ from langfuse_integration.recording import resumption
 from langfuse_integration.recording.anchor import Anchor, Parent
 from langfuse_integration.recording.steps import AgentSteps
 
-from . import private
-from .graphs import UNKNOWN, GraphKey
+from .graphs import GraphKey
 
-THREADS_LIMIT = 1_000
-"""Threads of LangGraph that are remembered for their next run."""
+THREADS_LIMIT = 2_000
+"""Entries of `Threads`: one for each task that waits, two for each run that ended without one."""
 AGENTS_LIMIT = 100
 """Agents of one root run whose steps are remembered."""
 _SHARING = shielded("sharing an interrupted trace with other workers")
@@ -60,10 +70,10 @@ class Conversation:
 
 
 class Threads:
-    """Conversations by LangGraph's thread id, graph and name; the longest unused go first.
+    """Conversations by the tasks that wait, and those without such tasks by thread id, checkpointer and graph.
 
-    Each is kept without the name, too: the application may name each run of a graph differently. A graph whose name was
-    given by the application may have other nodes when its run is resumed.
+    The longest unused go first. Each of the latter is kept without the run's name, too: the application may name each
+    run of a graph differently.
     """
 
     def __init__(self, limit: int = THREADS_LIMIT) -> None:
@@ -74,42 +84,47 @@ class Threads:
     def __len__(self) -> int:
         return len(self._conversations)
 
-    def remember(self, thread: str, name: str, conversation: Conversation, graph: GraphKey = UNKNOWN) -> None:
-        """Keep *conversation* for the next run of *graph* in that thread."""
-        for key in _keys(thread, name, graph, graph.memory):
-            self._conversations.renew(key, conversation)
-        _share(thread, name, conversation, graph)
+    def remember(self, thread: str, tasks: Collection[str], conversation: Conversation) -> None:
+        """Keep *conversation* for the run that takes up one of *tasks*."""
+        for task in tasks:
+            self._conversations.renew(_task_key(thread, task), conversation)
+            _share(_task_key(thread, task), conversation)
 
-    def recall(self, thread: str, name: str, graph: GraphKey = UNKNOWN) -> Conversation | None:
-        """Return the conversation of a thread, from this worker or from another that went on with it later."""
-        keys = _keys(thread, name, graph, graph.memory)
-        own = next((self._conversations[key] for key in keys if key in self._conversations), None)
-        if own is not None and graph.memory is not None:
-            return own
-        shared = _recall_shared(thread, name, graph)
-        if shared is not None and (own is None or shared.anchor.started_ns > own.anchor.started_ns):
-            return shared
-        return own
+    def recall(self, thread: str, task: str) -> Conversation | None:
+        """Return the conversation in which a task waits, from this worker or from another, or None."""
+        key = _task_key(thread, task)
+        return self._conversations.get(key) or _recall_shared(key)
+
+    def stopped(self, thread: str, name: str, graph: GraphKey, conversation: Conversation | None) -> None:
+        """Keep *conversation* for the next run of *graph* in that thread; None if that run has to take up a task."""
+        for key in _graph_keys(thread, name, graph):
+            if conversation is not None:
+                self._conversations.renew(key, conversation)
+            else:
+                self._conversations.pop(key, None)
+
+    def last(self, thread: str, name: str, graph: GraphKey) -> Conversation | None:
+        """Return the conversation of the last run of *graph* in that thread, if no task of it waits."""
+        keys = _graph_keys(thread, name, graph)
+        return next((self._conversations[key] for key in keys if key in self._conversations), None)
 
 
 threads = Threads()
 on_reset(threads.clear)
 
 
-def _keys(thread: str, name: str, graph: GraphKey, memory: int | None = None) -> list[str]:
-    """Return the keys of a conversation, the most exact first; *memory* as in `GraphKey`, None for other workers."""
-    text = graph.text if memory is None else f"{graph.text}\n{memory}"
-    keys = [_key(thread, name, text), _key(thread, "", text)]
-    if text and memory is None and name != private.UNNAMED_GRAPH:
-        keys.append(_key(thread, name))
-    return keys
+def _task_key(thread: str, task: str) -> str:
+    return f"task {thread}\n{task}"
 
 
-def _key(thread: str, name: str, graph: str = "") -> str:
-    return f"{thread}\n{name}\n{graph}" if graph else f"{thread}\n{name}"
+def _graph_keys(thread: str, name: str, graph: GraphKey) -> list[str]:
+    if graph.saver is None:
+        return []
+    start = f"graph {thread}\n{graph.saver}\n{graph.text}"
+    return [f"{start}\n{name}", start]
 
 
-def _share(thread: str, name: str, conversation: Conversation, graph: GraphKey) -> None:
+def _share(key: str, conversation: Conversation) -> None:
     """Offer *conversation* to the workers that share a store with this one. Never waits."""
     from langfuse_integration.sessions.shared_state import SharedTrace, is_shared, traces
 
@@ -118,20 +133,15 @@ def _share(thread: str, name: str, conversation: Conversation, graph: GraphKey) 
             anchor = conversation.anchor
             agents = [steps.to_json() for steps in conversation.agents.values()]
             notes = {"agents": agents, "root": f"{conversation.root.span:016x}", "name": conversation.name}
-            trace = SharedTrace(anchor.trace, anchor.started_ns, anchor.session, notes)
-            for key in _keys(thread, name, graph):
-                traces.remember(key, trace)
+            traces.remember(key, SharedTrace(anchor.trace, anchor.started_ns, anchor.session, notes))
 
 
-def _recall_shared(thread: str, name: str, graph: GraphKey) -> Conversation | None:
-    """Return what a worker of this service shared last of a thread, or None."""
+def _recall_shared(key: str) -> Conversation | None:
+    """Return what a worker of this service shared, or None."""
     from langfuse_integration.sessions.shared_state import is_shared, traces
 
     with _SHARING:
-        if not is_shared():
-            return None
-        keys = _keys(thread, name, graph)
-        trace = next((trace for trace in map(traces.recall, keys) if trace is not None), None)
+        trace = traces.recall(key) if is_shared() else None
         if trace is not None:
             conversation = Conversation(trace)
             conversation.root.span = int(trace.notes.get("root", "0"), 16)

@@ -1,7 +1,6 @@
-"""The graph that a root run executes: whose checkpoints it reads, so that runs of other graphs are never resumed by it.
+"""The graph that a root run executes, its checkpointer, and its tasks that wait when it ends.
 
-A thread id alone names no conversation: two graphs with a checkpointer each may use the same one. LangGraph tells
-handlers neither the graph nor its checkpointer; both are read off the frame that announces the run (langgraph 1.0 to
+LangGraph tells handlers none of that; it is read off the frame that announces the run's start or end (langgraph 1.0 to
 1.2).
 """
 
@@ -18,10 +17,10 @@ from langfuse_integration.internals.faults import shielded
 
 PREGEL = "langgraph.pregel.main"
 """The module whose frames run a graph."""
-FRAMES = 10
-"""How far above a handler such a frame may be; it is the fourth today."""
-IN_MEMORY = ("langgraph.checkpoint.memory", "InMemorySaver")
-"""Module and name of the checkpointer that keeps checkpoints in its own attributes."""
+FRAMES = 16
+"""How far above such a frame may be; it is the ninth today when a run ends."""
+STOPPED = ("interrupt_before", "draining")
+"""The states of a graph that has tasks and does not run them."""
 _READING = shielded("reading which graph a run executes")
 
 
@@ -29,13 +28,12 @@ class GraphKey(NamedTuple):
     """A graph as far as its checkpoints go.
 
     Attributes:
-        text: the kind of its checkpointer, its namespace and its nodes; empty where nothing is known.
-        memory: the number of a checkpointer that keeps checkpoints in its own attributes: only an application that
-            copies them has them in another one. None for databases.
+        text: its checkpoints' namespace and its nodes.
+        saver: the number of its checkpointer in this process, None where that is not known.
     """
 
     text: str
-    memory: int | None = None
+    saver: int | None = None
 
 
 UNKNOWN = GraphKey("")
@@ -49,21 +47,36 @@ def graph_of_caller(metadata: Mapping[str, Any]) -> GraphKey:
         nodes = getattr(graph, "nodes", None)
         if nodes is not None:
             saver = getattr(graph, "checkpointer", None)
-            kind = type(saver)
-            memory = _number(saver) if (kind.__module__, kind.__name__) == IN_MEMORY else None
-            space = str(metadata.get("checkpoint_ns") or "")
-            return GraphKey("\n".join((kind.__qualname__, space, *nodes)), memory)
+            number = _number(saver) if saver is not None and not isinstance(saver, bool) else None
+            return GraphKey("\n".join((str(metadata.get("checkpoint_ns") or ""), *nodes)), number)
     return UNKNOWN
+
+
+def waiting_tasks() -> list[str]:
+    """Return the names under which the nodes will run before which a graph stops that announces its end on this stack.
+
+    Such a name is that of `private.TASK_KEY`: the node's, and the task's id.
+    """
+    with _READING:
+        frame = _pregel_frame()
+        loop = frame.f_locals.get("loop") if frame is not None else None
+        if getattr(loop, "status", None) in STOPPED:
+            tasks = getattr(loop, "tasks", None) or {}
+            return [f"{task.name}:{task.id}" for task in tasks.values() if not task.writes]
+    return []
 
 
 def running_graph() -> Any:
     """Return the graph whose method announces a run further up on this stack, or None."""
-    frame: FrameType | None = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
+    frame = _pregel_frame()
+    return frame.f_locals.get("self") if frame is not None else None
+
+
+def _pregel_frame() -> FrameType | None:
+    frame: FrameType | None = sys._getframe(2)  # pyright: ignore[reportPrivateUsage]
     for _ in range(FRAMES):
-        if frame is None:
-            return None
-        if frame.f_globals.get("__name__") == PREGEL:
-            return frame.f_locals.get("self")
+        if frame is None or frame.f_globals.get("__name__") == PREGEL:
+            return frame
         frame = frame.f_back
     return None
 

@@ -4,23 +4,73 @@ from __future__ import annotations
 
 from typing import Any
 
+from langfuse_integration.internals import forks
 from langfuse_integration.recording import ambient, resumption, tracing
 from langfuse_integration.recording.anchor import Anchor
 from langfuse_integration.recording.registry import Run
 
 from . import private
 from .conversations import Conversation, threads
-from .graphs import graph_of_caller
+from .graphs import graph_of_caller, waiting_tasks
 from .states import ChainState
+
+TASKS_LIMIT = 1_000
+"""Tasks of one root run that are remembered as unfinished."""
+_proving = forks.Lock()
 
 
 def resumed(state: ChainState) -> Conversation | None:
-    """Return the conversation that a root run resumes, or None when it begins one."""
+    """Return the conversation that a root run resumes; None when it begins one, or its first node will tell."""
     inputs = state.inputs
     state.checkpoints = graph_of_caller(state.metadata)
     if inputs is not None and (type(inputs).__name__ != private.COMMAND or inputs.resume is None):
         return None
-    return threads.recall(str(state.metadata.get("thread_id")), state.name, state.checkpoints)
+    conversation = threads.last(_thread(state), state.name, state.checkpoints)
+    state.unproven = conversation is None
+    return conversation
+
+
+def prove(root: Run, node: ChainState) -> None:
+    """Let *root* go on where the task waits that its first node takes up; other nodes that start meanwhile wait."""
+    state: ChainState = root.state
+    with _proving:
+        task = node.metadata.get(private.TASK_KEY)
+        conversation = threads.recall(_thread(state), str(task)) if state.unproven and task else None
+        try:
+            if conversation is not None:
+                _join(root, conversation)
+        finally:
+            state.unproven = False
+
+
+def _join(root: Run, conversation: Conversation) -> None:
+    """Make *root*, below which nothing has started, a part of *conversation*."""
+    state: ChainState = root.state
+    row = root.observation
+    if row.app_root:  # otherwise a span of the application keeps it
+        if resumption.continues(state, conversation.anchor.session, row.session):
+            resumption.join(row, conversation.anchor)
+        else:
+            state.resumes = conversation.root
+    state.conversation = conversation
+    if state.steps is not None:
+        state.steps = conversation.steps_of(state.steps.name)
+    go_on(root, state, conversation)
+    if row.app_root:
+        tracing.recorder.opened(row)
+
+
+def go_on(root: Run, state: ChainState, conversation: Conversation) -> None:
+    """Let a root run go on where another one was interrupted."""
+    if state.resumes is not None:
+        resumption.link(root, state.resumes)
+    conversation.move(root.observation)
+    if state.unnamed and conversation.name:
+        root.observation.name = state.first_node = conversation.name
+
+
+def _thread(state: ChainState) -> str:
+    return str(state.metadata.get("thread_id"))
 
 
 def anchor_of(state: ChainState, conversation: Conversation) -> Anchor | None:
@@ -63,13 +113,30 @@ def flowed(run: Run, error: BaseException) -> bool:
     return True
 
 
+def task_ended(node: Run, *, finished: bool) -> None:
+    """Note whether the task of a node directly below a root is left to a later run."""
+    root = node.parent
+    if root is None or root.parent is not None or "thread_id" not in root.state.metadata:
+        return
+    state: ChainState = root.state
+    task = node.state.metadata.get(private.TASK_KEY)
+    if finished:
+        if state.unfinished is not None:
+            state.unfinished.discard(task)
+    elif isinstance(task, str):
+        state.unfinished = state.unfinished or set()
+        if len(state.unfinished) < TASKS_LIMIT:
+            state.unfinished.add(task)
+
+
 def ended(root: Run) -> None:
     """Remember the root run of a graph for the run that may resume it."""
     state: ChainState = root.state
-    thread = state.metadata.get("thread_id")
-    if thread is not None and state.graph:
+    if "thread_id" in state.metadata and state.graph:
         conversation = conversation_of(root)
         conversation.name = root.observation.name
-        threads.remember(str(thread), state.name, conversation, state.checkpoints)
+        tasks = state.unfinished or waiting_tasks()
+        threads.remember(_thread(state), tasks, conversation)
+        threads.stopped(_thread(state), state.name, state.checkpoints, None if tasks else conversation)
     if state.interrupted and root.observation.status_message is None:
         root.observation.level, root.observation.status_message = "DEFAULT", "interrupted"

@@ -59,6 +59,8 @@ REMOTE_GRAPH = ("langgraph.pregel.remote", "RemoteGraph")
 
 NODE_TAG = "graph:step:"
 NODE_KEY = "langgraph_node"
+TASK_KEY = "langgraph_checkpoint_ns"
+"""Names the task that a node runs: the node, and an id made of the checkpoint's."""
 HIDDEN_TAG = "langsmith:hidden"
 """LangGraph's mark of its own plumbing, such as `__start__`; the runs below inherit the tag."""
 STEP_TAG = "seq:step:"

@@ -30,6 +30,8 @@ def chain(run_id: UUID, outputs: Any, inputs: Any) -> None:
         if outputs is None and run.children:
             _leave(run)
             return
+    if run.state.node:
+        interrupts.task_ended(run, finished=True)
     _finish(run, outputs)
 
 
@@ -47,6 +49,8 @@ def failed_chain(run_id: UUID, error: BaseException, inputs: Any) -> None:
         _cancel_below(run)
     state: ChainState = run.state
     state.vanishes = False
+    if state.node:
+        interrupts.task_ended(run, finished=False)
     if not interrupts.flowed(run, error):
         run.observation.fail(error)
         _fold_or_show(run, error)

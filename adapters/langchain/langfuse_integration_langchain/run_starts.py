@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from langfuse_integration.encoding.history import History
-from langfuse_integration.recording import resumption, tracing
+from langfuse_integration.recording import tracing
 from langfuse_integration.recording.observation import Observation
 from langfuse_integration.recording.otel_api import SPAN_KEY, get_context
 from langfuse_integration.recording.registry import FoldedRun, Run
@@ -13,7 +13,6 @@ from langfuse_integration.recording.snapshot import snapshot
 
 from . import agents, folding, interrupts, messages, orphans, private, prompts
 from .binding import Binding, named, named_by_thread
-from .conversations import Conversation
 from .current import span_inside
 from .lost_runs import lost
 from .messages import ChatRequest, GraphInput
@@ -50,7 +49,7 @@ def chain(binding: Binding, state: ChainState, run_type: Any) -> None:
     if run is not None:
         run.observation.late = RunNotes(state.metadata, state.tags, parent)
         if state.conversation is not None:
-            _resume(run, state, state.conversation)
+            interrupts.go_on(run, state, state.conversation)
         agents.started(run)
 
 
@@ -163,15 +162,6 @@ def _fold(binding: Binding, state: ChainState, parent: Run) -> None:
     tracing.fold_run(state, parent, make)
 
 
-def _resume(run: Run, state: ChainState, conversation: Conversation) -> None:
-    """Let a root run go on where another one was interrupted."""
-    if state.resumes is not None:
-        resumption.link(run, state.resumes)
-    conversation.move(run.observation)
-    if state.unnamed and conversation.name:
-        run.observation.name = state.first_node = conversation.name
-
-
 def _name_by_server(state: ChainState) -> None:
     """Name a graph without a name as LangGraph Server calls it."""
     served = state.metadata.get(private.SERVED_GRAPH)
@@ -196,6 +186,8 @@ def _relate(state: ChainState, parent: Run, run_type: Any) -> None:
     if position == "node":
         state.node = True
         state.vanishes = state.name.endswith(private.MIDDLEWARE_HOOKS)
+        if parent.state.__class__ is ChainState and parent.state.unproven:
+            interrupts.prove(parent, state)
         agents.node_started(parent, state)
     elif position == "step":
         if state.name == private.PREBUILT_PROMPT:

@@ -78,6 +78,8 @@ class ChainState(LangChainStart):
         placed: rows below have LangGraph's node and step in their metadata; see notes.py.
         checkpoints: of a root with a thread id: the graph that it runs.
         conversation: what outlives the root run, for the run that resumes it.
+        unproven: the root may resume a run; the task that its first node takes up tells which one.
+        unfinished: of a root with a thread id: the tasks that its nodes have not finished.
         resumes: the root of another session's trace that the run resumes.
         watch, run_id: of a root: the first tells when its event loop is gone, the second whether its id is.
     """
@@ -85,6 +87,7 @@ class ChainState(LangChainStart):
     # No slots: most of these keep their defaults, which then cost nothing to set.
     type: ObservationType = "chain"
     node = graph = unnamed = double = interrupted = used = vanishes = leaving = bound = step = stands_in = False
+    unproven = False
     doubled = hands_back = False
     position: str | None = None
     first_node: str | None = None
@@ -101,6 +104,7 @@ class ChainState(LangChainStart):
     pending: list[tuple[Any, Any, Any]] | None = None
     checkpoints: GraphKey = UNKNOWN
     conversation: Conversation | None = None
+    unfinished: set[str] | None = None
     resumes: Anchor | None = None
     watch: RunReference | None = None
     run_id: weakref.ref[UUID] | None = None

@@ -243,6 +243,10 @@ class Observation(SpanInterface):
         self.started_ns = started_ns
         self._clock_ns = clock_ns
 
+    def move(self, parent: Parent) -> None:
+        """Stand below *parent* from now on; nothing may have started below this one."""
+        self.trace, self.parent, self._context = parent.trace, parent.span, None
+
     def elapsed_to_wall(self) -> int:
         """Return the current wall time in ns since 1970, by the monotonic clock since the start."""
         return self.started_ns + _clock() - self._clock_ns

@@ -8,6 +8,7 @@ from __future__ import annotations
 from ..sessions.session import Session
 from . import tracing
 from .anchor import Anchor, Parent
+from .observation import Observation
 from .registry import Run, RunStart
 
 
@@ -31,6 +32,18 @@ def continues(start: RunStart, interrupted: Session | None, active: Session | No
     if session is None or not session.session_id:
         return True
     return interrupted is not None and interrupted.session_id == session.session_id
+
+
+def join(row: Observation, interrupted: Anchor) -> None:
+    """Make a root one more root of the trace of *interrupted*, in its session; nothing has started below it yet.
+
+    Args:
+        row: the root; see `continues`.
+        interrupted: as `trace_of` returns it.
+    """
+    row.move(interrupted)
+    if interrupted.session is not None and (row.session is None or not row.session.session_id):
+        row.session = interrupted.session if row.session is None else row.session.over(interrupted.session)
 
 
 def link(run: Run, resumed: Anchor) -> None:
