@@ -57,10 +57,26 @@ def by_langchain(number: int, config: dict[str, Any]) -> int:
 
 
 def by_llamaindex(number: int) -> int:
-    """Ask a LlamaIndex model; return the cost."""
-    raw = {"usage": {"prompt_tokens": number, "completion_tokens": number}}
+    """Ask a LlamaIndex model, whose provider says which part of the prompt was cached; return the cost."""
+    details = {"cached_tokens": number}
+    raw = {"usage": {"prompt_tokens": 3 * number, "completion_tokens": number, "prompt_tokens_details": details}}
     ScriptedLLM(["Hay."], raw=raw).chat([ChatMessage("?")])
-    return 12 * number
+    return 2 * 2 * number + number + 10 * number
+
+
+def by_nobody(config: dict[str, Any]) -> int:
+    """Ask models of both frameworks that fail, whole and streamed; return the cost of a call without an answer."""
+    langchain, llamaindex = ScriptedChat(ValueError("broken")), ScriptedLLM([ValueError("broken")] * 2)
+    recorded: Any = {"callbacks": [SessionHandler()], **config}
+    for ask in (
+        lambda: langchain.invoke("?", recorded),
+        lambda: list(langchain.stream("?", recorded)),
+        lambda: llamaindex.chat([ChatMessage("?")]),
+        lambda: list(llamaindex.stream_chat([ChatMessage("?")])),
+    ):
+        with pytest.raises(ValueError, match="broken"):
+            ask()
+    return 0
 
 
 def by_the_sdk(number: int) -> int:
@@ -79,14 +95,17 @@ def turn(number: int) -> Counter[Key]:
     with langfuse_manager.session(f"chat-{number}", user, tags=[tag], trace_name=name):
         spent += by_llamaindex(number)
         with langfuse_manager.trace_span("around"):
-            spent += by_the_sdk(number) + by_langchain(number, {}) + by_llamaindex(number)
+            spent += by_the_sdk(number) + by_langchain(number, {}) + by_llamaindex(number) + by_nobody({})
     with propagate_attributes(user_id=user, session_id=f"chat-{number}", tags=[tag], trace_name=name):
         spent += by_the_sdk(number) + by_langchain(number, {})
     return Counter(dict.fromkeys(keys, spent))
 
 
 def test_costs_add_up_by_every_key(langfuse: Receiver) -> None:
-    """Users, trace names, sessions and tags of LangChain, LlamaIndex and the SDK, in threads: each sum is exact."""
+    """Users, trace names, sessions and tags of LangChain, LlamaIndex and the SDK, in threads: each sum is exact.
+
+    Cached tokens have their own price; failed calls cost nothing, and say so.
+    """
     instrument()
     try:
         with ThreadPoolExecutor(4) as pool:
@@ -95,9 +114,15 @@ def test_costs_add_up_by_every_key(langfuse: Receiver) -> None:
         uninstrument()
     assert langfuse_manager.flush(30).pending == 0
     received: Counter[Key] = Counter()
+    failed = 0
     for row in langfuse.spans:
         usage = json.loads(row.attributes.get("langfuse.observation.usage_details", "{}"))
+        if row.attributes.get("langfuse.observation.level") == "ERROR":
+            # Without a cost Langfuse would count the tokens of the request itself, and price them.
+            assert (usage, row.attributes["langfuse.observation.cost_details"]) == ({}, '{"total":0}')
+            failed += 1
         for key in keys_of(row):
             received[key] += cost(usage)
     assert received == expected
+    assert failed == 8 * 4
     assert len(expected) == 3 + 4 + 8 + 2
