@@ -172,15 +172,28 @@ def test_a_task_that_is_cancelled(no_open_runs: RecordedSessions, remote: Remote
 def test_an_interrupt_and_its_answer_are_one_trace(no_open_runs: RecordedSessions, remote: Remote) -> None:
     """A graph that waits for an answer is "interrupted", no error; the run that resumes it stands in its trace."""
     config = {**recorded(), "configurable": {"thread_id": "t-1"}}
-    graph = remote()
-    graph.invoke(saying("ask"), config)
-    graph.invoke(Command(resume="hay"), config)
+    remote().invoke(saying("ask"), config)
+    remote().invoke(Command(resume="hay"), config)
     trace = no_open_runs.trace()
     assert trace.tree() == ["chain weather", "chain weather"]
     asked, resumed = trace.observations
     assert (asked.level, asked.status_message) == ("DEFAULT", "interrupted")
     assert asked.output["__interrupt__"][0]["value"] == "Which?"
     assert (resumed.status_message, resumed.input, said(resumed)[-1]) == (None, {"resume": "hay"}, "You said hay")
+
+
+def test_two_servers_with_one_thread_id(no_open_runs: RecordedSessions, remote: Remote) -> None:
+    """Graphs of one name on two servers use one thread id: each answer stands in the trace of its own server's run."""
+    config: Any = {**recorded(), "configurable": {"thread_id": "t-1"}}
+    with GraphServer() as other:
+        elsewhere = RemoteGraph("weather", url=other.url, api_key="key")
+        graphs = [remote(), elsewhere]
+        for value in (saying("ask"), Command(resume="hay")):
+            for graph in graphs:
+                graph.invoke(value, config)
+        elsewhere.sync_client.close()  # type: ignore[union-attr]
+    assert [trace.tree() for trace in no_open_runs.traces] == [["chain weather", "chain weather"]] * 2
+    assert not any("resumed" in key for row in no_open_runs.observations for key in row.metadata)
 
 
 @pytest.mark.parametrize("name", ["weather", "forecast"])

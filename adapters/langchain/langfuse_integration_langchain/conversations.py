@@ -12,7 +12,7 @@ identity does not reach beyond this process and one connection. The id is known 
 
 A graph that stopped after a node (`interrupt_after`) has no such task yet, and one that stopped before a node in async
 code does not show it. There the same checkpointer object, graph and thread id have to do: such a run is resumed where
-its checkpointer is alive.
+its checkpointer is alive. A `RemoteGraph` shows no tasks at all; its server's address takes the checkpointer's place.
 """
 
 from __future__ import annotations
@@ -98,15 +98,21 @@ class Threads:
     def stopped(self, thread: str, name: str, graph: GraphKey, conversation: Conversation | None) -> None:
         """Keep *conversation* for the next run of *graph* in that thread; None if that run has to take up a task."""
         for key in _graph_keys(thread, name, graph):
-            if conversation is not None:
-                self._conversations.renew(key, conversation)
-            else:
+            if conversation is None:
                 self._conversations.pop(key, None)
+                continue
+            self._conversations.renew(key, conversation)
+            if isinstance(graph.saver, str):
+                _share(key, conversation)
 
     def last(self, thread: str, name: str, graph: GraphKey) -> Conversation | None:
         """Return the conversation of the last run of *graph* in that thread, if no task of it waits."""
         keys = _graph_keys(thread, name, graph)
-        return next((self._conversations[key] for key in keys if key in self._conversations), None)
+        own = next((self._conversations[key] for key in keys if key in self._conversations), None)
+        shared = _recall_shared(keys[-1]) if isinstance(graph.saver, str) else None
+        if shared is not None and (own is None or shared.anchor.started_ns > own.anchor.started_ns):
+            return shared
+        return own
 
 
 threads = Threads()

@@ -29,13 +29,16 @@ class GraphKey(NamedTuple):
 
     Attributes:
         text: its checkpoints' namespace and its nodes.
-        saver: the number of its checkpointer in this process, None where that is not known.
+        saver: the number of its checkpointer in this process, or the address of the server that has it; None where
+            neither is known.
     """
 
     text: str
-    saver: int | None = None
+    saver: int | str | None = None
 
 
+CHECKPOINTS = "langfuse_integration_checkpoints"
+"""The argument of a handler's `on_chain_start` with which a remote graph gives its key."""
 UNKNOWN = GraphKey("")
 """In place of a graph that is remote, or that a release of LangGraph runs in another way."""
 
@@ -50,6 +53,16 @@ def graph_of_caller(metadata: Mapping[str, Any]) -> GraphKey:
             number = _number(saver) if saver is not None and not isinstance(saver, bool) else None
             return GraphKey("\n".join((str(metadata.get("checkpoint_ns") or ""), *nodes)), number)
     return UNKNOWN
+
+
+def remote_graph(graph: Any) -> GraphKey:
+    """Return the key of a `RemoteGraph`: its server's address tells it from one of another server, in every worker."""
+    with _READING:
+        client = getattr(graph, "sync_client", None) or getattr(graph, "client", None)
+        address = getattr(getattr(getattr(client, "http", None), "client", None), "base_url", None)
+        if address is not None:
+            return GraphKey(str(getattr(graph, "assistant_id", "")), str(address))
+    return GraphKey("", _number(graph))
 
 
 def waiting_tasks() -> list[str]:

@@ -11,7 +11,7 @@ from langfuse_integration.recording.registry import Run
 
 from . import private
 from .conversations import Conversation, threads
-from .graphs import graph_of_caller, waiting_tasks
+from .graphs import UNKNOWN, graph_of_caller, waiting_tasks
 from .states import ChainState
 
 TASKS_LIMIT = 1_000
@@ -22,7 +22,8 @@ _proving = forks.Lock()
 def resumed(state: ChainState) -> Conversation | None:
     """Return the conversation that a root run resumes; None when it begins one, or its first node will tell."""
     inputs = state.inputs
-    state.checkpoints = graph_of_caller(state.metadata)
+    if state.checkpoints is UNKNOWN:
+        state.checkpoints = graph_of_caller(state.metadata)
     if inputs is not None and (type(inputs).__name__ != private.COMMAND or inputs.resume is None):
         return None
     conversation = threads.last(_thread(state), state.name, state.checkpoints)

@@ -23,6 +23,7 @@ from langfuse_integration.recording import tracing
 
 from . import agents, private
 from .binding import IDS
+from .graphs import CHECKPOINTS, remote_graph
 from .remote_parts import RemoteParts
 
 _STARTING = shielded("starting the run of a remote graph")
@@ -71,6 +72,7 @@ class RemoteRun:
         configurable = ((self.config or {}).get("configurable")) or {}
         if "thread_id" in configurable:
             metadata.setdefault("thread_id", configurable["thread_id"])
+        checkpoints = {CHECKPOINTS: remote_graph(graph)} if "thread_id" in metadata else {}
         for handler in self._handlers:
             handler.on_chain_start(
                 None,
@@ -80,6 +82,7 @@ class RemoteRun:
                 tags=manager.tags,
                 metadata=metadata,
                 name=(self.config or {}).get("run_name") or graph.name,
+                **checkpoints,
             )
         run = tracing.registry.get(self._id.int)
         if run is None:
