@@ -19,9 +19,15 @@ PRELOADED = (
     "langfuse_integration.export.push",
     "langfuse_integration.diagnosis",
     "langfuse_integration.journal.pruning",
-    "rich.console",
+    "langfuse_integration.export.worker",
+    "genai_prices",
+    "pydantic.fields",
+    "rich.progress",
     "typer.rich_utils",
+    "typer._adapters",
+    "typer._click.decorators",
 )
+"""Typer loads its private parts with the first command; a release without them starts more slowly, and works."""
 NOT_SETTLED_LATER = ("PYTHON", "LC_", "LANG", "PATH")
 """Beginnings of variables that Python or the shell reads at its start: a process that runs already is too late."""
 

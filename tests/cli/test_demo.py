@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ import pytest
 from commands import COMMAND, Lfi, assert_safe, normalised
 from peers.models import ModelRequest, ModelServer, Reply, Usage, call, say
 from peers.otlp import Receiver
+from peers.spans import Node
 
 pytestmark = [pytest.mark.langchain, pytest.mark.mcp]
 
@@ -168,22 +170,28 @@ def test_the_agents_code_traces_nothing_by_hand() -> None:
     assert "trace_" not in code
 
 
+@pytest.mark.slow
 def test_with_keys_it_is_in_langfuse(lfi: Lfi, receiver: Receiver) -> None:
-    """With keys the demo delivers every row once, under the session of the printed address."""
+    """With keys the demo delivers every row of both frameworks once."""
     text = lfi.ok("demo", **receiver.environment())
+    turns = [
+        ("librarian", (think,), ("llama-mcp.search",), (think,), ("llama-mcp.read",), (think,))
+        for think in MODELS.values()
+    ]
+    assert_delivered(text, receiver, turns * 2)
+    assert shown(text).count("\nagent    librarian  TIME\n") == 4
+
+
+def assert_delivered(text: str, receiver: Receiver, trees: Sequence[Node]) -> None:
+    """Assert that Langfuse has just these traces, each row once, in the two sessions whose addresses are printed."""
     addresses = re.findall(r"^  in Langfuse     (\S+)$", text, re.MULTILINE)
     assert len(addresses) == 2
     assert {address.rpartition("/")[0] for address in addresses} == {f"{receiver.url}/project/test-project/sessions"}
-    assert sorted(receiver.trees()) == sorted(
-        ("librarian", (think,), ("llama-mcp.search",), (think,), ("llama-mcp.read",), (think,))
-        for think in MODELS.values()
-        for _ in range(2)
-    )
+    assert sorted(receiver.trees()) == sorted(trees)
     assert receiver.doubled() == {}
     assert {span.attributes["session.id"] for span in receiver.spans} == {
         address.rpartition("/")[2] for address in addresses
     }
-    assert shown(text).count("\nagent    librarian  TIME\n") == 4
 
 
 @pytest.mark.slow
@@ -193,8 +201,10 @@ def test_without_langfuse_it_says_what_waits(shown_offline: Run) -> None:
     assert shown(shown_offline.text).count("\nagent    librarian  TIME\n") == 4
 
 
-def test_a_real_client_takes_the_place_of_the_scripted_model(lfi: Lfi, model_server: ModelServer) -> None:
-    """--model talks to a provider's own client: its model, tokens and tool calls are in the replay."""
+def test_a_real_client_takes_the_place_of_the_scripted_model(
+    lfi: Lfi, model_server: ModelServer, receiver: Receiver
+) -> None:
+    """--model talks to a provider's own client: its model, tokens and tool calls are in the replay and in Langfuse."""
 
     def reply(request: ModelRequest) -> Reply:
         last = request.body["messages"][-1]
@@ -204,8 +214,10 @@ def test_a_real_client_takes_the_place_of_the_scripted_model(lfi: Lfi, model_ser
         return say("Hay.\x1b[2J", usage=usage)
 
     model_server.unscripted = reply
-    text = lfi.ok("demo", "--model", "openai:gpt-5", OPENAI_API_KEY="key", OPENAI_BASE_URL=model_server.openai_url)
-    assert_safe(text)
+    provider = {"OPENAI_API_KEY": "key", "OPENAI_BASE_URL": model_server.openai_url}
+    text = lfi.ok("demo", "--model", "openai:gpt-5", **provider, **receiver.environment())
+    assert_delivered(text, receiver, [("librarian", ("ChatOpenAI",), ("llama-mcp.search",), ("ChatOpenAI",))] * 4)
+    assert_safe(re.sub(r"^  in Langfuse .*$", "", text, flags=re.MULTILINE))
     assert r"  agent, to ada: Hay.\x1b[2J" in text
     found = shown(text)
     assert found.count("├─ think 1  gpt-5  TIME    100 in     7 out  ~$0.0002\n") == 4
