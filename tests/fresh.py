@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import os
 import subprocess
 import sys
 import textwrap
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
+
+from warm import LIBRARIES, WarmInterpreter
 
 FORKS_ARE_MEANT = {"PYTHONWARNINGS": "ignore:This process:DeprecationWarning"}
 """Python 3.12 and later warn of every fork in a process with threads; delivery is a thread."""
@@ -49,3 +54,27 @@ def run_fresh(
     )
     assert done.returncode == returncode, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout + (f"\n[stderr]\n{done.stderr}" if done.stderr.strip() else "")
+
+
+def run_warm(
+    code: str,
+    environment: Mapping[str, str] | None = None,
+    *,
+    cwd: Path | None = None,
+    timeout_s: float = 180,
+    returncode: int = 0,
+) -> str:
+    """Run *code* like `run_fresh`, in a process whose libraries are loaded: for code that loads the SDK or a framework.
+
+    Not for code that starts processes which write after its end, nor for variables that Python reads at its start.
+    """
+    settings = {**without_settings(), **(environment or {})}
+    return _with_libraries().run(code, cwd, settings, timeout_s=timeout_s, returncode=returncode)
+
+
+@cache
+def _with_libraries() -> WarmInterpreter:
+    with contextlib.ExitStack() as stack:
+        started = stack.enter_context(WarmInterpreter(LIBRARIES))
+        atexit.register(stack.pop_all().close)
+    return started

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 
-from fresh import run_fresh
+from fresh import run_warm
 from langfuse_integration import langfuse_manager
 from langfuse_integration.testing import RecordedSessions
 from peers.otlp import Receiver
@@ -59,7 +59,7 @@ def test_a_row_below_nothing_but_foreign_spans_is_the_root(tracer: object, sessi
 
 def test_spans_of_the_sdk_hang_on_the_nearest_row_too(receiver: Receiver) -> None:
     """@observe below a span of the application's own provider, below another @observe or a row of ours."""
-    run_fresh(
+    run_warm(
         """
         from langfuse import observe
         from opentelemetry import trace

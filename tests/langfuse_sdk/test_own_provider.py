@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fresh import run_fresh
+from fresh import run_warm
 from peers.misbehaviour import status
 from peers.otlp import Receiver
 
@@ -45,7 +45,7 @@ APPLICATION = """
 @pytest.mark.langchain
 def test_spans_for_langfuse_stand_below_the_run_around_them(receiver: Receiver) -> None:
     """In sync and async tools, with and without a request's span, one in another: the other back end sees no change."""
-    printed = run_fresh(
+    printed = run_warm(
         APPLICATION
         + """
     def inside():
@@ -95,7 +95,7 @@ def test_spans_for_langfuse_stand_below_the_run_around_them(receiver: Receiver) 
 @pytest.mark.langchain
 def test_rows_below_such_spans_are_in_the_same_trace(receiver: Receiver) -> None:
     """@observe, the client's ids, scores and updates, and runs below a span of the application are the run's trace."""
-    printed = run_fresh(
+    printed = run_warm(
         APPLICATION
         + """
     @observe()
@@ -136,7 +136,7 @@ def test_rows_below_such_spans_are_in_the_same_trace(receiver: Receiver) -> None
 @pytest.mark.langchain
 def test_a_customised_client_gets_such_spans_in_their_place(receiver: Receiver) -> None:
     """A client with a mask exports by itself: also there the application's span stands below the run."""
-    run_fresh(
+    run_warm(
         APPLICATION
         + """
     from langfuse import Langfuse
@@ -163,7 +163,7 @@ def test_a_process_that_dies_leaves_such_spans_in_their_place(receiver: Receiver
     """What was open when the process was killed is delivered by the next one, in one trace."""
     keys = receiver.environment()
     receiver.always(status(503))
-    run_fresh(
+    run_warm(
         APPLICATION
         + """
     import os, sqlite3, time
@@ -186,7 +186,7 @@ def test_a_process_that_dies_leaves_such_spans_in_their_place(receiver: Receiver
         keys,
     )
     receiver.always(None)
-    run_fresh(
+    run_warm(
         """
         from langfuse_integration import langfuse_manager
         with langfuse_manager.trace_span("next"):

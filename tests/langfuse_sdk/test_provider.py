@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from opentelemetry import trace as trace_api
 
-from fresh import run_fresh
+from fresh import run_fresh, run_warm
 from langfuse_integration import langfuse_manager
 from langfuse_integration.recording import ambient, otel_spans, tracing
 from langfuse_integration.recording.anchor import Parent
@@ -170,7 +170,7 @@ def test_spans_of_langfuse_and_of_others_nest_and_carry_the_session(receiver: Re
 
     A web framework's span is not for Langfuse: what stands below it hangs on the row above.
     """
-    said = run_fresh(OTHERS, receiver.environment())
+    said = run_warm(OTHERS, receiver.environment())
     assert said.strip() == "FlushResult(delivered=11, pending=0, lost=0)"
     spans = receiver.wait_for(11)
     assert outline(spans) == sorted(OUTLINE, key=by_outline)
@@ -185,7 +185,7 @@ def test_spans_of_langfuse_and_of_others_nest_and_carry_the_session(receiver: Re
 
 def test_without_keys_they_are_in_the_journal_too() -> None:
     """`@observe` records nothing without keys by itself; beside us it goes into the local journal."""
-    said = run_fresh(OTHERS + "    print(langfuse_manager.mode)\n")
+    said = run_warm(OTHERS + "    print(langfuse_manager.mode)\n")
     printed, _, logged = said.partition("[stderr]")
     assert printed.split() == ["FlushResult(delivered=11,", "pending=0,", "lost=0)", "local"]
     assert logged.strip().startswith(
@@ -196,7 +196,7 @@ def test_without_keys_they_are_in_the_journal_too() -> None:
 
 def test_a_client_that_the_application_made_is_used_as_it_is() -> None:
     """The exporter and mask of an application's client get our rows, with session and user; nothing goes elsewhere."""
-    said = run_fresh(
+    said = run_warm(
         """
         import json
         from langfuse import Langfuse, observe
@@ -240,7 +240,7 @@ def test_a_client_that_the_application_made_is_used_as_it_is() -> None:
 
 def test_a_provider_that_the_application_registered_is_left_to_it(receiver: Receiver) -> None:
     """Our processor is added to it: spans that Langfuse wants are stamped and taken along, others are not."""
-    said = run_fresh(
+    said = run_warm(
         """
         from opentelemetry import trace
         from opentelemetry.sdk.trace import TracerProvider
@@ -268,7 +268,7 @@ def test_a_provider_that_the_application_registered_is_left_to_it(receiver: Rece
 
 def test_what_langfuse_itself_propagates_counts_where_nothing_is_set(receiver: Receiver) -> None:
     """Inside of `propagate_attributes` our spans are in its session, unless one is set our way."""
-    run_fresh(
+    run_warm(
         """
         from langfuse import propagate_attributes
         from langfuse_integration import langfuse_manager

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from langfuse import Langfuse, get_client, observe, propagate_attributes
 
-from fresh import run_fresh
+from fresh import run_warm
 from langfuse_integration import configure, langfuse_manager
 from langfuse_integration.recording import tracing
 from peers.otlp import Receiver
@@ -131,9 +131,9 @@ def test_scores_outlive_an_outage_and_a_kill(first: str, receiver: Receiver) -> 
     """Whoever was first: what was scored while Langfuse was away arrives from the next process, once."""
     keys = receiver.environment()
     receiver.refuse()
-    run_fresh(OUTAGE % first, keys)
+    run_warm(OUTAGE % first, keys)
     receiver.listen()
-    run_fresh(NEXT, {**keys, "LANGFUSE_INTEGRATION_EXIT_TIMEOUT_S": "20"})
+    run_warm(NEXT, {**keys, "LANGFUSE_INTEGRATION_EXIT_TIMEOUT_S": "20"})
     receiver.wait_for(3)
     receiver.wait_until(lambda: len(receiver.scores) == 2)
     rows = {row.name: row for row in receiver.spans}

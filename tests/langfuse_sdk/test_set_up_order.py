@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fresh import run_fresh
+from fresh import run_warm
 from peers.misbehaviour import status
 from peers.otlp import Receiver, Span
 
@@ -133,7 +133,7 @@ def assert_one_tree(receiver: Receiver, printed: str, order: str) -> None:
 @pytest.mark.parametrize("order", FEW)
 def test_the_order_of_set_up_does_not_matter(order: str, receiver: Receiver) -> None:
     """Client, provider and handler in any order: @observe, the client's spans and runs are one tree, each row once."""
-    printed = run_fresh(script(order), receiver.environment())
+    printed = run_warm(script(order), receiver.environment())
     assert_one_tree(receiver, printed, order)
 
 
@@ -145,7 +145,7 @@ def test_further_orders_of_set_up(order: str, receiver: Receiver) -> None:
 
     What a client records before this package is there stays in its queue, however long the imports take.
     """
-    printed = run_fresh(script(order), {**receiver.environment(), "LANGFUSE_FLUSH_INTERVAL": "600"})
+    printed = run_warm(script(order), {**receiver.environment(), "LANGFUSE_FLUSH_INTERVAL": "600"})
     assert_one_tree(receiver, printed, order)
 
 
@@ -179,11 +179,11 @@ def test_an_outage_loses_nothing_where_a_client_was_first(end: str, receiver: Re
     """What a client made before us had queued, its later spans and our rows wait in the journal."""
     keys = receiver.environment()
     receiver.always(status(503))
-    printed = run_fresh(OUTAGE + end, keys)
+    printed = run_warm(OUTAGE + end, keys)
     receiver.always(None)
     assert printed.startswith("FlushResult(delivered=0, pending=3, lost=0)")
     assert "failed while" not in printed
-    run_fresh(NEXT, {**keys, "LANGFUSE_INTEGRATION_EXIT_TIMEOUT_S": "20"})
+    run_warm(NEXT, {**keys, "LANGFUSE_INTEGRATION_EXIT_TIMEOUT_S": "20"})
     receiver.wait_for(4)
     assert tree(receiver.spans) == [("next", None), ("ours", None), ("work", None), ("work", "ours")]
     assert receiver.doubled() == {}
