@@ -10,6 +10,7 @@ import gc
 import json
 import threading
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -105,17 +106,18 @@ def test_what_is_nested_too_deep_is_cut_and_says_so() -> None:
 
 
 @pytest.mark.parametrize(
-    "value",
+    "make",
     [
-        "x" * 50_000_000,
-        {"a": "x" * 50_000_000, "b": 1},
-        [{"n": index, "text": "y" * 100} for index in range(100_000)],
-        {f"key-{index}": index for index in range(200_000)},
+        lambda: "x" * 50_000_000,
+        lambda: {"a": "x" * 50_000_000, "b": 1},
+        lambda: [{"n": index, "text": "y" * 100} for index in range(100_000)],
+        lambda: {f"key-{index}": index for index in range(200_000)},
     ],
     ids=["text", "text inside", "list", "dict"],
 )
-def test_a_huge_value_is_cut_to_the_limit_and_says_so(value: Any) -> None:
+def test_a_huge_value_is_cut_to_the_limit_and_says_so(make: Callable[[], Any]) -> None:
     """50 MB become about the limit, with a marker; structures stay structures."""
+    value = make()
     text = json_text.to_json(value, 100_000)
     assert len(text) < 210_000
     assert "cut" in text

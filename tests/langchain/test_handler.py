@@ -14,7 +14,7 @@ from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.runnables import RunnableLambda
 
-from fresh import run_fresh
+from fresh import run_warm
 from langchain_runs import search
 from langfuse_integration import langfuse_manager
 from langfuse_integration.internals import faults
@@ -293,7 +293,7 @@ def test_a_handler_can_be_copied_and_sent_elsewhere(no_open_runs: RecordedSessio
 def test_a_handler_that_another_process_gets_knows_what_runs_there() -> None:
     """Where no other handler was ever made, the code inside of a run finds its observation."""
     sent = pickle.dumps(SessionHandler("s-bound"))
-    said = run_fresh(f"""
+    said = run_warm(f"""
         import pickle
         from langchain_core.tools import tool
         from langfuse_integration import langfuse_manager
