@@ -310,6 +310,7 @@ async def test_a_saved_run_that_ended_leaves_what_was_saved(settled: RecordedSes
         assert [key.partition(" ")[0] for key in continuations.kept] == ["saved"]
 
 
+@pytest.mark.skipif(TAKES_A_WAIT_FOR_AN_ERROR, reason="tools cannot wait with this release of LlamaIndex")
 async def test_a_context_of_another_worker_takes_no_trace_with_the_same_call_id(settled: RecordedSessions) -> None:
     """Ada's run waits here for a call whose id Bob's has, too; Bob's, of a worker that shares nothing, is his own."""
 
