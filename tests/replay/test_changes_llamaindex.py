@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -255,9 +256,10 @@ def changed(path: Path, **changes: Any) -> list[tuple[int, str]]:
     return divergences(path, run)
 
 
-def test_without_a_change_nothing_diverges(recording: Path) -> None:
+@pytest.mark.parametrize("count", [1, pytest.param(100, marks=pytest.mark.slow)])
+def test_without_a_change_nothing_diverges(recording: Path, count: int) -> None:
     """The application as it was recorded goes the recorded way, in every one of its reruns."""
-    for _ in range(2):
+    for _ in range(count):
         assert changed(recording) == []
 
 
@@ -268,3 +270,17 @@ def test_a_change_is_named_at_its_step(recording: Path, change: str) -> None:
     noted = changed(recording, **changes)
     assert noted[0] == (number, text)
     assert len(noted) == (2 if change in TWICE else 1), noted
+
+
+@pytest.mark.parametrize("edited", [{"response": "words"}, {"response": None}, {"response": {"$": "words"}}])
+def test_an_answer_that_cannot_be_rebuilt_is_named(recording: Path, tmp_path: Path, edited: dict[str, Any]) -> None:
+    """A file whose answer was edited into something else refuses the call, with its step."""
+    values = json.loads(recording.read_text())
+    answer = values["steps"][4]["answer"]
+    assert edited.keys() <= answer.keys()
+    answer.update(edited)
+    path = tmp_path / "a.session.json"
+    path.write_text(json.dumps(values))
+    *_, (number, text) = changed(path, steps=("summarise",))
+    assert number == 5
+    assert text.startswith("step 5 (ScriptedLLM 1): the recorded answer cannot be rebuilt (")

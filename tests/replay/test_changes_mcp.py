@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
@@ -184,9 +185,10 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_without_a_change_nothing_diverges(recording: Path) -> None:
+@pytest.mark.parametrize("count", [1, pytest.param(100, marks=pytest.mark.slow)])
+def test_without_a_change_nothing_diverges(recording: Path, count: int) -> None:
     """The application as it was recorded goes the recorded way, in every one of its reruns."""
-    for _ in range(3):
+    for _ in range(count):
         assert divergences(recording, Chores().run) == []
 
 
@@ -206,3 +208,15 @@ def test_a_changed_reply_shows_what_differs(recording: Path) -> None:
         [divergence] = session.divergences
         session.allow("elicitation/create")
     assert divergence.lines == ["result content:", '- {"animal": "alpaca"}', '+ {"animal": "llama"}']
+
+
+@pytest.mark.parametrize("edited", [{"exchanges": "words"}, {"exchanges": [{"result": "words"}]}, {"exchanges": None}])
+def test_an_answer_that_cannot_be_rebuilt_is_named(recording: Path, tmp_path: Path, edited: dict[str, Any]) -> None:
+    """A file whose answer was edited into something else refuses the call, with its step."""
+    values = json.loads(recording.read_text())
+    values["steps"][0]["answer"].update(edited)
+    path = tmp_path / "a.session.json"
+    path.write_text(json.dumps(values))
+    [(step, text)] = divergences(path, Chores(order=("echo",)).run)
+    assert step == 1
+    assert text.startswith("step 1 (echo 1): the recorded answer cannot be rebuilt (")

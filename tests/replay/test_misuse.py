@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import copy
 import json
+import random
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +175,18 @@ def test_the_order_of_calls_at_the_same_time_means_nothing(tmp_path: Path) -> No
     assert divergences(path, lambda _: asyncio.run(ask(unplugged(), "dbca"))) == []
 
 
+def test_the_order_of_calls_in_threads_of_a_pool_means_nothing(tmp_path: Path) -> None:
+    """A thread that works for many makes one call after the other without the application's doing."""
+    path = tmp_path / "a.session.json"
+
+    async def ask(model: ScriptedChat, texts: str) -> None:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1, "words"))
+        await asyncio.gather(*(asyncio.to_thread(model.invoke, text, CONFIG) for text in texts))
+
+    record(lambda: asyncio.run(ask(echoing(), "abcd")), path)
+    assert divergences(path, lambda _: asyncio.run(ask(unplugged(), "dbca"))) == []
+
+
 # -- long histories
 
 
@@ -228,11 +242,11 @@ def application(model: ScriptedChat) -> Any:
 
 
 def places(value: Any, way: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Yield the way to every value in a file, but for those in answers."""
+    """Yield the way to every value in a file, but for those that the application's tool gets."""
     entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, item in entries:
         yield (*way, key)
-        if key != "answer":
+        if key != "args":
             yield from places(item, (*way, key))
 
 
@@ -242,7 +256,7 @@ def test_a_file_that_was_edited_anywhere_breaks_nothing(tmp_path: Path) -> None:
     record(lambda: application(ScriptedChat(call("search", {"query": "hay"}), "Hay.")), path)
     values = json.loads(path.read_text())
     refused = 0
-    for way in places(values):
+    for way in random.Random(3).sample([*places(values)], 100):
         for other in (None, "words", []):
             edited = copy.deepcopy(values)
             holder = edited
@@ -253,7 +267,7 @@ def test_a_file_that_was_edited_anywhere_breaks_nothing(tmp_path: Path) -> None:
             try:
                 with replay(path, tools="recorded") as session:
                     session.allow("")
-                    assert application(unplugged()) == "Hay."
+                    application(unplugged())
             except LangfuseIntegrationError:
                 refused += 1
             except Exception as error:  # noqa: BLE001

@@ -10,7 +10,7 @@ import functools
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from langchain_core.language_models import BaseChatModel, BaseLLM
@@ -22,12 +22,14 @@ from langfuse_integration.recording import tracing
 from langfuse_integration.testing_kit.replay.patches import Patches
 from langfuse_integration.testing_kit.replay.player import ReplaySession
 from langfuse_integration.testing_kit.replay.question import Question
+from langfuse_integration.testing_kit.replay.rebuilding import rebuilding
 
 from . import exact, hook, private
 from .replay_local import ToolsAndRetrievers
 from .states import ModelState
 
 Form = Mapping[str, Any]
+M = TypeVar("M")
 _prompts: ContextVar[list[UUID] | None] = ContextVar("langfuse_integration_replayed_prompts", default=None)
 """The run ids of the prompts that a text model is called with."""
 
@@ -112,7 +114,11 @@ class _ChatAndTextModels:
 
     def _raise(self, form: Form) -> None:
         if "error" in form and "replaced" not in form:
-            raise self._session.error(form)
+            raise self._made(form, self._session.error)
+
+    def _made(self, form: Form, make: Callable[[Form], M]) -> M:
+        with rebuilding(self._session, form):
+            return make(form)
 
     # -- chat models
 
@@ -126,10 +132,10 @@ class _ChatAndTextModels:
             if form is None:
                 return original(model, messages, stop=stop, run_manager=run_manager, **options)
             if run_manager is not None and private.streams_tokens(model, run_manager, options, async_api=False):
-                for chunk in _chunks(form):
+                for chunk in self._made(form, _chunks):
                     run_manager.on_llm_new_token(chunk.message.content, chunk=chunk)
             self._raise(form)
-            return _chat_result(form)
+            return self._made(form, _chat_result)
 
         return generate
 
@@ -143,10 +149,10 @@ class _ChatAndTextModels:
             if form is None:
                 return await original(model, messages, stop=stop, run_manager=run_manager, **options)
             if run_manager is not None and private.streams_tokens(model, run_manager, options, async_api=True):
-                for chunk in _chunks(form):
+                for chunk in self._made(form, _chunks):
                     await run_manager.on_llm_new_token(chunk.message.content, chunk=chunk)
             self._raise(form)
-            return _chat_result(form)
+            return self._made(form, _chat_result)
 
         return generate
 
@@ -159,7 +165,7 @@ class _ChatAndTextModels:
             if form is None:
                 yield from original(model, *positional, **named)
                 return
-            for chunk in _chunks(form):
+            for chunk in self._made(form, _chunks):
                 _told_text(named, chunk)
                 yield chunk
             self._raise(form)
@@ -174,7 +180,7 @@ class _ChatAndTextModels:
                 async for chunk in original(model, *positional, **named):
                     yield chunk
                 return
-            for chunk in _chunks(form):
+            for chunk in self._made(form, _chunks):
                 told = _told_text(named, chunk)
                 if told is not None:
                     await told
@@ -222,7 +228,7 @@ class _ChatAndTextModels:
     def _texts(self, forms: list[Form]) -> LLMResult:
         for form in forms:
             self._raise(form)
-        generations: list[Any] = [_generations(form) for form in forms]
+        generations: list[Any] = [self._made(form, _generations) for form in forms]
         return LLMResult(generations=generations, llm_output=exact.llm_output_of(forms[0]))
 
 
@@ -247,6 +253,8 @@ def _chat_result(form: Form) -> ChatResult:
         if isinstance(message, AIMessageChunk):
             message = message_chunk_to_message(message)
         generations.append(ChatGeneration(message=message, generation_info=generation.generation_info))
+    if not generations:
+        raise ValueError("there is no message in it")
     return ChatResult(generations=generations, llm_output=exact.llm_output_of(form))
 
 

@@ -21,6 +21,7 @@ from langfuse_integration.recording.registry import Run
 from langfuse_integration.testing_kit.replay.patches import Patches
 from langfuse_integration.testing_kit.replay.player import ReplaySession
 from langfuse_integration.testing_kit.replay.question import Question, QuestionKind
+from langfuse_integration.testing_kit.replay.rebuilding import rebuilding
 
 from . import private, results
 from .states import RetrieverState, ToolState
@@ -96,10 +97,13 @@ class ToolsAndRetrievers:
         kind: QuestionKind = "retriever" if isinstance(run.state, RetrieverState) else "tool"
         form = self._session.answer(Question(kind, run.state.name, run.observation))
         if form is not None and "replaced" not in form:
-            if "error" in form:
-                raise self._session.error(form)
-            if "interrupt" in form:
-                private.interrupt_again(results.interrupt_of(form))
+            with rebuilding(self._session, form):
+                error = self._session.error(form) if "error" in form else None
+                interrupt = results.interrupt_of(form) if "interrupt" in form else None
+            if error is not None:
+                raise error
+            if interrupt is not None:
+                private.interrupt_again(interrupt)
         return form
 
     # -- tools
@@ -127,7 +131,7 @@ class ToolsAndRetrievers:
         def run(tool: Any, *positional: Any, **named: Any) -> Any:
             current = _run_of(private.current_run_key(), ToolState)
             form = self._ask(current)
-            return original(tool, *positional, **named) if form is None else _result(form, tool, current)
+            return original(tool, *positional, **named) if form is None else self._result(form, tool, current)
 
         return run
 
@@ -136,17 +140,26 @@ class ToolsAndRetrievers:
         async def run(tool: Any, *positional: Any, **named: Any) -> Any:
             current = _run_of(private.current_run_key(), ToolState)
             form = self._ask(current)
-            return await original(tool, *positional, **named) if form is None else _result(form, tool, current)
+            return await original(tool, *positional, **named) if form is None else self._result(form, tool, current)
 
         return run
 
+    def _result(self, form: Form, tool: Any, run: Run | None) -> Any:
+        call_id = run.state.call_id if run is not None else None
+        with rebuilding(self._session, form):
+            return results.tool_result(form, call_id, has_artifact=tool.response_format == "content_and_artifact")
+
     # -- retrievers
+
+    def _documents(self, form: Form) -> Any:
+        with rebuilding(self._session, form):
+            return results.documents(form)
 
     def _retrieve(self, original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
         def retrieve(retriever: Any, query: Any, **named: Any) -> Any:
             form = self._ask(_retrieval(named))
-            return original(retriever, query, **named) if form is None else results.documents(form)
+            return original(retriever, query, **named) if form is None else self._documents(form)
 
         return retrieve
 
@@ -154,7 +167,7 @@ class ToolsAndRetrievers:
         @functools.wraps(original)
         async def retrieve(retriever: Any, query: Any, **named: Any) -> Any:
             form = self._ask(_retrieval(named))
-            return await original(retriever, query, **named) if form is None else results.documents(form)
+            return await original(retriever, query, **named) if form is None else self._documents(form)
 
         return retrieve
 
@@ -168,11 +181,6 @@ def _run_of(key: UUID | int | None, kind: type[Any]) -> Run | None:
 def _retrieval(named: Mapping[str, Any]) -> Run | None:
     run_id = getattr(named.get("run_manager"), "run_id", None) or private.run_id_around()
     return _run_of(run_id, RetrieverState)
-
-
-def _result(form: Form, tool: Any, run: Run | None) -> Any:
-    call_id = run.state.call_id if run is not None else None
-    return results.tool_result(form, call_id, has_artifact=tool.response_format == "content_and_artifact")
 
 
 def _with_subclasses(kind: type[Any]) -> Iterator[type[Any]]:

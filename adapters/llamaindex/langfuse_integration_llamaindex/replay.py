@@ -20,6 +20,7 @@ from langfuse_integration.internals import forks
 from langfuse_integration.testing_kit.replay.patches import Patches
 from langfuse_integration.testing_kit.replay.player import ReplaySession
 from langfuse_integration.testing_kit.replay.question import Question
+from langfuse_integration.testing_kit.replay.rebuilding import rebuilding
 
 from . import answers, private
 from .events import model_call_of
@@ -103,19 +104,25 @@ class _LlmSeam:
         return self._session.answer(Question("model", type(model).__name__, run.observation, settings=settings))
 
     def _response(self, form: dict[str, Any], *, chat: bool) -> Any:
-        if "replaced" in form:
-            return _other(form["replaced"], chat=chat)
-        if "error" in form:
-            raise self._session.error(form)
-        return answers.response_of(form)
+        with rebuilding(self._session, form):
+            if "replaced" in form:
+                return _other(form["replaced"], chat=chat)
+            error = self._session.error(form) if "error" in form else None
+            response = answers.response_of(form) if error is None else None
+            if error is None and not isinstance(response, (ChatResponse, CompletionResponse)):
+                raise ValueError("it is no response")
+        if error is not None:
+            raise error
+        return response
 
     def _pieces(self, form: dict[str, Any], *, chat: bool) -> Iterator[Any]:
-        if "replaced" in form:
-            yield _other(form["replaced"], chat=chat)
-            return
-        yield from answers.pieces_of(form)
-        if "error" in form:
-            raise self._session.error(form)
+        with rebuilding(self._session, form):
+            other = _other(form["replaced"], chat=chat) if "replaced" in form else None
+            error = self._session.error(form) if other is None and "error" in form else None
+            pieces = [*answers.pieces_of(form)] if other is None else [other]
+        yield from pieces
+        if error is not None:
+            raise error
 
     def _sync(self, original: Callable[..., Any], *, streamed: bool, chat: bool) -> Callable[..., Any]:
         def read(form: dict[str, Any]) -> Generator[Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Hashable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.base.embeddings.base import BaseEmbedding
@@ -23,6 +23,7 @@ from langfuse_integration.recording.tracing import registry
 from langfuse_integration.testing_kit.replay.patches import Patches
 from langfuse_integration.testing_kit.replay.player import ReplaySession
 from langfuse_integration.testing_kit.replay.question import Question, QuestionKind
+from langfuse_integration.testing_kit.replay.rebuilding import rebuilding
 
 from . import private, results
 from .places import folds
@@ -43,6 +44,7 @@ FAMILIES: dict[QuestionKind, tuple[type, tuple[str, ...]]] = {
     "embedding": (BaseEmbedding, EMBEDDING_METHODS),
 }
 VECTORS_LIMIT = 1_000
+M = TypeVar("M")
 
 
 class RecordedNodes(list[Any]):
@@ -121,8 +123,12 @@ class ToolsRetrieversEmbeddings:
     def _ask(self, kind: QuestionKind, run: Run, name: str) -> dict[str, Any] | None:
         form = self._session.answer(Question(kind, name, run.observation))
         if form is not None and "error" in form and "replaced" not in form:
-            raise self._session.error(form)
+            raise self._made(form, self._session.error)
         return form
+
+    def _made(self, form: dict[str, Any], make: Callable[[dict[str, Any]], M]) -> M:
+        with rebuilding(self._session, form):
+            return make(form)
 
     def _tool(self, tool: Any, positional: Any, named: Any) -> tuple[Any] | None:
         span = private.active_span_id.get()
@@ -135,12 +141,12 @@ class ToolsRetrieversEmbeddings:
         if run is None or results.is_plumbing(tool):
             return None
         form = self._ask("tool", run, name_of(tool))
-        return None if form is None else (results.output_of(form, tool),)
+        return None if form is None else (self._made(form, lambda form: results.output_of(form, tool)),)
 
     def _nodes(self, retriever: Any, positional: Any, named: Any) -> tuple[Any] | None:
         run = _row_here("retriever")
         form = self._ask("retriever", run, run.observation.name) if run is not None else None
-        return None if form is None else (RecordedNodes(results.nodes_of(form)),)
+        return None if form is None else (RecordedNodes(self._made(form, results.nodes_of)),)
 
     def _embeddings(self, model: Any, positional: Any, named: Any) -> tuple[Any] | None:
         """Return the vectors of one call of the model: a batch asks it more than once for one row."""
@@ -154,7 +160,7 @@ class ToolsRetrieversEmbeddings:
                 return None
             texts = run.observation.input
             listed = texts if isinstance(texts, list) else [texts]
-            vectors = dict(zip(map(str, listed), results.vectors_of(form), strict=False))
+            vectors = dict(zip(map(str, listed), self._made(form, results.vectors_of), strict=False))
             self._vectors[run.key] = vectors
         asked = positional[0] if positional else next(iter(named.values()))
         try:

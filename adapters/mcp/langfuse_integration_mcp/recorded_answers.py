@@ -16,7 +16,9 @@ from langfuse_integration.errors import NotRecorded
 from langfuse_integration.internals.bounded import BoundedDict
 from langfuse_integration.testing_kit.replay.player import ReplaySession
 from langfuse_integration.testing_kit.replay.question import Question
+from langfuse_integration.testing_kit.replay.rebuilding import rebuilding
 
+from . import private
 from .call import McpCall, open_rows
 from .methods import CALL_TOOL, SUBJECTS
 
@@ -91,7 +93,8 @@ class RecordedAnswers:
         if form is None:
             return None
         self._shown(connection, str(form.get("of")))
-        exchanges = [_replaced(form)] if "replaced" in form else list(form["exchanges"])
+        with rebuilding(self.session, form):
+            exchanges = [_replaced(form)] if "replaced" in form else [{**fields} for fields in form["exchanges"]]
         if not exchanges:  # answered by the client's cache
             return self._aside(method, params, connection)
         left = self._left[call.traceparent] = [RecordedExchange(fields, form) for fields in exchanges]
@@ -136,6 +139,18 @@ class RecordedAnswers:
         self._names[connection.address] = server
         if connection.server is None and "initialize" in self.session.servers.get(server, {}):
             connection.server = server
+
+    def message(self, id_: Any, exchange: RecordedExchange) -> Any:
+        """Return the SDK's message with the answer; None for a call that was cancelled, which has none."""
+        name = next((name for name in ("error", "result") if name in exchange.fields), None)
+        if name is None:
+            return None
+        answer = {"jsonrpc": "2.0", "id": id_}
+        try:
+            with rebuilding(self.session, exchange.form or {}):
+                return private.jsonrpc({**answer, name: exchange.fields[name]})
+        except NotRecorded as error:
+            return private.jsonrpc({**answer, "error": self.refuse(error)})
 
     def refusal(self, error: BaseException) -> NotRecorded | None:
         """Return the NotRecorded that an error of the SDK stands for, or None."""

@@ -101,12 +101,10 @@ class RecordedServer:
         for sent in exchange.fields.get("messages", ()):
             if sent["method"].startswith("notifications/") or not asks_by_answer:
                 await self._send(exchange, sent, params.get("_meta") or {})
-        for name in ("error", "result"):
-            if name in exchange.fields:
-                answer = {"jsonrpc": "2.0", "id": fields["id"], name: exchange.fields[name]}
-                await self._to_client.send(private.jsonrpc(answer))
-                return
-        # It was cancelled, so no answer came: the application stops waiting, as it did.
+        answer = self._answers.message(fields["id"], exchange)
+        if answer is not None:
+            await self._to_client.send(answer)
+        # else it was cancelled, so no answer came: the application stops waiting, as it did.
 
     async def _send(self, exchange: RecordedExchange, sent: Mapping[str, Any], meta: Mapping[str, Any]) -> None:
         """Send a message of the server; the answer to a question is awaited, and compared."""

@@ -60,7 +60,15 @@ def flow_here() -> Hashable:
             flow = _tasks[task] = TaskFlow(None)
         return flow
     thread = threading.current_thread()
-    return object() if "ThreadPoolExecutor" in thread.name else thread
+    return object() if _is_of_pool(thread) else thread
+
+
+def _is_of_pool(thread: threading.Thread) -> bool:
+    """Return whether a thread works for many: of an executor, asyncio's own among them, or of anyio."""
+    target = getattr(getattr(thread, "_target", None), "__module__", "")
+    kind = type(thread).__module__
+    named = "ThreadPoolExecutor" in thread.name or thread.name.startswith("asyncio_")
+    return named or target.startswith("concurrent.futures") or kind.startswith("anyio")
 
 
 @contextmanager

@@ -131,10 +131,10 @@ class ReplaySession:
         """Return whether calls of this kind always go on live."""
         return kind in self._live and not self._fork.answers_any(kind)
 
-    def unanswered(self, problem: str) -> NotRecorded:
+    def unanswered(self, problem: str, form: Mapping[str, Any] | None = None) -> NotRecorded:
         """Return the exception for a recorded answer that does not fit the call, and note the divergence."""
         with self._lock:
-            return self._refused("missing", problem, RERECORD, self._last)
+            return self._refused("missing", problem, RERECORD, self._by_form.get(id(form), self._last))
 
     def answer(self, question: Question) -> dict[str, Any] | None:
         """Return the exact form of the recorded answer; None for a call that goes on live.

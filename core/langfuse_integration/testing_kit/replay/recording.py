@@ -67,8 +67,10 @@ class RecordedStep:
     def asked(self) -> Any:
         """What is compared: the input, or the arguments of an MCP call, which the tool around it may have made."""
         exchanges = self.exact.get("exchanges") if self.kind == "mcp" and self.exact is not None else None
-        if exchanges and self.name.startswith("tools/call "):
-            return (exchanges[0].get("params") or {}).get("arguments") or {}
+        first = exchanges[0] if isinstance(exchanges, list) and exchanges else None
+        params = first.get("params") if isinstance(first, dict) else None
+        if isinstance(params, dict) and self.name.startswith("tools/call "):
+            return params.get("arguments") or {}
         return self.input
 
     @property
