@@ -136,7 +136,7 @@ def test_nothing_happens_again(tmp_path: Path) -> None:
         with replay(path, **RECORDED) as session:
             assert ask(again, unplugged()) == recorded
         assert again.effects == []
-        assert session.recording.steps[1].label == "search 1 of herder"
+        assert "search 1 of herder" in {step.label for step in session.recording.steps}
     with replay(path) as session:
         assert ask(again, unplugged()) == recorded
     assert sorted(again.effects) == sorted(farm.effects)
