@@ -27,9 +27,13 @@ and gets the exact form to rebuild the answer from, or None: the call goes on li
 live in this replay or the replay was forked before this call. It raises NotRecorded where the recording has no answer.
 A form with an entry `error` stands for an exception: `raise session.error(form)` raises one like it. A form with an
 entry `replaced` has another answer instead of the recorded one: a text, or plain values in the form's own words.
+An answer is made within `with rebuilding(session, form):`, so that a form which was edited into something else refuses
+the call with its step. What a call sends beside its input, such as a client's answer to a question of the server, is
+compared by `session.compare(form, "client's answer to roots/list", recorded, now)`.
 `session.may_go_live` tells whether calls may be live later, so that a seam has to keep servers reachable.
 
 The position of a call comes from its observation, which has to be running: the adapter's handlers are on during a
-replay. It is the nearest agent above it, and the order of the calls there. What is asked is compared with what was
+replay. It is the nearest agent above it, and the order of the calls there; the task or thread in which the observation
+was made tells whether an order is the application's doing (`flows`). What is asked is compared with what was
 recorded afterwards; where it differs, that is a divergence, and the answer is the recorded one all the same.
 """
