@@ -27,7 +27,7 @@ def chromium() -> Iterator[Browser]:
     path = need_program("chromium")
     from playwright.sync_api import sync_playwright
 
-    from viewer.conftest import FLAGS
+    from photographs import FLAGS
 
     # Per module: while Playwright's loop runs in this thread, no test with a loop of its own could.
     with sync_playwright() as playwright:

@@ -7,11 +7,10 @@ span is folded into it. The other steps of an agent only pass events on.
 
 from __future__ import annotations
 
-import time
 from inspect import BoundArguments
 from typing import Any
 
-from langfuse_integration.recording import resumption
+from langfuse_integration.recording import clocks, resumption
 from langfuse_integration.recording.observation import Observation, describe
 from langfuse_integration.recording.registry import Run
 from langfuse_integration.recording.steps import AgentSteps
@@ -68,7 +67,7 @@ class Think(Fold):
         ended: whether the step has ended.
     """
 
-    __slots__ = ("above", "ended", "event", "pending", "seen", "started_ns")
+    __slots__ = ("above", "ended", "event", "pending", "seen", "started")
 
     def __init__(self, above: Run, event: Any) -> None:
         super().__init__(above, above.key)
@@ -77,7 +76,7 @@ class Think(Fold):
         self.event = event
         self.pending: tuple[Observation, int] | None = None
         self.seen = self.ended = False
-        self.started_ns = time.time_ns()
+        self.started = clocks.read()
         self.above.thinking.append(self)
 
     def decides(self, observation: Observation) -> None:
@@ -125,11 +124,11 @@ class Think(Fold):
         if self.run is None or self.above.steps is None:
             return
         observation = start_below(self.run.anchor, THINK, "chain", input=EventSnapshot(self.event))
-        observation.started_ns = self.started_ns
+        observation.set_back(*self.started)
         self.above.steps.think(observation)
         self.above.steps.decide(observation, calls)
         observation.output = EventSnapshot(result)
-        observation.end(time.time_ns())
+        observation.end()
 
 
 # -- starts

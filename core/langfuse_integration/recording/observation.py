@@ -6,13 +6,14 @@ whatever updates the current span writes into it.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Unpack
 
 from ..internals import faults
 from ..sessions.session import Session
+from . import clocks
 from .anchor import Parent
+from .clocks import TOLERANCE_NS
 from .ids import RANDOM_BITS, new_bits
 from .observation_update import COPIED, NAMES, SETTERS, Level, ObservationUpdate
 from .score import Score
@@ -26,8 +27,8 @@ ObservationType = Literal[
     "span", "generation", "agent", "tool", "chain", "retriever", "embedding", "evaluator", "guardrail", "event"
 ]
 
-_now = time.time_ns
-_clock = time.perf_counter_ns
+_now = clocks.now
+_clock = clocks.steady
 
 
 class Recorder(Protocol):
@@ -99,8 +100,12 @@ class Observation(SpanInterface):
         captured: tuple[Session | None, Session | None] = (None, None),
         input: Any = None,  # noqa: A002  Langfuse's word
     ) -> None:
-        self.started_ns = _now()
-        self._clock_ns = _clock()
+        started_ns = _now()
+        clock_ns = _clock()
+        if not -TOLERANCE_NS < started_ns - clock_ns - clocks.distance_ns < TOLERANCE_NS:
+            started_ns, clock_ns = clocks.moment()
+        self.started_ns = started_ns
+        self._clock_ns = clock_ns
         self.name = name
         self.type = type
         self._recorder = recorder
@@ -109,7 +114,7 @@ class Observation(SpanInterface):
         self.metadata = None
         self.span = new_bits(64) or 1
         if parent is None:
-            self.trace = self.started_ns // 1_000_000 << RANDOM_BITS | new_bits(RANDOM_BITS)
+            self.trace = started_ns // 1_000_000 << RANDOM_BITS | new_bits(RANDOM_BITS)
             self.parent = 0
             self.app_root = True
         else:

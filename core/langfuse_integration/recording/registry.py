@@ -6,15 +6,18 @@ end ends it. What a framework never ends is bounded: the oldest run gives way, a
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Hashable, Iterator
 from typing import Any
 
 from ..internals import forks
 from ..sessions.session import Session
+from . import clocks
 from .anchor import Anchor, Parent
+from .clocks import TOLERANCE_NS
 from .observation import Observation, ObservationType
 
+_now = clocks.now
+_clock = clocks.steady
 OPEN_LIMIT = 50_000
 ENDED_LIMIT = 2_000
 _Footprint = tuple[int, int, tuple[Session | None, Session | None], int, bool]
@@ -123,8 +126,12 @@ class FoldedRun(Run):
         self.state = state
         self.children = None
         self._make = make
-        self._started_ns = time.time_ns()
-        self._clock_ns = time.perf_counter_ns()
+        started_ns = _now()
+        clock_ns = _clock()
+        if not -TOLERANCE_NS < started_ns - clock_ns - clocks.distance_ns < TOLERANCE_NS:
+            started_ns, clock_ns = clocks.moment()
+        self._started_ns = started_ns
+        self._clock_ns = clock_ns
 
     def __getattr__(self, name: str) -> Any:
         if name != "observation":
