@@ -70,12 +70,30 @@ def test_paths_that_part_are_exit_code_1(lfi: Lfi) -> None:
 
 
 def test_an_unknown_session_is_a_sentence(lfi: Lfi) -> None:
-    """Exit code 1, and the sessions' list is named."""
+    """Exit code 2, which is not that of paths that part, and the sessions' list is named."""
     record_turn("a")
     settle()
     done = lfi("diff", "a", "nowhere")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "No session nowhere is in the journal" in done.stderr
+
+
+def test_a_journal_that_cannot_be_read_is_no_difference(lfi: Lfi, journal: Path) -> None:
+    """Exit code 2 as well: nothing was compared."""
+    journal.write_bytes(b"no database" * 1_000)
+    done = lfi("diff", "a", "b")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert str(journal) in done.stderr
+
+
+def test_a_beginning_of_several_sessions_is_no_difference(lfi: Lfi) -> None:
+    """Exit code 2, and the sessions are named."""
+    record_turn("chat-1")
+    record_turn("chat-2")
+    settle()
+    done = lfi("diff", "chat", "chat-1")
+    assert done.returncode == 2
+    assert "Several sessions begin with chat" in done.stderr
 
 
 def test_long_sessions_are_compared(journal: Path) -> None:

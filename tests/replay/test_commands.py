@@ -52,6 +52,7 @@ def test_a_session_becomes_a_test_that_passes_at_once(lfi: Lfi, tmp_path: Path, 
     text = lfi.ok("test", "Chat", "--call", f"replay.farm:{function}")
     assert "tests/sessions/chat-3f-2a.session.json: 2 turns, 6 steps" in text
     assert (tmp_path / "tests/sessions/test_chat_3f_2a.py").exists()
+    assert "here with python -m pytest tests/sessions/test_chat_3f_2a.py" in text
     code, output = pytest_in(tmp_path, FARM_UNPLUGGED="1")
     assert (code, "1 passed" in output) == (0, True), output
     code, output = pytest_in(tmp_path, FARM_UNPLUGGED="1", FARM_PROMPT="Be long.")

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from ..reading.archive import SessionSummary
     from ..reading.comparison import Comparison, StepPair
 
+FAILED = 2
+"""The exit code where nothing could be compared; 1 says that the paths part."""
 AROUND = 2
 """Equal steps shown before and after a difference."""
 LINES_LIMIT = 200
@@ -32,8 +34,8 @@ def diff(
     full: Annotated[bool, typer.Option("--full", "-f", help="All steps, also those that are the same.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="For programs: one JSON object.")] = False,
 ) -> None:
-    """Compare two sessions step by step. Exit code 1 if their paths are not the same."""
-    with reported():
+    """Compare two sessions step by step. Exit code 1 if their paths are not the same, 2 if it fails."""
+    with reported(FAILED):
         from ..reading.archive import Archive
         from ..reading.comparison import Comparison
 

@@ -107,12 +107,21 @@ def stop(reason: str) -> Any:
 
 
 @contextmanager
-def reported() -> Generator[None, None, None]:
-    """Report our own errors as a sentence and exit code 1; a closed pipe ends quietly."""
+def reported(code: int = 1) -> Generator[None, None, None]:
+    """Report our own errors as a sentence and an exit code; a closed pipe ends quietly.
+
+    Args:
+        code: of every failure, also of one that is 1 elsewhere.
+    """
+    import typer
+
     try:
         yield
     except LangfuseIntegrationError as error:
-        raise stop(str(error)) from None
+        note(str(error))
+        raise typer.Exit(code) from None
+    except typer.Exit as ended:
+        raise typer.Exit(code if ended.exit_code == 1 else ended.exit_code) from None
     except BrokenPipeError:
         # Nobody reads the rest of the buffer; the interpreter's own flush at exit needs an open file.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

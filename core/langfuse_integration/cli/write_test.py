@@ -56,7 +56,7 @@ def write_test(
             raise stop(f"{output} cannot be written: {error.strerror}.") from None
         screen = Screen()
         screen.line(f"{target}: {len(recording.turns)} turns, {len(recording.steps)} steps")
-        screen.line(f"{module}: run it with pytest {module}")
+        screen.line(f"{module}: run it here with python -m pytest {module}")
         if function is None:
             note("Put the call of your application where the test says so, or name it with --call module:function.")
         for step in recording.incomplete:

@@ -7,7 +7,10 @@ import unicodedata
 
 from .entry import TurnFunction
 
-SYNC = '''"""The recorded session {session}: models and MCP servers answer from {file}."""
+SYNC = '''"""The recorded session {session}: models and MCP servers answer from {file}.
+
+To be run where the application can be imported: `python -m pytest` looks for it in the current folder.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,10 @@ def test_{name}() -> None:
         for turn in session.turns:
             {call}
 '''
-ASYNC = '''"""The recorded session {session}: models and MCP servers answer from {file}."""
+ASYNC = '''"""The recorded session {session}: models and MCP servers answer from {file}.
+
+To be run where the application can be imported: `python -m pytest` looks for it in the current folder.
+"""
 
 from __future__ import annotations
 
