@@ -8,9 +8,11 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from .encoding.messages import ToolCall, compact, messages_in
+from .reading.comparison import StepPair, common_start
 from .reading.replay import Observed
 from .reading.scores import RecordedScore
 from .reading.totals import Totals
+from .reading.volatile import VolatileParts
 
 SMALLEST_USD = 0.0001
 """A smaller cost is shown as less than this."""
@@ -197,14 +199,61 @@ def in_and_out(observation: Observed, side: str) -> str:
     return arguments(value) if side == "in" and isinstance(value, Mapping) else compact(value)
 
 
-def aspect_of(observation: Observed, aspect: str) -> str:
-    """Return one aspect of an observation as text: its input, its output, or an attribute such as `model`."""
-    value = getattr(observation, aspect)
-    if value is None:
-        return "none"
-    if aspect in ("input", "output"):
-        return in_and_out(observation, "in" if aspect == "input" else "out")
-    return str(value)
+class Contrast(NamedTuple):
+    """What differs in one aspect of two steps at the same place: the texts of both, from near their first difference.
+
+    Attributes:
+        aspect: input, output, or an attribute such as `model`.
+    """
+
+    aspect: str
+    left: str
+    right: str
+
+
+def contrasts_of(pair: StepPair, before: int) -> list[Contrast]:
+    """Return what differs in two steps; of conversations the messages that do, and no ids and times.
+
+    Args:
+        before: characters that are shown in front of the first difference.
+    """
+    if pair.left is None or pair.right is None:
+        return []
+    rules, steps = VolatileParts(), (pair.left.observation, pair.right.observation)
+    contrasts: list[Contrast] = []
+    for aspect in pair.differs:
+        one, other = (rules.stable(getattr(step, aspect)) for step in steps)
+        left, right = _different_texts(one, other, aspect)
+        start = common_start(left, right) - before
+        cut = [f"...{text[start:]}" if start > 0 else text for text in (left, right)]
+        contrasts.append(Contrast(aspect, *cut))
+    return contrasts
+
+
+def _different_texts(one: Any, other: Any, aspect: str) -> tuple[str, str]:
+    left, right = _messages(one, aspect), _messages(other, aspect)
+    if left and right and left != right:
+        start = common_start(left, right)
+        left, right = left[start:], right[start:]
+        end = common_start(left[::-1], right[::-1])
+        return "\n".join(left[: len(left) - end]) or "none", "\n".join(right[: len(right) - end]) or "none"
+    plain = _value(one, aspect), _value(other, aspect)
+    return plain if plain[0] != plain[1] else (json.dumps(one, default=str), json.dumps(other, default=str))
+
+
+def _messages(value: Any, aspect: str) -> list[str]:
+    """Return a conversation's messages as texts, those of an input with their roles."""
+    return [
+        (f"{message.role}: " if aspect == "input" else "")
+        + " ".join([message.text, *map(written, message.calls)]).strip()
+        for message in messages_in(value)
+    ]
+
+
+def _value(value: Any, aspect: str) -> str:
+    if value is None or isinstance(value, str):
+        return "none" if value is None else value
+    return arguments(value) if aspect == "input" and isinstance(value, Mapping) else compact(value)
 
 
 def summary_of(observation: Observed) -> str:

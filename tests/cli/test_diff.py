@@ -46,6 +46,69 @@ def test_another_answer_on_the_same_path_is_a_change(lfi: Lfi) -> None:
     ]
 
 
+def converse(session: str, prompt: str, question: str, answer: object, name: str = "herder") -> None:
+    """Record one model call, with a conversation as its input."""
+    messages = [{"role": "system", "content": prompt}, {"role": "user", "content": question}]
+    with langfuse_manager.session(session), langfuse_manager.trace_span(name, as_type="generation") as think:
+        think.update(input=messages, output=answer)
+
+
+def test_a_changed_prompt_shows_what_differs_in_it(lfi: Lfi) -> None:
+    """The message that differs is shown from near its first difference, not the last one, which is the same."""
+    start = "You are an expert of llamas. " * 20
+    converse("a", start + "Answer shortly.", "What do they eat?", "Hay.")
+    converse("b", start + "Answer at length.", "What do they eat?", "Hay and grass.")
+    settle()
+    text = lfi.ok("diff", "a", "b")
+    assert_safe(text)
+    assert text.splitlines()[-5:] == [
+        "~ generation herder",
+        "  - input ... llamas. Answer shortly.",
+        "  + input ... llamas. Answer at length.",
+        "  - output Hay.",
+        "  + output Hay and grass.",
+    ]
+
+
+def test_what_is_no_text_of_a_message_is_shown_as_well(lfi: Lfi) -> None:
+    """A call with another argument, an entry beside the messages, and a value that is none."""
+    call = {"role": "assistant", "content": "", "tool_calls": [{"name": "search", "args": {"query": "hay"}, "id": "1"}]}
+    other = {**call, "tool_calls": [{"name": "search", "args": {"query": "straw"}, "id": "1"}]}
+    converse("a", "p", "q", call)
+    converse("b", "p", "q", other)
+    for session, tools in (("a", ["read"]), ("b", ["write"])):
+        value = {"messages": [{"role": "user", "content": "q"}], "tools": tools}
+        record(session, [("act", value, None if session == "a" else "done")])
+    settle()
+    lines = lfi.ok("diff", "a", "b").splitlines()
+    assert [line.strip() for line in lines if line.strip()[:1] in "-+" and line.startswith(" ")] == [
+        '- output search(query="hay")',
+        '+ output search(query="straw")',
+        '- input ... "q"}], tools=["read"]',
+        '+ input ... "q"}], tools=["write"]',
+        "- output none",
+        "+ output done",
+    ]
+
+
+def test_what_is_different_in_every_run_is_no_difference(lfi: Lfi) -> None:
+    """Ids and times are not compared; beside them a difference is found, and shown without them."""
+    runs = {"a": "3b241101-e2bb-4255-8caf-4136c566a962", "b": "9e107d9d-372b-4e2a-8d42-f0b1d1c2a3b4"}
+    ids = {"a": "bb2779bb35818a953c9e3e3669b0135b", "b": "0cc175b9c0f1b6a831c399e269772661"}
+    for session, run_id in runs.items():
+        record(session, [("ask", {"run": run_id}, {"interrupts": [{"id": ids[session], "value": "ok?"}]})])
+    settle()
+    assert "The sessions did the same" in lfi.ok("diff", "a", "b")
+    assert json.loads(lfi.ok("diff", "a", "b", "--json"))["changes"] == []
+    for session, run_id in runs.items():
+        record(session, [("ask", {"run": run_id, "to": session}, None)])
+    settle()
+    [change] = json.loads(lfi.ok("diff", "a", "b", "--json"))["changes"]
+    assert (change["turn"], change["differs"]) == (2, ["input"])
+    text = lfi.ok("diff", "a", "b")
+    assert not any(each in text for each in runs.values())
+
+
 def test_paths_that_part_are_exit_code_1(lfi: Lfi) -> None:
     """A step that one session has and the other has not, and a further turn, are named where they are."""
     record("a", [("search", "hay", "no"), ("read", "a.md", "A"), ("answer", "x", "y")])

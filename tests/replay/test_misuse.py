@@ -17,8 +17,8 @@ from langchain_core.tools import tool
 
 from langchain_runs import search
 from langfuse_integration.errors import LangfuseIntegrationError, NotRecorded
+from langfuse_integration.reading.volatile import VolatileParts
 from langfuse_integration.testing import ReplaySession, replay
-from langfuse_integration.testing_kit.replay.volatile import VolatileParts
 from langfuse_integration_langchain import SessionHandler
 from replay.recordings import divergences, record
 from scripted_chat import ScriptedChat, call

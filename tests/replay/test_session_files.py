@@ -17,10 +17,10 @@ from langchain_runs import search
 from langfuse_integration import configure, langfuse_manager
 from langfuse_integration.errors import SessionFileUnreadable
 from langfuse_integration.reading.archive import Archive
+from langfuse_integration.reading.volatile import VolatileParts
 from langfuse_integration.testing import NotRecorded, ReplayDiverged, replay
 from langfuse_integration.testing_kit.replay import session_file
 from langfuse_integration.testing_kit.replay.recording import Recording, recording_of
-from langfuse_integration.testing_kit.replay.volatile import VolatileParts
 from langfuse_integration_langchain import SessionHandler
 from replay.recordings import record
 from scripted_chat import ScriptedChat, call

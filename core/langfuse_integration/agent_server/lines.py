@@ -8,6 +8,7 @@ from typing import Any
 
 from ..presentation import (
     agent_of,
+    contrasts_of,
     cost_of,
     counted,
     duration,
@@ -24,6 +25,8 @@ from ..reading.problems import Problem
 from ..reading.replay import Observed, Trace
 
 LINE_CHARACTERS = 240
+BEFORE = 20
+"""Characters shown in front of the first difference of two texts."""
 SCORES_IN_LINE, SCORE_CHARACTERS = 3, 40
 
 
@@ -97,10 +100,13 @@ def pair_line(pair: StepPair) -> str:
     """Return the differences at one place of two sessions."""
     step = pair.left or pair.right
     where = f"turn {pair.turn}, step {pair.number}: {pair.kind} {step.label if step is not None else ''}"
-    if pair.kind != "changed" or pair.left is None or pair.right is None:
+    if pair.kind != "changed":
         return where
-    sides = [one_line(summary_of(side.observation))[:100] for side in (pair.left, pair.right)]
-    return f"{where} ({', '.join(pair.differs)}): a {sides[0]!r}, b {sides[1]!r}"
+    texts = [
+        f"{aspect} a {one_line(left)[:100]!r}, b {one_line(right)[:100]!r}"
+        for aspect, left, right in contrasts_of(pair, BEFORE)
+    ]
+    return f"{where} ({', '.join(pair.differs)}): {'; '.join(texts)}"
 
 
 def around(observation: Observed, text: str) -> str:

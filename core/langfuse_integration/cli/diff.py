@@ -22,6 +22,8 @@ FAILED = 2
 """The exit code where nothing could be compared; 1 says that the paths part."""
 AROUND = 2
 """Equal steps shown before and after a difference."""
+BEFORE = 16
+"""Characters shown in front of the first difference of two texts."""
 LINES_LIMIT = 200
 MARKS = {"same": "  ", "changed": "~ ", "removed": "- ", "added": "+ "}
 STYLES = {"same": "dim", "changed": "yellow", "removed": "red", "added": "green"}
@@ -135,16 +137,14 @@ def _lines(comparison: Comparison, width: int, full: bool) -> Iterator[Text]:
 def _pair(pair: StepPair, width: int) -> Iterator[Text]:
     from rich.text import Text
 
-    from ..presentation import aspect_of
+    from ..presentation import contrasts_of
 
     step = pair.left or pair.right
     if step is None:
         return
     start = MARKS[pair.kind] + "  " * min(step.depth, 12)
     yield Text(fitted(start + in_one_line(step.label), width), STYLES[pair.kind])
-    if pair.kind == "changed":
-        for mark, side in (("-", pair.left), ("+", pair.right)):
-            if side is not None:
-                aspect = pair.differs[0]
-                text = in_one_line(f"{aspect} {aspect_of(side.observation, aspect)}")
-                yield Text(fitted(f"{' ' * len(start)}{mark} {text}", width), "dim")
+    for contrast in contrasts_of(pair, BEFORE):
+        for mark, said in (("-", contrast.left), ("+", contrast.right)):
+            text = in_one_line(f"{contrast.aspect} {said}")
+            yield Text(fitted(f"{' ' * len(start)}{mark} {text}", width), "dim")

@@ -1,4 +1,7 @@
-"""Comparison of two sessions: their first divergence and all other differences."""
+"""Comparison of two sessions: their first divergence and all other differences.
+
+Ids, times, temporary paths and ports, which are different in every run, are no differences, as in a replay.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from itertools import zip_longest
 from typing import NamedTuple
 
 from .replay import Observed, SessionReplay, Trace
+from .volatile import VolatileParts
 
 EXACT_PAIRS = 4_000_000
 """Pairs of steps up to which the best alignment of two turns is looked for; beyond it a good one has to do."""
@@ -65,8 +69,11 @@ class Comparison:
 
     def __init__(self, left: SessionReplay, right: SessionReplay) -> None:
         self.left, self.right = left, right
+        rules = VolatileParts()
         self.pairs = [
-            pair
+            pair._replace(differs=_differences(pair.left.observation, pair.right.observation, rules))
+            if pair.left is not None and pair.right is not None
+            else pair
             for turn, (one, other) in enumerate(zip_longest(left.traces, right.traces), 1)
             for pair in _turn(turn, _path(one), _path(other))
         ]
@@ -128,8 +135,8 @@ def _label(observation: Observed) -> str:
 
 def _turn(turn: int, left: Sequence[StepOnPath], right: Sequence[StepOnPath]) -> Iterator[StepPair]:
     before, after = [step[:2] for step in left], [step[:2] for step in right]
-    start = _common(before, after)
-    end = _common(before[start:][::-1], after[start:][::-1])
+    start = common_start(before, after)
+    end = common_start(before[start:][::-1], after[start:][::-1])
     yield from _same(turn, 0, left[:start], right[:start])
     inner_left, inner_right = left[start : len(left) - end], right[start : len(right) - end]
     matcher = SequenceMatcher(
@@ -151,18 +158,22 @@ def _turn(turn: int, left: Sequence[StepOnPath], right: Sequence[StepOnPath]) ->
 
 def _same(turn: int, first: int, left: Sequence[StepOnPath], right: Sequence[StepOnPath]) -> Iterator[StepPair]:
     for number, (one, other) in enumerate(zip(left, right, strict=True), first + 1):
-        yield StepPair(turn, number, one, other, _differences(one.observation, other.observation))
+        yield StepPair(turn, number, one, other, ())
 
 
-def _differences(one: Observed, other: Observed) -> tuple[str, ...]:
-    return tuple(name for name in ASPECTS if _plain(getattr(one, name)) != _plain(getattr(other, name)))
+def _differences(one: Observed, other: Observed, rules: VolatileParts) -> tuple[str, ...]:
+    return tuple(name for name in ASPECTS if _differ(getattr(one, name), getattr(other, name), rules))
+
+
+def _differ(one: object, other: object, rules: VolatileParts) -> bool:
+    return _plain(one) != _plain(other) and rules.key(one) != rules.key(other)
 
 
 def _plain(value: object) -> str:
     return json.dumps(value, sort_keys=True, default=str)
 
 
-def _common(one: Sequence[object], other: Sequence[object]) -> int:
+def common_start(one: Sequence[object], other: Sequence[object]) -> int:
     """Return how many items both begin with."""
     count = 0
     while count < min(len(one), len(other)) and one[count] == other[count]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import NamedTuple
 
-from ..presentation import aspect_of
+from ..presentation import contrasts_of
 from ..reading.comparison import Comparison, SkippedPairs, StepOnPath, StepPair
 from .paths import session_path
 from .rows import DEEPEST, Mark, mark
@@ -15,6 +15,8 @@ AROUND = 2
 """Equal steps shown before and after a difference."""
 PAIRS_LIMIT = 1_000
 """The most places on a page."""
+BEFORE = 200
+"""Characters shown in front of the first difference of two texts."""
 CHARACTERS = 2_000
 """Characters of one aspect that are shown."""
 WORDS = {"same": "same", "changed": "changed", "removed": "only left", "added": "only right"}
@@ -61,19 +63,24 @@ def compared_pairs(comparison: Comparison, everything: bool) -> tuple[list[Compa
 def _place(place: StepPair | SkippedPairs, ids: tuple[str | None, str | None]) -> ComparedPair:
     if isinstance(place, SkippedPairs):
         return ComparedPair(0, "skipped", "", None, None, place.places)
+    contrasts = contrasts_of(place, BEFORE)
+    aspects = (
+        [(contrast.aspect, contrast.left[:CHARACTERS]) for contrast in contrasts],
+        [(contrast.aspect, contrast.right[:CHARACTERS]) for contrast in contrasts],
+    )
     left, right = (
-        _side(step, place, session_id) if step is not None else None
-        for step, session_id in zip((place.left, place.right), ids, strict=True)
+        _side(step, differs, session_id) if step is not None else None
+        for step, differs, session_id in zip((place.left, place.right), aspects, ids, strict=True)
     )
     return ComparedPair(place.turn, place.kind, WORDS[place.kind], left, right)
 
 
-def _side(step: StepOnPath, place: StepPair, session_id: str | None) -> ComparedStep:
+def _side(step: StepOnPath, aspects: list[tuple[str, str]], session_id: str | None) -> ComparedStep:
     observation = step.observation
     return ComparedStep(
         mark(observation),
         step.label.partition(" ")[2],
         min(step.depth, DEEPEST),
-        [(name, aspect_of(observation, name)[:CHARACTERS]) for name in place.differs],
+        aspects,
         session_path(session_id, f"o-{observation.id}", open=observation.trace_id, at=observation.id),
     )

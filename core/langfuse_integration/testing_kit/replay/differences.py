@@ -9,8 +9,8 @@ from difflib import SequenceMatcher, ndiff
 from itertools import zip_longest
 from typing import Any
 
+from ...reading.volatile import VolatileParts
 from .inputs import ComparedInput
-from .volatile import VolatileParts
 
 SHOWN = 160
 """Characters of a text that are shown around its first difference."""

@@ -13,7 +13,7 @@ from ...encoding.fields import Fields
 from ...encoding.history import History
 from ...encoding.observed import parsed
 from ...internals.bounded import BoundedDict
-from .volatile import VolatileParts
+from ...reading.volatile import VolatileParts
 
 PARTS_LIMIT = 100_000
 TAILS_LIMIT = 1_000

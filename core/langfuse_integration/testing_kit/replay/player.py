@@ -10,6 +10,7 @@ from ...encoding.media import MediaSieve
 from ...encoding.observed import parsed
 from ...errors import NotRecorded, ReplayDiverged
 from ...internals import forks
+from ...reading.volatile import VolatileParts
 from ...settings import settings
 from .call_places import CallPlaces
 from .differences import InputChange, changes_of, entry_changes
@@ -25,7 +26,6 @@ from .recorded_errors import recorded_error
 from .recording import RecordedStep, Recording
 from .sentences import named, word
 from .turns import ReplayTurns
-from .volatile import VolatileParts
 
 RERECORD = "Run pytest --rerecord to record the session anew."
 NOT_EXACT = "Record it where LANGFUSE_INTEGRATION_REPLAYABLE is on."

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from ...errors import SessionFileUnreadable
-from .portable import portable
+from ...reading.portable import portable
 from .question import KINDS
 from .recording import RecordedStep, RecordedTurn, Recording
 

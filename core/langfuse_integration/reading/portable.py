@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from ...internals.secrets import SECRET, without_secrets
+from ..internals.secrets import SECRET, without_secrets
 
 _TOKENS = re.compile(
     r"\b(?:sk|pk|rk|xox[abp]|gh[pousr])[-_][A-Za-z0-9_-]{16,}|\bAKIA[0-9A-Z]{16}\b"

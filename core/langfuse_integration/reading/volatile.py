@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from ...internals.bounded import BoundedDict
-from ...internals.secrets import without_secrets
+from ..internals.bounded import BoundedDict
+from ..internals.secrets import without_secrets
 from .portable import in_texts, portable_text
 
 RULES: tuple[tuple[str, str], ...] = (
