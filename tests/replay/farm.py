@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 from langchain.agents import create_agent
@@ -14,7 +15,10 @@ from scripted_chat import ScriptedChat, call
 
 @tool
 def search(query: str) -> str:
-    """Search the library."""
+    """Search the library; FARM_SEARCHES names a file that counts it."""
+    if "FARM_SEARCHES" in os.environ:
+        with Path(os.environ["FARM_SEARCHES"]).open("a", encoding="utf-8") as searches:
+            searches.write(f"{query}\n")
     return f"found {query}"
 
 

@@ -7,13 +7,20 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, TypedDict
 
 import pytest
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.graph import START, StateGraph
+from langgraph.types import Command, interrupt
 
 from commands import Lfi
 from langfuse_integration import configure, langfuse_manager
 from langfuse_integration.reading.archive import Archive
+from langfuse_integration.testing import replay
+from langfuse_integration_langchain import SessionHandler
 from replay import farm
+from scripted_chat import ScriptedChat
 
 pytest_plugins = ["pytester"]
 pytestmark = pytest.mark.langchain
@@ -152,6 +159,28 @@ def test_a_fork_is_a_session_that_names_its_origin(lfi: Lfi, journal: Path, at: 
     metadata = trace.roots[0].attributes
     assert metadata["langfuse.trace.metadata.forked_from"] == "Chat 3f/2a"
     assert metadata["langfuse.trace.metadata.forked_at"] == "step 3 (think 2 of herder)"
+    line = "forked from Chat 3f/2a at step 3 (think 2 of herder)"
+    assert line in lfi.ok("show", forked.session_id or "").splitlines()
+    assert line in lfi.ok("show", forked.session_id or "", "--errors").splitlines()
+    assert "forked from" not in lfi.ok("show", "Chat 3f/2a")
+
+
+@pytest.mark.parametrize(("tools", "searches"), [((), 2), (("--tools", "live"), 2), (("--tools", "recorded"), 1)])
+def test_tools_before_a_fork_run_again_or_not(lfi: Lfi, tmp_path: Path, tools: tuple[str, ...], searches: int) -> None:
+    """With recorded tools only what follows the fork runs: the one search that the model asks for there."""
+    recorded()
+    file = tmp_path / "searches"
+    lfi.ok("fork", "Chat", "--at", "think 2", "--call", "replay.farm:answer", *tools, FARM_SEARCHES=str(file))
+    assert file.read_text().splitlines() == ["hay"] * searches
+
+
+def test_where_tools_are_answered_from_is_one_of_two(lfi: Lfi) -> None:
+    """Another word is a usage error that names both."""
+    recorded()
+    done = lfi("fork", "Chat", "--at", "think 2", "--call", "replay.farm:answer", "--tools", "dead")
+    assert done.returncode == 2
+    assert "recorded" in done.stderr
+    assert "live" in done.stderr
 
 
 def test_a_fork_with_another_answer_goes_on_with_it(lfi: Lfi, journal: Path) -> None:
@@ -162,6 +191,49 @@ def test_a_fork_with_another_answer_goes_on_with_it(lfi: Lfi, journal: Path) -> 
         [trace] = archive.replay(text.partition(":")[0]).traces
     assert trace.tree() == [{"agent herder": ["generation ScriptedChat"]}]
     assert trace.roots[0].children[0].output["content"] == "I do not know."
+
+
+class Asked(TypedDict):
+    """The state of a graph that asks the user."""
+
+    food: str
+
+
+def asking() -> Any:
+    """Return a graph that asks the user, and then the model."""
+
+    def ask(state: Asked) -> Asked:
+        food = interrupt(f"{state['food']}?")
+        return {"food": str(ScriptedChat("Straw.").invoke(f"say {food}").content)}
+
+    graph = StateGraph(Asked)
+    graph.add_node("ask", ask)
+    graph.add_edge(START, "ask")
+    return graph.compile(checkpointer=InMemorySaver(), name="asking")
+
+
+CONFIG: Any = {"configurable": {"thread_id": "t"}}
+
+
+def test_interrupted_runs_are_the_same_and_go_on_in_a_replay(lfi: Lfi, tmp_path: Path) -> None:
+    """The ids of interrupts are no differences; the input of a turn that goes on is that of a `Command`."""
+    for session in ("i-a", "i-b"):
+        graph = asking()
+        with langfuse_manager.session(session, "u-1"):
+            for value in ({"food": "hay"}, Command(resume="yes")):
+                graph.invoke(value, {**CONFIG, "callbacks": [SessionHandler()]})
+    assert langfuse_manager.flush(20).lost == 0
+    assert "The sessions did the same" in lfi.ok("diff", "i-a", "i-b")
+    lfi.ok("test", "i-a", "--output", ".")
+    graph, inputs = asking(), list[Any]()
+    answer: dict[str, Any] = {}
+    with replay(tmp_path / "i-a.session.json") as session:
+        for turn in session.turns:
+            inputs.append(turn.input)
+            value = Command(**turn.input) if "resume" in turn.input else turn.input
+            answer = graph.invoke(value, {**CONFIG, "callbacks": [SessionHandler()]})
+    assert inputs == [{"food": "hay"}, {"resume": "yes"}]
+    assert answer["food"] == "Straw."
 
 
 def test_a_step_that_does_not_exist_is_refused(lfi: Lfi) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -11,6 +12,13 @@ from .screen import Screen, note, reported
 from .text import in_one_line
 
 DELIVER_S = 10.0
+
+
+class ToolSource(StrEnum):
+    """Where the application's own tools are answered from before the fork."""
+
+    RECORDED = "recorded"
+    LIVE = "live"
 
 
 def fork(
@@ -26,6 +34,10 @@ def fork(
     answer: Annotated[
         str | None, typer.Option("--answer", "-a", metavar="TEXT", help="Another answer at that step; live after it.")
     ] = None,
+    tools: Annotated[
+        ToolSource,
+        typer.Option("--tools", help="The application's own tools before that step: recorded ones do not run."),
+    ] = ToolSource.LIVE,
 ) -> None:
     """Replay a session up to a step, go on live from there, and record that as a new session."""
     with reported():
@@ -46,6 +58,7 @@ def fork(
             recording = recording_of(archive.replay(session_id))
         step = step_at(recording, at)
         options: ReplayOptions = {"until": step.number} if answer is None else {"answers": {step.number: answer}}
+        options["tools"] = "recorded" if tools is ToolSource.RECORDED else "live"
         forked_id = f"{session_id[:180]}-fork-{uuid.uuid4().hex[:6]}"
         metadata = {"forked_from": session_id, "forked_at": f"step {step.number} ({step.label})"}
         forked = Session(forked_id, recording.user_id, metadata=metadata)

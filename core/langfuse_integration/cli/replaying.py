@@ -14,7 +14,7 @@ from ..reading.archive import Archive
 from ..reading.replay import Observed, Trace
 from ..reading.search import holds
 from .screen import Screen
-from .text import in_one_line, wrapped
+from .text import fitted, in_one_line, wrapped
 from .tree import ASCII, Replay
 
 LINES_LIMIT = 200
@@ -86,6 +86,7 @@ def _lines(archive: Archive, session_id: str | None, screen: Screen, part: Repla
         guides=ASCII if screen.plain_ascii else None,
     )
     yield from replay.head(summary, archive.scores(session_id))
+    yield from _origin(archive, session_id, screen.width)
     shown = False
     for number, trace in _turns(archive, session_id, part):
         lines = list(_of_turn(replay, number, trace, part)) if _narrows(part) else _of_turn(replay, number, trace, part)
@@ -97,6 +98,15 @@ def _lines(archive: Archive, session_id: str | None, screen: Screen, part: Repla
     if not shown:
         yield Text()
         yield Text(_nothing(part))
+
+
+def _origin(archive: Archive, session_id: str | None, width: int) -> Iterator[Text]:
+    """Yield where a session that `fork` made comes from."""
+    first = next(iter(archive.traces(session_id)), None) if session_id is not None else None
+    said = first.roots[0].trace_metadata if first is not None and first.roots else {}
+    if "forked_from" in said:
+        at = f" at {said['forked_at']}" if "forked_at" in said else ""
+        yield Text(fitted(in_one_line(f"forked from {said['forked_from']}{at}"), width), "dim")
 
 
 def _narrows(part: ReplayPart) -> bool:
