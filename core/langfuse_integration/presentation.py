@@ -211,15 +211,16 @@ class Contrast(NamedTuple):
     right: str
 
 
-def contrasts_of(pair: StepPair, before: int) -> list[Contrast]:
+def contrasts_of(pair: StepPair, rules: VolatileParts, before: int) -> list[Contrast]:
     """Return what differs in two steps; of conversations the messages that do, and no ids and times.
 
     Args:
+        rules: those of the comparison.
         before: characters that are shown in front of the first difference.
     """
     if pair.left is None or pair.right is None:
         return []
-    rules, steps = VolatileParts(), (pair.left.observation, pair.right.observation)
+    steps = pair.left.observation, pair.right.observation
     contrasts: list[Contrast] = []
     for aspect in pair.differs:
         one, other = (rules.stable(getattr(step, aspect)) for step in steps)

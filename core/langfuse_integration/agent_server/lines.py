@@ -23,6 +23,7 @@ from ..reading.archive import SessionSummary
 from ..reading.comparison import StepPair
 from ..reading.problems import Problem
 from ..reading.replay import Observed, Trace
+from ..reading.volatile import VolatileParts
 
 LINE_CHARACTERS = 240
 BEFORE = 20
@@ -96,15 +97,15 @@ def details(number: int, trace: Trace, observation: Observed) -> Iterator[str]:
         yield f"below: {step_line(child)}"
 
 
-def pair_line(pair: StepPair) -> str:
-    """Return the differences at one place of two sessions."""
+def pair_line(pair: StepPair, rules: VolatileParts) -> str:
+    """Return the differences at one place of two sessions that are compared by *rules*."""
     step = pair.left or pair.right
     where = f"turn {pair.turn}, step {pair.number}: {pair.kind} {step.label if step is not None else ''}"
     if pair.kind != "changed":
         return where
     texts = [
         f"{aspect} a {one_line(left)[:100]!r}, b {one_line(right)[:100]!r}"
-        for aspect, left, right in contrasts_of(pair, BEFORE)
+        for aspect, left, right in contrasts_of(pair, rules, BEFORE)
     ]
     return f"{where} ({', '.join(pair.differs)}): {'; '.join(texts)}"
 

@@ -184,7 +184,7 @@ def compare(archive: Archive, session_a: str, session_b: str, budget_tokens: int
         page.add(f"{mark}: {session_line(summary)}", LINE_CHARACTERS)
     page.add("the steps are the same" if comparison.same_path else "the paths part")
     changes = comparison.changes
-    shown = [pair for pair in changes if page.add(pair_line(pair), 2 * LINE_CHARACTERS)]
+    shown = [pair for pair in changes if page.add(pair_line(pair, comparison.rules), 2 * LINE_CHARACTERS)]
     remarks = "" if len(shown) == len(changes) else f"Cut: {len(changes) - len(shown)} more differences."
     first = comparison.first_divergence
     values = {

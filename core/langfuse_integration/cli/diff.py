@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from ..reading.archive import SessionSummary
     from ..reading.comparison import Comparison, StepPair
+    from ..reading.volatile import VolatileParts
 
 FAILED = 2
 """The exit code where nothing could be compared; 1 says that the paths part."""
@@ -131,10 +132,10 @@ def _lines(comparison: Comparison, width: int, full: bool) -> Iterator[Text]:
         elif skipped:
             yield Text("  ...", "dim")
         skipped = False
-        yield from _pair(pair, width)
+        yield from _pair(pair, comparison.rules, width)
 
 
-def _pair(pair: StepPair, width: int) -> Iterator[Text]:
+def _pair(pair: StepPair, rules: VolatileParts, width: int) -> Iterator[Text]:
     from rich.text import Text
 
     from ..presentation import contrasts_of
@@ -144,7 +145,7 @@ def _pair(pair: StepPair, width: int) -> Iterator[Text]:
         return
     start = MARKS[pair.kind] + "  " * min(step.depth, 12)
     yield Text(fitted(start + in_one_line(step.label), width), STYLES[pair.kind])
-    for contrast in contrasts_of(pair, BEFORE):
+    for contrast in contrasts_of(pair, rules, BEFORE):
         for mark, said in (("-", contrast.left), ("+", contrast.right)):
             text = in_one_line(f"{contrast.aspect} {said}")
             yield Text(fitted(f"{' ' * len(start)}{mark} {text}", width), "dim")

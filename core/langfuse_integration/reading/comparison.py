@@ -65,11 +65,12 @@ class Comparison:
 
     Attributes:
         pairs: every step of both, in their order.
+        rules: what is not compared; they remember texts, which a history repeats in each step.
     """
 
     def __init__(self, left: SessionReplay, right: SessionReplay) -> None:
         self.left, self.right = left, right
-        rules = VolatileParts()
+        self.rules = rules = VolatileParts()
         self.pairs = [
             pair._replace(differs=_differences(pair.left.observation, pair.right.observation, rules))
             if pair.left is not None and pair.right is not None

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from ..presentation import contrasts_of
 from ..reading.comparison import Comparison, SkippedPairs, StepOnPath, StepPair
+from ..reading.volatile import VolatileParts
 from .paths import session_path
 from .rows import DEEPEST, Mark, mark
 
@@ -56,14 +57,14 @@ def compared_pairs(comparison: Comparison, everything: bool) -> tuple[list[Compa
     """
     places: Iterable[StepPair | SkippedPairs] = comparison.pairs if everything else comparison.near_changes(AROUND)
     ids = comparison.left.session_id, comparison.right.session_id
-    shown = [_place(place, ids) for place in islice(places, PAIRS_LIMIT + 1)]
+    shown = [_place(place, comparison.rules, ids) for place in islice(places, PAIRS_LIMIT + 1)]
     return shown[:PAIRS_LIMIT], len(shown) > PAIRS_LIMIT
 
 
-def _place(place: StepPair | SkippedPairs, ids: tuple[str | None, str | None]) -> ComparedPair:
+def _place(place: StepPair | SkippedPairs, rules: VolatileParts, ids: tuple[str | None, str | None]) -> ComparedPair:
     if isinstance(place, SkippedPairs):
         return ComparedPair(0, "skipped", "", None, None, place.places)
-    contrasts = contrasts_of(place, BEFORE)
+    contrasts = contrasts_of(place, rules, BEFORE)
     aspects = (
         [(contrast.aspect, contrast.left[:CHARACTERS]) for contrast in contrasts],
         [(contrast.aspect, contrast.right[:CHARACTERS]) for contrast in contrasts],
