@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 import pytest
-from langchain_core.messages import AIMessage
-from langchain_core.outputs import ChatGeneration, Generation, LLMResult
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
+from langchain_core.outputs import ChatGeneration, ChatResult, Generation, LLMResult
 
 from langfuse_integration.recording import tracing
 from langfuse_integration.recording.observation import Observation
-from langfuse_integration_langchain import models
+from langfuse_integration.testing import RecordedSessions
+from langfuse_integration_langchain import SessionHandler, models
 
 pytestmark = pytest.mark.langchain
 
@@ -126,3 +131,57 @@ def test_the_id_of_a_response_is_the_providers(message: AIMessage, response_id: 
     """An id that the provider gave is kept; one that LangChain made up for the message is not."""
     found = reading(LLMResult(generations=[[ChatGeneration(message=message)]]))
     assert (found.metadata or {}).get("response_id") == response_id
+
+
+class Thinker(BaseChatModel):
+    """A model that thinks aloud, and calls two tools."""
+
+    @property
+    def _llm_type(self) -> str:
+        return "thinker"
+
+    def _generate(self, messages: list[BaseMessage], *_: Any, **__: Any) -> ChatResult:
+        message = AIMessage(
+            "<think>hm</think>hi",
+            response_metadata={"model_name": "m"},
+            additional_kwargs={"kept": 1},
+            tool_calls=[{"name": "a", "args": {"x": 1}, "id": "1"}, {"name": "b", "args": {}, "id": "2"}],
+        )
+        return ChatResult(generations=[ChatGeneration(message=message)])
+
+
+def strip(answer: AIMessage) -> None:
+    answer.content = str(answer.content).split("</think>")[1]
+
+
+def tag(answer: AIMessage) -> None:
+    answer.additional_kwargs["tag"] = "mine"
+    answer.response_metadata["by"] = "me"
+
+
+def drop(answer: AIMessage) -> None:
+    answer.tool_calls.pop()
+    answer.tool_calls[0]["args"]["x"] = 99
+
+
+def rename(answer: AIMessage) -> None:
+    answer.name = "agent"
+    answer.id = "mine"
+
+
+@pytest.mark.parametrize("change", [strip, tag, drop, rename])
+@pytest.mark.parametrize("way", ["invoke", "ainvoke", "stream"])
+def test_an_answer_is_what_the_model_said(sessions: RecordedSessions, change: Any, way: str) -> None:
+    """What the application makes of the message afterwards is not in the model's row; the next call's input has it."""
+    model, config = Thinker(), {"callbacks": [SessionHandler()]}
+    model.invoke("as it is", config)
+    if way == "stream":
+        [answer] = model.stream("changed", config)
+    else:
+        answer = model.invoke("changed", config) if way == "invoke" else asyncio.run(model.ainvoke("changed", config))
+    change(answer)  # mostly before the worker comes to the row
+    model.invoke([HumanMessage("?"), answer], config)
+    untouched, changed, later = sessions.observations
+    assert changed.output == untouched.output
+    assert changed.metadata == untouched.metadata
+    assert later.output == untouched.output

@@ -24,6 +24,9 @@ FINISH_KEYS = ("finish_reason", "stop_reason", "stopReason", "finishReason", "do
 ID_KEYS = ("response_id", "responseId", "id")
 LANGCHAINS_IDS = ("lc_", "run-")
 """How ids begin that LangChain gives to messages for which the provider has none."""
+_MAPPINGS = ("additional_kwargs", "response_metadata")
+_CHANGEABLE = (*_MAPPINGS, "tool_calls")
+"""Fields of an answer that applications change in place."""
 USAGE_KEYS = ("usage", "usage_metadata", "token_usage", "token_count", "amazon-bedrock-invocationMetrics")
 """Where integrations put the provider's report: in an answer's metadata, beside a generation, or in `llm_output`."""
 
@@ -53,6 +56,8 @@ class ModelCall(RunNotes):
         observation.model = observation.asked_model = asked_model(self.metadata, self.parameters)
         observation.model_parameters = recorded_parameters(self.parameters)
         if self.answer is not None:
+            if self.answer.restore(observation.output):
+                observation.output = self.answer.output
             read(observation, self.answer)
         if self.answer is not None or self.failure is not None:
             observation.exact = self.exact
@@ -76,10 +81,11 @@ class ModelAnswer:
     Attributes:
         generations: the candidates of the one prompt; mostly one.
         message: the first candidate's message, or None for a model that is no chat model.
+        noted: its fields when the call ended: the application may change the message that it gets.
         usage: LangChain's usage metadata when the call ended: its cache changes the same message when it is used again.
     """
 
-    __slots__ = ("generations", "message", "result", "usage")
+    __slots__ = ("generations", "message", "noted", "result", "usage")
 
     def __init__(self, result: LLMResult) -> None:
         self.result = result
@@ -93,6 +99,33 @@ class ModelAnswer:
         self.usage: Any = self.message.usage_metadata if isinstance(self.message, AIMessage) else None
         for generation in self.generations[1:] if self.usage is None else ():
             self.usage = getattr(getattr(generation, "message", None), "usage_metadata", None) or self.usage
+        self.noted: dict[str, Any] = {}
+        if self.message is not None:
+            self.noted = noted = self.message.__dict__.copy()
+            for name in _MAPPINGS:
+                if noted.get(name):
+                    noted[name] = noted[name].copy()
+            if noted.get("tool_calls"):  # two levels, without a call for each
+                noted["tool_calls"] = [
+                    {**call, "args": call["args"].copy()} if type(call.get("args")) is dict else call.copy()
+                    for call in noted["tool_calls"]
+                ]
+
+    def restore(self, output: Any) -> bool:
+        """Take a copy of the message as it was, where the application has changed it since; return whether it has.
+
+        Args:
+            output: of the row; where that is another object, nothing is to be restored.
+        """
+        message = self.message
+        if message is None or output is not message or _is_same(message.__dict__, self.noted):
+            return False
+        self.message = message.model_copy()
+        self.message.__dict__.clear()
+        self.message.__dict__.update(self.noted)
+        first = self.generations[0].model_copy(update={"message": self.message})
+        self.generations = [first, *self.generations[1:]]
+        return True
 
     @property
     def response_metadata(self) -> Mapping[str, Any]:
@@ -140,6 +173,13 @@ class ModelAnswer:
                 calls += message.tool_calls
                 calls += message.invalid_tool_calls
         return calls
+
+
+def _is_same(fields: dict[str, Any], noted: dict[str, Any]) -> bool:
+    return len(fields) == len(noted) and all(
+        fields.get(name) is value or (name in _CHANGEABLE and fields.get(name) == value)
+        for name, value in noted.items()
+    )
 
 
 def read(observation: Observation, answer: ModelAnswer) -> None:
