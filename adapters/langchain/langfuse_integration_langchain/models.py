@@ -27,6 +27,7 @@ LANGCHAINS_IDS = ("lc_", "run-")
 _MAPPINGS = ("additional_kwargs", "response_metadata")
 _CHANGEABLE = (*_MAPPINGS, "tool_calls")
 """Fields of an answer that applications change in place."""
+_ADDED = ("name", "id")
 USAGE_KEYS = ("usage", "usage_metadata", "token_usage", "token_count", "amazon-bedrock-invocationMetrics")
 """Where integrations put the provider's report: in an answer's metadata, beside a generation, or in `llm_output`."""
 
@@ -176,8 +177,9 @@ class ModelAnswer:
 
 
 def _is_same(fields: dict[str, Any], noted: dict[str, Any]) -> bool:
+    """Return whether a message is as it was, but for its name and id: agents add them, and histories repeat them."""
     return len(fields) == len(noted) and all(
-        fields.get(name) is value or (name in _CHANGEABLE and fields.get(name) == value)
+        fields.get(name) is value or name in _ADDED or (name in _CHANGEABLE and fields.get(name) == value)
         for name, value in noted.items()
     )
 
