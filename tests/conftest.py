@@ -156,7 +156,17 @@ def langfuse(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> Receiver:
 
 @pytest.fixture
 def no_threads_left(clean_state: None) -> Iterator[None]:
-    """Wait for the end of the delivery's threads, so that no test meets those of another."""
+    """Wait for the end of the delivery's threads that the test has started, so that no other test meets them."""
+    others = set(threading.enumerate())
     yield
     configure()
-    until(lambda: not [one for one in threading.enumerate() if one.name.startswith("langfuse-integration")])
+    until(
+        lambda: (
+            not [
+                one
+                for one in threading.enumerate()
+                if one.name.startswith("langfuse-integration") and one not in others
+            ]
+        ),
+        what=f"the end of the threads {threading.enumerate()}",
+    )
