@@ -475,3 +475,23 @@ def test_a_flush_without_a_deadline_of_the_application_waits_for_a_slow_server(l
         pass
     assert tracing.recorder.flush_while_it_helps(60, 0.05).pending == 0
     assert [span.name for span in langfuse.spans] == ["slow"]
+
+
+def test_a_flush_that_cannot_help_is_not_repeated(langfuse: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where delivery has ended, as with a thread that could not be had, waiting rows are asked for once."""
+    recorder = tracing.recorder
+    with langfuse_manager.trace_span("delivered"):
+        pass
+    assert recorder.flush(30).pending == 0
+    sender = recorder.worker._outlet._journal._sender  # type: ignore[union-attr]
+    sender.stop()
+    sender.join(30)
+    with langfuse_manager.trace_span("waits"):
+        pass
+    flushes: list[float] = []
+    flush = recorder._flush
+    monkeypatch.setattr(
+        recorder, "_flush", lambda deadline, **ends: flushes.append(deadline) or flush(deadline, **ends)
+    )
+    assert recorder.flush_while_it_helps(3600, 60).pending == 1
+    assert len(flushes) == 1

@@ -71,6 +71,26 @@ def test_a_thread_that_is_held_up_again_and_again(machine: Machine, sessions: Re
     assert times(sessions)["held"] == (15, 16)
 
 
+def test_a_thread_that_is_held_up_as_plumbing_begins(machine: Machine, sessions: RecordedSessions) -> None:
+    """A run whose row is made later, if at all, begins when its thread goes on, too."""
+    above = tracing.start("above", "span")
+    machine.holds = [5 * MS]
+    folded = registry.FoldedRun(
+        1, registry.Run(2, above, None), above, lambda run: tracing.start_below(run.anchor, "folded", "chain"), None
+    )
+    machine.at_ns += MS
+    folded.observation.end()
+    above.end()
+    assert times(sessions) == {"above": (0, 6), "folded": (5, 6)}
+
+
+def test_both_clocks_are_one_moment_for_whoever_reads_them(machine: Machine) -> None:
+    """An undisturbed reading is taken as it is, a disturbed one is not."""
+    assert clocks.read() == (WALL_NS, 0)
+    machine.holds = [5 * MS]
+    assert clocks.read() == (WALL_NS + 5 * MS, 5 * MS)
+
+
 @pytest.mark.parametrize("step_ns", [3600 * 1000 * MS, -3600 * 1000 * MS])
 def test_a_wall_clock_that_is_set(machine: Machine, sessions: RecordedSessions, step_ns: int) -> None:
     """What begins after that has the new time at once; what was open lasts as long as it did."""

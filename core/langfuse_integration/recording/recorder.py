@@ -295,14 +295,16 @@ class QueueRecorder:
     def flush_while_it_helps(self, timeout_s: float, patience_s: float) -> FlushResult:
         """Flush, but wait for *patience_s* seconds only where nothing is delivered because Langfuse does not answer."""
         until = time.monotonic() + timeout_s
-        before = self.result()
+        delivered = self.result().delivered
         while True:
-            left_s = until - time.monotonic()
-            now = self.flush(max(min(patience_s, left_s), 0.0))
-            stands_still = now.delivered == before.delivered and self.worker is not None and self.worker.fails()
-            if not now.pending or left_s <= patience_s or stands_still:
+            deadline = min(time.monotonic() + patience_s, until)
+            self._flush(deadline, ending=False)
+            now = self.result()
+            stands_still = now.delivered == delivered and self.worker is not None and self.worker.fails()
+            # a flush that ends before its time has done what it can
+            if stands_still or time.monotonic() < deadline or deadline == until:
                 return now
-            before = now
+            delivered = now.delivered
 
     def _flush(self, deadline: float, *, ending: bool) -> None:
         if self._thread is None and not any(self.queues()):
