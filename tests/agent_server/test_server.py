@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -166,6 +168,43 @@ async def test_the_command_serves_over_stdio(journal: Path, mode: str) -> None:
         result = await client.call_tool("read_session", {"session_id": "chat-1"})
     assert "failed, recovered: tool_error: gone" in result.content[0].text
     assert [each["kind"] for each in result.structured_content["problems"]] == ["failed"]
+
+
+NOT_AT_START = (
+    "google.protobuf", "langfuse", "langfuse_integration.cli.app", "langfuse_integration.diagnosis",
+    "langfuse_integration.journal", "langfuse_integration.reading", "opentelemetry.sdk", "rich", "sqlite3", "typer",
+)  # fmt: skip
+
+
+async def test_a_start_loads_the_protocol_and_nothing_else() -> None:
+    """A client waits for the start: the other commands, and what reads a journal, are not loaded before a question."""
+    code = (
+        "import sys\nfrom langfuse_integration.cli import main\nsys.argv = ['lfi', 'mcp']\nmain()\n"
+        f"print([name for name in {NOT_AT_START!r} if name in sys.modules], file=sys.stderr)"
+    )
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-c", code],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        env=Lfi.environment(),
+        check=True,
+    )
+    assert (done.stdout, done.stderr) == ("", "[]\n")
+
+
+async def test_a_start_without_the_sdk_says_what_to_install() -> None:
+    """The command ends with exit code 1 and one sentence."""
+    code = (
+        "import sys\nsys.modules['mcp'] = None\nfrom langfuse_integration.cli import main\n"
+        "sys.argv = ['lfi', 'mcp']\nmain()"
+    )
+    done = await asyncio.to_thread(
+        subprocess.run, [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=False
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.fullmatch(r"[^\n]*pip install[^\n]*\n", done.stderr)
 
 
 def content_of(journal: Path) -> bytes:

@@ -1,4 +1,4 @@
-"""A report that fits a budget of tokens."""
+"""How much an answer holds, and a report that fits a budget of tokens."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ CHARACTERS_PER_TOKEN = 3.0
 """Characters in a token, a cautious estimate: English has about four, JSON and ids about three."""
 SMALLEST_TOKENS, LARGEST_TOKENS = 200, 50_000
 DEFAULT_TOKENS = 2_000
+SESSIONS_LIMIT, HITS_LIMIT = 100, 50
 
 
 class Page:

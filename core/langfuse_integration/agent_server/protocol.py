@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import quote, unquote
 
 import anyio
@@ -14,11 +14,13 @@ from mcp.server.lowlevel import Server
 from mcp.server.stdio import stdio_server
 
 from ..errors import LangfuseIntegrationError
-from ..reading.archive import Archive
-from . import reports
-from .budget import DEFAULT_TOKENS, LARGEST_TOKENS, SMALLEST_TOKENS
+from .budget import DEFAULT_TOKENS, HITS_LIMIT, LARGEST_TOKENS, SESSIONS_LIMIT, SMALLEST_TOKENS
 from .fence import clean, fenced
 
+if TYPE_CHECKING:
+    from .answers import JournalAnswers
+
+Answer = TypeVar("Answer")
 NAME = "langfuse-integration"
 URI = "langfuse-session:///"
 RESOURCES_LISTED = 50
@@ -36,12 +38,11 @@ READ_ONLY = types.ToolAnnotations(
 
 
 class ToolSpec(NamedTuple):
-    """A tool: its description, its parameters, and the function that answers it."""
+    """A tool: its description and its parameters."""
 
     description: str
     properties: dict[str, dict[str, Any]]
     required: tuple[str, ...]
-    answer: Callable[[Archive, dict[str, Any]], reports.Report]
 
 
 def _text(description: str) -> dict[str, Any]:
@@ -63,10 +64,9 @@ TOOLS: Mapping[str, ToolSpec] = {
             "user": _text("Only sessions of this user."),
             "failed": {"type": "boolean", "description": "Only sessions with an error.", "default": False},
             "since": _text("Only with something since then: 15m, 2h, 7d, or a date in ISO 8601."),
-            "limit": _number("How many at most.", 1, reports.SESSIONS_LIMIT, 20),
+            "limit": _number("How many at most.", 1, SESSIONS_LIMIT, 20),
         },
         (),
-        lambda archive, given: reports.find_sessions(archive, reports.SessionQuery(**given)),
     ),
     "read_session": ToolSpec(
         "Read a session: what went wrong first, then what was said and done, turn by turn.",
@@ -76,7 +76,6 @@ TOOLS: Mapping[str, ToolSpec] = {
             "turn": _number("Begin with this turn.", 1, 10**6, 1),
         },
         ("session_id",),
-        lambda archive, given: reports.read_session(archive, **given),
     ),
     "read_step": ToolSpec(
         "Read everything that is known of one step: input, output, error, model, tokens, metadata.",
@@ -87,29 +86,25 @@ TOOLS: Mapping[str, ToolSpec] = {
             "offset": _number("Characters that were read already.", 0, 10**9, 0),
         },
         ("session_id", "step"),
-        lambda archive, given: reports.read_step(archive, **given),
     ),
     "search": ToolSpec(
         "Find the steps in which a text occurs, in all sessions or in one.",
         {
             "text": {**_text("What to look for, in upper or lower case."), "minLength": 1},
             "session_id": _SESSION,
-            "limit": _number("How many at most.", 1, reports.HITS_LIMIT, 20),
+            "limit": _number("How many at most.", 1, HITS_LIMIT, 20),
         },
         ("text",),
-        lambda archive, given: reports.search(archive, **given),
     ),
     "compare": ToolSpec(
         "Compare two sessions step by step: where they part, and what else is different.",
         {"session_a": _SESSION, "session_b": _SESSION, "budget_tokens": _BUDGET},
         ("session_a", "session_b"),
-        lambda archive, given: reports.compare(archive, **given),
     ),
     "diagnose": ToolSpec(
         "Check the installation and what was recorded; each fault comes with its cure.",
         {},
         (),
-        lambda archive, given: reports.diagnose(),
     ),
 }
 _PYTHON_TYPES = {"string": str, "integer": int, "boolean": bool}
@@ -164,7 +159,7 @@ class JournalServer:
         if problem:
             return _refused(problem)
         try:
-            report = await self._answered(tool.answer, given)
+            report = await self._answered(lambda answers: answers.call(params.name, given))
         except (LangfuseIntegrationError, ValueError) as error:
             return _refused(str(error))
         parts = [fenced(report.text) if report.text else "", clean(report.remarks)]
@@ -173,23 +168,19 @@ class JournalServer:
             structured_content=_cleaned(report.values),
         )
 
-    async def _answered(
-        self, answer: Callable[[Archive, dict[str, Any]], reports.Report], given: dict[str, Any]
-    ) -> Any:
-        def read() -> reports.Report:
-            with Archive(self._journal) as archive:
-                return answer(archive, given)
+    async def _answered(self, ask: Callable[[JournalAnswers], Answer]) -> Answer:
+        def read() -> Answer:
+            # What reads a journal is loaded with the first question: a client waits for the start.
+            from .answers import JournalAnswers
+
+            return ask(JournalAnswers(self._journal))
 
         return await to_thread.run_sync(read, abandon_on_cancel=True)
 
     async def _list_resources(
         self, context: Any, params: types.PaginatedRequestParams | None
     ) -> types.ListResourcesResult:
-        def newest() -> list[str]:
-            with Archive(self._journal) as archive:
-                return archive.matching("", limit=RESOURCES_LISTED)
-
-        session_ids = await to_thread.run_sync(newest, abandon_on_cancel=True)
+        session_ids = await self._answered(lambda answers: answers.newest(RESOURCES_LISTED))
         return types.ListResourcesResult(
             resources=[
                 types.Resource(name=clean(each), uri=URI + quote(each, safe=""), mime_type="text/plain")
@@ -209,10 +200,8 @@ class JournalServer:
         uri = str(params.uri)
         session_id = unquote(uri.removeprefix(URI))
         try:
-            report = await self._answered(
-                lambda archive, given: reports.read_session(archive, **given),
-                {"session_id": session_id, "budget_tokens": RESOURCE_TOKENS},
-            )
+            given = {"session_id": session_id, "budget_tokens": RESOURCE_TOKENS}
+            report = await self._answered(lambda answers: answers.call("read_session", given))
         except LangfuseIntegrationError as error:
             raise MCPError(types.INVALID_PARAMS, clean(str(error))) from None
         contents = types.TextResourceContents(uri=uri, mime_type="text/plain", text=fenced(report.text))

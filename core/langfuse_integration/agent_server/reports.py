@@ -17,7 +17,7 @@ from ..reading.problems import KINDS, Problem, problems_of
 from ..reading.replay import Observed, Trace
 from ..reading.times import since_ns
 from ..reading.totals import own
-from .budget import DEFAULT_TOKENS, Page
+from .budget import DEFAULT_TOKENS, HITS_LIMIT, SESSIONS_LIMIT, Page
 from .handles import UnknownHandle, session_of, step_of
 from .lines import (
     LINE_CHARACTERS,
@@ -33,8 +33,6 @@ from .lines import (
 
 PROBLEMS_LISTED = 12
 SCORES_LISTED = 10
-SESSIONS_LIMIT = 100
-HITS_LIMIT = 50
 SLOW_SHOWN = 3
 COSTLY_SHOWN = 2
 
