@@ -96,7 +96,7 @@ def edited(path: Path, change: Edit) -> Path:
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        (lambda values: values.update(version=3), r"it has version 3, this release reads 1 and 2"),
+        (lambda values: values.update(version=4), r"it has version 4, this release reads 1, 2, 3"),
         (lambda values: values.pop("version"), r"it has version None"),
         (lambda values: values.pop("format"), r'it has no "format"'),
         (lambda values: values.pop("steps"), r"'steps' is missing"),

@@ -1,4 +1,4 @@
-"""Values of a recording without secrets and without paths of the machine that recorded it."""
+"""Texts of a recording without well-known keys and without paths of the machine that recorded it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from ..internals.secrets import SECRET, without_secrets
+from ..internals.secrets import SECRET
 
-_TOKENS = re.compile(
-    r"\b(?:sk|pk|rk|xox[abp]|gh[pousr])[-_][A-Za-z0-9_-]{16,}|\bAKIA[0-9A-Z]{16}\b"
-    r"|\beyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]*"
+TOKENS = re.compile(
+    r"\b(?:sk|pk|rk|xox[abeprs]|xapp|gh[pousr]|github_pat|glpat|whsec|dop_v1)[-_][A-Za-z0-9_-]{16,}"
+    r"|\b(?:hf|npm)_[A-Za-z0-9]{30,}|\bpypi-AgE[A-Za-z0-9_-]{16,}|\bAIza[A-Za-z0-9_-]{35}|\bya29\.[A-Za-z0-9_-]{16,}"
+    r"|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bSG\.[A-Za-z0-9_.-]{40,}"
+    r"|(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{10,}+\.[A-Za-z0-9_-]{10,}+\.[A-Za-z0-9_-]*"
     r"|(?<=Bearer )[A-Za-z0-9._~+/-]{12,}=*"
 )
 """Forms of well-known keys and tokens."""
@@ -28,17 +30,22 @@ def in_texts(value: Any, change: Callable[[str], str]) -> Any:
     return [in_texts(item, change) for item in value] if isinstance(value, list) else value
 
 
-def portable(value: Any) -> Any:
-    """Return *value* with markers for secrets, and `.`, `~` and `<tmp>` for the working, home and temporary folder."""
-    return in_texts(without_secrets(value), portable_text)
-
-
 def portable_text(text: str) -> str:
-    """Return one text of a value as `portable` does."""
+    """Return a text with markers for keys and tokens, and for the working, home and temporary folder."""
     for path, mark in _folders():
         if path in text:
             text = re.sub(re.escape(path) + r"(?![\w.-])", mark, text)
-    return _TOKENS.sub(SECRET, text)
+    return TOKENS.sub(SECRET, text)
+
+
+def places_of_folders(text: str) -> list[tuple[int, int, str]]:
+    """Return where folders of this machine stand in a text, and what stands for them: `.`, `~` or `<tmp>`."""
+    places: list[tuple[int, int, str]] = []
+    for path, mark in _folders():
+        for found in re.finditer(re.escape(path) + r"(?![\w.-])", text) if path in text else ():
+            if not any(start < found.end() and found.start() < end for start, end, _ in places):
+                places.append((*found.span(), mark))
+    return places
 
 
 def _folders() -> list[tuple[str, str]]:

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..internals.bounded import BoundedDict
-from ..internals.secrets import without_secrets
-from .portable import in_texts, portable_text
+from .portable import in_texts
+from .redaction import BY_NAMES, Redaction
 
 RULES: tuple[tuple[str, str], ...] = (
     (r"(?<![0-9A-Za-z])[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}(?![0-9A-Za-z])", "<id>"),
@@ -29,9 +29,11 @@ class VolatileParts:
 
     Args:
         patterns: regular expressions; what they match is not compared.
+        redaction: how secrets are hidden.
     """
 
-    def __init__(self, patterns: Iterable[str] = ()) -> None:
+    def __init__(self, patterns: Iterable[str] = (), redaction: Redaction = BY_NAMES) -> None:
+        self._redaction = redaction
         self._stable: BoundedDict[str, str] = BoundedDict(TEXTS_LIMIT)
         self._rules = [(re.compile(pattern), mark) for pattern, mark in RULES]
         for pattern in patterns:
@@ -44,7 +46,7 @@ class VolatileParts:
 
     def stable(self, value: Any) -> Any:
         """Return *value*, in plain values, as it is compared."""
-        return _without_speakers(in_texts(without_secrets(value), self._text))
+        return _without_speakers(in_texts(self._redaction.values(value), self._text))
 
     def key(self, value: Any) -> str:
         """Return *value* as a text that is equal for equal values."""
@@ -54,7 +56,7 @@ class VolatileParts:
         """Return a text as it is compared; a history repeats its texts in each step."""
         stable = self._stable.get(text)
         if stable is None:
-            stable = self._stable[text] = self._without_rules(portable_text(text))
+            stable = self._stable[text] = self._without_rules(self._redaction.text(text))
         return stable
 
     def _without_rules(self, text: str) -> str:

@@ -59,7 +59,7 @@ class ReplaySession:
         self.turns = ReplayTurns(recording.turns, len(recording.turns), self._begin)
         self._live = frozenset(live)
         self._fork = fork or ForkPoint()
-        self._rules = VolatileParts(ignored)
+        self._rules = VolatileParts(ignored, recording.redaction)
         self._fields = Fields(mask=settings().mask, media=MediaSieve().sift)
         self._inputs = Inputs(self._rules, self._fields)
         self._matcher = Matcher(recording.steps, lambda step: self._inputs.recorded(step.asked))

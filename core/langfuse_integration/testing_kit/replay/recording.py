@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...reading.conversation import RESUME_KEY, exchange_of
+from ...reading.redaction import IN_FILES, Redaction
 from ...reading.replay import Observed, SessionReplay, Trace
 from .question import LIVE_BY_DEFAULT, QuestionKind
 
@@ -100,13 +101,18 @@ class RecordedTurn:
 
 @dataclass(slots=True)
 class Recording:
-    """A session: its turns, its steps, and what belongs to its servers, by their names."""
+    """A session: its turns, its steps, and what belongs to its servers, by their names.
+
+    Attributes:
+        redaction: how secrets are hidden in it.
+    """
 
     session_id: str | None
     user_id: str | None
     turns: list[RecordedTurn]
     steps: list[RecordedStep]
     servers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    redaction: Redaction = IN_FILES
 
     @property
     def forms(self) -> set[str]:

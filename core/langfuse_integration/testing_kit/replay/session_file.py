@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import Any, cast
 
 from ...errors import SessionFileUnreadable
-from ...reading.portable import portable
+from ...reading.redaction import BY_NAMES, answer_redacted, redacted
 from .question import KINDS
 from .recording import RecordedStep, RecordedTurn, Recording
 
 FORMAT = "langfuse-integration session"
-VERSION = 2
-READ_VERSIONS = (1, 2)
-"""Version 1 has no steps of tools, retrievers and embedding models."""
+VERSION = 3
+READ_VERSIONS = (1, 2, 3)
+"""Version 1 has no steps of tools, retrievers and embedding models; up to 2, secrets are hidden by names alone."""
 SUFFIX = ".session.json"
 
 
@@ -36,11 +36,11 @@ def text_of(recording: Recording) -> str:
         "version": VERSION,
         "session": recording.session_id,
         "user": recording.user_id,
-        "turns": [_turn_fields(turn) for turn in recording.turns],
+        "turns": [redacted(_turn_fields(turn)) for turn in recording.turns],
         "steps": [_step_fields(step, latest) for step in recording.steps],
-        "servers": recording.servers,
+        "servers": {name: redacted(server) for name, server in recording.servers.items()},
     }
-    text = json.dumps(portable(values), indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
     return text.encode("utf-8", "backslashreplace").decode()
 
 
@@ -59,9 +59,7 @@ def read(path: Path) -> Recording:
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise SessionFileUnreadable(str(path), f'it has no "format": "{FORMAT}"')
     if values.get("version") not in READ_VERSIONS:
-        problem = (
-            f"it has version {values.get('version')!r}, this release reads {' and '.join(map(str, READ_VERSIONS))}"
-        )
+        problem = f"it has version {values.get('version')!r}, this release reads {', '.join(map(str, READ_VERSIONS))}"
         raise SessionFileUnreadable(str(path), problem)
     try:
         return _recording(values)
@@ -82,7 +80,10 @@ def _recording(values: Mapping[str, Any]) -> Recording:
             raise ValueError(f"step {step.number} does not follow step {len(steps)}")
         steps[step.number] = step
     servers = cast("dict[str, dict[str, Any]]", dict(values.get("servers") or {}))
-    return Recording(values["session"], values["user"], turns, list(steps.values()), servers)
+    recording = Recording(values["session"], values["user"], turns, list(steps.values()), servers)
+    if values["version"] < 3:
+        recording.redaction = BY_NAMES
+    return recording
 
 
 def _number(fields: Mapping[str, Any], name: str) -> int:
@@ -112,7 +113,7 @@ def _step_fields(step: RecordedStep, latest: dict[str | None, RecordedStep]) -> 
     fields.update(_input_fields(step.input, before))
     if step.kind == "model":
         latest[step.agent] = step
-    return {**fields, "answer": step.exact}
+    return {**redacted(fields), "answer": answer_redacted(step.exact)}
 
 
 def _input_fields(value: Any, before: RecordedStep | None) -> dict[str, Any]:

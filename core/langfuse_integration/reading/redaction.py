@@ -1,0 +1,118 @@
+"""How secrets are hidden before values are compared or written.
+
+Two rules: readers such as `lfi diff` and the viewer hide whatever may be a secret by the name of its entry. Session
+files, and replays that compare with them, hide secrets in texts as well, and leave answers as they are else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from ..internals.secrets import SECRET, without_secrets
+from .portable import in_texts, portable_text
+from .secret_spans import Span, hidden, spans_of
+from .secret_values import secrets_changed
+
+
+class Redaction(NamedTuple):
+    """A rule.
+
+    Attributes:
+        values: hides secrets among plain values, by the names of their entries.
+        text: hides those in one text, and the machine's folders.
+    """
+
+    values: Callable[[Any], Any]
+    text: Callable[[str], str]
+
+
+def _by_their_names(value: Any) -> Any:
+    return secrets_changed(value, lambda _: SECRET)
+
+
+BY_NAMES = Redaction(without_secrets, portable_text)
+IN_FILES = Redaction(_by_their_names, hidden)
+
+_STREAMED = ("chunks", "pieces")
+"""Entries of an answer that hold the parts of a stream."""
+_DELTAS = frozenset("=~#+")
+"""Keys by which a part says how it differs from the one before."""
+
+
+def redacted(value: Any) -> Any:
+    """Return *value* for a session file: with markers for secrets, and `.`, `~` and `<tmp>` for folders."""
+    return in_texts(_by_their_names(value), hidden)
+
+
+def answer_redacted(form: dict[str, Any] | None) -> Any:
+    """Return the exact form of an answer as `redacted` does, also without secrets in several parts of its stream."""
+    if form is None:
+        return None
+    streams = {key: _parts_redacted(form[key]) for key in _STREAMED if isinstance(form.get(key), list)}
+    return redacted({**form, **streams})
+
+
+def _parts_redacted(parts: list[Any]) -> list[Any]:
+    columns: dict[tuple[str, ...], list[str]] = {}
+    for part in parts:
+        for place, text in _texts(part):
+            columns.setdefault(place, []).append(text)
+    changed = {place: iter(texts) for place, pieces in columns.items() if (texts := _pieces(pieces)) is not None}
+    return [_replaced(part, (), changed) for part in parts] if changed else parts
+
+
+def _texts(part: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield the texts of a part by their places, which are the same in all parts."""
+    if isinstance(part, str):
+        yield place or ("content",), part
+    elif isinstance(part, (dict, list)):
+        for key, item in _items(part):
+            yield from _texts(item, place if key in _DELTAS else (*place, key))
+
+
+def _items(part: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(part, dict):
+        yield from part.items()
+        return
+    for index, item in enumerate(part):
+        yield str(item.get("index", index)) if isinstance(item, dict) else str(index), item
+
+
+def _replaced(part: Any, place: tuple[str, ...], changed: dict[tuple[str, ...], Iterator[str]]) -> Any:
+    if isinstance(part, str):
+        texts = changed.get(place or ("content",))
+        return next(texts) if texts is not None else part
+    if isinstance(part, (dict, list)):
+        items = [
+            (key, _replaced(item, place if key in _DELTAS else (*place, key), changed)) for key, item in _items(part)
+        ]
+        return dict(items) if isinstance(part, dict) else [item for _, item in items]
+    return part
+
+
+def _pieces(texts: list[str]) -> list[str] | None:
+    """Return the texts of one place without what only their sum shows; None if there is nothing to change."""
+    if len(texts) < 2:
+        return None
+    spans = spans_of("".join(texts))
+    if not spans:
+        return None
+    pieces, at = [], 0
+    for text in texts:
+        pieces.append(_piece(text, at, spans))
+        at += len(text)
+    return pieces
+
+
+def _piece(text: str, at: int, spans: list[Span]) -> str:
+    """Return a piece that begins at *at*; a marker stands where its secret begins."""
+    kept, end = [], at
+    for span in spans:
+        if span.end <= at or span.start >= at + len(text):
+            continue
+        kept.append(text[end - at : max(span.start - at, 0)])
+        if span.start >= at:
+            kept.append(span.mark)
+        end = min(span.end, at + len(text))
+    return "".join([*kept, text[end - at :]])
