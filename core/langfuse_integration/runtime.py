@@ -10,13 +10,14 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .hosts.inherited import separate_pools, threads_inherit
 from .hosts.job_frames import current_job
 from .hosts.servers import SERVERS, separate_requests
 from .internals import faults, forks, resets
 from .internals.faults import shielded
 from .recording import span_interface, tracing
 from .recording.recorder import QueueRecorder
-from .sessions import ownership
+from .sessions import ownership, store
 from .sessions.store import Host, HostLoader, SessionStore
 
 if TYPE_CHECKING:
@@ -107,6 +108,8 @@ def _prepare() -> None:
     with _readiness.lock:
         if not _readiness.registered:
             _readiness.registered = True
+            if threads_inherit():
+                separate_pools()
             from .langfuse_sdk.provider import register
             from .recording import otel_api, otel_spans
 
@@ -149,4 +152,6 @@ for _imported, _module, _function in (
     tracing.store.load_host_with(_imported, _host_loader(_module, _function))
 tracing.store.separate_requests_with(SERVERS, separate_requests)
 tracing.store.current_job = current_job
+if threads_inherit():
+    store.before_first_cell = separate_pools
 span_interface.read_attributes = _read_attributes

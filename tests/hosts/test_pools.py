@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -20,8 +21,9 @@ from langfuse_integration.testing import RecordedSessions
 
 SCRIPT = Path(__file__).with_name("pools.py")
 QUICK = ("threads", "event loop", "fork executor", "fork pool")
-INHERIT = ("fork executor", "fork pool", "joblib multiprocessing")
-"""Pools whose processes begin as their parent is: in its session."""
+DEFAULT = multiprocessing.get_all_start_methods()[0]
+INHERIT = ("fork executor", "fork pool", *(["joblib multiprocessing"] if DEFAULT == "fork" else []))
+"""Pools whose processes begin as their parent is: in its session. Python 3.14 forks only where it is told to."""
 
 
 def run_pool(kind: str, journal: Path) -> tuple[list[list[str | None]], str]:

@@ -163,7 +163,7 @@ OUTAGE = """
     work()
     with langfuse_manager.session("s-1", user_id="u-1"), langfuse_manager.trace_span("ours"):
         work()
-    print(langfuse_manager.flush(0.5))
+    print(langfuse_manager.flush(0.5), flush=True)
 """
 NEXT = """
     from langfuse_integration import langfuse_manager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from typing import Any
@@ -233,6 +234,6 @@ async def alookup(city: str) -> str:
 
 def tool(function: Callable[..., Any], **options: Any) -> FunctionTool:
     """Return a tool, sync or async by its function."""
-    if asyncio.iscoroutinefunction(function):
+    if inspect.iscoroutinefunction(function):
         return FunctionTool.from_defaults(async_fn=function, **options)
     return FunctionTool.from_defaults(function, **options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import inspect
 import random
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -124,7 +125,7 @@ def test_bind_works_for_coroutine_functions() -> None:
 
     with langfuse_manager.session("a"):
         bound = langfuse_manager.bind(who)
-    assert asyncio.iscoroutinefunction(bound)
+    assert inspect.iscoroutinefunction(bound)
     assert asyncio.run(bound()) == "a"
 
 

@@ -162,6 +162,8 @@ def _of_loop(frame: FrameType, function: tuple[str, str]) -> object | None:
             _warn("that a pool calls for several items in one go")
     elif function in _LOOPS:
         job: object = _variables(frame).get(_LOOPS[function])
+        if function == _EXECUTOR and not hasattr(job, "future"):  # 3.14 has a second `run`, of the thread
+            return None
         return job if hasattr(job, "__weakref__") else None
     return None
 

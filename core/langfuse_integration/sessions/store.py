@@ -24,6 +24,9 @@ from ..internals.generator_blocks import GENERATOR, GeneratorBlocks
 from .nesting import inside, nested
 from .session import Session
 
+before_first_cell: Callable[[], None] | None = None
+"""Called before the first cell of a process is made: where threads would inherit it."""
+
 
 class Use:
     """Whether the session of a cell was read."""
@@ -51,6 +54,11 @@ class Cell:
     __slots__ = ("__weakref__", "changed", "is_set", "job_end", "owner", "scope", "sealed", "session", "use")
 
     def __init__(self, session: Session | None, owner: Cell | None = None, scope: Scope | None = None) -> None:
+        global before_first_cell
+        before = before_first_cell
+        if before is not None:
+            before()
+            before_first_cell = None
         self.session = session
         self.is_set = True
         self.owner = owner
