@@ -38,7 +38,7 @@ OTHER_INSTRUMENTATION = {
 
 # Newer than the oldest of what they share with the rest.
 HOSTS = {"blockbuster", "distributed", "gevent", "ipykernel", "nbclient"}
-TEAMS = {"langgraph-supervisor", "langgraph-swarm", "llama-agents-server"}
+TEAMS = {"deepagents", "langgraph-supervisor", "langgraph-swarm", "llama-agents-server"}
 
 # Their oldest releases do not go with the oldest of the rest; one of each provider is enough.
 PROVIDERS = {f"llama-index-llms-{name}" for name in ("bedrock-converse", "google-genai", "mistralai", "ollama")}

@@ -62,7 +62,7 @@ SEARCH = ToolCall("search", {"query": "hay"})
 def test_a_message_reads_the_same_in_every_form(written: dict[str, Any]) -> None:
     """Role, text and tool calls, however the framework or the provider writes them."""
     wanted = [ChatMessage("assistant", "Hi", (SEARCH,))]
-    for value in (written, {"messages": [written]}, [[written]]):
+    for value in (written, {"messages": [written]}, [[written]], {"update": {"messages": [written]}}):
         messages = messages_in(value)
         assert [call.id for message in messages for call in message.calls] in (["1"], [None])
         assert [
@@ -72,7 +72,18 @@ def test_a_message_reads_the_same_in_every_form(written: dict[str, Any]) -> None
 
 @pytest.mark.parametrize(
     "value",
-    [None, 5, "text", [], {}, [1, 2], {"role": 5, "content": ""}, {"type": "function", "name": "f"}, {"messages": "x"}],
+    [
+        None,
+        5,
+        "text",
+        [],
+        {},
+        [1, 2],
+        {"role": 5, "content": ""},
+        {"type": "function", "name": "f"},
+        {"messages": "x"},
+        {"update": 5},
+    ],
 )
 def test_what_is_no_message_is_none(value: Any) -> None:
     """Plain values, tool definitions and odd shapes are not taken for chat."""

@@ -449,24 +449,65 @@ def test_a_narrow_window_scrolls_down_only(viewer: str, journal: Path, opened: O
         photograph(page, "narrow" if path != "/" else "narrow-sessions")
 
 
+NARROW = 375
+OVERLAPPING = """() => {
+    const visible = ([, box]) => box.width && box.height > 2;
+    const parts = row => [...row.querySelectorAll('.what > *, .took, .brief')]
+        .map(part => [part.className, part.getBoundingClientRect()]).filter(visible);
+    const across = (a, b) => a.left < b.right - 1 && b.left < a.right - 1;
+    const meet = (a, b) => across(a, b) && a.top < b.bottom - 1 && b.top < a.bottom - 1;
+    return [...document.querySelectorAll('.row')].map(parts).flatMap(row => row.flatMap(([name, box], place) =>
+        row.slice(place + 1).filter(([, other]) => meet(box, other)).map(([other]) => name + ' and ' + other)));
+}"""
+"""Parts of rows that cover each other."""
+
+
 def test_a_narrow_page_keeps_the_tool_and_the_badge(viewer: str, journal: Path, opened: Opened) -> None:
-    """A server's long name and the agent's give way; the tool's name and the word error are to be read in full."""
+    """Names of tools, servers, models and agents are to be read in full, as is the word error; nothing covers them."""
     session = Session("team", "ada")
     with Book(journal) as book:
         root = book.add("flow", "agent", session, 0, 900, input={"messages": [user("Read it.")]})
-        for place, agent in enumerate(("Writer", "Reviewer")):
+        for place, agent in enumerate(("Writer of summaries", "Reviewer of whatever was written")):
             metadata = {"agent_name": agent, "mcp_server": "secure-filesystem-server", "mcp_tool": "read_text_file"}
             fields: dict[str, Any] = {"level": "ERROR", "status_message": "not allowed"} if place else {"output": "x"}
             book.add("read_text_file", "tool", session, 10 + place, 90 + place, root, metadata=metadata, **fields)
-    page = opened(viewer + "/sessions/team", width=390)
+            handed = {"agent_name": agent, "step_type": "act", "step_index": 11, "think_id": root.id}
+            book.add("transfer_to_researcher_of_llamas", "tool", session, 100, 110, root, metadata=handed, output="y")
+    page = opened(viewer + "/sessions/team", width=NARROW)
     page.locator(".steps > summary").first.click()
     whole = "name => [...document.querySelectorAll(name)].every(each => each.scrollWidth <= each.clientWidth + 1)"
     page.locator(".row .level.error").wait_for()
-    assert texts(page, ".row .name") == ["flow", "read_text_file", "read_text_file"]
-    assert page.evaluate(whole, ".row .name")
-    assert page.evaluate(whole, ".row .level")
+    handed_over = "transfer_to_researcher_of_llamas"
+    assert sorted(texts(page, ".row .name")) == ["flow", "read_text_file", "read_text_file", handed_over, handed_over]
+    for part in (".row .name", ".row .level", ".row .kind", ".row .server", ".row .by"):
+        assert page.evaluate(whole, part), part
     assert texts(page, ".row .level") == ["error"]
+    assert page.evaluate(OVERLAPPING) == []
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_every_page_fits_a_narrow_window(viewer: str, journal: Path, opened: Opened) -> None:
+    """No page scrolls to the side, and a comparison has the two sides in halves, what is on one side only in full."""
+    record(journal)
+    with Book(journal) as book:
+        for name, tool in (("left", "transfer_to_the_researcher"), ("right", "transfer_to_the_writer")):
+            root = book.add("flow", "agent", Session(name, "ada"), 0, 900, input={"messages": [user("Read it.")]})
+            book.add(tool, "tool", Session(name, "ada"), 10, 90, root, output="x")
+    paths = ["/", "/?q=llama", "/sessions/chat-3f2a91bc?q=llama", "/sessions/chat-3f2a91bc?kind=think", "/sessions/no"]
+    page = opened(viewer + "/sessions/chat-3f2a91bc", width=NARROW)
+    page.locator(".steps > summary").first.click()
+    page.locator(ROW).nth(2).click()
+    page.locator(".row .detail").first.wait_for()
+    fits = "document.documentElement.scrollWidth <= innerWidth"
+    assert page.evaluate(fits)
+    steps = page.locator(".detail .links a").first.get_attribute("href")
+    graph = page.locator(".drawing a").first.get_attribute("href")
+    for path in (*paths, steps, graph, "/compare?a=left&b=right"):
+        page = opened(viewer + path, width=NARROW, complains=path.endswith("/no"))
+        assert page.evaluate(fits), path
+    one_side = page.locator("tr.removed td:visible").first.bounding_box()
+    assert one_side["width"] > NARROW * 0.8
+    assert {"transfer_to_the_researcher", "transfer_to_the_writer"} <= set(texts(page, ".side a"))
 
 
 WIDE = 1400

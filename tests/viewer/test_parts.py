@@ -16,7 +16,7 @@ from langfuse_integration.reading.archive import Archive
 from langfuse_integration.reading.totals import Totals
 from langfuse_integration.reading.totals_cache import RowsVersion, TotalsCache
 from langfuse_integration.viewer.events import LISTENERS_LIMIT
-from langfuse_integration.viewer.formatting import coloured_json, pretty, shown
+from langfuse_integration.viewer.formatting import coloured_json, exchange, pretty, shown
 from langfuse_integration.viewer.outline import outline
 from peers.waiting import until
 from viewer.sample import Book, record
@@ -127,3 +127,21 @@ def test_the_stream_is_for_a_bounded_number_of_pages(viewer: str, journal: Path)
             return again.status_code == 200
 
     until(let_in)
+
+
+def test_a_tools_row_has_what_went_in_and_what_came_out(journal: Path) -> None:
+    """Long arguments leave room for the result; a failure has its message, and any other step its result."""
+    record(journal)
+    with Archive(journal) as archive:
+        rows = [exchange(each) for each in archive.replay("chat-3f2a91bc").observations if each.type == "tool"]
+    assert rows[0].startswith('query="guard llama dogs" → guard_llamas.md')
+    with Book(journal) as book:
+        command = {"update": {"messages": [{"role": "tool", "content": "Hay.", "tool_call_id": "t1"}]}}
+        book.add("task", "tool", SESSION, 0, 10, input={"description": "word " * 100}, output=command)
+        book.add("shear", "tool", SESSION, 20, 30, input={"name": "Dolly"}, level="ERROR", status_message="no shears")
+        book.add("wait", "tool", SESSION, 40, 50, input={"s": 3})
+        book.add("now", "tool", SESSION, 60, 70, output="noon")
+    with Archive(journal) as archive:
+        written = {each.name: exchange(each) for each in archive.replay("s").observations}
+    assert written["task"].endswith("w… → Hay.")
+    assert (written["shear"], written["wait"], written["now"]) == ("no shears", "s=3", "noon")

@@ -70,8 +70,8 @@ def messages_in(value: Any, depth: int = 0) -> list[ChatMessage]:
     message = _message(entry)
     if message is not None:
         return [message]
-    handoff = ("update",) if "goto" in entry or "graph" in entry else ()  # a LangGraph command
-    for key in ("messages", "chat_history", "message", "generations", "choices", *handoff):
+    command = ("update",) if "goto" in entry or "graph" in entry or entry.keys() == {"update"} else ()  # of LangGraph
+    for key in ("messages", "chat_history", "message", "generations", "choices", *command):
         messages_below = messages_in(entry.get(key), depth + 1)
         if messages_below:
             return messages_below

@@ -12,7 +12,7 @@ from zlib import crc32
 from markupsafe import Markup, escape
 
 from ..encoding.messages import RESULT_KEYS, text_of
-from ..presentation import summary_of
+from ..presentation import in_and_out, summary_of
 from ..reading.replay import Observed
 
 LANES = 6
@@ -24,7 +24,7 @@ _UNSEEN = re.compile(
 )
 _LONE = re.compile("[\ud800-\udfff]")
 _TOKENS = re.compile(r'("(?:[^"\\]|\\.)*")(\s*:)?|\b(true|false|null)\b|(-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)')
-BRIEF = 160
+BRIEF, ARGUMENTS_BRIEF = 160, 60
 COLOURED_LIMIT = 20_000
 """Longer JSON is shown in one colour."""
 
@@ -48,6 +48,14 @@ def iso(at_ns: int) -> str:
 def brief(observation: Observed) -> str:
     """Return an observation's result in one line."""
     return _cut(summary_of(observation))
+
+
+def exchange(observation: Observed) -> str:
+    """Return in one line what went into a tool and what came out of it; of any other step its result."""
+    if observation.type != "tool" or observation.level == "ERROR" or not observation.input:
+        return brief(observation)
+    given = _cut(in_and_out(observation, "in"), ARGUMENTS_BRIEF)
+    return _cut(f"{given} → {summary_of(observation)}") if observation.output is not None else given
 
 
 def lane(agent: str) -> int:
@@ -113,6 +121,6 @@ def longer(value: Any, limit: int) -> bool:
     return len(pretty(value)) > limit
 
 
-def _cut(text: str) -> str:
-    line = " ".join(text[: BRIEF * 4].split())
-    return line if len(line) <= BRIEF else line[: BRIEF - 1] + "…"
+def _cut(text: str, most: int = BRIEF) -> str:
+    line = " ".join(text[: most * 4].split())
+    return line if len(line) <= most else line[: most - 1] + "…"

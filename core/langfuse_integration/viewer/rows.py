@@ -8,7 +8,7 @@ from typing import NamedTuple
 from ..presentation import agent_of, duration, kind_of, state_of, title_of
 from ..reading.replay import Observed
 from ..reading.totals import Totals, own
-from .formatting import brief, pretty
+from .formatting import brief, exchange, pretty
 from .outline import Line, Outline
 
 DEEPEST = 12
@@ -95,7 +95,7 @@ def row(line: Line, observation: Observed, within: Outline) -> StepRow:
         tint=shown_mark.tint,
         name=title.name,
         server=title.server,
-        brief=brief(observation),
+        brief=exchange(observation),
         level=observation.level,
         state=state_of(observation),
         lasting=duration(ended - observation.started_ns) if observation.finished else "",
