@@ -33,7 +33,7 @@ def _said(message: Message) -> dict[str, Any]:
 @pytest.fixture(autouse=True)
 def _types(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_text, "_converters", {**json_text._converters, Message: _said})
-    monkeypatch.setattr(json_text, "_cached_types", {*json_text._cached_types, Message})
+    monkeypatch.setattr(json_text, "_states", {**json_text._states, Message: vars})
     json_text._resolved.clear()
     history.texts.clear()
     Message.converted = 0

@@ -208,7 +208,7 @@ def test_a_dict_that_changes_meanwhile_never_raises() -> None:
 
 
 class Message:
-    """Something immutable by convention, as the frameworks' messages are."""
+    """Something that a framework says."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -227,15 +227,15 @@ def test_a_dataclass_is_written_by_its_converter() -> None:
     assert json.loads(json_text.to_json([Answer("hm")])) == ["hm"]
 
 
-def test_an_immutable_object_is_turned_into_json_once() -> None:
-    """The converter of a kind registered as immutable runs once per object, however often it is written."""
+def test_an_unchanged_object_is_turned_into_json_once() -> None:
+    """The converter of a kind with a state runs once per object and state, however often it is written."""
     calls: list[str] = []
 
     def convert(message: Message) -> dict[str, str]:
         calls.append(message.text)
         return {"content": message.text}
 
-    json_text.register(Message, convert, immutable=True)
+    json_text.register(Message, convert, state=vars)
     history = [Message(str(index)) for index in range(3)]
     for _ in range(5):
         assert json.loads(json_text.to_json({"messages": history})) == {
@@ -250,7 +250,7 @@ def test_the_texts_kept_are_bounded_and_leave_with_their_objects() -> None:
     held = fragments.Fragments(limit_bytes=1000)
     messages = [Message(str(index)) for index in range(100)]
     for message in messages:
-        held.put(message, orjson.Fragment(b"1" * 100), 100)
+        held.put(message, orjson.Fragment(b"1" * 100), 100, vars, vars(message))
     assert len(held) == 10
     assert orjson.dumps(held.get(messages[-1])) == b"1" * 100
     assert held.get(messages[0]) is None

@@ -222,8 +222,8 @@ _graph_types_registered = False
 
 def register() -> None:
     """Register converters for LangChain's objects."""
-    json_text.register(BaseMessage, message_fields, immutable=True)
-    json_text.register(Document, document_fields, immutable=True)
+    json_text.register(BaseMessage, message_fields, state=vars)
+    json_text.register(Document, document_fields, state=vars)
     json_text.register(PromptValue, lambda value: value.to_messages())
     json_text.register(AgentAction, _fields(("tool", "tool_input", "log")))
     json_text.register(AgentFinish, _fields(("return_values", "log")))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 MEDIA = frozenset(("image", "audio", "video", "document"))
+NESTING = frozenset(("citable", "citation"))
+"""Types of blocks that hold other blocks."""
 
 
 def plain(block: Any) -> dict[str, Any]:
@@ -19,6 +21,16 @@ def plain(block: Any) -> dict[str, Any]:
     fields = getattr(type(block), "model_fields", {})
     values = {name: getattr(block, name, None) for name in fields if name != "block_type"}
     return {"type": kind, **{name: value for name, value in values.items() if value is not None}}
+
+
+def fields(block: Any) -> Any:
+    """Return the fields of a block, by reference, with those of the blocks in it."""
+    values: dict[str, Any] = getattr(block, "__dict__", {"": block})
+    if values.get("block_type") not in NESTING:
+        return values
+    return {
+        name: list(map(fields, value)) if isinstance(value, list) else fields(value) for name, value in values.items()
+    }
 
 
 def _medium(kind: str, block: Any) -> dict[str, Any]:

@@ -119,6 +119,12 @@ def _text_alone(message: Any) -> tuple[str, str] | None:
     return str(getattr(message.role, "value", message.role)), block.text
 
 
+def _state(message: Any) -> list[Any]:
+    """Return what a message is made of, down to the fields of its blocks."""
+    fields = message.__dict__
+    return [fields["role"], fields["additional_kwargs"], list(map(blocks.fields, fields["blocks"]))]
+
+
 def _content(parts: list[Any]) -> Any:
     if not parts:
         return None
@@ -212,7 +218,7 @@ def register() -> None:
     """Register converters for messages; a message is serialised once, however many calls repeat it."""
     from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse
 
-    json_text.register(ChatMessage, plain, immutable=True, content=_text_alone)
+    json_text.register(ChatMessage, plain, state=_state, content=_text_alone)
     json_text.register(Prompt, _prompt)
     json_text.register(Template, _template)
     json_text.register(LlmAnswer, _answer)

@@ -127,10 +127,15 @@ def _description(tool: Any) -> dict[str, Any]:
     return {"type": "function", "function": function}
 
 
+def _described(tool: Any) -> Any:
+    """Return what a tool's description is made of."""
+    return vars(tool.metadata)
+
+
 def register() -> None:
     """Register converters for tools and their outputs."""
     from llama_index.core.tools import BaseTool, ToolOutput
 
-    json_text.register(BaseTool, _description, immutable=True)
+    json_text.register(BaseTool, _description, state=_described)
     json_text.register(ToolOutcome, _outcome)
     json_text.register(ToolOutput, lambda output: _outcome(ToolOutcome(output)))

@@ -2,7 +2,8 @@
 
 An agent's step sends everything said before. If each message were serialised again, a step would cost the more the more
 steps there were. A history that begins with an earlier one is continued from the JSON of that one: it is found by the
-identity of its messages, or by their content where a framework makes new objects each time.
+identity of its messages, or by their content where a framework makes new objects each time. A message that was changed
+in place since then ends what is found by identity.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from collections.abc import Hashable
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from ..recording.snapshot import ATOMS, CONTAINERS, snapshot
+from ..recording.snapshot import CONTAINERS, snapshot
 from . import json_text
+from .fragments import fragments, is_same
+from .message_states import are_cached, copies_of, states_of, written_states
 from .shared_text import SharedText
 
 SHORT = 8
@@ -28,7 +31,7 @@ Mark = Hashable
 
 
 class History:
-    """A copy of the messages that a model is called with: a list of immutable objects, or a snapshot of dicts."""
+    """A copy of the messages that a model is called with: references, or a snapshot of dicts."""
 
     __slots__ = ("messages",)
 
@@ -61,18 +64,55 @@ class Branch:
     """One recent history.
 
     Attributes:
+        states: what the JSON of each message was made of.
         marks: what tells each message from others: its content, or a hash of its JSON.
         points: (number of messages, their JSON without brackets), shorter ones first.
         cuts: beginnings, by the bytes and the depth that the careful walk began with.
+        replaced: the messages are those of a later history, of which none has been found by identity yet.
     """
 
-    __slots__ = ("cuts", "marks", "messages", "points")
+    __slots__ = ("_batch", "_same", "cuts", "marks", "messages", "points", "replaced", "states")
 
-    def __init__(self, messages: list[Any], marks: list[Mark], points: list[tuple[int, SharedText]]) -> None:
+    def __init__(
+        self, messages: list[Any], states: list[Any], marks: list[Mark], points: list[tuple[int, SharedText]]
+    ) -> None:
         self.messages = messages
+        self.states = states
         self.marks = marks
         self.points = points
         self.cuts: dict[tuple[int, int], Cut] = {}
+        self.replaced = False
+        self._batch: object = None
+        self._same = 0
+
+    def extend(self, messages: list[Any], marks: list[Mark], point: tuple[int, SharedText]) -> None:
+        """Continue it up to the end of *messages*."""
+        new = messages[len(self.messages) :]
+        if self._same == len(self.messages):
+            self._same += len(new)
+        self.states += written_states(new)
+        self.messages = messages
+        self.marks += marks
+        self.points.append(point)
+
+    def replace(self, messages: list[Any]) -> None:
+        """Take other objects with the same JSON."""
+        self.messages = messages
+        self.states = copies_of(messages)
+        self._batch = None
+        self.replaced = True
+
+    def unchanged(self) -> int:
+        """Return how many messages from the first on have the state that their JSON was made of."""
+        if fragments.batch is None or self._batch is not fragments.batch:
+            self._batch = fragments.batch
+            states = states_of(self.messages)
+            self._same = len(states)
+            if not is_same(states, self.states):
+                self._same = next(
+                    (place for place, state in enumerate(states) if not is_same(state, self.states[place])), len(states)
+                )
+        return self._same
 
     @property
     def size_bytes(self) -> int:
@@ -126,9 +166,11 @@ class Texts:
         key = self._keys.get((id(messages[0]), id(messages[1])))
         best, same = _longest(self._branches.get(key, ()), messages) if key is not None else (None, 0)
         if best is not None and same > 1:
+            best.replaced = False
             self._branches.move_to_end(key)  # type: ignore[arg-type]
             return best, same
-        if not _all_immutable(messages):
+        best, same = None, 0
+        if not are_cached(messages):
             return None, 0
         key = _mark(messages[0]), _mark(messages[1])
         branches = self._branches.get(key, ())
@@ -139,11 +181,12 @@ class Texts:
             if count > same:
                 best, same = branch, count
         if best is None:
-            best = Branch(messages, marks, [(len(messages), SharedText(None, json_text.dumps(messages)[1:-1]))])
+            text = SharedText(None, json_text.dumps(messages)[1:-1])
+            best = Branch(messages, written_states(messages), marks, [(len(messages), text)])
             self._add(key, best)
             same = len(messages)
-        elif same == len(best.messages):
-            best.messages = [*messages[:same]]  # the next ones are likely to be these objects
+        elif same == len(best.messages) and not best.replaced:
+            best.replace(messages[:same])  # the next ones are likely to be these objects
         self._keys[id(messages[0]), id(messages[1])] = key
         while len(self._keys) > 4 * self._limit:
             self._keys.popitem(last=False)
@@ -156,7 +199,7 @@ class Texts:
     def _extend(self, branch: Branch, same: int, messages: list[Any]) -> Branch | None:
         count, before = branch.point(same)
         new = messages[count:]
-        if not _all_immutable(new):
+        if not are_cached(new):
             return None
         texts = [json_text.dumps(message) for message in new]
         part = b",".join(texts)
@@ -168,13 +211,12 @@ class Texts:
         marks = list(map(_mark, new, texts))
         if same == len(branch.messages):
             self._size_bytes += len(part)
-            branch.messages = messages
-            branch.marks += marks
-            branch.points.append(point)
+            branch.extend(messages, marks, point)
             self._evict()
             return branch
         points = [earlier for earlier in branch.points if earlier[0] <= count]
-        branch = Branch(messages, branch.marks[:count] + marks, [*points, point])
+        states = branch.states[:count] + written_states(new)
+        branch = Branch(messages, states, branch.marks[:count] + marks, [*points, point])
         self._add((branch.marks[0], branch.marks[1]), branch)
         return branch
 
@@ -206,7 +248,7 @@ def _longest(branches: Any, messages: list[Any]) -> tuple[Branch | None, int]:
     """Return the branch with the longest common beginning, by identity, and its length."""
     best, longest = None, 0
     for branch in branches:
-        same = _same(branch.messages, messages)
+        same = min(_same(branch.messages, messages), branch.unchanged())
         if same > longest:
             best, longest = branch, same
     return best, longest
@@ -222,10 +264,6 @@ def _same(before: list[Any], messages: list[Any]) -> int:
         if before[place] is not messages[place] and before[place] != messages[place]:
             return place
     return size
-
-
-def _all_immutable(messages: list[Any]) -> bool:
-    return all(kind in ATOMS or json_text.is_cached(kind) for kind in set(map(type, messages)))
 
 
 def _mark(message: Any, text: bytes | None = None) -> Mark:

@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .fragments import fragments
+from .fragments import StateReader, copied, fragments
 
 Converter = Callable[[Any], Any]
 
@@ -17,24 +17,26 @@ Converter = Callable[[Any], Any]
 
 _converters: dict[type, Converter] = {}
 _resolved: weakref.WeakKeyDictionary[type, Converter | None] = weakref.WeakKeyDictionary()
-_cached_types: set[type] = set()
+_states: dict[type, StateReader] = {}
 _contents: dict[type, Converter] = {}
 
 
-def register(kind: type, converter: Converter, *, immutable: bool = False, content: Converter | None = None) -> None:
+def register(
+    kind: type, converter: Converter, *, state: StateReader | None = None, content: Converter | None = None
+) -> None:
     """Serialise objects of *kind* and its subclasses by *converter*.
 
     Args:
         kind: a class of a framework; the nearest registered base of an object's class counts.
         converter: returns dicts, lists, text and numbers, or objects of other registered kinds.
-        immutable: objects of *kind* never change, so that their JSON is cached.
+        state: returns what the JSON of an object is made of; the JSON is cached until that has changed.
         content: returns something that is equal for two objects only if their JSON is, or None where it cannot tell.
     """
     _converters[kind] = converter
     if content is not None:
         _contents[kind] = content
-    if immutable:
-        _cached_types.add(kind)
+    if state is not None:
+        _states[kind] = state
     _resolved.clear()
 
 
@@ -47,16 +49,17 @@ def _converter_of(kind: type) -> Converter | None:
     for base in kind.__mro__:
         if base in _converters:
             converter = _converters[base]
-            if base in _cached_types:
-                converter = _once(converter)
+            if base in _states:
+                converter = _once(converter, _states[base])
             break
     _resolved[kind] = converter
     return converter
 
 
-def is_cached(kind: type) -> bool:
-    """Return whether objects of *kind* never change, so that their JSON is cached."""
-    return getattr(_converter_of(kind), "cached", False)
+def state_reader(kind: type) -> StateReader | None:
+    """Return what reads the state of objects of *kind*; None if their JSON is not cached."""
+    reader: StateReader | None = getattr(_converter_of(kind), "state", None)
+    return reader
 
 
 def content_of(value: Any) -> Any:
@@ -65,17 +68,20 @@ def content_of(value: Any) -> Any:
     return content(value) if content is not None else None
 
 
-def _once(converter: Converter) -> Converter:
+def _once(converter: Converter, read: StateReader) -> Converter:
     import orjson
 
     def convert(value: Any) -> Any:
+        current = read(value)
+        state = copied(current)
         text = orjson.dumps(converter(value), default=plainer, option=_options())
         fragment = orjson.Fragment(text)
-        fragments.put(value, fragment, len(text))
+        if state is not current:  # it could be copied
+            fragments.put(value, fragment, len(text), read, state)
         return fragment
 
     convert.plain = converter  # type: ignore[attr-defined]  # the careful walk needs values, not text
-    convert.cached = True  # type: ignore[attr-defined]
+    convert.state = read  # type: ignore[attr-defined]
     return convert
 
 

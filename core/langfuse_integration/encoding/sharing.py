@@ -63,9 +63,9 @@ class SharedJson:
         return self._with_histories(plain, 0) if type(plain) in (dict, list) else plain
 
     def _with_histories(self, value: Any, depth: int) -> Any:
-        """Return *value* with long lists of objects that never change as histories."""
+        """Return *value* with long lists of objects whose JSON is cached as histories."""
         if type(value) is list:
-            is_history = len(value) > SHORT and json_text.is_cached(type(value[0]))
+            is_history = len(value) > SHORT and json_text.state_reader(type(value[0])) is not None
             return History.around(value) if is_history else value
         if type(value) is not dict or depth >= MAX_DEPTH or len(value) > MAX_ENTRIES:
             return value

@@ -135,14 +135,15 @@ class Worker:
         self._pace.behind(len(recorder.queue), hurried=recorder.hurry > 0)
         done = False
         try:
-            self._outlet.take(
-                Paced(kept, self._pace),
-                [record for record in openings if self._is_recorded(record) and _is_journaled(record)],
-                [score for score in scores if self._is_sampled(score.trace)],
-            )
-            done = True
-            if companions:
-                self._outlet.accompany([span for span in companions if self._is_recorded(span)])
+            with fragments.one_batch():
+                self._outlet.take(
+                    Paced(kept, self._pace),
+                    [record for record in openings if self._is_recorded(record) and _is_journaled(record)],
+                    [score for score in scores if self._is_sampled(score.trace)],
+                )
+                done = True
+                if companions:
+                    self._outlet.accompany([span for span in companions if self._is_recorded(span)])
         except Exception as error:
             report("writing observations", error)
             if faults.strict:

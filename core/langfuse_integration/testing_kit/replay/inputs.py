@@ -10,7 +10,9 @@ from typing import Any, NamedTuple
 
 from ...encoding import json_text
 from ...encoding.fields import Fields
+from ...encoding.fragments import is_same
 from ...encoding.history import History
+from ...encoding.message_states import are_cached, copies_of, states_of
 from ...encoding.observed import parsed
 from ...internals.bounded import BoundedDict
 from ...reading.volatile import VolatileParts
@@ -40,17 +42,20 @@ class _Tail(NamedTuple):
     """A history without its first message.
 
     Attributes:
+        states: what the messages were like.
         parts: the messages as they are compared.
         size: of their texts.
     """
 
     messages: list[Any]
+    states: list[Any]
     parts: tuple[str, ...]
     size: int
 
     def begins(self, messages: list[Any]) -> bool:
-        """Return whether *messages* begin with these very objects."""
-        return len(self.messages) <= len(messages) and all(map(is_, self.messages, messages))
+        """Return whether *messages* begin with these very objects, none of which has changed."""
+        same = len(self.messages) <= len(messages) and all(map(is_, self.messages, messages))
+        return same and is_same(states_of(self.messages), self.states)
 
 
 class Inputs:
@@ -114,13 +119,15 @@ class Inputs:
         key = names, id(tail[0]) if tail else 0
         known = self._tails.get(key)
         if known is None or not known.begins(tail):
-            known = _Tail([], (), 0)
+            known = _Tail([], [], (), 0)
         new = tail[len(known.messages) :]
+        comparable = are_cached([message for message in new if type(message) is not dict])
+        states = copies_of(new) if comparable else []
         first, *texts = [text_of(message) for message in (*head, *new)] or [""]
         parts = known.parts + tuple(self._cleaned(names, text) for text in texts)
         size = known.size + sum(map(len, texts))
-        if all(kind in (dict, str) or json_text.is_cached(kind) for kind in set(map(type, new))):
-            self._tails[key] = _Tail(tail, parts, size)
+        if comparable:
+            self._tails[key] = _Tail(tail, known.states + states, parts, size)
         return (self._cleaned(names, first), *parts) if head else (), size + len(first)
 
     def _cleaned(self, names: Names | None, text: str) -> str:
