@@ -17,6 +17,7 @@ from langfuse_integration.recording.registry import Run
 from langfuse_integration.recording.snapshot import snapshot
 
 from . import private
+from .decisions import MODEL_KIND
 from .notes import RunNotes
 from .states import ChainState
 
@@ -56,10 +57,12 @@ def folds(state: ChainState, kind: Any, parent: Run) -> bool:
     """Return whether a chain run below *parent* is plumbing; marks *state* if the run is a double of *parent*.
 
     Args:
-        kind: LangChain's `run_type`: "prompt" and "parser" for these, None for other runnables of LangChain itself, and
-            `NOT_PASSED` for sequences and for everything of LangGraph.
+        kind: LangChain's `run_type`: "llm" for a call of a model, "prompt" and "parser" for these, None for other
+            runnables of LangChain itself, and `NOT_PASSED` for sequences and for everything of LangGraph.
     """
     name = state.name
+    if kind == MODEL_KIND:
+        return False
     if kind in PLUMBING_KINDS or name in PLUMBING or name.partition("<")[0] in PLUMBING:
         return True
     above = parent.state

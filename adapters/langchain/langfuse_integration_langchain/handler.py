@@ -13,7 +13,7 @@ from langfuse_integration.internals import faults
 from langfuse_integration.internals.faults import fault
 from langfuse_integration.recording import ambient, model_calls, tracing
 
-from . import agents, current, messages, orphans, private, remote_graphs, run_ends, run_starts, streams
+from . import agents, current, decisions, messages, orphans, private, remote_graphs, run_ends, run_starts, streams
 from .binding import Binding
 from .folding import NOT_PASSED
 from .graphs import CHECKPOINTS
@@ -90,6 +90,8 @@ class SessionHandler(BaseCallbackHandler):
         """Open a chain, graph, node or agent."""
         try:
             state = ChainState(run_id, parent_run_id, name or _name(serialized, "chain"), inputs, metadata, tags)
+            if run_type == decisions.MODEL_KIND:
+                decisions.announced(state)
             if CHECKPOINTS in extra:
                 state.checkpoints = extra[CHECKPOINTS]
             run_starts.chain(self._binding, state, run_type)

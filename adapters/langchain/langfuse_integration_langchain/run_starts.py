@@ -47,7 +47,7 @@ def chain(binding: Binding, state: ChainState, run_type: Any) -> None:
             return
     run = _open(binding, state, inputs, parent)
     if run is not None:
-        run.observation.late = RunNotes(state.metadata, state.tags, parent)
+        run.observation.late = state.notes(state.metadata, state.tags, parent)
         if state.conversation is not None:
             interrupts.go_on(run, state, state.conversation)
         agents.started(run)

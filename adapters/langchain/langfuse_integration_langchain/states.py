@@ -20,8 +20,10 @@ from .conversations import Conversation
 from .graphs import UNKNOWN, GraphKey
 from .lost_runs import RunReference, watched
 from .models import ModelCall
-from .notes import NOTHING
+from .notes import NOTHING, RunNotes
 from .prompts import GivenPrompt
+
+NotesType = type[RunNotes]
 
 
 class LangChainStart(RunStart):
@@ -49,6 +51,7 @@ class ChainState(LangChainStart):
         bound: a handler with a session of its own has announced the run.
         inputs: the run's input as LangChain passed it.
         metadata, tags: as LangChain passed them.
+        notes: makes of them what completes the row.
         position: as in `private.position`.
         node: the run is a node of a graph, or a task of LangGraph's functional API.
         graph: a node has started below the run, so the run is a graph.
@@ -86,6 +89,7 @@ class ChainState(LangChainStart):
 
     # No slots: most of these keep their defaults, which then cost nothing to set.
     type: ObservationType = "chain"
+    notes: NotesType = RunNotes
     node = graph = unnamed = double = interrupted = used = vanishes = leaving = bound = step = stands_in = False
     unproven = False
     doubled = hands_back = False

@@ -1,0 +1,172 @@
+"""Decision models, and other runnables that announce themselves as the call of a model."""
+
+from __future__ import annotations
+
+import asyncio
+import warnings
+from typing import Any
+
+import pytest
+from langchain_core.messages import HumanMessage
+from langchain_core.runnables import Runnable, RunnableLambda
+
+from langfuse_integration.testing import RecordedSessions
+from langfuse_integration_langchain import SessionHandler
+from scripted_chat import ScriptedChat, call
+
+pytestmark = [pytest.mark.langchain, pytest.mark.usefixtures("in_alices_session")]
+CONFIG: Any = {"callbacks": [SessionHandler()]}
+REQUEST: Any = {"state": "Is hay food?", "questions": {"risk": {"type": "noul", "criteria": "Is it food?"}}}
+ANSWER = {"risk": {"type": "noul", "noul": 0.875, "confidence": None}}
+
+
+class Judge(Runnable[Any, Any]):
+    """What langchain-core's `BaseDecisionModel` (1.8) is for its callbacks, with any release."""
+
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+
+    def _answer(self, _: Any) -> Any:
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+    async def _answer_async(self, request: Any) -> Any:
+        return self._answer(request)
+
+    def _told(self, config: Any) -> Any:
+        return {**(config or {}), "metadata": {"ls_provider": "acme", "ls_model_name": "judge-1", "lane": "fast"}}
+
+    def invoke(self, input: Any, config: Any = None, **_: Any) -> Any:  # noqa: A002
+        return self._call_with_config(self._answer, input, self._told(config), run_type="llm")
+
+    async def ainvoke(self, input: Any, config: Any = None, **_: Any) -> Any:  # noqa: A002
+        return await self._acall_with_config(self._answer_async, input, self._told(config), run_type="llm")
+
+
+REPORT = {"input_tokens": 11, "output_tokens": 2, "total_tokens": 13}
+TOLD = {"model": "judge-1-2026", "answers": ANSWER, "usage": REPORT, "request_id": "req-1"}
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+def test_a_call_is_a_generation(sessions: RecordedSessions, is_async: bool) -> None:
+    """The row has the model that answered, the tokens and the provider's id, also below a chain."""
+    chain = RunnableLambda(lambda request: request).with_config(run_name="ask") | Judge(TOLD)
+    if is_async:
+        asyncio.run(chain.ainvoke(REQUEST, CONFIG))
+    else:
+        chain.invoke(REQUEST, CONFIG)
+    trace = sessions.trace()
+    assert trace.tree() == [{"chain RunnableSequence": ["chain ask", "generation Judge"]}]
+    row = trace.observations[-1]
+    assert (row.model, row.usage) == ("judge-1-2026", {"input": 11, "output": 2})
+    assert (row.input, row.output) == (REQUEST, TOLD)
+    assert row.metadata == {"lane": "fast", "ls_provider": "acme", "response_id": "req-1"}
+    assert all(not other.usage and other.model is None for other in trace.observations[:-1])
+
+
+def test_a_call_alone_is_a_trace(sessions: RecordedSessions) -> None:
+    """Without a chain around it, the call is the only row."""
+    Judge(TOLD).invoke(REQUEST, CONFIG)
+    assert sessions.trace().tree() == ["generation Judge"]
+
+
+@pytest.mark.parametrize("answer", [None, "yes", {"model": 3, "usage": "many", "request_id": []}, {"usage": {}}, 7])
+def test_any_answer_is_recorded(sessions: RecordedSessions, answer: Any) -> None:
+    """An answer of another form leaves the model that was asked, and invents no tokens."""
+    Judge(answer).invoke(REQUEST, CONFIG)
+    (row,) = sessions.trace().observations
+    assert (row.type, row.model, row.usage, row.output) == ("generation", "judge-1", {}, answer)
+    assert row.metadata == {"lane": "fast", "ls_provider": "acme"}
+
+
+def test_a_failed_call_costs_nothing(sessions: RecordedSessions) -> None:
+    """The row has the error and the model that was asked, and a cost of zero: a server would invent one."""
+    with pytest.raises(ConnectionError):
+        Judge(ConnectionError("no route")).invoke(REQUEST, CONFIG)
+    (row,) = sessions.trace().observations
+    assert (row.level, row.status_message, row.model) == ("ERROR", "ConnectionError: no route", "judge-1")
+    assert row.attributes["langfuse.observation.cost_details"] == '{"total":0}'
+
+
+def _decisions() -> Any:
+    decisions = pytest.importorskip("langchain_core.decisions", reason="langchain-core 1.8 has decision models")
+
+    class Classifier(decisions.BaseDecisionModel):  # type: ignore[misc,name-defined]
+        answer: dict[str, Any]
+
+        @property
+        def _provider(self) -> str:
+            return "acme"
+
+        def _classify(self, state: Any, questions: dict[str, Any]) -> Any:
+            answers = dict.fromkeys(questions, self.answer)
+            return decisions.ClassifierResponse.model_validate({**TOLD, "answers": answers})
+
+    return Classifier
+
+
+def test_the_model_that_a_router_asks(sessions: RecordedSessions) -> None:
+    """The decision stands below its middleware, and the agent's thinks are those of the model that was chosen."""
+    classifier = _decisions()
+    middleware = pytest.importorskip("langchain.agents.middleware")
+    agents = pytest.importorskip("langchain.agents")
+    answer = {"type": "choice", "choice": "fast", "probabilities": {"fast": 0.75, "slow": 0.25}, "confidence": 0.5}
+    choices = {
+        "fast": middleware.ModelChoice(model=ScriptedChat("Hay."), criteria="short"),
+        "slow": middleware.ModelChoice(model=ScriptedChat("Grass."), criteria="long"),
+    }
+    judge = classifier(model="judge-1", answer=answer)
+    with warnings.catch_warnings(action="ignore"):  # it is in beta
+        router = middleware.ModelRouterMiddleware(choices=choices, instructions="Choose.", classifier=judge)
+    agent = agents.create_agent(ScriptedChat("Straw."), middleware=[router], name="herder")
+    agent.invoke({"messages": [HumanMessage("What do llamas eat?")]}, CONFIG)
+    trace = sessions.trace()
+    assert trace.tree() == [
+        {
+            "agent herder": [
+                {"chain ModelRouterMiddleware.before_agent": ["generation Classifier"]},
+                "generation ScriptedChat",
+            ]
+        }
+    ]
+    decision = trace.named("Classifier")[0]
+    assert (decision.model, decision.usage) == ("judge-1-2026", {"input": 11, "output": 2})
+    assert decision.output["answers"]["model_route"]["choice"] == "fast"
+
+
+def test_a_tool_call_that_a_classifier_refuses(sessions: RecordedSessions) -> None:
+    """The refused call is an act with ERROR and the reason; the tool has not run."""
+    classifier = _decisions()
+    middleware = pytest.importorskip("langchain.agents.middleware")
+    agents = pytest.importorskip("langchain.agents")
+    ran: list[str] = []
+
+    def shear(name: str) -> str:
+        """Shear a llama."""
+        ran.append(name)
+        return "done"
+
+    judge = classifier(model="judge-1", answer={"type": "noul", "noul": 1.0})
+    with warnings.catch_warnings(action="ignore"):  # it is in beta
+        guard = middleware.AutoModeMiddleware(classifier=judge, tools=["shear"])
+    model = ScriptedChat(call("shear", {"name": "Ada"}), "I may not.")
+    agent = agents.create_agent(model, [shear], middleware=[guard], name="herder")
+    agent.invoke({"messages": [HumanMessage("Shear Ada.")]}, CONFIG)
+    trace = sessions.trace()
+    assert ran == []
+    assert trace.tree() == [
+        {
+            "agent herder": [
+                "generation ScriptedChat",
+                "generation Classifier",
+                "tool shear",
+                "generation ScriptedChat",
+            ]
+        }
+    ]
+    (act,) = trace.named("shear")
+    assert (act.level, act.input, act.metadata["step_type"]) == ("ERROR", {"name": "Ada"}, "act")
+    assert "was blocked" in (act.status_message or "")
+    thinks = [row.name for row in trace.observations if row.metadata.get("step_type") == "think"]
+    assert thinks == ["ScriptedChat", "ScriptedChat"]
