@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import gc
+import json
 from collections.abc import Generator, Sequence
 from typing import Any
 
@@ -27,7 +28,7 @@ from pydantic import BaseModel
 
 from langfuse_integration import langfuse_manager
 from langfuse_integration.testing import Observed, RecordedSessions
-from llamaindex.scripted import ScriptedLLM, TextLLM, call, lookup, tool
+from llamaindex.scripted import ScriptedLLM, TextLLM, call, lookup, say, tool
 
 HELLO = [ChatMessage(role=MessageRole.USER, content="Hello?")]
 
@@ -540,3 +541,41 @@ def test_a_response_of_an_undecorated_chat(settled: RecordedSessions) -> None:
     row = only(settled)
     assert row.input == [{"role": "user", "content": "Hello?"}]
     assert row.output == {"role": "assistant", "content": "Hi."}
+
+
+def _rewrite(response: Any) -> None:
+    response.message.content = "mine"
+
+
+def _append(response: Any) -> None:
+    response.message.blocks.append(TextBlock(text="mine"))
+
+
+def _edit(response: Any) -> None:
+    response.message.blocks[0].text = "mine"
+
+
+def _tag(response: Any) -> None:
+    response.message.additional_kwargs["tag"] = "mine"
+
+
+def _replace(response: Any) -> None:
+    response.message = say("mine")
+
+
+@pytest.mark.parametrize("change", [_rewrite, _append, _edit, _tag, _replace])
+@pytest.mark.parametrize("way", ["chat", "achat", "stream"])
+def test_an_answer_is_what_the_model_said(settled: RecordedSessions, change: Any, way: str) -> None:
+    """What the application makes of a response afterwards is neither in the model's row nor in its exact form."""
+    model, asked = ScriptedLLM(["hay"] * 3), [ChatMessage("?")]
+    model.chat(asked)
+    if way == "stream":
+        response = list(model.stream_chat(asked))[-1]
+    else:
+        response = model.chat(asked) if way == "chat" else asyncio.run(model.achat(asked))
+    change(response)
+    model.chat([*asked, response.message])
+    untouched, changed, later = (observation for trace in settled.traces for observation in trace.observations)
+    assert changed.output == untouched.output == later.output
+    assert "mine" not in json.dumps(changed.exact)
+    assert "mine" in json.dumps(later.input)

@@ -156,3 +156,22 @@ def test_a_tool_in_a_tool(settled: RecordedSessions) -> None:
 
     FunctionTool.from_defaults(outer).call(city="Rome")
     assert settled.trace().tree() == [{"tool outer": ["tool lookup"]}]
+
+
+def test_what_a_tool_has_returned_does_not_change(settled: RecordedSessions) -> None:
+    """A tool that returns its own list, and an application that changes the output: the row has what was returned."""
+    barn: dict[str, Any] = {"llamas": ["Ada"]}
+
+    def add(name: str) -> dict[str, Any]:
+        barn["llamas"].append(name)
+        return barn
+
+    adding = FunctionTool.from_defaults(add)
+    first = adding.call(name="Bea")
+    adding.call(name="Cid")
+    first.blocks.append(TextBlock(text="mine"))
+    barn.clear()
+    one, other = (observation for trace in settled.traces for observation in trace.observations)
+    assert (one.output, other.output) == ({"llamas": ["Ada", "Bea"]}, {"llamas": ["Ada", "Bea", "Cid"]})
+    assert [block["fields"]["text"] for block in one.exact["result"]["fields"]["blocks"]] == [str(one.output)]
+    assert one.exact["result"]["fields"]["raw_output"] == one.output

@@ -163,3 +163,22 @@ async def test_a_picture_is_uploaded_and_replaced(connect: Connect, sessions: Re
     assert text == "a llama"
     assert reference.startswith("@@@langfuseMedia:type=image/png|id=")
     assert PICTURE not in str((row.input, row.output, row.metadata))
+
+
+async def test_a_result_is_what_the_server_said(connect: Connect, sessions: RecordedSessions) -> None:
+    """What the application makes of a result afterwards is neither in the row nor in its exact form."""
+    async with connect() as session:
+        result = await session.call_tool("add", {"a": 1, "b": 2})
+        structured = result.structured_content if VERSION == 2 else result.structuredContent
+        result.content.append(types.TextContent(type="text", text="mine"))
+        result.content[0].text = "mine"
+        structured["mine"] = 1
+        await session.call_tool("add", {"a": 1, "b": 2})
+    changed, untouched = (
+        sessions.trace().named("tools.add")
+        if len(sessions.traces) == 1
+        else (trace.one("tools.add") for trace in sessions.traces)
+    )
+    assert changed.output == untouched.output == 3
+    assert changed.exact["exchanges"] == untouched.exact["exchanges"]
+    assert "mine" not in str(changed.exact)

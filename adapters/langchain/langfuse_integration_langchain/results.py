@@ -16,8 +16,8 @@ from langchain_core.messages import ToolMessage
 from langfuse_integration.encoding import object_form
 from langfuse_integration.encoding.error_form import error_form
 from langfuse_integration.recording.exact_result import ExactResult
+from langfuse_integration.recording.noted import as_it_was, note_of
 from langfuse_integration.recording.registry import Run
-from langfuse_integration.recording.snapshot import snapshot
 
 from . import private
 
@@ -29,7 +29,7 @@ TOOL, RETRIEVER = "langchain.tool", "langchain.retriever"
 
 def returned(run: Run, result: Any) -> None:
     """Note what a tool or retriever returned."""
-    ExactResult(_form_name(run), None, object_form.form_of, snapshot(result)).keep(run.observation, run.state.name)
+    ExactResult(_form_name(run), None, _form, note_of(result)).keep(run.observation, run.state.name)
 
 
 def raised(run: Run, error: BaseException) -> None:
@@ -42,6 +42,12 @@ def raised(run: Run, error: BaseException) -> None:
     else:
         return
     kept.keep(run.observation, run.state.name)
+
+
+def _form(noted: Any) -> Any:
+    if type(noted) is list:
+        return [object_form.form_of(as_it_was(item)) for item in noted]
+    return object_form.form_of(as_it_was(noted))
 
 
 def _form_name(run: Run) -> str:

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from langfuse_integration.encoding.error_form import error_form
 from langfuse_integration.recording import tracing
+from langfuse_integration.recording.noted import Noted, note_of
 from langfuse_integration.recording.registry import Run
 from langfuse_integration.recording.snapshot import snapshot
 
@@ -109,7 +110,7 @@ def tool(run_id: UUID, output: Any) -> None:
         run.observation.level, run.observation.status_message = "ERROR", problem
     if tracing.recorder.replayable:
         results.returned(run, output)
-    run.observation.finish(messages.tool_output(output))
+    run.observation.finish(note_of(messages.tool_output(output)))
     _settle(run)
 
 
@@ -119,9 +120,10 @@ def retriever(run_id: UUID, documents: Any) -> None:
     if run is None:
         return
     orphans.release(run.state)
+    noted = [Noted(document) if hasattr(document, "__dict__") else document for document in documents]
     if tracing.recorder.replayable:
-        results.returned(run, documents)
-    run.observation.finish(list(documents))
+        results.returned(run, noted)
+    run.observation.finish(noted)
     _settle(run)
 
 

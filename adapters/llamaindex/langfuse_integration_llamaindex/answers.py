@@ -12,11 +12,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from langfuse_integration.encoding import object_form
+from langfuse_integration.recording.noted import as_it_was
 from langfuse_integration.recording.observation import Observation
 from langfuse_integration.recording.snapshot import snapshot
 from langfuse_integration.settings import settings
 
 from . import deltas
+from .messages import LlmAnswer
 
 FORM = "llamaindex.answer"
 
@@ -78,15 +80,18 @@ class AnswerNote:
             self.seam = span_id
         self.asked = {"model": observation.model, "parameters": observation.model_parameters}
 
-    def exact(self, *, streamed: bool) -> ExactAnswer | None:
+    def exact(self, output: Any, *, streamed: bool) -> ExactAnswer | None:
         """Return the exact form, or None: no event told of the call.
 
         Args:
+            output: of the row, which mostly notes the same response.
             streamed: the call returned a stream, of which there may be no piece.
         """
         if self.seam is None:
             return None
-        return ExactAnswer(self.response, self.pieces if streamed or self.pieces else None, self.error, self.asked)
+        is_noted = isinstance(output, LlmAnswer) and output.response is self.response
+        response = output.noted if is_noted else LlmAnswer(self.response).noted
+        return ExactAnswer(response, self.pieces if streamed or self.pieces else None, self.error, self.asked)
 
 
 def answers_itself(kind: type) -> bool:
@@ -98,7 +103,7 @@ class ExactAnswer:
     """The exact form of a model call, built on the worker.
 
     Args:
-        response: the answer, or the last piece of a stream; None when the call failed.
+        response: the answer, or the last piece of a stream, also as it was noted; None when the call failed.
         pieces: the pieces of a stream, or None when the call was not streamed.
         error: the exact form of what ended the call, or None.
         asked: the model and the parameters that were asked for.
@@ -124,7 +129,7 @@ class ExactAnswer:
         if self._pieces is not None:
             form["pieces"] = deltas.deltas_of(map(_form_of_piece, _maskable(self._pieces)))
         elif self._response is not None and self._error is None:
-            form["response"] = object_form.form_of(self._response)
+            form["response"] = object_form.form_of(as_it_was(self._response))
         if self._error is not None:
             form["error"] = self._error
         if self._asked is not None:

@@ -205,7 +205,7 @@ class LlmCall(rows.RowState):
             observation.usage_details = models.usage_of(answers, observation.model)
             observation.late = endings.AnswerEnding((self.before_last, *answers), self.stop)
         if self.note is not None:
-            observation.exact = self.note.exact(streamed=self.streamed and self.note.seam == self.announced)
+            observation.exact = self.note.exact(output, streamed=self.streamed and self.note.seam == self.announced)
         if self.think is None:
             observation.finish(output)
         else:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from langfuse_integration.encoding import json_text
+from langfuse_integration.recording.noted import Noted, as_it_was
 
 from . import blocks, tools
 
@@ -22,6 +23,10 @@ EMPTY: tuple[Any, ...] = (None, "", [], {})
 
 ARGUMENTS = ("arguments", "input", "tool_kwargs", "args")
 """The keys of a tool call's arguments, as integrations name them."""
+
+
+INSIDE = ("message",)
+"""The field of a response that changes as well."""
 
 
 class Prompt:
@@ -50,13 +55,15 @@ class LlmAnswer:
     Attributes:
         response: a `ChatResponse` or `CompletionResponse`, or None.
         deltas: the pieces of a streamed text: the last message of some models is not the whole text.
+        noted: the response as it is now: agents and applications change its message.
     """
 
-    __slots__ = ("deltas", "response")
+    __slots__ = ("deltas", "noted", "response")
 
     def __init__(self, response: Any, deltas: Sequence[str] = ()) -> None:
         self.response = response
         self.deltas = deltas
+        self.noted = Noted(response, INSIDE) if hasattr(response, "__dict__") else None
 
 
 def is_response(result: Any) -> bool:
@@ -182,7 +189,7 @@ def _template(template: Template) -> Any:
 
 
 def _answer(answer: LlmAnswer) -> Any:
-    response, deltas = answer.response, answer.deltas
+    response, deltas = as_it_was(answer.noted), answer.deltas
     message = getattr(response, "message", None)
     if message is None:
         text = getattr(response, "text", None)

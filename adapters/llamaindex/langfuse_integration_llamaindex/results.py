@@ -17,7 +17,11 @@ from typing import Any
 from langfuse_integration.encoding import object_form
 from langfuse_integration.encoding.error_form import error_form
 from langfuse_integration.recording.exact_result import ExactResult
+from langfuse_integration.recording.noted import as_it_was
 from langfuse_integration.recording.observation import Observation
+from langfuse_integration.recording.snapshot import snapshot
+
+from .tools import noted_output
 
 TOOL, RETRIEVER, EMBEDDING = "llamaindex.tool", "llamaindex.retriever", "llamaindex.embedding"
 FRAMEWORK = "llama_index."
@@ -44,10 +48,6 @@ def is_plumbing(tool: Any) -> bool:
     """Return whether a tool is LlamaIndex's own and changes a run, as the one that hands over to another agent."""
     function = getattr(tool, "real_fn", None)
     return str(getattr(function, "__module__", "")).startswith(FRAMEWORK)
-
-
-def _same(result: Any) -> Any:
-    return result
 
 
 def _copied_nodes(result: Any) -> Any:
@@ -87,9 +87,9 @@ def packed(vector: Any) -> Any:
 
 
 _KINDS: dict[str, tuple[str, Callable[[Any], Any], Callable[[Any], Any]]] = {
-    "tool": (TOOL, _same, object_form.form_of),
+    "tool": (TOOL, noted_output, lambda noted: object_form.form_of(as_it_was(noted))),
     "retriever": (RETRIEVER, _copied_nodes, object_form.form_of),
-    "embedding": (EMBEDDING, _same, _packed_all),
+    "embedding": (EMBEDDING, snapshot, _packed_all),
 }
 
 

@@ -7,6 +7,7 @@ from inspect import BoundArguments
 from typing import Any
 
 from langfuse_integration.encoding import json_text
+from langfuse_integration.recording.noted import Noted, as_it_was
 from langfuse_integration.recording.observation import Observation, describe
 
 from .arguments import given
@@ -15,12 +16,12 @@ READABLE = (str, int, float, bool, dict, list, tuple)
 
 
 class ToolOutcome:
-    """A `ToolOutput` by reference."""
+    """A `ToolOutput` as it is now: what a tool has returned may be changed by the next one."""
 
-    __slots__ = ("output",)
+    __slots__ = ("noted",)
 
     def __init__(self, output: Any) -> None:
-        self.output = output
+        self.noted = noted_output(output)
 
 
 # -- on the application's thread: references
@@ -40,8 +41,13 @@ def arguments(bound: BoundArguments) -> Any:
     return named["input"] if set(named) == {"input"} and "input" in bound.arguments else named
 
 
+def noted_output(output: Any) -> Any:
+    """Return a note of a `ToolOutput`, with what the tool's function has returned."""
+    return Noted(output, ("raw_output",)) if hasattr(output, "__pydantic_fields_set__") else output
+
+
 def outcome(result: Any) -> Any:
-    """Return the outcome of a tool, by reference."""
+    """Return the outcome of a tool."""
     return ToolOutcome(result) if hasattr(result, "raw_output") else result
 
 
@@ -58,7 +64,7 @@ def note_failure(observation: Observation, output: Any) -> None:
 
 
 def _outcome(outcome: ToolOutcome) -> Any:
-    output = outcome.output
+    output = as_it_was(outcome.noted)
     raw = output.raw_output
     if getattr(output, "is_error", False) or raw is None:
         return output.content

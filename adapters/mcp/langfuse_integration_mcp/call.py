@@ -14,6 +14,7 @@ from langfuse_integration.internals.bounded import BoundedDict
 from langfuse_integration.internals.context_variables import reset_quietly
 from langfuse_integration.recording import ambient, otel_api, tracing
 from langfuse_integration.recording.anchor import Parent
+from langfuse_integration.recording.noted import MODEL, Noted
 from langfuse_integration.recording.observation import Observation
 from langfuse_integration.runtime import ready
 from langfuse_integration.sessions.session import Session
@@ -188,6 +189,10 @@ class McpCall:
         failed = self.method is CALL_TOOL and readable.is_error(result)
         row = self.row
         if row is not None:
+            last = self.exchanges[-1] if self.exchanges else None
+            noted = last.noted if last is not None and last.result is result else None
+            if noted is None:
+                noted = Noted(result) if hasattr(result, MODEL) else result
             if not self._settled:
                 self._settle(row)
             if failed:
@@ -197,7 +202,7 @@ class McpCall:
             if self.method is READ_RESOURCE and not self.sent:
                 row.metadata = {**(row.metadata or {}), "mcp_cached": True}
             if not self.merged and (hasattr(result, "content") or not self._goes_on(row, result)):
-                row.finish(result)
+                row.finish(noted)
         self._end("tool_error" if failed else None)
 
     def _goes_on(self, row: Observation, result: Any) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from langfuse_integration.internals.bounded import BoundedDict
+from langfuse_integration.recording.noted import as_it_was, note_of
 
 from . import propagation
 from .exact import form_of, form_of_error
@@ -54,10 +55,11 @@ class McpExchange:
         params: its parameters, or None.
         messages: what the server sent meanwhile.
         answered: whether there is a result.
+        noted: the result as it was when it came.
         error: the protocol's error that ended it, in its exact form, or None.
     """
 
-    __slots__ = ("answered", "error", "messages", "method", "params", "result")
+    __slots__ = ("answered", "error", "messages", "method", "noted", "params", "result")
 
     def __init__(self, request: Any, method: str = "", result: Any = None) -> None:
         inner = getattr(request, "root", request)
@@ -65,6 +67,7 @@ class McpExchange:
         self.params = getattr(inner, "params", None)
         self.messages: list[ServerMessage] = []
         self.result: Any = result
+        self.noted: Any = result
         self.answered = result is not None
         self.error: dict[str, Any] | None = None
 
@@ -75,8 +78,9 @@ class McpExchange:
         return f"{self.method} {cursor}" if cursor else self.method
 
     def answer(self, result: Any) -> None:
-        """Note the server's answer."""
+        """Note the server's answer, which the application may change."""
         self.result = result
+        self.noted = note_of(result)
         self.answered = True
 
     def broke(self, error: BaseException) -> None:
@@ -187,7 +191,7 @@ def form_of_exchange(exchange: McpExchange) -> dict[str, Any]:
     if exchange.error is not None:
         form["error"] = exchange.error
     elif exchange.answered:
-        form["result"] = form_of(exchange.result)
+        form["result"] = form_of(as_it_was(exchange.noted))
     return form
 
 

@@ -9,13 +9,14 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ..recording.noted import Noted, as_it_was
 from .fragments import StateReader, copied, fragments
 
 Converter = Callable[[Any], Any]
 
 # -- converters of framework types
 
-_converters: dict[type, Converter] = {}
+_converters: dict[type, Converter] = {Noted: as_it_was}
 _resolved: weakref.WeakKeyDictionary[type, Converter | None] = weakref.WeakKeyDictionary()
 _states: dict[type, StateReader] = {}
 _contents: dict[type, Converter] = {}
