@@ -15,7 +15,9 @@ from forked import can_be_forked, run
 from langfuse_integration import langfuse_manager
 
 COMMAND = [str(Path(sys.executable).with_name("lfi"))]
-NOT_INHERITED = ("NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE", "COLUMNS", "PYTHONIOENCODING", "TERM")
+NOT_INHERITED = (
+    "NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE", "COLUMNS", "PYTHONIOENCODING", "PYTHONUNBUFFERED", "TERM",
+)  # fmt: skip
 UNPRINTABLE = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 

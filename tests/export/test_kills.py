@@ -107,53 +107,6 @@ def test_a_thousand_kills_lose_only_the_newest(receiver: Receiver, journal: Path
     assert len(came) > 5_000
 
 
-RECORDING = """
-import os, time
-from langfuse_integration import langfuse_manager
-
-while True:
-    with langfuse_manager.trace_span("row") as row:
-        pass
-    os.write(1, f"{row.id} {time.monotonic()}\\n".encode())
-    time.sleep(0.002)
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_kills_in_the_first_second_of_a_process_lose_only_the_newest(tmp_path: Path) -> None:
-    """Of a process that has loaded nothing ahead, only what ended last is missing, and nothing is an error."""
-    chance = random.Random(5)
-    lost_s: list[float] = []
-    recorded = 0
-    for number in range(150):
-        journal = tmp_path / f"{number}.sqlite3"
-        environment = {**os.environ, "LANGFUSE_INTEGRATION_JOURNAL": str(journal)}
-        with subprocess.Popen(
-            [sys.executable, "-c", RECORDING], env=environment, stdout=subprocess.PIPE, text=True
-        ) as process:
-            assert process.stdout is not None
-            first = process.stdout.readline()
-            time.sleep(chance.uniform(0.0, 1.0))
-            process.kill()
-            killed_s = time.monotonic()
-            reports = (first + process.stdout.read()).splitlines(keepends=True)
-        ended_s = dict(report.split() for report in reports if report.endswith("\n"))
-        with Archive(journal) as archive:
-            rows = dict(archive.query("SELECT span_id, level FROM spans"))
-        assert set(rows.values()) <= {"DEFAULT"}
-        recorded += len(ended_s)
-        lost = ended_s.keys() - rows.keys()
-        assert_newest(lost, list(ended_s))
-        lost_s += [killed_s - float(ended_s[each]) for each in lost]
-    late = sum(age_s >= BEFORE_S for age_s in lost_s)
-    print(
-        f"\n{len(lost_s)} of {recorded} lost; the oldest had ended {max(lost_s, default=0.0):.3f} s before the kill, "
-        f"{late} more than {BEFORE_S} s"
-    )
-    assert len(lost_s) < recorded
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_four_processes_share_a_journal(receiver: Receiver, journal: Path) -> None:

@@ -38,6 +38,7 @@ class Log:
             self._screen.line(_heading(observation, self._screen.width))
         for line in _lines(observation, self._screen.width):
             self._screen.line(line)
+        self._screen.flush()
 
 
 def _heading(observation: Observed, width: int) -> Text:

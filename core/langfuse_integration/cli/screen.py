@@ -86,6 +86,10 @@ class Screen:
     def raw(self, text: str) -> None:
         """Write text for other programs."""
         sys.stdout.write(text)
+        self.flush()
+
+    def flush(self) -> None:
+        """Let who reads a pipe see what was written: for a command that goes on."""
         sys.stdout.flush()
 
 

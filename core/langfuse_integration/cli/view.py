@@ -42,7 +42,9 @@ def view(
                 begin = session_path(session_id)
 
         def ready(address: str) -> None:
-            Screen().line(f"{address}{begin}")
+            screen = Screen()
+            screen.line(f"{address}{begin}")
+            screen.flush()
             note("Ctrl-C ends it.")
             if not no_browser:
                 import webbrowser
