@@ -301,7 +301,7 @@ FAULTS = [
 """What has to be found; the names of the functions say what each is."""
 
 
-def crowd(book: Book, turns: int = 100, steps: int = 99) -> None:
+def crowd(book: Book, turns: int = 100, steps: int = 100) -> None:
     """Add turns in which nothing is wrong, as many before the planted fault as after it."""
     for number in range(turns):
         at = (number - turns // 2) * 60_000 + 30_000

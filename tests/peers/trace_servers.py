@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Generator
@@ -16,24 +15,17 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from peers import environments
 from peers.ports import free_port
 from peers.waiting import until
 
 PACKAGES = {"phoenix": "arize-phoenix>=20.26,<21", "mlflow": "mlflow>=3.17,<4", "rotel": "rotel==0.0.1a15"}
-ENVIRONMENTS = Path(__file__).parents[2] / ".venv" / "trace_servers"
 START_S = 120.0
 
 
 def python_of(name: str) -> Path:
     """Return the interpreter of a server's environment; the environment is made if it is missing."""
-    folder = ENVIRONMENTS / name
-    python = folder / "bin" / "python"
-    done = folder / "installed"
-    if not done.exists():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-        subprocess.run([str(python), "-m", "pip", "install", "--quiet", PACKAGES[name]], check=True)
-        done.touch()
-    return python
+    return environments.python_of(name, PACKAGES[name])
 
 
 def fetched(url: str, body: Any = None) -> Any:

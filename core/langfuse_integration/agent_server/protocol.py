@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -210,7 +212,11 @@ class JournalServer:
 
 def serve(journal: Path | None, version: str) -> None:
     """Serve a journal over standard input and output until the client is gone."""
-    anyio.run(JournalServer(journal, version).serve)
+    try:
+        anyio.run(JournalServer(journal, version).serve)
+    except* BrokenPipeError:
+        # The client went away before its answers; the interpreter's own flush at exit needs an open file.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _problem_of(tool: ToolSpec, given: dict[str, Any]) -> str:

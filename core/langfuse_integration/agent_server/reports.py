@@ -146,6 +146,8 @@ def read_step(
     summary = session_of(archive, session_id)
     number, trace, observation = step_of(archive, summary, step)
     text = "\n".join(details(number, trace, observation))
+    if offset >= len(text):
+        raise UnknownHandle(f"The step has {len(text):,} characters: there is nothing at offset {offset:,}.")
     page = Page(budget_tokens)
     part = text[offset : offset + page.left - 1]
     end = offset + len(part)
