@@ -95,6 +95,16 @@ class InvalidFork(LangfuseIntegrationError, ValueError):
         super().__init__(f"The recording has no {step!r}. Its steps are: {', '.join(labels)}.")
 
 
+class UnfitAnswer(LangfuseIntegrationError, ValueError):
+    """Another answer for a step which the client of its server would not take."""
+
+    def __init__(self, label: str, structured: str) -> None:
+        super().__init__(
+            f"{label} cannot be answered with a text: the tool has an output schema. "
+            f"Give a dict like the recorded one, in `answers` of a replay: {structured}."
+        )
+
+
 class ReplayDiverged(LangfuseIntegrationError, AssertionError):
     """A replayed application went another way than recorded; one sentence for each divergence."""
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from langfuse_integration import langfuse_manager
-from langfuse_integration.errors import NotRecorded, ReplayDiverged, SeamMoved
+from langfuse_integration.errors import NotRecorded, ReplayDiverged, SeamMoved, UnfitAnswer
 from langfuse_integration.testing import replay
 from peers.mcp_servers import VERSION, ClientSide, HttpServer, is_error, text_of
 
@@ -235,6 +235,25 @@ async def test_a_fork_with_another_answer(tmp_path: Path, monkeypatch: pytest.Mo
         texts = await counting(wire)()
     assert texts[:2] == ["done", "not done"]
     assert texts[2].count("slow began") == 0
+
+
+async def test_a_text_for_a_tool_with_an_output_schema_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client would not take it: the sentence says so before anything runs; what fits is taken."""
+    wire = Wire("stdio", "", monkeypatch)
+
+    async def application() -> Any:
+        async with wire.connect() as session:
+            result = form(await session.call_tool("add", {"a": 1, "b": 2}))
+            return result["structuredContent"]
+
+    await record(application, tmp_path / "a.session.json")
+    sentence = r"step 1 \(add 1\) cannot be answered with a text.*: \{\"result\": 3\}"
+    with pytest.raises(UnfitAnswer, match=sentence):
+        replay(tmp_path / "a.session.json", answers={1: "four"}).__enter__()
+    with replay(tmp_path / "a.session.json", answers={1: {"result": 4}}):
+        assert await application() == {"result": 4}
 
 
 async def test_servers_that_are_live(wire: Wire, tmp_path: Path) -> None:

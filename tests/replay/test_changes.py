@@ -208,3 +208,24 @@ def test_a_change_is_named_at_its_step(recording: Path, change: str) -> None:
     noted = divergences(recording, replace(Herding(), **changed))
     assert noted[0] == (step, text)
     assert len(noted) == (2 if change in TWICE else 1), noted
+
+
+@pytest.mark.parametrize(
+    ("order", "sentence"),
+    [
+        ((1, 0), "turn 2 was asked for before turn 1"),
+        ((2, 0, 1), "turn 3 was asked for before turn 1"),
+        ((1, 2, 0), "turn 1 was asked for after turn 3"),
+        ((2, 1, 0), "turns 2 to 3 were asked for before turn 1"),
+    ],
+)
+def test_exchanged_turns_are_one_sentence(tmp_path: Path, order: tuple[int, ...], sentence: str) -> None:
+    """An application that asks in another order is told so once, not for each step."""
+    plan = Herding(keeps_history=False, steps=("herd",))
+    questions = [f"What do {animals} eat?" for animals in ("alpacas", "llamas", "goats")[: len(order)]]
+    file = tmp_path / "a.session.json"
+    record(lambda: plan.answer(questions, live=True), file)
+    with replay(file) as session:
+        plan.answer([questions[place] for place in order], live=False)
+        session.allow(sentence)
+    assert [each.text for each in session.all_divergences] == [sentence]

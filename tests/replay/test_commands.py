@@ -163,6 +163,9 @@ def test_a_fork_is_a_session_that_names_its_origin(lfi: Lfi, journal: Path, at: 
     assert line in lfi.ok("show", forked.session_id or "").splitlines()
     assert line in lfi.ok("show", forked.session_id or "", "--errors").splitlines()
     assert "forked from" not in lfi.ok("show", "Chat 3f/2a")
+    shown = json.loads(lfi.ok("show", forked.session_id or "", "--json"))
+    assert (shown["forked_from"], shown["forked_at"]) == ("Chat 3f/2a", "step 3 (think 2 of herder)")
+    assert "forked_from" not in json.loads(lfi.ok("show", "Chat 3f/2a", "--json"))
 
 
 @pytest.mark.parametrize(("tools", "searches"), [((), 2), (("--tools", "live"), 2), (("--tools", "recorded"), 1)])

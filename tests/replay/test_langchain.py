@@ -11,6 +11,7 @@ from typing import Annotated, Any, TypedDict
 
 import pytest
 from langchain.agents import create_agent
+from langchain_core.caches import InMemoryCache
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AnyMessage
@@ -341,3 +342,22 @@ def test_an_async_block_replays_too(tmp_path: Path) -> None:
             return (await unplugged().ainvoke("q")).content
 
     assert asyncio.run(run()) == "one"
+
+
+@pytest.mark.parametrize("way", ["invoke", "ainvoke"])
+def test_an_answer_from_a_cache_is_replayed_as_one(tmp_path: Path, way: str) -> None:
+    """Only the answers that the cache gave are without cost, though it changes the first one as well."""
+
+    def run(*replies: Any) -> list[Any]:
+        model = ScriptedChat(*replies, cache=InMemoryCache())
+        config: Any = {"callbacks": [SessionHandler()]}
+        ask = model.invoke if way == "invoke" else lambda *asked: asyncio.run(model.ainvoke(*asked))
+        return [ask("hi", config).usage_metadata for _ in range(3)]
+
+    usage: Any = {"input_tokens": 3, "output_tokens": 2, "total_tokens": 5}
+    free = {**usage, "total_cost": 0}
+    file = tmp_path / "a.session.json"
+    assert record(lambda: run(AIMessage("hay", usage_metadata=usage)), file) == [usage, free, free]
+    with replay(file) as session:
+        assert run(AssertionError()) == [usage, free, free]
+        assert [row.metadata.get("cache_hit") for row in session.recorded.observations] == [None, True, True]

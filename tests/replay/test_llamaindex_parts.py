@@ -15,6 +15,8 @@ from llama_index.core.tools import FunctionTool, RetrieverTool
 
 import langfuse_integration_llamaindex
 from langfuse_integration.testing import NotRecorded, replay
+from langfuse_integration.testing_kit.replay import session_file
+from langfuse_integration.testing_kit.replay.fork import step_at
 from llamaindex.scripted import ScriptedLLM, call, say
 from replay.recordings import record
 
@@ -166,3 +168,14 @@ def test_the_classes_are_as_before_after_a_replay(tmp_path: Path) -> None:
         assert vars(FunctionTool)["call"].__wrapped__ is not inner
     assert [dict(vars(kind)) for kind in kinds] == before
     assert vars(FunctionTool)["call"].__wrapped__ is inner
+
+
+def test_agents_of_a_workflow_have_steps_of_their_own(tmp_path: Path) -> None:
+    """Each step is called by the agent that took it, and a fork finds it by that name."""
+    path = tmp_path / "a.session.json"
+    record(lambda: run(live, is_async=True), path)
+    recording = session_file.read(path)
+    labels = [step.label for step in recording.steps if step.agent == "AgentWorkflow"]
+    searches = ["search 1 of herder", "think 2 of herder", "search 2 of herder", "think 3 of herder"]
+    assert labels == ["think 1 of host", "think 1 of herder", *searches]
+    assert step_at(recording, "think 2 of herder").label == "think 2 of herder"

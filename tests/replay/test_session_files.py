@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import re
+import socket
 import tempfile
 import time
 import uuid
@@ -236,7 +239,6 @@ def test_what_may_matter_is_compared(one: str, other: str) -> None:
 
 def test_a_connection_is_not_opened(path: Path) -> None:
     """A tool that opens a connection, or looks up a name, is told which step it belongs to."""
-    import socket
     import urllib.request
 
     with replay(path) as session:
@@ -248,6 +250,28 @@ def test_a_connection_is_not_opened(path: Path) -> None:
         session.allow("a connection", "was not asked for")
     with pytest.raises(OSError, match="refused"):
         socket.create_connection(("127.0.0.1", 9), timeout=1)
+
+
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="this system has no Unix sockets")
+def test_a_unix_socket_outside_is_not_opened(path: Path, tmp_path: Path) -> None:
+    """A server of the machine is not reached; a pair within the process, and so an event loop, works."""
+    address = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(address))
+        server.listen()
+        with replay(path) as session:
+            for given in (str(address), bytes(address)):
+                with socket.socket(socket.AF_UNIX) as client, pytest.raises(NotRecorded, match=re.escape(str(address))):
+                    client.connect(given)
+            with pytest.raises(NotRecorded):
+                asyncio.run(asyncio.open_unix_connection(str(address)))
+            one, other = socket.socketpair()
+            with one, other:
+                one.sendall(b"x")
+                assert other.recv(1) == b"x"
+            session.allow("a connection", "not asked for")
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(address))
 
 
 def test_an_empty_recording_is_replayed(tmp_path: Path) -> None:

@@ -282,3 +282,18 @@ def test_scores_stand_with_their_session(viewer: str, journal: Path) -> None:
     assert f'<b>exact</b> yes <a href="#t-{turn.trace_id}">turn</a>' in listed
     assert "<b>helpful</b> 0.5 <span>&lt;b&gt;thanks&lt;/b&gt;</span>" in listed
     assert 'class="scores"' not in get(viewer + "/untagged").text
+
+
+def test_a_fork_names_its_origin(viewer: str, journal: Path) -> None:
+    """The page of a session that `lfi fork` made leads to the one that it comes from; other pages say nothing."""
+    langfuse_manager.set_session("first")
+    with langfuse_manager.trace_span("turn"):
+        pass
+    metadata = {"forked_from": "first", "forked_at": "step 2 (think <1> of herder)"}
+    with langfuse_manager.session("first-fork", metadata=metadata), langfuse_manager.trace_span("turn"):
+        pass
+    assert langfuse_manager.flush(10).pending == 0
+    page = get(viewer + "/sessions/first-fork").text
+    link = 'Forked from <a href="/sessions/first">first</a> at step 2 (think &lt;1&gt; of herder).'
+    assert link in page
+    assert "Forked from" not in get(viewer + "/sessions/first").text

@@ -82,11 +82,12 @@ class ModelAnswer:
     Attributes:
         generations: the candidates of the one prompt; mostly one.
         message: the first candidate's message, or None for a model that is no chat model.
+        messages: those of all candidates: a cache that is used again puts others into the same candidates.
         noted: its fields when the call ended: the application may change the message that it gets.
         usage: LangChain's usage metadata when the call ended: its cache changes the same message when it is used again.
     """
 
-    __slots__ = ("generations", "message", "noted", "result", "usage")
+    __slots__ = ("generations", "message", "messages", "noted", "result", "usage")
 
     def __init__(self, result: LLMResult) -> None:
         self.result = result
@@ -100,6 +101,9 @@ class ModelAnswer:
         self.usage: Any = self.message.usage_metadata if isinstance(self.message, AIMessage) else None
         for generation in self.generations[1:] if self.usage is None else ():
             self.usage = getattr(getattr(generation, "message", None), "usage_metadata", None) or self.usage
+        self.messages: list[Any] = [self.message]
+        for generation in self.generations[1:] if self.message is not None else ():
+            self.messages.append(generation.message)
         self.noted: dict[str, Any] = {}
         if self.message is not None:
             self.noted = noted = self.message.__dict__.copy()
@@ -119,14 +123,18 @@ class ModelAnswer:
             output: of the row; where that is another object, nothing is to be restored.
         """
         message = self.message
-        if message is None or output is not message or _is_same(message.__dict__, self.noted):
+        if message is None:
             return False
-        self.message = message.model_copy()
-        self.message.__dict__.clear()
-        self.message.__dict__.update(self.noted)
-        first = self.generations[0].model_copy(update={"message": self.message})
-        self.generations = [first, *self.generations[1:]]
-        return True
+        is_other = output is message and not _is_same(message.__dict__, self.noted)
+        if is_other:
+            self.message = self.messages[0] = message.model_copy()
+            self.message.__dict__.clear()
+            self.message.__dict__.update(self.noted)
+        self.generations = [
+            each if each.message is kept else each.model_copy(update={"message": kept})
+            for each, kept in zip(self.generations, self.messages, strict=True)
+        ]
+        return is_other
 
     @property
     def response_metadata(self) -> Mapping[str, Any]:

@@ -30,6 +30,9 @@ def session_of(archive: Archive, session_id: str | None) -> dict[str, Any]:
     """Return one session with its traces, in the order of their starts."""
     summary = archive.session(session_id)
     facts = summary_of(summary) if summary is not None else {"session_id": session_id}
+    origin = archive.origin(session_id)
+    if origin is not None:
+        facts = {**facts, **origin._asdict()}
     return {"scores": [], **facts, "traces": [trace_of(trace) for trace in archive.traces(session_id)]}
 
 

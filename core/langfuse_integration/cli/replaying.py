@@ -86,7 +86,9 @@ def _lines(archive: Archive, session_id: str | None, screen: Screen, part: Repla
         guides=ASCII if screen.plain_ascii else None,
     )
     yield from replay.head(summary, archive.scores(session_id))
-    yield from _origin(archive, session_id, screen.width)
+    origin = archive.origin(session_id)
+    if origin is not None:
+        yield Text(fitted(in_one_line(f"forked from {origin}"), screen.width), "dim")
     shown = False
     for number, trace in _turns(archive, session_id, part):
         lines = list(_of_turn(replay, number, trace, part)) if _narrows(part) else _of_turn(replay, number, trace, part)
@@ -98,15 +100,6 @@ def _lines(archive: Archive, session_id: str | None, screen: Screen, part: Repla
     if not shown:
         yield Text()
         yield Text(_nothing(part))
-
-
-def _origin(archive: Archive, session_id: str | None, width: int) -> Iterator[Text]:
-    """Yield where a session that `fork` made comes from."""
-    first = next(iter(archive.traces(session_id)), None) if session_id is not None else None
-    said = first.roots[0].trace_metadata if first is not None and first.roots else {}
-    if "forked_from" in said:
-        at = f" at {said['forked_at']}" if "forked_at" in said else ""
-        yield Text(fitted(in_one_line(f"forked from {said['forked_from']}{at}"), width), "dim")
 
 
 def _narrows(part: ReplayPart) -> bool:

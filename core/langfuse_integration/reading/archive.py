@@ -46,6 +46,16 @@ class NumberedObservation(NamedTuple):
     observed: Observed
 
 
+class Origin(NamedTuple):
+    """The session that a fork comes from, and the step at which it went on live."""
+
+    forked_from: str
+    forked_at: str | None
+
+    def __str__(self) -> str:
+        return self.forked_from if self.forked_at is None else f"{self.forked_from} at {self.forked_at}"
+
+
 class Archive(SessionSummaries):
     """A journal, open for reading; a file that does not exist is an empty one.
 
@@ -67,6 +77,20 @@ class Archive(SessionSummaries):
             trace = self.trace(trace_id, session_id)
             if trace is not None:
                 yield trace
+
+    def origin(self, session_id: str | None) -> Origin | None:
+        """Return where a session that `lfi fork` made comes from, or None."""
+        if session_id is None:
+            return None
+        where, values = of_session(session_id)
+        first = self.query(f"SELECT id FROM spans WHERE {where} ORDER BY started_ns, id LIMIT 1", values)
+        rows = [row for (number,) in first for row in self.selected("id = :id", {"id": number})]
+        metadata = (
+            min((*rows, *self.open_in(session_id)), key=lambda row: row.started_ns).trace_metadata if rows else {}
+        )
+        if "forked_from" not in metadata:
+            return None
+        return Origin(str(metadata["forked_from"]), str(metadata["forked_at"]) if "forked_at" in metadata else None)
 
     def trace_ids(self, session_id: str | None) -> list[str]:
         """Return the traces of a session, or with None those of none, in the order of their starts."""

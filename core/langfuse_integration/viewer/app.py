@@ -109,9 +109,10 @@ class _Viewer:
             turns = turns_of(archive, summary, ids, page, open_trace)
             running = any(observation.session_id == session_id for observation in archive.running())
             scores = archive.scores(session_id)
-            names = choices(archive, session_id)
+            names, origin = choices(archive, session_id), archive.origin(session_id)
         return _html(
             "session.html",
+            origin=origin,
             choices=names,
             filter=step_filter,
             summary=summary,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ...errors import InvalidFork
+from ...errors import InvalidFork, UnfitAnswer
 from .question import QuestionKind
 from .recording import RecordedStep, Recording
+
+SHOWN = 200
 
 
 class ForkPoint:
@@ -45,11 +48,15 @@ class ForkPoint:
 
         Raises:
             InvalidFork: there is no such step.
+            UnfitAnswer: a text cannot answer it.
         """
         numbers = {step.number for step in recording.steps}
         for number in answers or {}:
             if number not in numbers:
                 raise InvalidFork(f"step {number}", [step.label for step in recording.steps])
+        for step in recording.steps:
+            if isinstance((answers or {}).get(step.number), str):
+                _check_text(step)
         if isinstance(until, str):
             until = step_at(recording, until).number
         return cls(until, answers, recording.steps)
@@ -78,6 +85,15 @@ class ForkPoint:
     def other_answer(self, step: RecordedStep) -> Any:
         """Return the answer that was given for *step*, or None."""
         return self._answers.get(step.number)
+
+
+def _check_text(step: RecordedStep) -> None:
+    """Raise UnfitAnswer for a call of an MCP server whose recorded result is structured, and no text in an envelope."""
+    exchanges = (step.exact or {}).get("exchanges") if step.kind == "mcp" else None
+    result = exchanges[-1].get("result") if isinstance(exchanges, list) and exchanges else None
+    structured = result.get("structuredContent") if isinstance(result, dict) else None
+    if isinstance(structured, dict) and not (structured.keys() == {"result"} and isinstance(structured["result"], str)):
+        raise UnfitAnswer(f"step {step.number} ({step.label})", json.dumps(structured, ensure_ascii=False)[:SHOWN])
 
 
 def step_at(recording: Recording, step: str) -> RecordedStep:

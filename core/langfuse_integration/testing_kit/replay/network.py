@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
 _FAMILIES = {socket.AF_INET, socket.AF_INET6}
+_UNIX = getattr(socket, "AF_UNIX", None)
+"""Sockets of the machine: databases, Docker. Logs go by datagrams, pairs within a process are never connected."""
 
 
 @contextmanager
@@ -24,7 +27,7 @@ def blocked(refuse: Callable[[str], BaseException | None]) -> Generator[None]:
         original = patched[name]
 
         def connect(self: socket.socket, *arguments: Any) -> Any:
-            if self.family in _FAMILIES:
+            if self.family in _FAMILIES or (self.family == _UNIX and self.type != socket.SOCK_DGRAM):
                 error = refuse(_shown(arguments[-1]))
                 if error is not None:
                     self.close()  # whoever made it expects an OSError, and would leave it open
@@ -69,4 +72,6 @@ def _is_number(host: Any) -> bool:
 
 
 def _shown(address: Any) -> str:
+    if isinstance(address, bytes):
+        return os.fsdecode(address)
     return ":".join(str(part) for part in address[:2]) if isinstance(address, tuple) else str(address)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right, insort
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator
+from itertools import groupby
 from typing import NamedTuple
 
 from .flows import is_after, moment
@@ -42,8 +43,12 @@ def moved_steps(askings: Iterable[Asking], steps: Iterable[RecordedStep]) -> Ite
         askings: in the order in which they were made.
         steps: of the recording.
     """
-    groups = _groups(steps)
-    pairs = [pair for pair in _turned(askings) if _means_something(*pair, groups)]
+    groups, asked = _groups(steps), list(askings)
+    turned = list(_turned(asked))
+    pairs = [pair for pair in turned if _means_something(*pair, groups)]
+    exchanged = _exchanged_turns(turned, asked) & {_turns(pair) for pair in pairs}
+    pairs = [pair for pair in pairs if _turns(pair) not in exchanged]
+    yield from _moved_turns(exchanged, {asking.step.turn: asking.step for asking in reversed(asked)})
     while pairs:
         counts = Counter(asking.step.number for pair in pairs for asking in pair)
         number = max(counts, key=lambda number: (counts[number], number))
@@ -55,6 +60,38 @@ def moved_steps(askings: Iterable[Asking], steps: Iterable[RecordedStep]) -> Ite
             last = max((early for early, _ in passed), key=lambda asking: asking.at)
             yield late.step, f"{named(late.step)} was asked for after {named(last.step)}"
         pairs = [pair for pair in pairs if not _has(pair, number)]
+
+
+def _exchanged_turns(turned: Iterable[Pair], asked: Iterable[Asking]) -> set[tuple[int, int]]:
+    """Return the turns of which all steps of the later one came before all of the earlier; not of one step each."""
+    sizes = Counter(asking.step.turn for asking in asked)
+    counts = Counter(map(_turns, turned))
+    exchanged = {turns for turns, count in counts.items() if count == sizes[turns[0]] * sizes[turns[1]]}
+    exchanged = {(early, late) for early, late in exchanged if early != late}
+    return exchanged if any(counts[turns] > 1 for turns in exchanged) else set()
+
+
+def _moved_turns(
+    exchanged: set[tuple[int, int]], firsts: dict[int, RecordedStep]
+) -> Iterator[tuple[RecordedStep, str]]:
+    """Yield the fewest turns whose moving explains their order, with a sentence for those that moved together."""
+    moves: dict[int, str] = {}
+    while exchanged:
+        counts = Counter(turn for turns in exchanged for turn in turns)
+        moved = max(counts, key=lambda turn: (counts[turn], turn))
+        passed = [turns for turns in exchanged if moved in turns]
+        is_early = passed[0][0] == moved
+        other = min(late for _, late in passed) if is_early else max(early for early, _ in passed)
+        moves[moved] = f"asked for {'before' if is_early else 'after'} turn {other}"
+        exchanged = {turns for turns in exchanged if moved not in turns}
+    for _, together in groupby(enumerate(sorted(moves)), key=lambda entry: (entry[1] - entry[0], moves[entry[1]])):
+        turns = [turn for _, turn in together]
+        who = f"turn {turns[0]} was" if len(turns) == 1 else f"turns {turns[0]} to {turns[-1]} were"
+        yield firsts[turns[0]], f"{who} {moves[turns[0]]}"
+
+
+def _turns(pair: Pair) -> tuple[int, int]:
+    return pair[0].step.turn, pair[1].step.turn
 
 
 def _turned(askings: Iterable[Asking]) -> Iterator[Pair]:

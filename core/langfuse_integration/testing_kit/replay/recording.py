@@ -227,7 +227,8 @@ def _step(
     kind = _kind(row) or "model"
     name = request_name(row.metadata) if kind == "mcp" else row.name
     word = name.rpartition(" ")[2] if kind == "mcp" else "think" if kind == "model" and agent is not None else name
-    counts[agent, word] += 1
-    label = f"{word} {counts[agent, word]}" + (f" of {agent}" if agent is not None else "")
+    named = agent and str(row.metadata.get("agent_name") or agent)  # in a workflow of agents, its row is the nearest
+    counts[named, word] += 1
+    label = f"{word} {counts[named, word]}" + (f" of {named}" if named is not None else "")
     exact = dict(row.exact) if isinstance(row.exact, dict) else None
     return RecordedStep(number, turn, kind, agent, name, label, row.input, exact)
