@@ -46,7 +46,7 @@ class NumberedObservation(NamedTuple):
     observed: Observed
 
 
-class Origin(NamedTuple):
+class ForkOrigin(NamedTuple):
     """The session that a fork comes from, and the step at which it went on live."""
 
     forked_from: str
@@ -78,7 +78,7 @@ class Archive(SessionSummaries):
             if trace is not None:
                 yield trace
 
-    def origin(self, session_id: str | None) -> Origin | None:
+    def origin(self, session_id: str | None) -> ForkOrigin | None:
         """Return where a session that `lfi fork` made comes from, or None."""
         if session_id is None:
             return None
@@ -90,7 +90,7 @@ class Archive(SessionSummaries):
         )
         if "forked_from" not in metadata:
             return None
-        return Origin(str(metadata["forked_from"]), str(metadata["forked_at"]) if "forked_at" in metadata else None)
+        return ForkOrigin(str(metadata["forked_from"]), str(metadata["forked_at"]) if "forked_at" in metadata else None)
 
     def trace_ids(self, session_id: str | None) -> list[str]:
         """Return the traces of a session, or with None those of none, in the order of their starts."""
