@@ -78,6 +78,8 @@ class Journal:
         self._lock = forks.Lock(reentrant=True)
         self._pid = os.getpid()
         self.inode = 0
+        self.waited_s = 0.0
+        """How long transactions of this journal have waited for those of others so far."""
         self._db: sqlite3.Connection | None = None
         self._skipped: dict[int, int] = {}
         self._chains = Chains()
@@ -93,7 +95,9 @@ class Journal:
         """Yield the connection for a block that is committed as a whole or not at all."""
         with self._lock:
             db = self._connected()
+            began_s = time.monotonic()
             _begin(db)
+            self.waited_s += time.monotonic() - began_s
             try:
                 self._check_schema(db)
                 yield db
