@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from langfuse_integration import langfuse_manager
 from langfuse_integration.encoding import fragments, history, json_text
-from langfuse_integration.encoding.history import SHORT, History, Texts
+from langfuse_integration.encoding.history import SHORT, Texts
+from langfuse_integration.recording.noted_messages import History
+from langfuse_integration.recording.snapshot import snapshot
 from peers.waiting import until
 
 
@@ -91,10 +93,10 @@ def test_only_what_is_new_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_history_of_dicts_is_that_of_its_moment() -> None:
     """A history of dicts is copied when noted, and never cached."""
     said: list[Any] = [{"content": str(index)} for index in range(50)]
-    noted = History(said)
+    noted = snapshot(said)
     said[3]["content"] = "changed"
     assert json.loads(json_text.to_json(noted))[3] == {"content": "3"}
-    assert json.loads(json_text.to_json(History(said)))[3] == {"content": "changed"}
+    assert json.loads(json_text.to_json(snapshot(said)))[3] == {"content": "changed"}
     assert len(history.texts) == 0
 
 

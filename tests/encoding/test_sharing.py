@@ -12,9 +12,9 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 
 from langfuse_integration.encoding import history
 from langfuse_integration.encoding.fields import Fields
-from langfuse_integration.encoding.history import History
 from langfuse_integration.encoding.media import MediaSieve
 from langfuse_integration.encoding.shared_text import Rope, SharedText
+from langfuse_integration.recording.noted_messages import History
 from langfuse_integration_langchain.messages import ChatRequest, GraphInput, register
 
 register()

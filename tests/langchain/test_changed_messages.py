@@ -8,7 +8,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.retrievers import BaseRetriever
+from langchain_core.runnables import RunnableLambda
 
 from langchain_runs import recorded
 from langfuse_integration.encoding.json_text import to_json
@@ -117,3 +120,83 @@ def test_a_message_changed_between_two_calls(rows: StoppedRows, change: str, siz
     messages.append(AIMessage("Hay."))
     model.invoke(messages, recorded())
     assert [row.input for row in rows.write()] == [after, form(messages)]
+
+
+@changes
+@pytest.mark.parametrize(("size", "place"), [(3, 0), (3, 2), (40, 0), (40, 39), (100, 0), (100, 99)])
+def test_a_message_changed_after_a_call(rows: StoppedRows, change: str, size: int, place: int) -> None:
+    """The row says the old message, also where it is written after the change, and the next row the new one."""
+    make, alter = CHANGES[change]
+    messages = conversation(make(), size, place)
+    model = ScriptedChat("Hay.")
+    before = form(messages)
+    model.invoke(messages, recorded())
+    model.invoke(messages, recorded())
+    alter(messages[place])
+    after = form(messages)
+    model.invoke(messages, recorded())
+    messages.append(AIMessage("Hay."))
+    model.invoke(messages, recorded())
+    assert [row.input for row in rows.write()] == [before, before, after, form(messages)]
+
+
+@pytest.mark.parametrize("place", [10, 40, 99])
+def test_any_message_reworded_after_a_call(rows: StoppedRows, place: int) -> None:
+    """The content of the last 64 messages is that of the call."""
+    messages = conversation(HumanMessage("Hay?"), 100, place)
+    before = form(messages)
+    ScriptedChat("Hay.").invoke(messages, recorded())
+    messages[place].content = "said anew"
+    expected = before if place >= 36 else form(messages)
+    assert [row.input for row in rows.write()] == [expected]
+
+
+@changes
+def test_a_message_of_a_state_changed_in_a_node(rows: StoppedRows, change: str) -> None:
+    """A node that changes a message in place: the input of the graph is what it was given, the output what it made."""
+    make, alter = CHANGES[change]
+
+    def altering(state: dict[str, Any]) -> dict[str, Any]:
+        alter(state["messages"][0])
+        return state
+
+    message = make()
+    before = form([message])
+    result = RunnableLambda(altering).invoke({"messages": [message], "last": message}, recorded())
+    after = form([message])
+    _reword(message)
+    result["messages"].clear()
+    [row] = rows.write()
+    assert row.input == {"messages": before, "last": before[0]}
+    assert row.output == {"messages": after, "last": after[0]}
+
+
+def test_a_single_message_changed_after_a_chain(rows: StoppedRows) -> None:
+    """A chain's input and output that are one message each."""
+    answer = AIMessage("Hay.", additional_kwargs={"audio": {"transcript": "hay"}})
+    question = HumanMessage("Hay?")
+    RunnableLambda(lambda _: answer).invoke(question, recorded())  # type: ignore[arg-type, misc]
+    before = form([question, answer])
+    _annotate_deeply(answer)
+    _reword(question)
+    [row] = rows.write()
+    assert [row.input, row.output] == before
+
+
+def test_documents_changed_after_a_retrieval(rows: StoppedRows) -> None:
+    """A reranker that writes scores into the metadata, and cuts texts: the row has what was retrieved."""
+    documents = [Document(f"text {number}", metadata={"source": {"page": number}}) for number in range(12)]
+
+    class Retriever(BaseRetriever):
+        """Returns the documents."""
+
+        def _get_relevant_documents(self, query: str, *, run_manager: Any) -> list[Document]:
+            return documents
+
+    before = form(documents)
+    for document in Retriever().invoke("hay", recorded()):
+        document.metadata["score"] = 1.0
+        document.metadata["source"]["page"] = 99
+        document.page_content = "cut"
+    Retriever().invoke("hay", recorded())
+    assert [row.output for row in rows.write()] == [before, form(documents)]

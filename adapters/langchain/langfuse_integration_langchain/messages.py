@@ -19,7 +19,9 @@ from langchain_core.prompt_values import PromptValue
 
 from langfuse_integration.encoding import json_text
 from langfuse_integration.internals.secrets import without_secrets
+from langfuse_integration.recording.noted_messages import History, NotedMessage, keepers
 
+from .kept import DOCUMENTS, MESSAGES
 from .models import FINISH_KEYS, ID_KEYS, MODEL_KEYS, USAGE_KEYS
 
 ROLES = {"human": "user", "ai": "assistant", "system": "system", "tool": "tool", "function": "function"}
@@ -57,6 +59,8 @@ class GraphInput:
     def plain(self) -> dict[str, Any]:
         """Return the input with its messages in one form."""
         messages = self.values["messages"]
+        if isinstance(messages, (History, NotedMessage)):
+            messages = messages.restored()
         listed = messages if isinstance(messages, list) else [messages]
         return {**self.values, "messages": [_message(message) for message in listed]}
 
@@ -221,7 +225,9 @@ _graph_types_registered = False
 
 
 def register() -> None:
-    """Register converters for LangChain's objects."""
+    """Register converters for LangChain's objects, and how they are noted."""
+    keepers.register(BaseMessage, MESSAGES)
+    keepers.register(Document, DOCUMENTS)
     json_text.register(BaseMessage, message_fields, state=vars)
     json_text.register(Document, document_fields, state=vars)
     json_text.register(PromptValue, lambda value: value.to_messages())

@@ -15,8 +15,10 @@ from langfuse_integration.encoding.model_parameters import recorded_parameters
 from langfuse_integration.encoding.usage import first_buckets
 from langfuse_integration.recording.observation import Observation
 from langfuse_integration.recording.registry import Run
+from langfuse_integration.recording.snapshot import snapshot
 
 from .exact import answer_form
+from .kept import fields_of
 from .notes import RunNotes
 
 MODEL_KEYS = ("model_name", "model", "model_id")
@@ -24,8 +26,7 @@ FINISH_KEYS = ("finish_reason", "stop_reason", "stopReason", "finishReason", "do
 ID_KEYS = ("response_id", "responseId", "id")
 LANGCHAINS_IDS = ("lc_", "run-")
 """How ids begin that LangChain gives to messages for which the provider has none."""
-_MAPPINGS = ("additional_kwargs", "response_metadata")
-_CHANGEABLE = (*_MAPPINGS, "tool_calls")
+_CHANGEABLE = ("additional_kwargs", "response_metadata", "content", "tool_calls")
 """Fields of an answer that applications change in place."""
 _ADDED = ("name", "id")
 USAGE_KEYS = ("usage", "usage_metadata", "token_usage", "token_count", "amazon-bedrock-invocationMetrics")
@@ -102,19 +103,10 @@ class ModelAnswer:
         for generation in self.generations[1:] if self.usage is None else ():
             self.usage = getattr(getattr(generation, "message", None), "usage_metadata", None) or self.usage
         self.messages: list[Any] = [self.message]
-        for generation in self.generations[1:] if self.message is not None else ():
+        further: list[Any] = self.generations[1:] if self.message is not None else []
+        for generation in further:
             self.messages.append(generation.message)
-        self.noted: dict[str, Any] = {}
-        if self.message is not None:
-            self.noted = noted = self.message.__dict__.copy()
-            for name in _MAPPINGS:
-                if noted.get(name):
-                    noted[name] = noted[name].copy()
-            if noted.get("tool_calls"):  # two levels, without a call for each
-                noted["tool_calls"] = [
-                    {**call, "args": call["args"].copy()} if type(call.get("args")) is dict else call.copy()
-                    for call in noted["tool_calls"]
-                ]
+        self.noted: dict[str, Any] = fields_of([self.message])[0] if self.message is not None else {}
 
     def restore(self, output: Any) -> bool:
         """Take a copy of the message as it was, where the application has changed it since; return whether it has.
@@ -163,7 +155,7 @@ class ModelAnswer:
         if len(self.generations) == 1:
             return self.generations[0].text if self.message is None else self.message
         candidates = [each.message if isinstance(each, ChatGeneration) else each.text for each in self.generations]
-        return candidates or None
+        return snapshot(candidates) if candidates else None
 
     @property
     def partial(self) -> Any:

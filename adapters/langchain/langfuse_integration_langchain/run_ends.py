@@ -73,7 +73,8 @@ def model(run_id: UUID, response: Any) -> None:
         calls = answer.tool_calls
         if calls:
             agents.decided(run, calls)
-    run.observation.finish(answer.output)
+    run.observation.output = answer.output  # by reference: the answer has noted what its message was like
+    run.observation.finish()
     _settle(run)
 
 
@@ -95,7 +96,9 @@ def failed_model(run_id: UUID, error: BaseException, response: Any) -> None:
     if not interrupts.flowed(run, error):
         run.observation.fail(error)
         _show(run, error)
-    run.observation.finish(output)
+    if output is not None:
+        run.observation.output = output
+    run.observation.finish()
     _settle(run)
 
 

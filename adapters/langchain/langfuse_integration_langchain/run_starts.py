@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from langfuse_integration.encoding.history import History
 from langfuse_integration.recording import tracing
 from langfuse_integration.recording.observation import Observation
 from langfuse_integration.recording.otel_api import SPAN_KEY, get_context
@@ -63,7 +62,7 @@ def model(binding: Binding, state: ModelState, request: Any, parameters: dict[st
     tools = parameters.get("tools") or parameters.get("functions")
     given = request
     if type(request) is list:
-        request = History(request)
+        request = snapshot(request)
     if tools:
         request = ChatRequest(request, tools)
     run = _open(binding, state, request, parent)

@@ -14,6 +14,7 @@ from typing import Any
 from langfuse_integration.encoding.error_form import error_form
 from langfuse_integration.internals.bounded import BoundedDict
 from langfuse_integration.recording.registry import Run
+from langfuse_integration.recording.snapshot import snapshot
 from langfuse_integration.recording.tracing import recorder, registry
 
 from . import endings, models, rows, stop_reasons
@@ -111,7 +112,7 @@ class LlmCall(rows.RowState):
         if self.announced is None:
             self.announced = span_id
             tools = options.get("tools")
-            observation.input = Prompt(prompt, tools) if tools or not isinstance(prompt, str) else prompt
+            observation.input = Prompt(snapshot(prompt), tools) if tools or not isinstance(prompt, str) else prompt
         instance = self._innermost(span_id)
         if instance is not self.named:
             self.named = instance
@@ -276,7 +277,7 @@ def _describe_by_call(run: Run, state: LlmCall) -> None:
     prompt = first("messages", "prompt")(state.bound)
     passed = options(state.bound)
     if isinstance(prompt, (list, tuple)):
-        observation.input = Prompt(list(prompt), passed.get("tools"))
+        observation.input = Prompt(snapshot(list(prompt)), passed.get("tools"))
     elif is_a(prompt, "BasePromptTemplate"):
         observation.input = Template(prompt, dict(passed))
     else:

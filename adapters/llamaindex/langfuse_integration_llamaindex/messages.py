@@ -7,8 +7,10 @@ from typing import Any
 
 from langfuse_integration.encoding import json_text
 from langfuse_integration.recording.noted import Noted, as_it_was
+from langfuse_integration.recording.noted_messages import keepers
 
 from . import blocks, tools
+from .kept import MESSAGES
 
 NOT_SHOWN = frozenset((
     "tool_calls", "tool_call_id", "name", "usage", "stop_reason", "thinking_delta", "images", "refusal", "status",
@@ -225,6 +227,7 @@ def register() -> None:
     """Register converters for messages; a message is serialised once, however many calls repeat it."""
     from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse
 
+    keepers.register(ChatMessage, MESSAGES)
     json_text.register(ChatMessage, plain, state=_state, content=_text_alone)
     json_text.register(Prompt, _prompt)
     json_text.register(Template, _template)

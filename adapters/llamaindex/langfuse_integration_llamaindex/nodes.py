@@ -6,21 +6,23 @@ from inspect import BoundArguments
 from typing import Any
 
 from langfuse_integration.encoding import json_text
+from langfuse_integration.recording.snapshot import snapshot
 
 SOURCE_KEYS = ("file_path", "file_name", "url", "source", "title")
 """Metadata keys that name the source of a node, the most specific first."""
 
 
 class NodeSnapshot:
-    """A node's text and score at this moment: rerankers change scores, and sentence windows texts, in place."""
+    """A node's text, score and metadata at this moment: rerankers change them in place, and sentence windows texts."""
 
-    __slots__ = ("node", "score", "text")
+    __slots__ = ("metadata", "node", "score", "text")
 
     def __init__(self, scored: Any) -> None:
         node = getattr(scored, "node", scored)
         self.node = node
         self.score = getattr(scored, "score", None)
         self.text: str | None = text_of(node)
+        self.metadata = snapshot(getattr(node, "__dict__", {}).get("metadata"))
 
 
 class Vectors:
@@ -91,20 +93,21 @@ def listed(result: Any) -> Any:
 # -- on the worker: plain values
 
 
-def _snapshot(snapshot: NodeSnapshot) -> dict[str, Any]:
-    return plain(snapshot.node, snapshot.text, snapshot.score)
+def _snapshot(noted: NodeSnapshot) -> dict[str, Any]:
+    return plain(noted.node, noted.text, noted.score, noted.metadata)
 
 
 def _scored(scored: Any) -> dict[str, Any]:
     return plain(scored.node, text_of(scored.node), scored.score)
 
 
-def plain(node: Any, text: str | None, score: Any = None) -> dict[str, Any]:
+def plain(node: Any, text: str | None, score: Any = None, metadata: Any = None) -> dict[str, Any]:
     """Return a node as plain values: text, score, source, id and metadata; no embedding."""
     entries: dict[str, Any] = {"text": text if text is not None else _other(node)}
     if score is not None:
         entries["score"] = score
-    metadata = getattr(node, "metadata", None) or {}
+    if metadata is None:
+        metadata = getattr(node, "metadata", None) or {}
     source = next((metadata[key] for key in SOURCE_KEYS if metadata.get(key)), None)
     if source is None:
         source = getattr(node, "ref_doc_id", None)

@@ -7,6 +7,7 @@ from inspect import BoundArguments
 from typing import Any
 
 from langfuse_integration.encoding import json_text
+from langfuse_integration.recording.noted_messages import History, NotedMessage
 from langfuse_integration.recording.snapshot import snapshot
 
 from .arguments import given
@@ -51,7 +52,7 @@ class AgentAnswer:
     __slots__ = ("message", "structured")
 
     def __init__(self, output: Any) -> None:
-        self.message = output.response
+        self.message = snapshot(output.response)
         self.structured = output.structured_response
 
 
@@ -91,6 +92,8 @@ def _input_fields(bound: BoundArguments) -> dict[str, Any] | None:
         if not fields:
             return None
     message: Any = fields.get("user_msg")
+    if isinstance(message, NotedMessage):
+        message = message.value
     if is_a(message, "ChatMessage") and len(message.blocks) == 1 and isinstance(message.content, str):
         fields["user_msg"] = message.content  # agents write their state into the message itself
     return fields
@@ -105,6 +108,10 @@ def _run_input(run_input: RunInput) -> Any:
     if fields is None:
         return "[resumed from a saved context]"
     history, message = fields.get("chat_history"), fields.get("user_msg")
+    if isinstance(history, History):
+        history = history.restored()
+    if isinstance(message, NotedMessage):
+        message = message.restored()
     if message is None and not history:
         return fields
     if not history:
@@ -119,6 +126,8 @@ def _snapshot(snapshot: EventSnapshot) -> Any:
 
 def _agent_answer(answer: AgentAnswer) -> Any:
     message = answer.message
+    if isinstance(message, NotedMessage):
+        message = message.restored()
     if answer.structured is not None:
         return {"response": message.content, "structured_response": answer.structured}
     return message.content if message.content is not None else message

@@ -14,7 +14,7 @@ from collections.abc import Hashable
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from ..recording.snapshot import CONTAINERS, snapshot
+from ..recording.noted_messages import History, NotedMessage
 from . import json_text
 from .fragments import fragments, is_same
 from .message_states import are_cached, copies_of, states_of, written_states
@@ -28,23 +28,6 @@ BRANCHES = 4
 """The most histories that begin with the same two messages."""
 _MARK_BYTES = 16
 Mark = Hashable
-
-
-class History:
-    """A copy of the messages that a model is called with: references, or a snapshot of dicts."""
-
-    __slots__ = ("messages",)
-
-    def __init__(self, messages: list[Any]) -> None:
-        changing = not messages or type(messages[0]) in CONTAINERS
-        self.messages: list[Any] = snapshot(messages) if changing else messages.copy()
-
-    @classmethod
-    def around(cls, messages: list[Any]) -> History:
-        """Return a history of a list that nobody changes any more."""
-        history = cls.__new__(cls)
-        history.messages = messages
-        return history
 
 
 class Cut(NamedTuple):
@@ -277,17 +260,15 @@ texts = Texts()
 
 
 def _json(history: History) -> Any:
-    if len(history.messages) <= SHORT:
-        return history.messages
+    messages = history.restored()
+    if len(messages) <= SHORT:
+        return messages
     import orjson
 
-    text = texts.text(history.messages)
-    return history.messages if text is None else orjson.Fragment(b"[" + bytes(text) + b"]")
+    text = texts.text(messages)
+    return messages if text is None else orjson.Fragment(b"[" + bytes(text) + b"]")
 
 
-def _plain(history: History) -> list[Any]:
-    return history.messages
-
-
-_json.plain = _plain  # type: ignore[attr-defined]  # for the careful walk
+_json.plain = History.restored  # type: ignore[attr-defined]  # for the careful walk
 json_text.register(History, _json)
+json_text.register(NotedMessage, NotedMessage.restored)

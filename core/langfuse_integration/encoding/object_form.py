@@ -32,6 +32,8 @@ from typing import Any, TypeGuard
 
 from pydantic import AnyUrl, BaseModel
 
+from ..recording.noted_messages import History, NotedMessage
+
 KIND = "$"
 MAX_DEPTH = 100
 LARGEST = 2**63
@@ -79,6 +81,8 @@ def _form_of_dict(value: dict[Any, Any], depth: int) -> Any:
 
 def _form_of_object(value: Any, depth: int) -> Any:
     kind = type(value)
+    if kind is NotedMessage or kind is History:
+        return form_of(value.restored(), depth)
     if isinstance(value, BaseModel):
         return form_of_fields(kind, value.__dict__, value, depth)
     if dataclasses.is_dataclass(kind):

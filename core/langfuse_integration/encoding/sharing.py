@@ -9,9 +9,10 @@ import secrets
 from collections.abc import Sequence
 from typing import Any
 
+from ..recording.noted_messages import History
 from ..recording.snapshot import CONTAINERS
 from . import json_text
-from .history import SHORT, Cut, History, texts
+from .history import SHORT, Cut, texts
 from .shared_text import Check, Rope, SharedText
 
 MAX_ENTRIES = 32
@@ -76,7 +77,7 @@ class SharedJson:
         return {**value, **changed} if changed else value
 
     def _token(self, history: History) -> Any:
-        messages = history.messages
+        messages = history.restored()
         if len(messages) <= SHORT:
             return messages
         first, rest = _parted(messages)

@@ -1,8 +1,10 @@
-"""A snapshot of a value when it is noted: containers are copied, everything else is kept by reference."""
+"""A snapshot of a value when it is noted: containers are copied, messages and documents are noted."""
 
 from __future__ import annotations
 
 from typing import Any
+
+from .noted_messages import History, NotedMessage, keepers
 
 ATOMS: frozenset[type] = frozenset({str, int, float, bool, bytes, type(None)})
 CONTAINERS: frozenset[type] = frozenset({dict, list, tuple, set, bytearray})
@@ -13,7 +15,8 @@ MAX_COPIES = 2_000
 def snapshot(value: Any) -> Any:
     """Return *value* with every list, dict and set in it copied, so that later changes do not show.
 
-    Other objects are kept by reference: messages and documents are immutable by convention in the frameworks.
+    Messages and documents of a framework become a `NotedMessage`, lists of them a `History`. Other objects are kept by
+    reference.
     """
     kind = type(value)
     if kind in ATOMS:
@@ -25,11 +28,15 @@ def snapshot(value: Any) -> Any:
                     break
             else:
                 return value.copy()
-            return value.copy() if CONTAINERS.isdisjoint(map(type, value.values())) else _copy(value, [MAX_COPIES])
-        if kind is list:
-            return value.copy() if CONTAINERS.isdisjoint(map(type, value)) else _copy(value, [MAX_COPIES])
+            return _copy(value, [MAX_COPIES])
+        if kind is list and CONTAINERS.isdisjoint(map(type, value)):
+            keeper = keepers[type(value[0])] if value else None
+            return value.copy() if keeper is None else History(value, keeper)
         if kind in CONTAINERS or isinstance(value, (dict, list)):
             return _copy(value, [MAX_COPIES])
+        keeper = keepers[kind]
+        if keeper is not None:
+            return NotedMessage(value, keeper)
     except Exception:  # noqa: BLE001  a container that another thread changes meanwhile, or one that misbehaves
         return value
     return value
@@ -42,14 +49,22 @@ def _copy(value: Any, budget: list[int]) -> Any:
     kind = type(value)
     if kind is bytearray:
         return bytes(value)
-    # The condition is written out twice: most items are messages, for which a call each would be most of the cost.
     if isinstance(value, dict):
-        return {
-            key: _copy(item, budget) if type(item) in CONTAINERS or isinstance(item, (dict, list)) else item
-            for key, item in value.items()
-        }
+        return {key: item if type(item) in ATOMS else _item(item, budget) for key, item in value.items()}
+    if kind is list and CONTAINERS.isdisjoint(map(type, value)):
+        keeper = keepers[type(value[0])] if value else None
+        return value.copy() if keeper is None else History(value, keeper)
     if kind is tuple and CONTAINERS.isdisjoint(map(type, value)):
         return value
+    # The condition stands here again: a call for each of many objects would be most of the cost.
     return [
         _copy(item, budget) if type(item) in CONTAINERS or isinstance(item, (dict, list)) else item for item in value
     ]
+
+
+def _item(item: Any, budget: list[int]) -> Any:
+    kind = type(item)
+    if kind in CONTAINERS or isinstance(item, (dict, list)):
+        return _copy(item, budget)
+    keeper = keepers[kind]
+    return item if keeper is None else NotedMessage(item, keeper)

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 from ...encoding import json_text
 from ...encoding.fields import Fields
 from ...encoding.fragments import is_same
-from ...encoding.history import History
 from ...encoding.message_states import are_cached, copies_of, states_of
 from ...encoding.observed import parsed
 from ...internals.bounded import BoundedDict
 from ...reading.volatile import VolatileParts
+from ...recording.noted_messages import History, NotedMessage
 
 PARTS_LIMIT = 100_000
 TAILS_LIMIT = 1_000
@@ -143,6 +143,8 @@ class Inputs:
 
 def _parted(value: Any) -> tuple[list[Any] | None, dict[str, Any]]:
     """Return the messages of an input, or None, and the rest of it."""
+    if isinstance(value, NotedMessage):
+        value = value.restored()
     if not isinstance(value, (dict, list, str, History)) and value is not None:
         value = json_text.uncached(value)
     if isinstance(value, dict):
@@ -151,7 +153,7 @@ def _parted(value: Any) -> tuple[list[Any] | None, dict[str, Any]]:
     else:
         messages, rest = value, {}
     if isinstance(messages, History):
-        messages = messages.messages
+        messages = messages.restored()
     return (messages, rest) if isinstance(messages, list) else (None, rest)
 
 

@@ -1,0 +1,51 @@
+"""How chat messages are noted, on the application's thread: role, further fields, and the fields of each block."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from langfuse_integration.recording.noted_messages import Keeper
+from langfuse_integration.recording.snapshot import ATOMS, snapshot
+
+
+def _contents(messages: list[Any]) -> list[Any]:
+    """Return the text of each message that has one block; None for another one."""
+    return [
+        parts[0].__dict__.get("text") if len(parts := message.__dict__["blocks"]) == 1 else None for message in messages
+    ]
+
+
+def _fields(messages: list[Any]) -> list[Any]:
+    every: list[Any] = []
+    for message in messages:
+        fields = message.__dict__
+        extra = fields["additional_kwargs"]
+        blocks: list[Any] = []
+        every.append((fields["role"], snapshot(extra) if extra else {}, blocks))
+        for block in fields["blocks"]:
+            values = block.__dict__
+            plain = ATOMS.issuperset(map(type, values.values()))
+            blocks.append((block, values.copy() if plain else snapshot(values)))
+    return every
+
+
+def _message(message: Any, content: Any, fields: Any) -> Any:
+    """Return a message as it was noted."""
+    copy = message.model_copy()
+    if fields is None:
+        block = message.blocks[0].model_copy()
+        block.__dict__["text"] = content
+        copy.__dict__["blocks"] = [block]
+    else:
+        role, extra, blocks = fields
+        copy.__dict__.update(role=role, additional_kwargs=extra, blocks=[_block(*block) for block in blocks])
+    return copy
+
+
+def _block(block: Any, fields: dict[str, Any]) -> Any:
+    copy = block.model_copy()
+    copy.__dict__.update(fields)
+    return copy
+
+
+MESSAGES = Keeper(_contents, _fields, _message)
