@@ -28,8 +28,11 @@ from collections.abc import Callable
 from typing import Any
 
 from langfuse_integration import langfuse_manager
+from langfuse_integration.recording import tracing
 
 HANGS_AFTER_S = 20
+BACKLOG_LIMIT = 1_000
+"""The busy threads wait for the worker then: without a bound, the process and each fork of it grow all the time."""
 
 
 def _set_session() -> None:
@@ -95,6 +98,8 @@ MAKERS: dict[str, Callable[[], Callable[[], Any]]] = {
 def _keep_calling(call: Callable[[], Any], stop: threading.Event) -> None:
     while not stop.is_set():
         call()
+        while len(tracing.recorder.queue) > BACKLOG_LIMIT and not stop.is_set():
+            time.sleep(0.001)
 
 
 def _status(call: Callable[[], Any]) -> int:
