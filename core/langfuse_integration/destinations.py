@@ -115,19 +115,25 @@ def _has_port(url: str) -> bool:
 
 
 def _shown(url: str) -> str:
-    """Return *url* as it may stand in a message: without user and password."""
-    return re.sub(r"//[^/@]*@", "//", url)[:100]
+    """Return *url* as it may stand in a message: without user, password and query."""
+    return re.sub(r"//[^/@]*@", "//", url.partition("?")[0])[:100]
 
 
 def headers_of(text: str) -> dict[str, str]:
-    """Return the headers in `name=value,name=value`, percent-encoded; raises ValueError for what is no such entry."""
+    """Return the headers in `name=value,name=value`, percent-encoded.
+
+    Raises:
+        ValueError: an entry is none; no part of it is shown, since a key may stand where its name was forgotten.
+    """
     entries = [entry.strip() for entry in text.split(",") if entry.strip()]
     headers: dict[str, str] = {}
-    for entry in entries:
-        name, sign, value = entry.partition("=")
-        if not sign or not value.strip():
-            raise ValueError(f"the header {name.strip()!r} has no value: write name=value,name=value")
-        headers[name.strip()] = unquote(value.strip())
+    for number, entry in enumerate(entries, 1):
+        name, sign, value = (part.strip() for part in entry.partition("="))
+        if not sign or not value:
+            raise ValueError(f"header {number} has no value: write name=value,name=value")
+        if not _HEADER_NAME.fullmatch(name):
+            raise ValueError(f"header {number} has no name that HTTP allows: write name=value,name=value")
+        headers[name] = unquote(value)
     return checked_headers(headers)
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sqlite3
 import subprocess
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from agent_server.planted import tool, turn
 from commands import COMMAND, Lfi
 from langfuse_integration.agent_server import answers
 from langfuse_integration.agent_server.reports import Report
+from langfuse_integration.journal.schema import SCHEMA
 from peers.environments import python_of
 from peers.waiting import until
 from viewer.sample import Book, record
@@ -164,6 +167,28 @@ def test_a_client_that_goes_away_in_the_middle_of_a_call(server: Server) -> None
         pipe.close()
     assert server.process.stderr is not None
     assert (server.process.stderr.read(), server.process.wait(60)) == ("", 0)
+
+
+@pytest.mark.asyncio
+async def test_a_journal_of_a_newer_release_or_one_that_is_written(journal: Path) -> None:
+    """A newer journal is refused with the cure; what a process writes meanwhile is there with the next question."""
+    with closing(sqlite3.connect(journal)) as db:
+        db.execute(f"PRAGMA user_version = {SCHEMA + 1}")
+    async with agent_of(journal) as agent:
+        for name in ("find_sessions", "search"):
+            assert "upgrade langfuse-integration" in await agent.refused(name, text="hay")
+        await asyncio.to_thread(journal.unlink)
+        with closing(sqlite3.connect(journal)) as db:
+            db.execute("CREATE TABLE half (made)")  # a file that another process has just begun
+        assert "No session matches." in await agent.ask("find_sessions")
+        await asyncio.to_thread(journal.unlink)
+        for number in range(5):
+            with Book(journal) as book:
+                turn(book, number * 20_000, f"Question {number}?")
+                book.write()
+                answer = await agent.ask("read_session", session_id="broken")
+            assert f"Question {number}?" in answer
+            assert f"Question {number + 1}?" not in answer
 
 
 @pytest.mark.slow

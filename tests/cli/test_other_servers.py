@@ -13,8 +13,12 @@ from commands import Lfi
 from langfuse_integration import langfuse_manager, settings
 from langfuse_integration.diagnosis import examine
 from peers.backend import Backend
-from peers.misbehaviour import poison, status
+from peers.exchange import Exchange
+from peers.langfuse_api import error
+from peers.misbehaviour import Behaviour, poison, status
 from peers.otlp import Receiver
+from peers.server import Answer
+from peers.waiting import until
 
 ENDPOINT = "LANGFUSE_INTEGRATION_OTLP_ENDPOINT"
 HEADERS = "LANGFUSE_INTEGRATION_OTLP_HEADERS"
@@ -100,7 +104,7 @@ def test_a_push_to_a_server_that_fails_is_repeated_later(lfi: Lfi, backend: Back
     ("arguments", "message"),
     [
         (("--to", "localhost:4318"), "is no URL such as http://localhost:4318"),
-        (("--to", "http://x", "--header", "api-key"), "the header 'api-key' has no value"),
+        (("--to", "http://x", "--header", "api-key"), "header 1 has no value"),
         (("--to", "http://x", "--conventions", "otel"), "there is no convention 'otel'"),
         (("--header", "a=b"), "go with --to"),
         (("--to", "http://x", "--all"), "exclude each other"),
@@ -205,3 +209,48 @@ def test_doctor_tells_what_a_destination_refused(lfi: Lfi, backend: Backend) -> 
     assert lfi.ok("prune", "--destination", backend.url, "--yes").startswith("1 observation forgotten")
     assert findings() == []
     assert "s-1" in lfi.ok("sessions")
+
+
+def echoing(code: int) -> Behaviour:
+    """Answer with the keys that came, as a careless gateway does."""
+
+    def behave(exchange: Exchange) -> Answer:
+        said = [exchange.headers.get(name, "none") for name in ("authorization", "x-key")]
+        return error(code, f"wrong: {' and '.join(said)}")
+
+    return behave
+
+
+@pytest.mark.parametrize("code", [400, 401, 500])
+def test_no_key_is_printed_or_kept(
+    lfi: Lfi,
+    backend: Backend,
+    journal: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    code: int,
+) -> None:
+    """Keys in headers are in no output, no log, no setting's text and no file, also where the server repeats them."""
+    caplog.set_level("DEBUG")
+    keys = ("sk-hidden-one", "sk-hidden-two")
+    monkeypatch.setenv(ENDPOINT, backend.url)
+    monkeypatch.setenv(HEADERS, "authorization=Bearer%20sk-hidden-one,x-key=sk-hidden-two")
+    settings.forget()
+    backend.always(echoing(code))
+    with langfuse_manager.session("s-1"), langfuse_manager.trace_span("query"):
+        pass
+    langfuse_manager.flush(10)
+    until(lambda: backend.requests)
+    assert {backend.requests[0].headers[name] for name in ("authorization", "x-key")} == {f"Bearer {keys[0]}", keys[1]}
+    pushed = ("--header", f"authorization=Bearer {keys[0]}", "--header", f"x-key={keys[1]}")
+    commands = [
+        ("push", "--to", backend.url, *pushed),
+        ("doctor",),
+        ("prune", "--destination", backend.url, "--dry-run"),
+    ]
+    outputs = [done.stdout + done.stderr for done in (lfi(*command) for command in commands)]
+    assert "wrong: ****" in caplog.text
+    texts = [*outputs, caplog.text, repr(settings.settings()), repr(langfuse_manager.stats), str(findings())]
+    files = [file.read_bytes().decode("latin-1") for file in journal.parent.glob("journal.sqlite3*") if file.is_file()]
+    for text in (*texts, *files):
+        assert not [key for key in keys if key in text], text[:500]

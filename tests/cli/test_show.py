@@ -149,9 +149,12 @@ def test_an_ambiguous_beginning_lists_the_sessions(lfi: Lfi) -> None:
 
 
 def test_an_unknown_session_is_a_sentence(lfi: Lfi, journal: Path) -> None:
-    """Exit code 1, and what lists the sessions."""
+    """Exit code 1, what lists the sessions, and the nearest."""
     record_turn("chat-1")
     settle()
+    near = lfi("show", "chet-1")
+    assert (near.returncode, near.stdout) == (1, "")
+    assert near.stderr.endswith("lists them. The nearest are chat-1.\n")
     done = lfi("show", "nope\x1b[2J")
     assert done.returncode == 1
     assert done.stderr == (

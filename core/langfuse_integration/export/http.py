@@ -39,6 +39,8 @@ From 4.7.0 on, Langfuse knows that rows say which of them are roots, and its Tra
 USER_AGENT = "langfuse-integration"
 CA_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
 MAX_RESPONSE_BYTES = 1024 * 1024
+KEY_LENGTH = 8
+"""Characters of the shortest text that is kept out of logs as a key."""
 _CHUNK_BYTES = 128 * 1024
 """Bytes per call of zlib: a larger chunk would hold the interpreter lock for longer."""
 
@@ -122,6 +124,7 @@ class LangfuseHttp(KeptConnection):
             name: value for name, value in standard_variables.export_headers().items() if name.lower() not in ours
         }
         self._compresses = standard_variables.compresses()
+        self._keys = _keys_in({"Authorization": token, "secret": secret, **self._export_headers})
 
     def spans(self, body: bytes) -> HttpResponse:
         """Send OTLP trace requests without the exact form of answers, compressed; raises Unreachable."""
@@ -133,11 +136,11 @@ class LangfuseHttp(KeptConnection):
         if self._compresses:
             headers["Content-Encoding"] = "gzip"
             body = compressed(body)
-        return self.send("POST", self._traces_path, body, headers)
+        return _without(self._keys, self.send("POST", self._traces_path, body, headers))
 
     def json(self, method: str, path: str, body: bytes) -> HttpResponse:
         """Send JSON to Langfuse's API; raises Unreachable."""
-        return self.send(method, path, body, {"Content-Type": "application/json"})
+        return _without(self._keys, self.send(method, path, body, {"Content-Type": "application/json"}))
 
     def put(self, url: str, body: bytes, headers: Mapping[str, str]) -> HttpResponse:
         """Send *body* without keys to an upload address that Langfuse returned; raises Unreachable."""
@@ -161,10 +164,27 @@ class OtlpHttp(KeptConnection):
             "Content-Encoding": "gzip",
         }
         super().__init__(f"{parts.scheme}://{parts.netloc}", destination.address, timeout_s, headers)
+        self._keys = _keys_in(destination.headers)
 
     def spans(self, body: bytes) -> HttpResponse:
         """Send an OTLP trace request, compressed; raises Unreachable."""
-        return self.send("POST", self._target, compressed(body), {})
+        return _without(self._keys, self.send("POST", self._target, compressed(body), {}))
+
+
+def _keys_in(headers: Mapping[str, str]) -> list[bytes]:
+    """Return what may be a key: the values of headers, and their last words, the longest first."""
+    texts = {
+        text for value in headers.values() for text in (value, value.rpartition(" ")[2]) if len(text) >= KEY_LENGTH
+    }
+    return sorted((text.encode() for text in texts), key=len, reverse=True)
+
+
+def _without(keys: list[bytes], response: HttpResponse) -> HttpResponse:
+    """Return a response in whose body no key stands: a server's message is logged and kept with the row."""
+    body = response.body
+    for key in keys:
+        body = body.replace(key, b"*" * len(key))
+    return response._replace(body=body)
 
 
 def _exchange(
