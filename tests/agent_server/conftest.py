@@ -32,7 +32,7 @@ class Agent:
         (content,) = result.content
         assert not result.is_error, content.text
         self.calls += 1
-        self.tokens += len(content.text) / 4
+        self.tokens += len(content.text) / 3  # a cautious estimate
         return str(content.text)
 
     async def refused(self, tool: str, **arguments: Any) -> str:
