@@ -14,6 +14,7 @@ from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnableLambda
 
 from langchain_runs import recorded
+from langfuse_integration.encoding import history
 from langfuse_integration.encoding.json_text import to_json
 from langfuse_integration_langchain.messages import register
 from scripted_chat import ScriptedChat
@@ -200,3 +201,22 @@ def test_documents_changed_after_a_retrieval(rows: StoppedRows) -> None:
         document.page_content = "cut"
     Retriever().invoke("hay", recorded())
     assert [row.output for row in rows.write()] == [before, form(documents)]
+
+
+def test_ids_that_are_set_in_place_change_no_text(rows: StoppedRows, monkeypatch: pytest.MonkeyPatch) -> None:
+    """LangGraph gives each message an id after the call: the history is found by identity all the same."""
+    marks: list[Any] = []
+    mark = history._mark
+    monkeypatch.setattr(history, "_mark", lambda *of: marks.append(of) or mark(*of))
+    messages = conversation(HumanMessage("Hay?"), 40, 0)
+    model = ScriptedChat("Hay.")
+    for step in range(4):
+        model.invoke(messages, recorded())
+        for message in messages:
+            message.id = message.id or f"m{len(messages)}"
+        messages.append(AIMessage("Hay."))
+        if step == 1:
+            rows.write()
+            marks.clear()
+    assert [row.input for row in rows.write()] == [form(messages[:-2]), form(messages[:-1])]
+    assert len(marks) == 2

@@ -36,14 +36,17 @@ def fields_of(messages: list[Any]) -> list[dict[str, Any]]:
     return every
 
 
+def _fields(messages: list[Any]) -> list[dict[str, Any]]:
+    every = fields_of(messages)
+    for fields in every:
+        fields.pop("id", None)  # LangGraph gives one to each message that it keeps; no row has it
+    return every
+
+
 def _message(message: Any, content: Any, fields: dict[str, Any] | None) -> Any:
     """Return a message as it was noted."""
     copy = message.model_copy()
-    if fields is None:
-        copy.__dict__["content"] = content
-    else:
-        copy.__dict__.clear()
-        copy.__dict__.update(fields)
+    copy.__dict__.update({"content": content} if fields is None else fields)
     return copy
 
 
@@ -55,5 +58,5 @@ def _document(document: Any, text: Any, fields: dict[str, Any] | None) -> Any:
     return document.model_copy(update={"page_content": text} if fields is None else fields)
 
 
-MESSAGES = Keeper(partial(map, attrgetter("content")), fields_of, _message)
+MESSAGES = Keeper(partial(map, attrgetter("content")), _fields, _message)
 DOCUMENTS = Keeper(partial(map, attrgetter("page_content")), _fields_of_documents, _document, whole=WINDOW)

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
+from operator import attrgetter
 from typing import Any
 
 from langchain_core.agents import AgentAction, AgentFinish
 from langchain_core.documents import Document
-from langchain_core.messages import BaseMessage, ChatMessage, FunctionMessage, ToolMessage
+from langchain_core.messages import AIMessage, BaseMessage, ChatMessage, FunctionMessage, ToolMessage
 from langchain_core.outputs import ChatGeneration, Generation
 from langchain_core.prompt_values import PromptValue
 
@@ -32,6 +33,15 @@ REPEATED = frozenset({"tool_calls", "parsed"})
 """Entries of `additional_kwargs` that the message has in LangChain's own form as well."""
 REPORTED = frozenset({*FINISH_KEYS, *ID_KEYS, *MODEL_KEYS, *USAGE_KEYS, "generation_id"})
 """Entries that the row of the model call tells in its own fields, where `response_metadata` has them, too (Cohere)."""
+
+_SAID = ("type", "name", "content", "additional_kwargs", "response_metadata")
+STATES: dict[type, tuple[str, ...]] = {
+    BaseMessage: _SAID,
+    AIMessage: (*_SAID, "tool_calls", "invalid_tool_calls"),
+    ToolMessage: (*_SAID, "tool_call_id", "status"),
+    ChatMessage: (*_SAID, "role"),
+}
+"""What the JSON of a message is made of; not its id, which LangGraph sets in place."""
 
 
 class ChatRequest:
@@ -228,7 +238,8 @@ def register() -> None:
     """Register converters for LangChain's objects, and how they are noted."""
     keepers.register(BaseMessage, MESSAGES)
     keepers.register(Document, DOCUMENTS)
-    json_text.register(BaseMessage, message_fields, state=vars)
+    for kind, names in STATES.items():
+        json_text.register(kind, message_fields, state=attrgetter(*names))
     json_text.register(Document, document_fields, state=vars)
     json_text.register(PromptValue, lambda value: value.to_messages())
     json_text.register(AgentAction, _fields(("tool", "tool_input", "log")))

@@ -110,7 +110,7 @@ class Fragments:
 
 def copied(state: Any) -> Any:
     """Return a copy of a state that does not change with its object."""
-    return snapshot(state)
+    return tuple(map(snapshot, state)) if type(state) is tuple else snapshot(state)
 
 
 def is_same(state: Any, before: Any) -> bool:
