@@ -65,4 +65,4 @@ def test_what_a_command_of_langgraph_updates_is_a_conversation() -> None:
     said = [{"role": "user", "content": "Hay?"}, {"role": "tool", "content": "Handed over.", "name": "transfer"}]
     command = {"graph": "supervisor:1", "update": {"messages": said}, "goto": "researcher"}
     assert [message.text for message in messages_in(command)] == ["Hay?", "Handed over."]
-    assert messages_in({"update": {"messages": said}}) == []
+    assert messages_in({"update": {"messages": said}, "note": "its own"}) == []

@@ -11,31 +11,14 @@ import pytest
 from applications import application, run
 from peers.otlp import Receiver
 from peers.tls import TlsFront
-from preloaded import preloaded
+from wrong_clock import DAY_S, WrongClock
 
 pytestmark = pytest.mark.application
 
-DAY_S = 86_400
 RECORDING = """
 with langfuse_manager.trace_span("agent", as_type="agent") as span:
     print(span.id)
 """
-
-
-class WrongClock:
-    """A clock of processes.
-
-    Args:
-        folder: for the library and the error of the clock.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._error = folder / "clock"
-        self.environment = {"WRONG_CLOCK": str(self._error), "LD_PRELOAD": preloaded("wrong_clock", folder)}
-
-    def set_by(self, days: int) -> None:
-        """Let the clock be wrong by so many days from now on."""
-        self._error.write_text(str(days * DAY_S))
 
 
 @pytest.fixture

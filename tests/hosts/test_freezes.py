@@ -6,10 +6,13 @@ import os
 import signal
 from pathlib import Path
 
+import pytest
+
 from applications import application
 from peers.misbehaviour import status
 from peers.otlp import Receiver
 from peers.waiting import until
+from wrong_clock import WrongClock
 
 HANDLER = """
 def handler(chat):
@@ -62,4 +65,33 @@ def test_an_outage_during_a_freeze_loses_nothing(receiver: Receiver, journal: Pa
         assert "lost=0" in process.stdout.readline()
         until(lambda: len(receiver.spans) >= 2, 60, "both rows")
     assert {span.session_id for span in receiver.spans} == {"chat-0", "chat-1"}
+    assert receiver.doubled() == {}
+
+
+@pytest.mark.application
+@pytest.mark.parametrize("days", [-1, 1, 40])
+def test_a_clock_that_jumps_during_a_freeze_takes_nothing(
+    receiver: Receiver, journal: Path, tmp_path: Path, days: int
+) -> None:
+    """Rows that waited through a freeze, after which the clock is another, arrive once, each in its session."""
+    clock = WrongClock(tmp_path)
+    handler = HANDLER.replace("flush(30)", "flush(0.2)")
+    with application(handler, journal, receiver, environment=clock.environment) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        receiver.always(status(503))
+        for number, error_days in ((0, days), (1, 0), (2, days)):
+            process.stdin.write(f"chat-{number}\n")
+            process.stdin.flush()
+            assert "lost=0" in process.stdout.readline()
+            os.kill(process.pid, signal.SIGSTOP)
+            clock.set_by(error_days)
+            receiver.always(None if number == 1 else status(503))
+            os.kill(process.pid, signal.SIGCONT)
+        receiver.always(None)
+        until(lambda: len(receiver.spans) >= 3, 60, "all rows")
+    assert sorted((span.name, span.session_id, span.status) for span in receiver.spans) == [
+        (f"invocation of chat-{number}", f"chat-{number}", "UNSET") for number in range(3)
+    ]
+    assert all(0 <= span.end_ns - span.start_ns < 60e9 for span in receiver.spans)
     assert receiver.doubled() == {}
