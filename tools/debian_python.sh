@@ -1,6 +1,7 @@
 #!/bin/sh
 # Run the tests on a Python that only Debian's next release has: debootstrap unpacks the release into a folder, and the
 # tests run in there, in a mount namespace of their own. Needs Debian or Ubuntu, root, debootstrap and `make .venv/.test`.
+# Tests that need Chromium, redis-server or Node are skipped, unless they are installed in the folder.
 # Usage: [SUITE=forky] [CHROOT=FOLDER] [MIRROR=ADDRESS] tools/debian_python.sh VERSION [ARGUMENTS OF PYTEST...]
 set -eu
 cd "$(dirname "$0")/.."
@@ -13,7 +14,7 @@ mirror=${MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Pack
 
 if [ ! -x "$root/usr/bin/python$version" ]; then
     echo "unpacking $suite into $root"
-    packages=python$version,python$version-venv,python$version-dev,ca-certificates,chromium,gcc,git,make,nodejs,redis-server
+    packages=python$version,python$version-venv,python$version-dev,ca-certificates,gcc,git,libc6-dev,make
     debootstrap --variant=minbase --include="$packages" "$suite" "$root" "$mirror" \
         /usr/share/debootstrap/scripts/sid >"$root.log" 2>&1 || { tail -n 5 "$root.log" >&2; exit 1; }
 fi
