@@ -358,6 +358,25 @@ def test_a_row_that_one_destination_refuses_is_set_aside_there_only(
     assert rows(journal, "SELECT state, reason FROM forwards WHERE state = 2") == [(2, "HTTP 400 (invalid span 'bad')")]
 
 
+def test_a_row_that_a_destination_refused_before_it_went_on_is_delivered(langfuse: Receiver, backend: Backend) -> None:
+    """A proxy refuses the first row alone, and takes the second: the first one is sent again, and not set aside."""
+    seen: list[int] = []
+
+    def recovering(exchange: Exchange) -> Answer:
+        seen.append(len(exchange.spans))
+        return Answer(400) if seen.count(1) < 2 else exchange.accept()
+
+    backend.refuse()
+    configure(destinations=[OtlpDestination(backend.url)])
+    ids = record("first", "second")
+    assert langfuse_manager.flush(60) == (2, 0, 0)
+    backend.always(recovering)
+    backend.listen()
+    until(lambda: counts() == [(2, 0, 0, 0)])
+    assert_once(backend, ids)
+    assert seen == [2, 1, 1, 1]
+
+
 def rejecting(count: int) -> Callable[[Exchange], Answer]:
     """Keep the spans, and answer that *count* of them were rejected."""
 

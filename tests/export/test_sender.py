@@ -283,7 +283,7 @@ def test_poison_alone_is_set_aside_once_the_server_takes_anything(langfuse: Rece
     langfuse.always(poison("bad"))
     record("bad")
     assert langfuse_manager.flush(10) == (0, 0, 1)
-    assert [len(exchange.spans) for exchange in langfuse.requests] == [1, 0]
+    assert [len(exchange.spans) for exchange in langfuse.requests] == [1, 0, 1]
 
 
 @pytest.mark.parametrize("code", [400, 413, 422])
@@ -297,6 +297,23 @@ def test_a_server_that_refuses_everything_costs_nothing(langfuse: Receiver, code
     assert set_aside() == []
     langfuse.always(None)
     assert langfuse_manager.flush(20) == (9, 0, 0)
+    assert_once(langfuse, ids)
+
+
+@pytest.mark.parametrize("names", [["alone"], ["a", "b", "c"]], ids=["alone", "several"])
+def test_a_row_that_was_refused_as_an_outage_ended_is_delivered(langfuse: Receiver, names: list[str]) -> None:
+    """A proxy refuses everything, and goes on just before the empty request: the row was good, and is sent again."""
+    over: list[bool] = []
+
+    def recovering(exchange: Exchange) -> Answer:
+        if not exchange.spans:
+            over.append(True)
+        return exchange.accept() if over else Answer(400)
+
+    langfuse.always(recovering)
+    ids = record(*names)
+    assert langfuse_manager.flush(20) == (len(names), 0, 0)
+    assert (over, set_aside()) == ([True], [])
     assert_once(langfuse, ids)
 
 

@@ -63,8 +63,7 @@ class Delivery:
     def _send(self, journal: Journal, batch: Batch) -> DeliveryResult:
         result = self._request(lambda: self.http.spans(batch.body))
         if result.outcome is Outcome.TAKEN:
-            self._settle(journal, batch, None)
-            self._delivered(batch.writer, len(batch.ids))
+            self._taken(journal, batch)
         elif result.outcome is Outcome.DIVIDE:
             if len(batch.ids) == 1:
                 return self._refuse(journal, batch, result)
@@ -74,10 +73,15 @@ class Delivery:
                     return result
         return result
 
-    def _refuse(self, journal: Journal, batch: Batch, result: DeliveryResult) -> DeliveryResult:
-        """Set one row aside, unless the server refuses an empty request too.
+    def _taken(self, journal: Journal, batch: Batch) -> None:
+        self._settle(journal, batch, None)
+        self._delivered(batch.writer, len(batch.ids))
 
-        The empty request is sent for each row: a proxy may begin to refuse everything at any time.
+    def _refuse(self, journal: Journal, batch: Batch, result: DeliveryResult) -> DeliveryResult:
+        """Set one row aside if the server refuses it again after it has taken an empty request.
+
+        The empty request is sent for each row: a proxy may begin to refuse everything at any time. The row is sent
+        again since the proxy may have gone on meanwhile.
         """
         probe = self._request(lambda: self.http.spans(b""))
         if probe.outcome is not Outcome.TAKEN:
@@ -86,6 +90,11 @@ class Delivery:
                 if probe.outcome is Outcome.WAIT
                 else DeliveryResult(Outcome.WAIT, f"{result.reason}, whatever is sent")
             )
+        result = self._request(lambda: self.http.spans(batch.body))
+        if result.outcome is not Outcome.DIVIDE:
+            if result.outcome is Outcome.TAKEN:
+                self._taken(journal, batch)
+            return result
         self._settle(journal, batch, result.reason)
         self._refused(batch.writer, 1)
         warn_once(

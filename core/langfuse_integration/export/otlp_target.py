@@ -102,10 +102,7 @@ class OtlpTarget(Target):
         result, rejected = self._request(batch.bodies)
         if result.outcome is Outcome.TAKEN:
             self._accepted = True
-            self._settle(backend, batch, None)
-            self._count(batch.writer, len(batch.ids) - rejected, rejected)
-            if rejected:
-                warn_once(f"{self.name} {result.reason}", "%s has %s (%d)", self.name, result.reason, rejected)
+            self._taken(backend, batch, result, rejected)
         elif result.outcome is Outcome.DIVIDE:
             if len(batch.ids) == 1:
                 self._suspects.append((batch, result.reason))
@@ -116,10 +113,17 @@ class OtlpTarget(Target):
                     return result
         return result
 
+    def _taken(self, backend: StorageBackend, batch: ForwardBatch, result: DeliveryResult, rejected: int) -> None:
+        self._settle(backend, batch, None)
+        self._count(batch.writer, len(batch.ids) - rejected, rejected)
+        if rejected:
+            warn_once(f"{self.name} {result.reason}", "%s has %s (%d)", self.name, result.reason, rejected)
+
     def _settle_suspects(self, backend: StorageBackend, result: DeliveryResult) -> DeliveryResult:
         """Set rows aside that were refused alone, unless the server refuses everything.
 
-        It does not when it accepted other rows of the batch, or else an empty request, which some servers refuse.
+        It does not when it accepted other rows of the batch, or else an empty request, which some servers refuse. Each
+        row is sent again then, since the server may have refused everything only when it was sent first.
         """
         if not self._suspects:
             return result
@@ -129,9 +133,15 @@ class OtlpTarget(Target):
                 reason = self._suspects[0][1]
                 waiting = DeliveryResult(Outcome.WAIT, f"{reason}, whatever is sent")
                 return probe if probe.outcome is Outcome.WAIT else waiting
-        for batch, reason in self._suspects:
-            self._settle(backend, batch, reason)
-            self._count(batch.writer, 0, 1)
+        for batch, _ in self._suspects:
+            again, rejected = self._request(batch.bodies)
+            if again.outcome is Outcome.WAIT:
+                return again
+            if again.outcome is Outcome.TAKEN:
+                self._taken(backend, batch, again, rejected)
+            else:
+                self._settle(backend, batch, again.reason)
+                self._count(batch.writer, 0, 1)
         return result
 
     def _request(self, bodies: Sequence[bytes]) -> tuple[DeliveryResult, int]:
