@@ -105,7 +105,7 @@ def test_the_form_of_exchanges() -> None:
     noted.heard("notifications/progress", {"progress": 1.0})
     failed = exchange()
     failed.error = {"code": -1, "message": "no"}
-    form = through_a_file(ExactExchanges("tools", "stdio", [noted, failed, exchange()])())
+    form = through_a_file(ExactExchanges("tools", (1, "stdio", None), [noted, failed, exchange()])())
     assert (form["form"], form["of"], "server" in form) == ("mcp.exchanges", "tools", False)
     [first, second, third] = form["exchanges"]
     assert first["method"] == "tools/call"

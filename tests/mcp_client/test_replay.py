@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mcp import ClientSession
+from mcp.client.stdio import stdio_client
 
 from langfuse_integration import langfuse_manager
 from langfuse_integration.errors import NotRecorded, ReplayDiverged, SeamMoved, UnfitAnswer
 from langfuse_integration.testing import replay
-from peers.mcp_servers import VERSION, ClientSide, HttpServer, is_error, text_of
+from peers.mcp_servers import VERSION, ClientSide, HttpServer, is_error, stdio_parameters, text_of
 
 from .replays import Wire, again, record
 
@@ -254,6 +256,32 @@ async def test_a_text_for_a_tool_with_an_output_schema_is_refused(
         replay(tmp_path / "a.session.json", answers={1: "four"}).__enter__()
     with replay(tmp_path / "a.session.json", answers={1: {"result": 4}}):
         assert await application() == {"result": 4}
+
+
+async def test_another_command_of_a_server_is_a_divergence(tmp_path: Path) -> None:
+    """The sentence comes once, with both commands; another folder of the same program is none."""
+    path = tmp_path / "a.session.json"
+
+    def application(**changes: Any) -> Callable[[], Awaitable[Any]]:
+        parameters = stdio_parameters().model_copy(update=changes)
+
+        async def run() -> Any:
+            async with stdio_client(parameters) as streams, ClientSession(*streams) as session:
+                await session.initialize()
+                return [text_of(await session.call_tool("echo", {"text": text})) for text in ("a", "b")]
+
+        return run
+
+    await record(application(), path)
+    with replay(path) as session:
+        assert await application(command="/elsewhere/bin/python3.99")() == ["a", "b"]
+    with replay(path) as session:
+        assert await application(args=["-m", "other", "--api-key", "h7Kq2wZp9Lm4"])() == ["a", "b"]
+        session.allow("command")
+    [divergence] = session.all_divergences
+    assert divergence.text == "step 1 (echo 1): the command of the server tools differs"
+    assert divergence.lines[0] == "the command:"
+    assert divergence.lines[2] == "+ python -m other --api-key [a secret was here]"
 
 
 async def test_servers_that_are_live(wire: Wire, tmp_path: Path) -> None:

@@ -247,7 +247,10 @@ class McpCall:
         session = self.session.session_id if self.session is not None else None
         others = aside.for_session(connection.server, session, tracing.recorder.worker)
         row.exact = ExactExchanges(
-            self.stamp or connection.server, (connection.number, connection.transport), own, others
+            self.stamp or connection.server,
+            (connection.number, connection.transport, connection.process),
+            own,
+            others,
         )
 
     def _unanswered(self, kind: str | None, status: str) -> None:

@@ -71,6 +71,7 @@ class Connection:
         server: the server's name: as given, else as announced in a handshake, else as its answers say.
         named: the name is given or announced.
         transport: how the server is reached: stdio, http, sse, websocket or memory; None where that cannot be told.
+        process: the parameters of the server's process, or None.
         identified: whether the session's and the user's id may be sent to this server.
         settled: nothing more is expected to be learned of the server.
         number: greater than that of connections made before.
@@ -92,6 +93,7 @@ class Connection:
         "named",
         "number",
         "on",
+        "process",
         "server",
         "settled",
         "tasks",
@@ -108,6 +110,7 @@ class Connection:
         self._stamped: str | None = None
         self._gateway = False
         self.transport: str | None = None
+        self.process: Any = None
         self._looks = 0
         self.hollow = hollow
         self.in_flight: dict[object, InFlight] = {}
@@ -182,7 +185,8 @@ class Connection:
             info, version = private.negotiated(target)
             self._announced = info or self._announced
             self.version = version or self.version
-            self.transport = self.transport or private.transport_of(target)
+            if self.transport is None:
+                self.transport, self.process = private.transport_of(target)
             self._name()
         facts: dict[str, Any] = {"mcp_server": self.server}
         if self.version is not None:

@@ -14,6 +14,7 @@ from langfuse_integration.internals.bounded import BoundedDict
 from langfuse_integration.recording.noted import as_it_was, note_of
 
 from . import propagation
+from .commands import command_of
 from .exact import form_of, form_of_error
 from .failures import CLOSED
 
@@ -145,7 +146,7 @@ class ExactExchanges:
 
     Args:
         server: the server's name.
-        connection: its number, and how the server was reached, or None.
+        connection: its number, how the server was reached, or None, and the parameters of its process, or None.
         exchanges: those of the row.
         others: those with the server that no row is about, and that this session's recording does not have yet.
     """
@@ -155,7 +156,7 @@ class ExactExchanges:
     def __init__(
         self,
         server: str,
-        connection: tuple[int, str | None],
+        connection: tuple[int, str | None, Any],
         exchanges: Sequence[McpExchange],
         others: Sequence[McpExchange] = (),
     ) -> None:
@@ -170,8 +171,9 @@ class ExactExchanges:
         form: dict[str, Any] = {"form": FORM, "of": self._server, "exchanges": exchanges}
         if self._others:
             others = {exchange.key: form_of_exchange(exchange) for exchange in self._others}
-            number, transport = self._connection
-            form["server"] = {"name": self._server, "connected": number, "transport": transport, **others}
+            number, transport, process = self._connection
+            command = {} if process is None else {"command": command_of(process)}
+            form["server"] = {"name": self._server, "connected": number, "transport": transport, **command, **others}
         return form
 
 

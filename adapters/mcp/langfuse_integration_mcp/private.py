@@ -112,27 +112,40 @@ def stamp_of(result: Any) -> str | None:
 _CONSUMERS = (("stdio", "stdio"), ("streamable_http", "http"), ("sse", "sse"), ("websocket", "websocket"))
 
 
-def transport_of(target: Any) -> str | None:
-    """Return how the server is reached, or None when that cannot be told."""
+def transport_of(target: Any) -> tuple[str | None, Any]:
+    """Return how the server is reached and the parameters of its process, each None where that cannot be told."""
     with _LOOKING:
         session = target
         if is_hollow(target):
             try:
                 session = target.session
             except (AttributeError, RuntimeError):
-                return None
+                return None, None
         if is_direct(session):
-            return "memory"
+            return "memory", None
         dispatcher = getattr(session, "_dispatcher", session)
         stream = getattr(dispatcher, "_write_stream", None)
         state = getattr(getattr(stream, "_inner", stream), "_state", None)
         waiting: Mapping[Any, Any] = getattr(state, "waiting_receivers", {})
         for receiver in waiting.values():
-            name = str(getattr(getattr(receiver, "task_info", None), "name", ""))
+            task_info = getattr(receiver, "task_info", None)
+            name = str(getattr(task_info, "name", ""))
             for part, transport in _CONSUMERS:
                 if part in name:
-                    return transport
-            return "memory" if "mcp." in name and state is not None and state.max_buffer_size else None
+                    return transport, _process_of(task_info) if transport == "stdio" else None
+            return ("memory" if "mcp." in name and state is not None and state.max_buffer_size else None), None
+    return None, None
+
+
+def _process_of(task_info: Any) -> Any:
+    """Return the parameters of a server's process, which the task that writes to it holds; None where it does not."""
+    task = getattr(task_info, "_task", lambda: None)()  # of anyio on asyncio
+    coroutine = task.get_coro() if task is not None else None
+    while (frame := getattr(coroutine, "cr_frame", None)) is not None:
+        server = frame.f_locals.get("server")
+        if hasattr(server, "command") and hasattr(server, "args"):
+            return server
+        coroutine = getattr(coroutine, "cr_await", None)
     return None
 
 

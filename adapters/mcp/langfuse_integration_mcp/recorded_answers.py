@@ -20,6 +20,7 @@ from langfuse_integration.testing_kit.replay.rebuilding import rebuilding
 
 from . import private
 from .call import McpCall, open_rows
+from .commands import command_of
 from .methods import CALL_TOOL, SUBJECTS
 
 Fields = dict[str, Any]
@@ -51,14 +52,16 @@ class ClientConnection:
     Args:
         address: tells the servers apart.
         transport: how the server is reached.
+        process: the parameters of its process, or None.
 
     Attributes:
         server: the name of the recorded server that it leads to, once a call has shown it.
     """
 
-    def __init__(self, address: str, transport: str) -> None:
+    def __init__(self, address: str, transport: str, process: Any = None) -> None:
         self.address = address
         self.transport = transport
+        self.process = process
         self.server: str | None = None
 
 
@@ -93,6 +96,7 @@ class RecordedAnswers:
         if form is None:
             return None
         self._shown(connection, str(form.get("of")))
+        self._compare_command(form, connection)
         with rebuilding(self.session, form):
             exchanges = [_replaced(form)] if "replaced" in form else [{**fields} for fields in form["exchanges"]]
         if not exchanges:  # answered by the client's cache
@@ -121,6 +125,14 @@ class RecordedAnswers:
         if exchange.form is not None and isinstance(recorded, dict):
             now = params.get(RESPONSES) or {}
             self.session.compare(exchange.form, "client's answer to the server's questions", recorded, now)
+
+    def _compare_command(self, form: Mapping[str, Any], connection: ClientConnection) -> None:
+        """Compare the command that starts the server with the recorded one, once for each connection."""
+        process, connection.process = connection.process, None
+        recorded = self.session.servers.get(str(form.get("of")), {}).get("command")
+        if process is not None and isinstance(recorded, str):
+            commands = {"command": recorded}, {"command": command_of(process)}
+            self.session.compare(form, f"command of the server {form.get('of')}", *commands)
 
     def _question(self, call: McpCall, params: Mapping[str, Any], connection: ClientConnection) -> Question:
         given = call.connection.given if call.connection.given in self.session.servers else None
@@ -190,13 +202,18 @@ class RecordedAnswers:
         return name
 
 
+def process_of(positional: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
+    """Return the parameters of a server's process, of what a transport is opened with; None for an address."""
+    server = positional[0] if positional else next(iter(named.values()), None)
+    return server if hasattr(server, "command") else None
+
+
 def address_of(transport: str, positional: tuple[Any, ...], named: Mapping[str, Any]) -> str:
     """Return what tells servers apart: the command and its arguments, or the URL."""
-    server = positional[0] if positional else next(iter(named.values()), None)
-    command = getattr(server, "command", None)
-    return json.dumps(
-        [transport, command, *getattr(server, "args", ())] if command is not None else [transport, str(server)]
-    )
+    process = process_of(positional, named)
+    if process is not None:
+        return json.dumps([transport, process.command, *(process.args or ())])
+    return json.dumps([transport, str(positional[0] if positional else next(iter(named.values()), None))])
 
 
 def _name(call: McpCall) -> str:

@@ -18,7 +18,7 @@ from langfuse_integration.errors import NotRecorded
 
 from . import private
 from .exchanges import ECHO
-from .recorded_answers import ClientConnection, RecordedAnswers, RecordedExchange, address_of
+from .recorded_answers import ClientConnection, RecordedAnswers, RecordedExchange, address_of, process_of
 
 Fields = dict[str, Any]
 HANDSHAKE = "replay-handshake"
@@ -35,7 +35,9 @@ def recorded_transport(transport: str, opener: private.Opener, answers: Recorded
         async with to_client, from_server, to_server, from_client, anyio.create_task_group() as tasks:
             address = address_of(transport, positional, named)
             live = LiveTransport(opener, positional, named, to_client, tasks)
-            server = RecordedServer(answers, ClientConnection(address, transport), to_client, live)
+            server = RecordedServer(
+                answers, ClientConnection(address, transport, process_of(positional, named)), to_client, live
+            )
             tasks.start_soon(server.serve, from_client, tasks)
             streams = (from_server, to_server)
             try:
