@@ -16,9 +16,11 @@ import pytest
 from applications import PATIENT, application, arrived, assert_once, deliver, run
 from langfuse_integration import configure, langfuse_manager
 from langfuse_integration.reading.archive import Archive
+from peers.exchange import Exchange
 from peers.misbehaviour import hang
 from peers.otlp import Receiver
 from peers.ports import free_port
+from peers.server import Answer
 from peers.waiting import until
 
 TEN = """
@@ -465,15 +467,36 @@ def test_a_pool_in_a_with_block_leaves_the_rows_of_its_workers(
     receiver: Receiver, journal: Path, tmp_path: Path, method: str
 ) -> None:
     """Workers that are ended by SIGTERM right after the last result write their rows first; none is an error."""
-    file = tmp_path / "pool.py"
-    file.write_text(POOL)
-    environment = {**os.environ, **receiver.environment(), "LANGFUSE_INTEGRATION_JOURNAL": str(journal)}
-    subprocess.run([sys.executable, str(file), method], env=environment, check=True, timeout=180)
-    deliver(journal, receiver)
+    _run_pool(POOL, method, receiver, journal, tmp_path)
     names = sorted(span.name for span in receiver.spans)
     assert names == [*(f"child {number}" for number in range(6)), "next", "parent"]
     assert {span.attributes.get("langfuse.observation.level") for span in receiver.spans} <= {None, "DEFAULT"}
     assert receiver.doubled() == {}
+
+
+def test_a_request_in_flight_is_answered_before_a_terminated_worker_ends(
+    receiver: Receiver, journal: Path, tmp_path: Path
+) -> None:
+    """Each worker of a pool is told to end while a slow server holds its request: nothing is sent twice."""
+
+    def slow(exchange: Exchange) -> Answer:
+        answer = exchange.accept()
+        time.sleep(0.4)
+        return answer
+
+    receiver.always(slow)
+    source = POOL.replace("        pass\n", "        pass\n    langfuse_manager.flush(0.05)\n", 1)
+    _run_pool(source, "fork", receiver, journal, tmp_path)
+    names = sorted(span.name for span in receiver.spans)
+    assert names == [*(f"child {number}" for number in range(6)), "next", "parent"]
+
+
+def _run_pool(source: str, method: str, receiver: Receiver, journal: Path, folder: Path) -> None:
+    file = folder / "pool.py"
+    file.write_text(source)
+    environment = {**os.environ, **receiver.environment(), "LANGFUSE_INTEGRATION_JOURNAL": str(journal)}
+    subprocess.run([sys.executable, str(file), method], env=environment, check=True, timeout=180)
+    deliver(journal, receiver)
 
 
 def test_a_child_that_handles_sigterm_itself_keeps_its_handler(receiver: Receiver, journal: Path) -> None:

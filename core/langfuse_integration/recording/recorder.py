@@ -31,6 +31,8 @@ YIELD_S = 0.00032
 from thread to thread than what the worker does meanwhile."""
 WRITE_S = 10.0
 """Additional seconds that the end of a process waits for the journal: only rows that are not in it are lost."""
+IN_FLIGHT_S = 1.5
+"""What a process that is told to end waits for the answer to its last request."""
 READY_S = 1.0
 """What the first observation of a process may wait, outside of event loops, until the worker has loaded what it needs:
 what ends from then on is in the journal at once, should the process be killed."""
@@ -123,7 +125,8 @@ class QueueRecorder:
         self.exit_timeout_s = 2.0
         self.born_ns = self.parent_pid = self._born_clock_ns = 0
         self._pid = os.getpid()
-        self._exited = False
+        self._exited = self._exits = False
+        self._exiting = forks.Lock()
         self.sweeps: tuple[Callable[[], None], ...] = ()
         """Called on the worker's thread before each round: adapters end there what nobody will end."""
         self._begin()
@@ -330,12 +333,13 @@ class QueueRecorder:
         self.enabled = self.replayable = True
         return before
 
-    def close(self, timeout_s: float, *, ending: bool = False) -> None:
+    def close(self, timeout_s: float, *, ending: bool = False, grace_s: float = 0.1) -> None:
         """Flush, stop the worker and release what it holds; recording goes on with a new worker if needed.
 
         Args:
             timeout_s: for all of it; a worker that hangs is left to itself.
             ending: the process ends: what is still open is ended.
+            grace_s: the least time that a request in flight has for its answer.
         """
         deadline = time.monotonic() + timeout_s
         self._flush(deadline, ending=ending)
@@ -347,25 +351,37 @@ class QueueRecorder:
             worker.stop()
             wake.set()
             if thread is not None and thread is not threading.current_thread():
-                thread.join(max(deadline - time.monotonic(), 0.1))
+                thread.join(max(deadline - time.monotonic(), grace_s))
 
     def has_work(self) -> bool:
         """Return whether anything may be lost if the process ends now."""
-        return not self._exited and (self._thread is not None or any(self.queues()))
+        return self._exits or (not self._exited and (self._thread is not None or any(self.queues())))
 
     def exit(self, *, deliver: bool = True) -> None:
         """Deliver at the end of the process, within `exit_timeout_s`; what is recorded later is written at once.
 
         What is noted is written into the journal even if that takes longer, on a machine that is slow to load modules.
+        Where another thread is about to do it, it is waited for.
 
         Args:
-            deliver: False writes the journal, and leaves the delivery to the next process.
+            deliver: False writes the journal, and leaves the delivery to the next process; it waits only for the answer
+                to a request in flight, whose rows would be sent twice.
         """
-        began = time.monotonic()
-        if self._thread is not None:
-            self._ready.wait(WRITE_S)  # what the settings say is known by then
-        self.close(max(began + self.exit_timeout_s - time.monotonic(), 0) if deliver else 0.0, ending=True)
-        self._exited = True
+        if not self._exiting.acquire(timeout=self.exit_timeout_s + WRITE_S):
+            return
+        self._exits = True
+        try:
+            began = time.monotonic()
+            if self._thread is not None:
+                self._ready.wait(WRITE_S)  # what the settings say is known by then
+            if deliver:
+                self.close(max(began + self.exit_timeout_s - time.monotonic(), 0), ending=True)
+            else:
+                self.close(0.0, ending=True, grace_s=IN_FLIGHT_S)
+        finally:
+            self._exited = True
+            self._exits = False
+            self._exiting.release()
 
     def before_fork(self, deadline: float) -> None:
         """Let the worker's thread finish its imports, until *deadline* at most."""
@@ -382,4 +398,5 @@ class QueueRecorder:
         # Not os.getppid(): a parent that forks to go into the background may have ended already.
         self.born_ns, self.parent_pid, self._pid = time.time_ns(), self._pid, os.getpid()
         self._born_clock_ns = time.monotonic_ns()
+        self._exits = False
         self._begin()
