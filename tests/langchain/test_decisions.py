@@ -8,44 +8,15 @@ from typing import Any
 
 import pytest
 from langchain_core.messages import HumanMessage
-from langchain_core.runnables import Runnable, RunnableLambda
+from langchain_core.runnables import RunnableLambda
 
 from langfuse_integration.testing import RecordedSessions
 from langfuse_integration_langchain import SessionHandler
 from scripted_chat import ScriptedChat, call
+from scripted_judge import REQUEST, TOLD, Judge
 
 pytestmark = [pytest.mark.langchain, pytest.mark.usefixtures("in_alices_session")]
 CONFIG: Any = {"callbacks": [SessionHandler()]}
-REQUEST: Any = {"state": "Is hay food?", "questions": {"risk": {"type": "noul", "criteria": "Is it food?"}}}
-ANSWER = {"risk": {"type": "noul", "noul": 0.875, "confidence": None}}
-
-
-class Judge(Runnable[Any, Any]):
-    """What langchain-core's `BaseDecisionModel` (1.8) is for its callbacks, with any release."""
-
-    def __init__(self, answer: Any) -> None:
-        self.answer = answer
-
-    def _answer(self, _: Any) -> Any:
-        if isinstance(self.answer, Exception):
-            raise self.answer
-        return self.answer
-
-    async def _answer_async(self, request: Any) -> Any:
-        return self._answer(request)
-
-    def _told(self, config: Any) -> Any:
-        return {**(config or {}), "metadata": {"ls_provider": "acme", "ls_model_name": "judge-1", "lane": "fast"}}
-
-    def invoke(self, input: Any, config: Any = None, **_: Any) -> Any:  # noqa: A002
-        return self._call_with_config(self._answer, input, self._told(config), run_type="llm")
-
-    async def ainvoke(self, input: Any, config: Any = None, **_: Any) -> Any:  # noqa: A002
-        return await self._acall_with_config(self._answer_async, input, self._told(config), run_type="llm")
-
-
-REPORT = {"input_tokens": 11, "output_tokens": 2, "total_tokens": 13}
-TOLD = {"model": "judge-1-2026", "answers": ANSWER, "usage": REPORT, "request_id": "req-1"}
 
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])

@@ -10,8 +10,12 @@ from typing import Any
 
 from typing_extensions import override
 
+from langfuse_integration.encoding import object_form
+from langfuse_integration.encoding.error_form import error_form
 from langfuse_integration.encoding.usage import first_buckets
+from langfuse_integration.recording.noted import as_it_was
 from langfuse_integration.recording.observation import Observation
+from langfuse_integration.recording.registry import Run
 
 from .models import asked_model
 from .notes import NOTHING, RunNotes
@@ -19,18 +23,31 @@ from .states import ChainState
 
 MODEL_KIND = "llm"
 """LangChain's `run_type` of a runnable that calls a model."""
+DECISION = "langchain.decision"
+"""The name of the exact form: `{"form": ..., "result" or "error": form, "asked": {"model": ...}}`."""
 
 
 class DecisionCall(RunNotes):
-    """Metadata of the call of a decision model, and what its answer says about the model and the tokens."""
+    """Metadata of the call of a decision model, and what its answer says about the model and the tokens.
 
-    __slots__ = ()
+    Attributes:
+        failure: the exact form of the exception that ended the call, or None.
+    """
+
+    __slots__ = ("answer", "failure")
+
+    def __init__(self, metadata: dict[str, Any], tags: list[str] | None, parent: Run | None) -> None:
+        super().__init__(metadata, tags, parent)
+        self.answer: Any = None
+        self.failure: dict[str, Any] | None = None
 
     @override
     def __call__(self, observation: Observation) -> None:
         super().__call__(observation)
         observation.model = observation.asked_model = asked_model(self.metadata, NOTHING)
-        answer = observation.output
+        answer = self.answer = as_it_was(observation.output)
+        if self.failure is not None or answer is not None:
+            observation.exact = self.exact
         model, request_id = _told(answer, "model"), _told(answer, "request_id")
         if isinstance(model, str) and model:
             observation.model = model
@@ -38,11 +55,28 @@ class DecisionCall(RunNotes):
         if isinstance(request_id, str) and request_id:
             observation.metadata = {**(observation.metadata or {}), "response_id": request_id}
 
+    @property
+    def asked(self) -> dict[str, Any]:
+        """The model that is asked for."""
+        return {"model": asked_model(self.metadata, NOTHING)}
+
+    def exact(self) -> dict[str, Any]:
+        """Return the exact form of the answer, or of the error."""
+        ended = {"result": object_form.form_of(self.answer)} if self.failure is None else {"error": self.failure}
+        return {"form": DECISION, **ended, "asked": self.asked}
+
 
 def announced(state: ChainState) -> None:
     """Make the row of a chain run that calls a model a generation."""
     state.type = "generation"
     state.notes = DecisionCall
+
+
+def failed(run: Run, error: BaseException) -> None:
+    """Note the error of a call, from which a replay raises an equal one."""
+    call = run.observation.late
+    if isinstance(call, DecisionCall) and isinstance(error, Exception):
+        call.failure = error_form(error)
 
 
 def _told(answer: Any, name: str) -> Any:

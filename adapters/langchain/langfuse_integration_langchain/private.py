@@ -1,8 +1,10 @@
 """Everything that the adapter uses of LangChain and LangGraph beyond their documented interfaces, with fallbacks.
 
-Read in langchain-core 1.0 to 1.7, langchain 1.0 to 1.4, langgraph 1.0 to 1.2 and langchain-classic 1.0. Names are
+Read in langchain-core 1.0 to 1.8, langchain 1.0 to 1.5, langgraph 1.0 to 1.2 and langchain-classic 1.0. Names are
 compared as text, so that nothing but langchain-core is ever imported. If one of them changes, a run reads less well
 (a wrapper shows, a think is not marked), but it is recorded all the same.
+
+More than 300 lines: a new release of LangChain is checked against this one page.
 """
 
 from __future__ import annotations
@@ -160,7 +162,7 @@ MODEL_FRAMES = 60
 def current_model_key() -> int | None:
     """Return the id of the model run whose code is running on this stack, or None.
 
-    LangChain keeps a run for the children of chains and tools, not of models (langchain-core 1.0 to 1.7).
+    LangChain keeps a run for the children of chains and tools, not of models (langchain-core 1.0 to 1.8).
     """
     frame: FrameType | None = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
     for _ in range(MODEL_FRAMES):
@@ -217,7 +219,7 @@ TEXT_SEAMS = ("_generate_helper", "_agenerate_helper", "_generate", "_agenerate"
 
 
 def require_model_seams() -> None:
-    """Check for the methods that a replay replaces (langchain-core 1.0 to 1.7).
+    """Check for the methods that a replay replaces (langchain-core 1.0 to 1.8).
 
     Raises:
         SeamMoved: one of them is not there.
@@ -228,12 +230,24 @@ def require_model_seams() -> None:
     _require(BaseLLM, TEXT_SEAMS)
 
 
+CALL_SEAMS = ("_call_with_config", "_acall_with_config")
+
+
+def require_call_seams() -> None:
+    """Check for the methods in which runnables run their code (langchain-core 1.0 to 1.8).
+
+    Raises:
+        SeamMoved: one of them is not there.
+    """
+    _require(Runnable, CALL_SEAMS)
+
+
 TOOL_SEAMS = ("run", "arun", "_to_args_and_kwargs")
 RETRIEVER_SEAMS = ("invoke", "ainvoke", "_get_relevant_documents", "_aget_relevant_documents")
 
 
 def require_tool_seams() -> None:
-    """Check for the methods of tools and retrievers that a replay replaces (langchain-core 1.0 to 1.7).
+    """Check for the methods of tools and retrievers that a replay replaces (langchain-core 1.0 to 1.8).
 
     Raises:
         SeamMoved: one of them is not there.
@@ -271,7 +285,7 @@ def missing_starts(run_id: int) -> tuple[list[Any], list[Coroutine[Any, Any, Any
     """Return the handlers that LangChain does not tell of an async text model, and the list of what it awaits for them.
 
     Where one handler runs inline, `AsyncCallbackManager.on_llm_start` calls the inline handlers only (langchain-core
-    1.0 to 1.7). None if nothing is missing: in sync runs, in a release that calls all of them, for a second handler
+    1.0 to 1.8). None if nothing is missing: in sync runs, in a release that calls all of them, for a second handler
     of the same run, or where the manager's variables have other names.
     """
     frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]

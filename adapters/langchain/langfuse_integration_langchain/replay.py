@@ -1,7 +1,7 @@
 """LangChain's seam for replays: models answer from the recording, below their callbacks.
 
 Chat models are answered in `_generate_with_cache` and `_stream`, text models in `_generate` and `_stream`, so that
-handlers of any kind, agents, graphs and parsers run as they always do.
+handlers of any kind, agents, graphs and parsers run as they always do. For decision models see replay_decisions.py.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from langfuse_integration.testing_kit.replay.question import Question
 from langfuse_integration.testing_kit.replay.rebuilding import rebuilding
 
 from . import exact, hook, private
+from .replay_decisions import DecisionModels
 from .replay_local import ToolsAndRetrievers
 from .states import ModelState
 
@@ -47,6 +48,7 @@ def answering(session: ReplaySession) -> Generator[None]:
     seam = _ChatAndTextModels(session)
     try:
         seam.install()
+        DecisionModels(session, seam.patches).install()
         ToolsAndRetrievers(session, seam.patches).install()
         yield
     finally:

@@ -11,7 +11,7 @@ from langfuse_integration.recording.noted import Noted, note_of
 from langfuse_integration.recording.registry import Run
 from langfuse_integration.recording.snapshot import snapshot
 
-from . import agents, folding, interrupts, messages, orphans, results
+from . import agents, decisions, folding, interrupts, messages, orphans, results
 from .folding import NOT_PASSED
 from .messages import PartialAnswer
 from .models import ModelAnswer
@@ -54,6 +54,8 @@ def failed_chain(run_id: UUID, error: BaseException, inputs: Any) -> None:
         interrupts.task_ended(run, finished=False)
     if not interrupts.flowed(run, error):
         run.observation.fail(error)
+        if state.type == "generation":
+            decisions.failed(run, error)
         _fold_or_show(run, error)
     # An error has no output. A run that was given up half-way has what had come until then.
     given_up = run.observation.level != "ERROR" and run.observation.output is None
