@@ -135,6 +135,14 @@ def test_what_is_not_there_is_404(viewer: str, journal: Path) -> None:
         assert get(viewer + path).status_code == 404
 
 
+def test_an_unknown_session_comes_with_the_nearest(viewer: str, journal: Path) -> None:
+    """A link to each of the sessions whose ids are like it; none where no id is."""
+    record(journal)
+    page = get(viewer + "/sessions/chat-88d0e1f5").text
+    assert '<a href="/sessions/chat-88d0e1f4">chat-88d0e1f4</a>' in page
+    assert "nearest" not in get(viewer + "/sessions/~").text
+
+
 def test_the_list_is_narrowed(viewer: str, journal: Path) -> None:
     """The list is filtered by text, user and errors; an empty list says so."""
     record(journal)

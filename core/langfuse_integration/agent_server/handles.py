@@ -6,6 +6,7 @@ from difflib import get_close_matches
 
 from ..errors import LangfuseIntegrationError
 from ..reading.archive import Archive, SessionSummary
+from ..reading.nearest import nearest_sessions
 from ..reading.replay import Observed, Trace
 
 NEAREST = 3
@@ -27,8 +28,7 @@ def session_of(archive: Archive, session_id: str) -> SessionSummary:
         return summary
     if matching:
         raise UnknownHandle(f"Several sessions begin with {session_id!r}: {', '.join(map(repr, matching[:10]))}.")
-    ids = archive.matching("", limit=1_000)
-    nearest = get_close_matches(session_id, ids, NEAREST, 0.4) or ids[:NEAREST]
+    nearest = nearest_sessions(archive, session_id, NEAREST) or archive.matching("", limit=NEAREST)
     named = f" The nearest are {', '.join(map(repr, nearest))}." if nearest else " The journal holds no sessions."
     raise UnknownHandle(f"No session {session_id!r} is recorded.{named}")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, TypeVar
 
 import typer
@@ -16,8 +15,6 @@ if TYPE_CHECKING:
     from ..reading.archive import Archive
 
 T = TypeVar("T")
-NEAREST_OF = 1_000
-"""The newest sessions, among which the nearest to an unknown one are looked for."""
 
 
 def age_s(value: str) -> float:
@@ -75,7 +72,9 @@ def chosen(archive: Archive, prefix: str | None) -> str:
         listed = "".join(f"\n  {in_one_line(session)}" for session in session_ids[:10])
         raise stop(f"Several sessions begin with {in_one_line(prefix)}: say which one.{listed}")
     unknown = f"No session {in_one_line(prefix)} is in the journal {archive.path}"
-    nearest = get_close_matches(prefix, archive.matching("", limit=NEAREST_OF), 3, 0.4)
+    from ..reading.nearest import nearest_sessions
+
+    nearest = nearest_sessions(archive, prefix)
     named = f" The nearest are {', '.join(map(in_one_line, nearest))}." if nearest else ""
     raise stop(f"{unknown}: `langfuse-integration sessions` lists them.{named}")
 

@@ -16,6 +16,7 @@ from starlette.staticfiles import StaticFiles
 from ..errors import LangfuseIntegrationError
 from ..reading.archive import Archive
 from ..reading.comparison import Comparison
+from ..reading.nearest import nearest_sessions
 from .agent_graph import graph_of
 from .comparison_page import compared_pairs
 from .conversation_page import TURNS_PAGE, RowsView, tree_of, turns_of
@@ -84,7 +85,9 @@ class _Viewer:
         with Archive(self._journal) as archive:
             summary = archive.session(session_id)
             if summary is None:
-                return _html("missing.html", 404, what="no session " + session_id if session_id else "nothing untagged")
+                what = "no session " + session_id if session_id else "nothing untagged"
+                nearest = nearest_sessions(archive, session_id) if session_id else []
+                return _html("missing.html", 404, what=what, nearest=nearest)
             step_filter = StepFilter.of(query)
             if any(step_filter):
                 observations = step_filter.selected(archive, session_id, HITS_LIMIT + 1)
