@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,17 +15,29 @@ if TYPE_CHECKING:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the option that records replayed sessions anew."""
+    """Add the option that records replayed sessions anew, and the setting of what no replay compares."""
     group = parser.getgroup("langfuse-integration")
     group.addoption("--rerecord", action="store_true", help="run replayed sessions live, and write their files anew")
+    parser.addini("replay_ignore", "regular expressions of what is different in every run of a replay", "linelist")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Pass the option on to replays."""
-    if config.getoption("--rerecord", False):
-        from .testing_kit.replay import rerecording
+    """Pass them on to replays.
 
-        rerecording.is_requested = True
+    Raises:
+        pytest.UsageError: an entry of `replay_ignore` is no regular expression.
+    """
+    ignored = config.getini("replay_ignore")
+    for pattern in ignored:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise pytest.UsageError(f"replay_ignore: {pattern!r} is no regular expression: {error}") from None
+    if ignored or config.getoption("--rerecord", False):
+        from .testing_kit.replay import configured
+
+        configured.is_rerecording = config.getoption("--rerecord", False)
+        configured.ignored = tuple(ignored)
 
 
 @pytest.fixture

@@ -85,6 +85,26 @@ def test_rerecord_runs_live_and_writes_the_file_anew(lfi: Lfi, tmp_path: Path) -
     assert pytest_in(tmp_path, FARM_UNPLUGGED="1", FARM_PROMPT="Be long.")[0] == 0
 
 
+@pytest.mark.application
+def test_what_no_replay_compares_stands_in_the_configuration(lfi: Lfi, tmp_path: Path) -> None:
+    """`replay_ignore` in pytest's configuration holds for every test; what it does not match is still compared."""
+    recorded()
+    lfi.ok("test", "Chat", "--call", "replay.farm:answer")
+    (tmp_path / "pytest.ini").write_text("[pytest]\nreplay_ignore =\n    Be (short|long)\n    order \\d+\n")
+    code, output = pytest_in(tmp_path, FARM_UNPLUGGED="1", FARM_PROMPT="Be long.")
+    assert code == 0, output
+    code, output = pytest_in(tmp_path, FARM_UNPLUGGED="1", FARM_PROMPT="Be quick.")
+    assert (code, "step 1 (think 1 of herder): the input differs" in output) == (1, True), output
+
+
+def test_an_entry_that_is_no_pattern_is_refused(pytester: pytest.Pytester) -> None:
+    """The setting and the entry are named, before any test runs."""
+    pytester.makeini("[pytest]\nreplay_ignore = (")
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert "replay_ignore: '(' is no regular expression" in result.stderr.str()
+
+
 def test_the_fixture_finds_files_beside_the_test(pytester: pytest.Pytester) -> None:
     """The fixture `replay` takes the path of a file beside the test, and the options of the function."""
     pytester.makepyfile(

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypedDict
 from ...reading.replay import SessionReplay
 from ...recording import tracing
 from ...sessions.session import Session
-from . import network, rerecording, session_file
+from . import configured, network, session_file
 from .flows import tasks_noted
 from .fork import ForkPoint
 from .places import observations_noted
@@ -79,7 +79,7 @@ class Replaying(AbstractContextManager[ReplaySession]):
         self._options = options
         self._record = record
         self._of_rows = session
-        self._rerecords = rerecording.is_requested and record is not None and not isinstance(recording, Recording)
+        self._rerecords = configured.is_rerecording and record is not None and not isinstance(recording, Recording)
         self._stack = ExitStack()
         self._session: ReplaySession | None = None
 
@@ -90,7 +90,7 @@ class Replaying(AbstractContextManager[ReplaySession]):
         options: ReplayOptions = {"models": "live", "mcp": "live"} if self._rerecords else self._options
         live = [kind for kind, (name, default) in SOURCES.items() if options.get(name, default) == "live"]
         fork = ForkPoint.of(recording, options.get("until"), options.get("answers"))
-        session = ReplaySession(recording, live, fork, options.get("ignore", ()))
+        session = ReplaySession(recording, live, fork, (*configured.ignored, *options.get("ignore", ())))
         with ExitStack() as stack:
             if self._record is not None:
                 session.recorded = stack.enter_context(self._record())
