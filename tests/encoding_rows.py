@@ -100,7 +100,8 @@ ROWS = {
         "tool", "llama-mcp.search",
         {"input": {"query": "hay"}, "output": "Hay.", "metadata.mcp_server": "llama-mcp", "metadata.mcp_tool": "search",
          "metadata.mcp_method": "tools/call", "metadata.mcp_protocol_version": "2025-11-25",
-         "metadata.mcp_transport": "http"},
+         "metadata.mcp_transport": "http",
+         "langfuse_integration.beside": {"jsonrpc.request.id": "3", "mcp.session.id": "f00d"}},
     ),
     "mcp failed": body(
         "tool", "llama-mcp.search",

@@ -172,8 +172,10 @@ def test_an_mcp_call_is_the_tool_call_and_the_request() -> None:
     assert attributes["mcp.method.name"] == "tools/call"
     assert attributes["mcp.protocol.version"] == "2025-11-25"
     assert (attributes["network.transport"], attributes["network.protocol.name"]) == ("tcp", "http")
+    assert (attributes["jsonrpc.request.id"], attributes["mcp.session.id"]) == ("3", "f00d")
+    assert "rpc.response.status_code" not in attributes
     failed = added("mcp failed", "genai")
-    assert failed["error.type"] == "-32602"
+    assert failed["error.type"] == failed["rpc.response.status_code"] == "-32602"
     assert failed["network.transport"] == "pipe"
     assert "gen_ai.tool.call.result" not in failed
 
@@ -323,14 +325,14 @@ def test_any_content_can_be_translated(content: str) -> None:
 def known_names() -> set[str]:
     """Return the attribute names of the conventions, from their own packages; older ones lack some."""
     names: set[str] = set()
-    for module in ("gen_ai", "mcp", "network", "error"):
+    for module in ("gen_ai", "mcp", "network", "error", "jsonrpc", "rpc"):
         attributes = pytest.importorskip(f"opentelemetry.semconv._incubating.attributes.{module}_attributes")
         names |= {value for value in vars(attributes).values() if isinstance(value, str)}
     openinference = pytest.importorskip("openinference.semconv.trace")
     for holder in vars(openinference).values():
         if isinstance(holder, type) and holder.__name__.endswith("Attributes"):
             names |= {value for value in vars(holder).values() if isinstance(value, str)}
-    if not names >= {"gen_ai.usage.reasoning.output_tokens", "llm.finish_reason"}:
+    if not names >= {"gen_ai.usage.reasoning.output_tokens", "llm.finish_reason", "rpc.response.status_code"}:
         pytest.skip("the installed packages of the conventions are older than these rows")
     return names
 

@@ -7,6 +7,7 @@ metadata. Each tool row takes one call; a second call within it gets a row of it
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from langfuse_integration.internals.bounded import BoundedDict
 from langfuse_integration.internals.context_variables import reset_quietly
 from langfuse_integration.recording import ambient, otel_api, tracing
 from langfuse_integration.recording.anchor import Parent
+from langfuse_integration.recording.beside import note_beside
 from langfuse_integration.recording.noted import MODEL, Noted
 from langfuse_integration.recording.observation import Observation
 from langfuse_integration.runtime import ready
@@ -173,6 +175,11 @@ class McpCall:
         """Let another connection do the work of a hollow one: it knows the server."""
         self.connection = connection
         self._settled = False
+
+    def note_ids(self, ids: Mapping[str, Any]) -> None:
+        """Note ids of a request for destinations beside Langfuse, by OpenTelemetry's names; None is none."""
+        if self.row is not None:
+            note_beside(self.row.span, {key: str(value) for key, value in ids.items() if value is not None})
 
     def request(self, request: Any) -> McpExchange:
         """Note a request that is sent now."""

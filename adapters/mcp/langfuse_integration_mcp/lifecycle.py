@@ -8,7 +8,7 @@ from typing import Any
 from langfuse_integration.internals.faults import fault
 from langfuse_integration.recording.tracing import recorder
 
-from . import callbacks, requests
+from . import callbacks, private, requests
 from .call import McpCall, current
 from .connection import Connection
 from .exchanges import McpExchange, aside
@@ -52,6 +52,14 @@ def exchange_of(call: McpCall, request: Any, session: Any) -> McpExchange | None
     except Exception as error:  # noqa: BLE001  our own fault
         fault(_PREPARING, error)
         return None
+
+
+def number(call: McpCall, session: Any) -> None:
+    """Note the id of the request that *session* sends next."""
+    try:
+        call.note_ids({private.REQUEST_ID: private.next_request_id(session)})
+    except Exception as error:  # noqa: BLE001  our own fault
+        fault(_PREPARING, error)
 
 
 def prepared(call: McpCall, by_hand: bool, arguments: Arguments) -> Arguments:

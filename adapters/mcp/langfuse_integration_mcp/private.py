@@ -6,6 +6,7 @@ Seen in mcp 1.24 to 1.30, mcp 2.0 to 2.3 and fastmcp 4.0 to 4.1. What is missing
 
     ClientSession._sampling_callback, ...               callbacks run as the SDK runs them, in the opener's context
     Client._build_session                               its session is traced from the first call on, not before
+    ClientSession._request_id                           no `jsonrpc.request.id` over stdio (mcp 1.x)
     ClientSession._dispatcher, _write_stream            no `mcp_transport` in the metadata
     mcp.shared.jsonrpc_dispatcher.otel_span, ...        the SDK's client span stays, between our row and the server
     mcp.server._otel.otel_span, extract_trace_context   a server in this process makes a row of its own
@@ -13,6 +14,7 @@ Seen in mcp 1.24 to 1.30, mcp 2.0 to 2.3 and fastmcp 4.0 to 4.1. What is missing
     fastmcp.Client.call_tool_mcp, ...                   a call in several rounds, or of a task, is several rows
     fastmcp_tasks.client._answer_input_requests         what a task asks makes no row, in the session of who waits
     fastmcp.telemetry._SUPPRESS_KEY                     a fastmcp server in this process makes a row of its own
+    mcp.server.lowlevel.server.request_ctx              no ids on a server's spans (mcp 1.x)
     FastMCP._mcp_server, MCPServer._lowlevel_server     pass the low-level server to `trace_server`
     StreamableHTTPTransport._handle_post_request        a call is "cancelled" when its HTTP connection breaks
     StreamableHTTPTransport._prepare_headers            no `traceparent` in the headers, only in `_meta`
@@ -78,6 +80,11 @@ def is_default(callback: Any) -> bool:
 def is_hollow(session: Any) -> bool:
     """Return whether *session* was made without `ClientSession.__init__`: it cannot send anything itself."""
     return not hasattr(session, "_dispatcher") and not hasattr(session, "_write_stream")
+
+
+def next_request_id(session: Any) -> Any:
+    """Return the id that *session* gives to its next request, or None: in mcp 2.x another object does."""
+    return getattr(session, "_request_id", None)
 
 
 def is_direct(session: Any) -> bool:
@@ -161,6 +168,55 @@ def lowlevel(server: Any) -> Any:
     return server
 
 
+REQUEST_ID, SESSION_ID = "jsonrpc.request.id", "mcp.session.id"
+"""What OpenTelemetry calls the ids of a request and of an HTTP session."""
+_HTTP_SESSION, _HTTP_VERSION = "mcp-session-id", "mcp-protocol-version"
+
+
+class ServedRequest(NamedTuple):
+    """A request, or notification, that a server handles.
+
+    Attributes:
+        method: its name in the protocol.
+        params: its parameters, or None: a mapping in mcp 2.x, a model in 1.x.
+        version: the protocol version, or None where that cannot be told.
+        transport: http, or None: stdio and memory look alike.
+        attributes: the ids of the request and of the HTTP session, as OpenTelemetry names them.
+    """
+
+    method: str
+    params: Any
+    version: str | None
+    transport: str | None
+    attributes: Mapping[str, str]
+
+    @classmethod
+    def of(cls, request: Any) -> ServedRequest:
+        """Return what is known of a request of mcp 1.x, or of the context of one of 2.x."""
+        context = request if hasattr(request, "protocol_version") else _context_of_server()
+        headers = getattr(getattr(context, "request", None), "headers", None)
+        get: Callable[[str], Any] = getattr(headers, "get", _none)
+        version = getattr(context, "protocol_version", None) or get(_HTTP_VERSION)
+        ids = {REQUEST_ID: getattr(context, "request_id", None), SESSION_ID: get(_HTTP_SESSION)}
+        return cls(
+            str(request.method),
+            getattr(request, "params", None),
+            str(version) if version else None,
+            "http" if headers is not None else None,
+            {key: str(value) for key, value in ids.items() if value is not None},
+        )
+
+
+def _none(name: str) -> None:
+    return None
+
+
+def _context_of_server() -> Any:
+    """Return the context of the request that a server of mcp 1.x handles here, or None."""
+    variable: Any = getattr(sys.modules.get("mcp.server.lowlevel.server"), "request_ctx", None)
+    return variable.get(None) if isinstance(variable, ContextVar) else None
+
+
 # -- spans of the SDKs' own
 
 
@@ -168,7 +224,8 @@ class SdkHooks(NamedTuple):
     """What to do at the private places of the SDKs, most of it in place of their own hooks.
 
     Attributes:
-        client: gives a context manager in place of the span of a client request, or None: the SDK makes its own.
+        client: gives a context manager in place of the span of a client request with these attributes, or None: the
+            SDK makes its own.
         inject: writes our ids into the `_meta` of a request; False: the SDK writes what is current.
         caller: gives what stands for the OpenTelemetry context in the `_meta` of a request, if its caller is here.
         server: gives a context manager for the handling of such a request, or None: the SDK makes its own span.
@@ -176,9 +233,10 @@ class SdkHooks(NamedTuple):
         headers: gives the HTTP headers for a request with that `_meta`.
         broken: is told that an HTTP request with that `_meta` has failed.
         unanswered: is told that such a request is over: whoever still waits waits in vain.
+        posted: is told that such a request is sent, with the ids of the request and of the HTTP session.
     """
 
-    client: Callable[[], Any]
+    client: Callable[[Mapping[str, Any]], Any]
     inject: Callable[[dict[str, Any]], bool]
     caller: Callable[[Any], Any]
     server: Callable[[Any], Any]
@@ -186,6 +244,7 @@ class SdkHooks(NamedTuple):
     headers: Callable[[Mapping[str, Any]], Mapping[str, str]]
     broken: Callable[[Mapping[str, Any] | None, Exception], None]
     unanswered: Callable[[Mapping[str, Any] | None], None]
+    posted: Callable[[Mapping[str, Any] | None, Mapping[str, Any]], None]
 
 
 _kept = False
@@ -229,7 +288,7 @@ def _replace_sdk(module: Any, hooks: SdkHooks) -> None:
         return
 
     def otel_span(name: str, **options: Any) -> Any:
-        block = hooks.client()
+        block = hooks.client(options.get("attributes") or {})
         if block is not None and _kept:
             return own_span(name, **{**options, "context": hooks.around()})
         return block or own_span(name, **options)
@@ -298,8 +357,11 @@ def _replace_http(transport: Any, hooks: SdkHooks) -> None:
         meta = None
         with _LOOKING:
             message = ctx.session_message.message
-            params = getattr(getattr(message, "root", message), "params", None)  # an RPC message of mcp 1.x has a root
+            message = getattr(message, "root", message)  # an RPC message of mcp 1.x has a root
+            params = getattr(message, "params", None)
             meta = params.get("_meta") if isinstance(params, dict) else None
+            session_id = getattr(self, "session_id", None)
+            hooks.posted(meta, {REQUEST_ID: getattr(message, "id", None), SESSION_ID: session_id})
         token = _posted.set(meta)
         try:
             await post(self, ctx)

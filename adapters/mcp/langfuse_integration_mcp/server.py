@@ -3,8 +3,8 @@
     trace_server(server)      # FastMCP and Server of mcp 1.x, MCPServer and Server of 2.x, FastMCP of fastmcp
 
 A request brings its caller's ids in `_meta`. What the handler records stands under the caller's row; the SDK's own
-server span, which would be a second row for the same call, gives way. A request without ids is handled as if nothing
-were there.
+server span, which would be a second row for the same call, gives way. Destinations beside Langfuse have a span of the
+server between the two. A request without ids is handled as if nothing were there.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from langfuse_integration.recording import otel_api, otel_spans
 from langfuse_integration.recording.placement import Placed
 from langfuse_integration.sessions.session import Session
 
-from . import private, propagation
+from . import private, propagation, served
 from .call import McpCall, current
 from .serving import caller_of, hold, serving
 
@@ -70,13 +70,7 @@ class TraceMiddleware:
 
     async def __call__(self, ctx: Any, call_next: CallNext) -> Any:
         """Handle one request, or notification, where its caller stands."""
-        place = _placed(ctx.meta, self._accept_identity)
-        try:
-            return await call_next(ctx)
-        finally:
-            if place is not None:
-                with _LEAVING:
-                    place.leave()
+        return await _handled(call_next, ctx, ctx.meta, self._accept_identity)
 
 
 class _Handlers(dict[Any, Handler]):
@@ -95,37 +89,53 @@ class _Handlers(dict[Any, Handler]):
         @functools.wraps(handler)
         async def handle(request: Any) -> Any:
             meta = private.plain_meta(getattr(getattr(request, "params", None), "meta", None))
-            place = _placed(meta, self._accept_identity)
-            try:
-                return await handler(request)
-            finally:
-                if place is not None:
-                    with _LEAVING:
-                        place.leave()
+            return await _handled(handler, request, meta, self._accept_identity)
 
         return handle
+
+
+async def _handled(handler: Handler, request: Any, meta: Mapping[str, Any] | None, accept_identity: bool) -> Any:
+    """Return what *handler* answers to a request, handled where its caller stands."""
+    place = _placed(request, meta, accept_identity)
+    if place is None:
+        return await handler(request)
+    result, failure = None, None
+    try:
+        result = await handler(request)
+        return result
+    except BaseException as error:
+        failure = error
+        raise
+    finally:
+        with _LEAVING:
+            place.leave(result, failure)
 
 
 class _PlacedRequest:
     """A `with` block around the handling of one request."""
 
-    __slots__ = ("_context", "_placed", "_serving", "_within")
+    __slots__ = ("_context", "_placed", "_serving", "_span", "_within")
 
-    def __init__(self, context: Context, session: Session | None, parent: Any) -> None:
+    def __init__(self, request: Any, context: Context, session: Session | None, parent: Any) -> None:
         self._context: Token[Context] = context_api.attach(context)
-        self._placed = Placed(session, parent if parent is not None else otel_spans.current_span())
+        self._span = served.span_of(request, session) if parent is None else None
+        if parent is None:
+            parent = self._span.anchor if self._span is not None else otel_spans.current_span()
+        self._placed = Placed(session, parent)
         self._placed.__enter__()
         self._serving = serving.set(True)
         self._within: Token[McpCall | None] = current.set(None)
 
-    def leave(self) -> None:
+    def leave(self, result: Any, error: BaseException | None) -> None:
         reset_quietly(current, self._within)
         reset_quietly(serving, self._serving)
         self._placed.__exit__(None, None, None)
         otel_api.detach(self._context)
+        if self._span is not None:
+            self._span.end(result, error)
 
 
-def _placed(meta: Mapping[str, Any] | None, accept_identity: bool) -> _PlacedRequest | None:
+def _placed(request: Any, meta: Mapping[str, Any] | None, accept_identity: bool) -> _PlacedRequest | None:
     with _PLACING:
         caller = propagation.incoming(meta)
         if caller is None:
@@ -136,6 +146,6 @@ def _placed(meta: Mapping[str, Any] | None, accept_identity: bool) -> _PlacedReq
         if key is not None:
             context = context_api.set_value(key, True, context)
         if call is not None:
-            return _PlacedRequest(context, call.session, call.row)
-        return _PlacedRequest(context, caller.session if accept_identity else None, None)
+            return _PlacedRequest(request, context, call.session, call.row)
+        return _PlacedRequest(request, context, caller.session if accept_identity else None, None)
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any
 
@@ -13,6 +14,7 @@ from langfuse_integration.internals.faults import fault, shielded
 from langfuse_integration.langfuse_sdk.provider import read_by_others
 from langfuse_integration.recording import otel_spans
 from langfuse_integration.recording.placement import Placed
+from langfuse_integration.recording.tracing import recorder
 
 from . import private, propagation
 from .call import McpCall, current, open_rows
@@ -73,9 +75,13 @@ def caller_of(meta: Any) -> McpCall | None:
     return open_rows.get(traceparent) if isinstance(traceparent, str) else None
 
 
-def _client() -> Any:
+def _client(attributes: Mapping[str, Any]) -> Any:
     call = current.get()
-    return _NO_SPAN if call is not None and call.open and call.row is not None else None
+    if call is None or not call.open or call.row is None:
+        return None
+    if recorder.has_destinations:
+        call.note_ids({private.REQUEST_ID: attributes.get(private.REQUEST_ID)})
+    return _NO_SPAN
 
 
 def _around() -> Any:
@@ -113,7 +119,16 @@ def _unanswered(meta: Any) -> None:
         call.transport_error = ConnectionError("the HTTP response ended without an answer")
 
 
-_HOOKS = private.SdkHooks(_client, _inject, caller_of, _server, _around, propagation.headers, _broken, _unanswered)
+def _posted(meta: Any, ids: Mapping[str, Any]) -> None:
+    if recorder.has_destinations:
+        call = caller_of(meta)
+        if call is not None:
+            call.note_ids(ids)
+
+
+_HOOKS = private.SdkHooks(
+    _client, _inject, caller_of, _server, _around, propagation.headers, _broken, _unanswered, _posted
+)
 _holders: weakref.WeakSet[Any] = weakref.WeakSet()
 
 

@@ -220,6 +220,8 @@ def _sending(target: Any, connection: Connection, name: str, original: Bound) ->
         token = object()
         connection.in_flight[token] = call
         exchange = lifecycle.exchange_of(call, request, target) if recorder.replayable else None
+        if by_hand and recorder.has_destinations:
+            lifecycle.number(call, target)
         try:
             result = await original(request, *positional, **named)
         except BaseException as error:

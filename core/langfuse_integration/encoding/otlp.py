@@ -25,6 +25,10 @@ ASKED_MODEL = "langfuse_integration.asked_model"
 """The attribute with the model that was asked for: for destinations beside Langfuse; see `without_exact`."""
 COMPANION = "langfuse_integration.companion"
 """The attribute with the id of the span of another library that a row stands below, where only destinations get it."""
+BESIDE = "langfuse_integration.beside"
+"""The attribute with others, as JSON, that only destinations beside Langfuse get; see `without_exact`."""
+LOCAL = (EXACT, ASKED_MODEL, COMPANION, BESIDE)
+"""Attributes that Langfuse does not get."""
 ERROR = 2
 """`Status.STATUS_CODE_ERROR`."""
 
@@ -178,8 +182,7 @@ def _request_opening(resource: bytes, scope: bytes, size: int) -> tuple[bytes, .
     return b"\x0a", varint(size), resource, b"\x12", of_scope, scope, b"\x12", of_span
 
 
-_EXACT_KEY = EXACT.encode()
-_LOCAL_KEYS = (_EXACT_KEY, ASKED_MODEL.encode(), COMPANION.encode())
+_LOCAL_KEYS = tuple(key.encode() for key in LOCAL)
 _LOCAL_FIELDS = tuple(field(b"\x0a", key) for key in _LOCAL_KEYS)
 _EXACT_PATH = (0x0A, 0x12, 0x12, ATTRIBUTE[0])
 """Resource spans, scope spans, spans, attributes."""
@@ -260,7 +263,7 @@ def _reparsed(body: bytes) -> bytes:
     for resource in request.resource_spans:
         for scope in resource.scope_spans:
             for span in scope.spans:
-                kept = [entry for entry in span.attributes if entry.key not in (EXACT, ASKED_MODEL, COMPANION)]
+                kept = [entry for entry in span.attributes if entry.key not in LOCAL]
                 del span.attributes[:]
                 span.attributes.extend(kept)
     return request.SerializeToString()

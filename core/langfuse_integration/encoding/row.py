@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from copy import copy
 from typing import Any, NamedTuple
 
 from ..internals import standard_variables
 from ..internals.faults import shielded
+from ..recording.beside import beside
 from ..recording.observation import Observation
 from ..recording.score import Score
 from ..recording.sdk_metadata import plain_text
@@ -143,6 +145,8 @@ class Encoder:
             if observation.asked_model and observation.asked_model != observation.model:
                 attributes[otlp.ASKED_MODEL] = observation.asked_model
             attributes |= companion_of(observation.span)
+            if observation.span in beside:
+                attributes[otlp.BESIDE] = json.dumps(beside[observation.span])
         name = self.name(observation)
         end_ns = observation.ended_ns or ended_ns or observation.started_ns
         failed = observation.level == "ERROR"

@@ -6,6 +6,7 @@ Attributes of this package that are for the local journal only go nowhere.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ from .conventions import attributes_of, genai, mcp
 from .conventions.reading import TranslatedRow
 from .fields import Fields
 from .observed import value_of
-from .otlp import ASKED_MODEL, COMPANION
+from .otlp import ASKED_MODEL, BESIDE, COMPANION
 from .row import FORMER_SCOPE, INTERNAL, SCOPE
 
 LOCAL = "langfuse_integration."
@@ -84,6 +85,7 @@ class Translation:
             self._capture(span, self._fields)
         row = TranslatedRow(span)
         row.asked_model = local.get(ASKED_MODEL) or row.model
+        row.beside = json.loads(local.get(BESIDE, "{}"))
         if self._conventions:
             _put(span, attributes_of(row, self._conventions))
         if own and "genai" in self._conventions:

@@ -17,6 +17,7 @@ from ..internals.faults import report, shielded, warn_once
 from ..journal.scores_and_media import sendable
 from ..journal.storage import Storage, WriteBatch
 from ..recording.ids import new_bits
+from ..recording.otel_spans import BELOW_ROW
 from ..recording.score import Score
 from ..settings import Settings
 from .companions import Companions
@@ -126,11 +127,12 @@ class JournalOutlet(Outlet):
             self._storage.end_dead()
 
     def accompany(self, spans: Sequence[Any]) -> None:
-        """Write spans of other libraries for the destinations, if their trace holds a row."""
+        """Write spans that Langfuse does not take for the destinations, if their trace holds a row."""
         if self._companions is None:
             return
-        rows = [row for span in spans if (row := self._row(span, [])) is not None]
-        ready = self._companions.of(rows)
+        pairs = [(span.attributes or {}, row) for span in spans if (row := self._row(span, [])) is not None]
+        ready = self._companions.joined_by(row for attributes, row in pairs if BELOW_ROW in attributes)
+        ready += self._companions.of(row for _, row in pairs)
         self._storage.accompany(ready)
         self._wake(len(ready))
 

@@ -30,6 +30,8 @@ def place(parent: Parent | None) -> Token[Context]:
         span = parent
     else:
         span = trace_api.NonRecordingSpan(span_context(parent.trace, parent.span))
+        if isinstance(parent, SpanAnchor) and parent.companion:
+            captures[span] = parent
     row = parent if isinstance(parent, Observation) else None
     return set_context(Context({**get_context(), SPAN_KEY: span, ROW_KEY: row, ROOT_KEY: row}))
 
@@ -67,6 +69,9 @@ Its own parent does not reach Langfuse, or it is a span of the application's tra
 
 DUPLICATE = "langfuse_integration.duplicate"
 """The attribute of a span that stands for what an adapter records as well, and that somebody else reads."""
+
+BELOW_ROW = "langfuse_integration.below_row"
+"""The attribute of a span whose parent is a row of ours, maybe one of another process."""
 
 duplicate_scopes: set[str] = set()
 """Scopes whose spans stand for what an adapter records as well: the adapter's run wins over them."""

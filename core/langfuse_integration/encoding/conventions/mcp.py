@@ -41,6 +41,11 @@ def _method(row: TranslatedRow) -> Iterator[Pair]:
     transport = str(metadata.get("mcp_transport"))
     yield "network.transport", TRANSPORTS.get(transport)
     yield "network.protocol.name", PROTOCOLS.get(transport)
+    yield from row.beside.items()
+    if not metadata.get("mcp_error_type"):
+        return
+    code = str(metadata["mcp_error_type"])
+    yield "rpc.response.status_code", code if code.lstrip("-").isdigit() else None
 
 
 READERS: tuple[Reader, ...] = (_method,)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, NamedTuple, cast
 
 from ..fields import NOT_CAPTURED
@@ -46,9 +47,11 @@ class TranslatedRow(Observed):
 
     Attributes:
         asked_model: the model that was asked for; `model` may be another one, which answered.
+        beside: attributes that Langfuse does not get.
     """
 
     asked_model: str | None = None
+    beside: Mapping[str, str] = MappingProxyType({})
 
     @cached_property
     def content_in(self) -> Any:
