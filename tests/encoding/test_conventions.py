@@ -177,6 +177,9 @@ def test_an_mcp_call_is_the_tool_call_and_the_request() -> None:
     failed = added("mcp failed", "genai")
     assert failed["error.type"] == failed["rpc.response.status_code"] == "-32602"
     assert failed["network.transport"] == "pipe"
+    zero = {"metadata.mcp_method": "prompts/get", "metadata.mcp_error_type": "0", "level": "ERROR"}
+    attributes = added(body("span", "x.get_prompt", zero), "genai")
+    assert attributes["error.type"] == attributes["rpc.response.status_code"] == "0"
     assert "gen_ai.tool.call.result" not in failed
 
 

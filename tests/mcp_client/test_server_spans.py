@@ -82,7 +82,7 @@ async def test_a_call_has_a_span_of_its_server(
         assert span.attributes["mcp.method.name"] == "tools/call"
         assert span.attributes["gen_ai.operation.name"] == "execute_tool"
         assert span.attributes["gen_ai.tool.name"] == "work"
-        assert span.attributes["mcp.protocol.version"] == client.attributes["mcp.protocol.version"]
+        assert VERSION == 1 or span.attributes["mcp.protocol.version"] == client.attributes["mcp.protocol.version"]
         assert {key: span.attributes.get(key) for key in IDS} == {key: client.attributes.get(key) for key in IDS}
         assert span.attributes["jsonrpc.request.id"].isdigit()
         assert ("mcp.session.id" in span.attributes) == (transport == "http")
@@ -110,11 +110,12 @@ async def test_failures_stand_on_the_span_of_the_server(
         [("CLIENT tools/call fail", ("SERVER tools/call fail",)), (f"CLIENT {name}", (f"SERVER {name}",))]
     )
     assert {span.status for span in spans} == {"ERROR"}
-    kinds = {(span.name, span.attributes["error.type"]) for span in spans}
-    assert kinds == {("tools/call fail", "tool_error"), (name, "-32042" if VERSION == 2 else "0")}
-    codes = {span.attributes.get("rpc.response.status_code") for span in spans if span.name == name}
-    assert codes == {"-32042" if VERSION == 2 else "0"}
-    assert all("rpc.response.status_code" not in span.attributes for span in spans if span.name != name)
+    errors = {(span.name, span.kind): span.attributes["error.type"] for span in spans}
+    codes = {(span.name, span.kind): span.attributes.get("rpc.response.status_code") for span in spans}
+    for kind in ("CLIENT", "SERVER"):
+        assert (errors["tools/call fail", kind], codes["tools/call fail", kind]) == ("tool_error", None)
+    assert errors[name, "CLIENT"] == codes[name, "CLIENT"] == ("-32042" if VERSION == 2 else "0")
+    assert errors[name, "SERVER"] == ("-32042" if VERSION == 2 else "ValueError")  # mcp 1 gives it a code later
 
 
 async def test_without_a_destination_a_server_makes_no_span(

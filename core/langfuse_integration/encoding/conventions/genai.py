@@ -258,9 +258,9 @@ def _id_of(document: Mapping[str, Any], place: int) -> str:
 
 
 def _error(row: TranslatedRow) -> Iterator[Pair]:
-    failure = row.failure
     if row.level == "ERROR":
-        yield "error.type", str(row.metadata.get("mcp_error_type") or failure_of(failure or "") or "_OTHER")
+        code = row.metadata.get("mcp_error_type")  # 0 is one, too
+        yield "error.type", str(code) if code is not None else failure_of(row.failure or "") or "_OTHER"
 
 
 READERS: tuple[Reader, ...] = (

@@ -42,9 +42,7 @@ def _method(row: TranslatedRow) -> Iterator[Pair]:
     yield "network.transport", TRANSPORTS.get(transport)
     yield "network.protocol.name", PROTOCOLS.get(transport)
     yield from row.beside.items()
-    if not metadata.get("mcp_error_type"):
-        return
-    code = str(metadata["mcp_error_type"])
+    code = str(metadata.get("mcp_error_type"))
     yield "rpc.response.status_code", code if code.lstrip("-").isdigit() else None
 
 
