@@ -52,6 +52,10 @@ def _change_an_argument(message: BaseMessage) -> None:
     message.tool_calls[0]["args"]["number"] = 99  # type: ignore[attr-defined]
 
 
+def _change_a_nested_argument(message: BaseMessage) -> None:
+    message.tool_calls[0]["args"]["where"]["page"] = 2  # type: ignore[attr-defined]
+
+
 def _drop_calls(message: BaseMessage) -> None:
     message.tool_calls.clear()  # type: ignore[attr-defined]
 
@@ -74,6 +78,10 @@ CHANGES: dict[str, tuple[Callable[[], BaseMessage], Callable[[BaseMessage], None
     "an argument is changed": (
         lambda: AIMessage("", tool_calls=[{"name": "find", "args": {"number": 1}, "id": "c1"}]),
         _change_an_argument,
+    ),
+    "a nested argument is changed": (
+        lambda: AIMessage("", tool_calls=[{"name": "find", "args": {"where": {"page": 1}}, "id": "c1"}]),
+        _change_a_nested_argument,
     ),
     "calls are dropped": (
         lambda: AIMessage("So.", tool_calls=[{"name": "find", "args": {"number": 1}, "id": "c1"}]),

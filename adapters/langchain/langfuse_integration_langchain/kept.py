@@ -6,7 +6,7 @@ from functools import partial
 from operator import attrgetter
 from typing import Any
 
-from langfuse_integration.recording.noted_messages import WINDOW, Keeper
+from langfuse_integration.recording.noted_messages import WINDOW, Keeper, is_same
 from langfuse_integration.recording.snapshot import ATOMS, snapshot
 
 _MAPPINGS = ("additional_kwargs", "response_metadata")
@@ -14,37 +14,33 @@ _MAPPINGS = ("additional_kwargs", "response_metadata")
 
 def fields_of(messages: list[Any]) -> list[dict[str, Any]]:
     """Return the fields of messages as they are now; most messages have nothing that needs a call."""
+    # Loops, since each comprehension is a call before Python 3.12.
     every: list[dict[str, Any]] = []
     for message in messages:
         fields: dict[str, Any] = message.__dict__.copy()
         every.append(fields)
         for name in _MAPPINGS:
             value = fields[name]
-            fields[name] = value.copy() if ATOMS.issuperset(map(type, value.values())) else snapshot(value)
+            fields[name] = value.copy() if not value or ATOMS.issuperset(map(type, value.values())) else snapshot(value)
         if type(fields["content"]) is list:
             fields["content"] = snapshot(fields["content"])
         calls = fields.get("tool_calls")
         if calls is not None:
-            fields["tool_calls"] = (
-                []
-                if not calls
-                else [
-                    {**call, "args": call["args"].copy()} if type(call.get("args")) is dict else call.copy()
-                    for call in calls
-                ]
-            )
-    return every
-
-
-def _fields(messages: list[Any]) -> list[dict[str, Any]]:
-    every = fields_of(messages)
-    for fields in every:
-        fields.pop("id", None)  # LangGraph gives one to each message that it keeps; no row has it
+            fields["tool_calls"] = copies = []
+            for call in calls:
+                copy = call.copy()
+                copies.append(copy)
+                arguments = call.get("args")
+                if type(arguments) is dict:
+                    plain = ATOMS.issuperset(map(type, arguments.values()))
+                    copy["args"] = arguments.copy() if plain else snapshot(arguments)
     return every
 
 
 def _message(message: Any, content: Any, fields: dict[str, Any] | None) -> Any:
-    """Return a message as it was noted."""
+    """Return a message as it was noted; LangGraph gives an id to each message that it keeps, and no row has it."""
+    if fields is not None and is_same({**message.__dict__, "id": fields["id"]}, fields):
+        return message
     copy = message.model_copy()
     copy.__dict__.update({"content": content} if fields is None else fields)
     return copy
@@ -58,5 +54,9 @@ def _document(document: Any, text: Any, fields: dict[str, Any] | None) -> Any:
     return document.model_copy(update={"page_content": text} if fields is None else fields)
 
 
-MESSAGES = Keeper(partial(map, attrgetter("content")), _fields, _message)
-DOCUMENTS = Keeper(partial(map, attrgetter("page_content")), _fields_of_documents, _document, whole=WINDOW)
+def _present(values: list[Any]) -> list[dict[str, Any]]:
+    return list(map(attrgetter("__dict__"), values))
+
+
+MESSAGES = Keeper(partial(map, attrgetter("content")), fields_of, _present, _message)
+DOCUMENTS = Keeper(partial(map, attrgetter("page_content")), _fields_of_documents, _present, _document, whole=WINDOW)

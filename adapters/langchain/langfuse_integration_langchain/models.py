@@ -13,6 +13,7 @@ from langchain_core.outputs import ChatGeneration, LLMResult
 
 from langfuse_integration.encoding.model_parameters import recorded_parameters
 from langfuse_integration.encoding.usage import first_buckets
+from langfuse_integration.recording.noted_messages import is_same
 from langfuse_integration.recording.observation import Observation
 from langfuse_integration.recording.registry import Run
 from langfuse_integration.recording.snapshot import snapshot
@@ -178,9 +179,12 @@ class ModelAnswer:
 
 def _is_same(fields: dict[str, Any], noted: dict[str, Any]) -> bool:
     """Return whether a message is as it was, but for its name and id: agents add them, and histories repeat them."""
-    return len(fields) == len(noted) and all(
-        fields.get(name) is value or name in _ADDED or (name in _CHANGEABLE and fields.get(name) == value)
-        for name, value in noted.items()
+    return is_same(fields, noted) or (
+        len(fields) == len(noted)
+        and all(
+            fields.get(name) is value or name in _ADDED or (name in _CHANGEABLE and fields.get(name) == value)
+            for name, value in noted.items()
+        )
     )
 
 

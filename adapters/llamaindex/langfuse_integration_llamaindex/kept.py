@@ -7,6 +7,8 @@ from typing import Any
 from langfuse_integration.recording.noted_messages import Keeper
 from langfuse_integration.recording.snapshot import ATOMS, snapshot
 
+_are_plain = ATOMS.issuperset
+
 
 def _contents(messages: list[Any]) -> list[Any]:
     """Return the text of each message that has one block; None for another one."""
@@ -21,11 +23,27 @@ def _fields(messages: list[Any]) -> list[Any]:
         fields = message.__dict__
         extra = fields["additional_kwargs"]
         blocks: list[Any] = []
-        every.append((fields["role"], snapshot(extra) if extra else {}, blocks))
+        extra = extra.copy() if _are_plain(map(type, extra.values())) else snapshot(extra)
+        every.append((fields["role"], extra, blocks))
         for block in fields["blocks"]:
-            values = block.__dict__
-            plain = ATOMS.issuperset(map(type, values.values()))
-            blocks.append((block, values.copy() if plain else snapshot(values)))
+            values = block.__dict__.copy()
+            blocks.append((block, values))
+            if _are_plain(map(type, values.values())):
+                continue
+            for name, item in values.items():
+                if type(item) is dict and _are_plain(map(type, item.values())):  # arguments of a tool, mostly
+                    values[name] = item.copy()
+                elif type(item) not in ATOMS:
+                    values[name] = snapshot(item)
+    return every
+
+
+def _present(messages: list[Any]) -> list[Any]:
+    every: list[Any] = []
+    for message in messages:
+        fields = message.__dict__
+        blocks = [(block, block.__dict__) for block in fields["blocks"]]
+        every.append((fields["role"], fields["additional_kwargs"], blocks))
     return every
 
 
@@ -48,4 +66,4 @@ def _block(block: Any, fields: dict[str, Any]) -> Any:
     return copy
 
 
-MESSAGES = Keeper(_contents, _fields, _message)
+MESSAGES = Keeper(_contents, _fields, _present, _message)

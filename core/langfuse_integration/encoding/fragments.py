@@ -11,7 +11,8 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ..recording.snapshot import snapshot
+from ..recording.noted_messages import is_same
+from ..recording.snapshot import ATOMS, snapshot
 
 if TYPE_CHECKING:
     import orjson
@@ -110,15 +111,13 @@ class Fragments:
 
 def copied(state: Any) -> Any:
     """Return a copy of a state that does not change with its object."""
-    return tuple(map(snapshot, state)) if type(state) is tuple else snapshot(state)
-
-
-def is_same(state: Any, before: Any) -> bool:
-    """Return whether two states are equal; values that cannot be compared are not."""
-    try:
-        return bool(state == before)
-    except Exception:  # noqa: BLE001  values of the application
-        return False
+    if type(state) is not tuple:
+        return snapshot(state)
+    copies = list(state)
+    for place, item in enumerate(copies):
+        if type(item) not in ATOMS:
+            copies[place] = snapshot(item)
+    return tuple(copies)
 
 
 fragments = Fragments()

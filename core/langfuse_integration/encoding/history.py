@@ -14,9 +14,9 @@ from collections.abc import Hashable
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from ..recording.noted_messages import History, NotedMessage
+from ..recording.noted_messages import History, NotedMessage, is_same
 from . import json_text
-from .fragments import fragments, is_same
+from .fragments import fragments
 from .message_states import are_cached, copies_of, states_of, written_states
 from .shared_text import SharedText
 
@@ -103,6 +103,9 @@ class Branch:
 
     def point(self, count: int) -> tuple[int, SharedText | None]:
         """Return the last point of up to *count* messages."""
+        point = self.points[-1]
+        if point[0] <= count:  # mostly: a history grows
+            return point
         place = bisect_right(self.points, count, key=_count)
         return self.points[place - 1] if place else (0, None)
 

@@ -7,6 +7,7 @@ passwords. To record a new parameter, add its name.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, cast
 
 from ..internals.secrets import without_secrets
@@ -61,5 +62,6 @@ def recorded_parameters(values: Mapping[str, Any], depth: int = 0) -> dict[str, 
     return recorded
 
 
+@lru_cache(maxsize=1_000)
 def _snake_case(name: str) -> str:
     return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("_")

@@ -135,6 +135,8 @@ def first_buckets(reports: Iterable[Any], model: str | None = None) -> dict[str,
     """Return the buckets of the first of *reports* that names tokens; zeros count only where no report names more."""
     zeros: dict[str, int] = {}
     for report in reports:
+        if report is None:
+            continue
         buckets = usage_buckets(report, model)
         if any(buckets.values()):
             return buckets

@@ -22,13 +22,16 @@ class Keeper(NamedTuple):
     Attributes:
         contents: returns the content of each of several objects, by reference.
         fields: returns what may change in each of several objects, copied.
+        present: returns the same by reference, to be compared with what *fields* returned earlier.
         restored: called with an object, the names of what was noted, and what was noted; returns a copy of the object
-            that has it. The fields are None where only the content was noted.
+            that has it, or the object itself if nothing that a row has is different. The fields are None where only
+            the content was noted.
         whole: how many of the last objects of a list are noted with all fields.
     """
 
     contents: Callable[[list[Any]], Iterable[Any]]
     fields: Callable[[list[Any]], list[Any]]
+    present: Callable[[list[Any]], list[Any]]
     restored: Callable[[Any, Any, Any], Any]
     whole: int = WHOLE
 
@@ -68,7 +71,7 @@ class NotedMessage:
     def restored(self) -> Any:
         """Return the object, or a copy of it as it was; on the worker's thread."""
         keeper, self._keeper = self._keeper, None
-        if keeper is not None and not _is_same(keeper.fields([self.value]), [self._fields]):
+        if keeper is not None and not is_same(keeper.present([self.value]), [self._fields]):
             self.value = keeper.restored(self.value, None, self._fields)
         return self.value
 
@@ -129,12 +132,15 @@ class History:
         whole = messages.copy() if len(messages) <= size else [messages[0], *messages[-size:]]
         first = len(messages) - len(self._contents)
         contents = tuple(keeper.contents(messages[first:])) if self._contents else ()
-        if not _is_same(contents, self._contents):
+        if not is_same(contents, self._contents):
             for place, content in enumerate(self._contents):
-                if not _is_same(contents[place], content):
+                if not is_same(contents[place], content):
                     messages[first + place] = keeper.restored(messages[first + place], content, None)
-        for number, (message, fields) in enumerate(zip(whole, keeper.fields(whole), strict=True)):
-            if not _is_same(fields, self._fields[number]):
+        present = keeper.present(whole)
+        if is_same(present, self._fields):
+            return
+        for number, (message, fields) in enumerate(zip(whole, present, strict=True)):
+            if not is_same(fields, self._fields[number]):
                 messages[number - len(whole) if number else 0] = keeper.restored(message, None, self._fields[number])
 
     def __len__(self) -> int:
@@ -149,7 +155,8 @@ class History:
     __hash__ = None  # type: ignore[assignment]
 
 
-def _is_same(now: Any, before: Any) -> bool:
+def is_same(now: Any, before: Any) -> bool:
+    """Return whether two states are equal; values that cannot be compared are not."""
     try:
         return bool(now == before)
     except Exception:  # noqa: BLE001  values of the application

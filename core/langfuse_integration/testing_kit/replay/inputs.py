@@ -10,12 +10,11 @@ from typing import Any, NamedTuple
 
 from ...encoding import json_text
 from ...encoding.fields import Fields
-from ...encoding.fragments import is_same
 from ...encoding.message_states import are_cached, copies_of, states_of
 from ...encoding.observed import parsed
 from ...internals.bounded import BoundedDict
 from ...reading.volatile import VolatileParts
-from ...recording.noted_messages import History, NotedMessage
+from ...recording.noted_messages import History, NotedMessage, is_same
 
 PARTS_LIMIT = 100_000
 TAILS_LIMIT = 1_000
