@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -14,18 +15,28 @@ from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.tools import tool
 from llama_index.core import MockEmbedding, Settings
+from llama_index.core.base.base_retriever import BaseRetriever as LlamaIndexRetriever
 from llama_index.core.callbacks import CallbackManager
+from llama_index.core.llms import MockLLM
 
 from commands import Lfi
 from langfuse_integration import OtlpDestination, configure, langfuse_manager
 from langfuse_integration_langchain import SessionHandler
 from langfuse_integration_llamaindex import SessionHandler as LlamaIndexHandler
+from langfuse_integration_mcp import wrap_session
 from peers import trace_servers
 from peers.backend import Backend
+from peers.mcp_servers import memory_session
 from peers.waiting import until
 from photographs import chromium, photograph
 
-pytestmark = [pytest.mark.slow, pytest.mark.langchain, pytest.mark.llamaindex, pytest.mark.timeout(1_500)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.langchain,
+    pytest.mark.llamaindex,
+    pytest.mark.mcp,
+    pytest.mark.timeout(1_500),
+]
 
 SESSION, USER = "chat-1", "alice"
 PHOENIX_KINDS = {
@@ -75,8 +86,23 @@ def usage(given: int, output: int, cached: int = 0) -> Any:
     }  # fmt: skip
 
 
+class Burnt(LlamaIndexRetriever):
+    """A retriever of LlamaIndex that fails."""
+
+    def _retrieve(self, query_bundle: Any) -> Any:
+        raise LookupError("the shelf has burnt down")
+
+
+async def ask_server() -> None:
+    """Call two tools of an MCP server, of which one fails."""
+    async with memory_session() as session:
+        wrap_session(session, server_name="tools")
+        await session.call_tool("echo", {"text": "llama"})
+        await session.call_tool("fail", {"message": "no hay"})
+
+
 def converse() -> None:
-    """Record a conversation with an agent, a retrieval, a failed tool, an MCP call and an embedding."""
+    """Record a conversation with rows of LangChain, LlamaIndex and MCP, and a failure in each."""
     call: Any = {"name": "search", "args": {"query": "llama food"}, "id": "call_1"}
     model = Scripted(
         responses=[
@@ -96,6 +122,10 @@ def converse() -> None:
             span.update(output=answer["messages"][-1].content)
         langfuse_manager.trace_mcp_call("llama-mcp", query="q", response="r", tool="search")
         MockEmbedding(embed_dim=4).get_text_embedding("llama")
+        MockLLM(max_tokens=3).complete("llamas eat hay and grass")
+        with pytest.raises(LookupError, match="burnt"):
+            Burnt().retrieve("llama")
+        asyncio.run(ask_server())
     Settings.callback_manager = CallbackManager()
 
 
@@ -139,7 +169,8 @@ def test_phoenix_has_what_show_shows(server_folder: Path) -> None:
         until(arrived, 60)
         sessions = sessions_of(url)
     assert found.keys() == expected.keys()
-    assert len(expected) == 9
+    assert len(expected) == 13
+    assert sum(row["level"] == "ERROR" for row in expected.values()) == 3
     for identity, row in expected.items():
         span, attributes = found[identity], found[identity]["attributes"]
         assert span["parent_id"] == row["parent_id"]
@@ -152,7 +183,8 @@ def test_phoenix_has_what_show_shows(server_folder: Path) -> None:
         assert value_of(attributes.get("input.value")) == row["input"]
         if row["level"] != "ERROR":
             assert value_of(attributes.get("output.value")) == row["output"]
-    assert sessions == [{"sessionId": SESSION, "numTraces": 3, "tokenUsage": {"prompt": 60, "completion": 17}}]
+    traces = len({row["trace_id"] for row in expected.values()})
+    assert sessions == [{"sessionId": SESSION, "numTraces": traces, "tokenUsage": {"prompt": 60, "completion": 17}}]
 
 
 def sessions_of(url: str) -> list[dict[str, Any]]:
@@ -192,7 +224,7 @@ def test_mlflow_has_what_show_shows(server_folder: Path) -> None:
         assert span["input"] == row["input"]
         if row["level"] != "ERROR":
             assert span["output"] == row["output"]
-        assert bool(span["cost"]) == (row["type"] == "generation")
+        assert bool(span["cost"]) == (row["type"] == "generation" and bool(row["usage"]))
 
 
 WIDE: Any = {"width": 1500, "height": 640}

@@ -30,6 +30,7 @@ from peers.exchange import Exchange
 from peers.misbehaviour import accepted_after, hang, poison, redirect, status
 from peers.otlp import Receiver
 from peers.server import Answer
+from peers.spans import parse
 from peers.waiting import until
 
 
@@ -76,21 +77,42 @@ def test_the_environment_names_a_destination(backend: Backend, monkeypatch: pyte
 
 
 def test_langfuse_gets_the_same_as_without_a_destination(langfuse: Receiver, backend: Backend) -> None:
-    """A destination changes nothing of what Langfuse gets, and gets the attributes of the conventions itself."""
-    record("plain")
-    langfuse_manager.flush(10)
+    """Langfuse gets the same bytes with a destination, which itself gets the attributes of the conventions."""
+    record_some()
+    before = rows_without_ids(langfuse)
     configure(destinations=[OtlpDestination(backend.url)])
+    record_some()
+    assert rows_without_ids(langfuse) == sorted(before * 2)
+    assert {exchange.request.path for exchange in langfuse.requests} == {"/api/public/otel/v1/traces"}
+    after = {span.span_id: span for span in langfuse.spans}
+    assert len(before) == len(backend.wait_for(4)) == 4
+    for there in backend.spans:
+        assert there.attributes.items() >= after[there.span_id].attributes.items()
+    (plain,) = (span for span in backend.spans if span.name == "plain")
+    assert plain.attributes["openinference.span.kind"] == "CHAIN"
+    assert plain.attributes["input.value"] == "input of plain"
+
+
+def record_some() -> None:
+    """Record and deliver a span, a failed one, a step of an agent, and an MCP call."""
     record("plain")
+    with pytest.raises(ValueError, match="no hay"), langfuse_manager.trace_span("failed"):
+        raise ValueError("no hay")
+    langfuse_manager.trace_agent_step("think", "in", "out")
+    langfuse_manager.trace_mcp_call("server", query="q", response="r", tool="search")
     langfuse_manager.flush(10)
-    before, after = langfuse.spans
-    assert (before.attributes, before.kind, before.resource, before.scope) == (
-        after.attributes, after.kind, after.resource, after.scope,
-    )  # fmt: skip
-    assert [exchange.request.path for exchange in langfuse.requests] == ["/api/public/otel/v1/traces"] * 2
-    (there,) = backend.spans
-    assert there.attributes.items() >= after.attributes.items()
-    assert there.attributes["openinference.span.kind"] == "CHAIN"
-    assert there.attributes["input.value"] == "input of plain"
+
+
+def rows_without_ids(receiver: Receiver) -> list[bytes]:
+    """Return the rows that came, with all that surrounds them, as bytes without ids and times."""
+    rows: list[bytes] = []
+    for exchange in receiver.requests:
+        for part in parse(exchange.request.body, exchange.headers["content-type"]).resource_spans:
+            for span in (span for scope in part.scope_spans for span in scope.spans):
+                for name in ("trace_id", "span_id", "parent_span_id", "start_time_unix_nano", "end_time_unix_nano"):
+                    span.ClearField(name)
+            rows.append(part.SerializeToString(deterministic=True))
+    return sorted(rows)
 
 
 def calls_of(count: int) -> int:
@@ -119,6 +141,52 @@ def test_destinations_cost_the_application_no_call(langfuse: Receiver, backend: 
     langfuse_manager.flush(10)
     beside = min(calls_of(50) for _ in range(3))
     assert beside < without + 25, "a call more in each would be 50; waking the worker up costs a few"
+
+
+WAITS = {"acquire", "wait", "sleep", "connect", "send", "sendall", "recv", "execute", "commit", "fsync", "open"}
+"""Functions of C that may wait for a lock, a server or a disk."""
+OF_SENDERS = ("langfuse_integration.export", "langfuse_integration.journal", "sqlite3", "socket", "ssl", "http")
+
+
+def used_by(count: int) -> tuple[set[str], set[str]]:
+    """Return the modules and the functions of C that this thread uses while it records *count* observations."""
+    modules, builtins = set[str](), set[str]()
+
+    def note(frame: FrameType, event: str, argument: object) -> None:
+        if event == "call":
+            modules.add(str(frame.f_globals.get("__name__")))
+        elif event == "c_call":
+            builtins.add(str(getattr(argument, "__name__", argument)))
+
+    sys.setprofile(note)
+    try:
+        record(*("row" for _ in range(count)))
+    finally:
+        sys.setprofile(None)
+    return modules, builtins
+
+
+def test_destinations_that_fail_cost_the_application_nothing(
+    langfuse: Receiver, backend: Backend, second: Backend
+) -> None:
+    """With one destination dead, one silent and one that refuses, a row costs the same calls, and none that waits."""
+    with Backend() as refusing:
+        record(*("warm" for _ in range(20)))
+        langfuse_manager.flush(10)
+        without = min(calls_of(50) for _ in range(3))
+        backend.refuse()
+        second.always(hang())
+        refusing.always(status(503))
+        configure(destinations=[OtlpDestination(peer.url) for peer in (backend, second, refusing)])
+        record(*("warm" for _ in range(20)))
+        second.wait_for_requests(1)
+        refusing.wait_for_requests(1)
+        assert min(calls_of(50) for _ in range(3)) < without + 25
+        modules, builtins = used_by(200)
+        assert not [name for name in modules if name.startswith(OF_SENDERS)]
+        assert builtins & WAITS <= {"acquire"}, "waking the worker up takes the lock of its event"
+        langfuse.wait_for(20 + 150 + 20 + 150 + 200)
+        assert second.spans == refusing.spans == []
 
 
 def test_what_is_for_the_local_journal_goes_nowhere(backend: Backend, journal: Path) -> None:

@@ -36,6 +36,7 @@ from langfuse_integration.errors import SeamMoved
 from langfuse_integration.internals.context_variables import reset_quietly
 from langfuse_integration.internals.faults import shielded
 from langfuse_integration.recording.otel_spans import DUPLICATE
+from langfuse_integration.recording.tracing import recorder
 
 _LOOKING = shielded("looking at the MCP SDK")
 
@@ -233,7 +234,8 @@ class SdkHooks(NamedTuple):
         headers: gives the HTTP headers for a request with that `_meta`.
         broken: is told that an HTTP request with that `_meta` has failed.
         unanswered: is told that such a request is over: whoever still waits waits in vain.
-        posted: is told that such a request is sent, with the ids of the request and of the HTTP session.
+        posted: is told that such a request is sent, with the ids of the request and of the HTTP session; only where
+            destinations beside Langfuse get them.
     """
 
     client: Callable[[Mapping[str, Any]], Any]
@@ -360,8 +362,9 @@ def _replace_http(transport: Any, hooks: SdkHooks) -> None:
             message = getattr(message, "root", message)  # an RPC message of mcp 1.x has a root
             params = getattr(message, "params", None)
             meta = params.get("_meta") if isinstance(params, dict) else None
-            session_id = getattr(self, "session_id", None)
-            hooks.posted(meta, {REQUEST_ID: getattr(message, "id", None), SESSION_ID: session_id})
+            if recorder.has_destinations:
+                session_id = getattr(self, "session_id", None)
+                hooks.posted(meta, {REQUEST_ID: getattr(message, "id", None), SESSION_ID: session_id})
         token = _posted.set(meta)
         try:
             await post(self, ctx)

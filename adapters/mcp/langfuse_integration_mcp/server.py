@@ -21,6 +21,7 @@ from langfuse_integration.internals.context_variables import reset_quietly
 from langfuse_integration.internals.faults import shielded
 from langfuse_integration.recording import otel_api, otel_spans
 from langfuse_integration.recording.placement import Placed
+from langfuse_integration.recording.tracing import recorder
 from langfuse_integration.sessions.session import Session
 
 from . import private, propagation, served
@@ -118,7 +119,9 @@ class _PlacedRequest:
 
     def __init__(self, request: Any, context: Context, session: Session | None, parent: Any) -> None:
         self._context: Token[Context] = context_api.attach(context)
-        self._span = served.span_of(request, session) if parent is None else None
+        # Until the worker has read the settings, they are asked themselves.
+        has_destinations = recorder.has_destinations or recorder.worker is None
+        self._span = served.span_of(request, session) if has_destinations and parent is None else None
         if parent is None:
             parent = self._span.anchor if self._span is not None else otel_spans.current_span()
         self._placed = Placed(session, parent)

@@ -120,10 +120,9 @@ def _unanswered(meta: Any) -> None:
 
 
 def _posted(meta: Any, ids: Mapping[str, Any]) -> None:
-    if recorder.has_destinations:
-        call = caller_of(meta)
-        if call is not None:
-            call.note_ids(ids)
+    call = caller_of(meta)
+    if call is not None:
+        call.note_ids(ids)
 
 
 _HOOKS = private.SdkHooks(
