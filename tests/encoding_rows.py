@@ -67,6 +67,7 @@ GENERATION = {
     "completion_start_time": "2027-01-15T08:00:00.250000Z",
     "metadata.ls_provider": "anthropic",
     "metadata.finish_reason": "tool_use",
+    "metadata.response_id": "0123",
     "metadata.agent_name": "librarian",
     "metadata.step_type": "think",
 }  # fmt: skip
@@ -84,7 +85,8 @@ ROWS = {
     "embedding": body(
         "embedding", "OpenAIEmbedding",
         {"input": ["llama", "alpaca"], "output": {"embeddings": 2, "dimensions": 8}, "model.name": "text-embedding-3",
-         "model.parameters": {"encoding_format": "float"}, "usage_details": {"input": 4}},
+         "model.parameters": {"encoding_format": "float"}, "usage_details": {"input": 4},
+         "langfuse_integration.beside": {"ls_provider": "openai"}},
     ),
     "agent": body(
         "agent", "librarian",

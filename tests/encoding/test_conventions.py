@@ -101,6 +101,7 @@ def test_a_model_call_in_the_genai_conventions() -> None:
         "gen_ai.usage.cache_creation.input_tokens": 3,
         "gen_ai.usage.reasoning.output_tokens": 4,
         "gen_ai.response.finish_reasons": ["tool_use"],
+        "gen_ai.response.id": "0123",
         "gen_ai.response.time_to_first_chunk": 0.25,
         "gen_ai.system_instructions": '[{"type":"text","content":"Answer shortly."}]',
         "gen_ai.agent.name": "librarian",

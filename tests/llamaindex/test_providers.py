@@ -8,17 +8,21 @@ from typing import Any
 import pytest
 from llama_index.core.agent.workflow import FunctionAgent
 from llama_index.core.base.llms.types import ChatMessage
+from llama_index.core.llms import MockLLM
 from llama_index.core.llms.function_calling import FunctionCallingLLM
 from llama_index.core.prompts import PromptTemplate
 from llama_index.llms.anthropic import Anthropic
 from llama_index.llms.openai import OpenAI, OpenAIResponses
 from pydantic import BaseModel
 
-from langfuse_integration import langfuse_manager
+from langfuse_integration import OtlpDestination, configure, langfuse_manager
 from langfuse_integration.testing import Observed, RecordedSessions
+from langfuse_integration_llamaindex.models import note_provider
 from llamaindex.releases import OLD_ANTHROPIC, OLD_OPENAI
 from llamaindex.scripted import lookup, tool
+from peers.backend import Backend
 from peers.models import ModelServer, ToolCall, Usage, call, calls, fail, refuse, say
+from peers.otlp import Receiver
 
 CLAUDE = "claude-sonnet-4-0" if OLD_ANTHROPIC else "claude-sonnet-4-5"
 Client = Callable[..., FunctionCallingLLM]
@@ -225,3 +229,33 @@ def test_reasoning_tokens(settled: RecordedSessions, model_server: ModelServer) 
     model_server.script(say("Hm.", usage=Usage(input_tokens=10, output_tokens=30, reasoning_tokens=20)))
     openai(model_server).chat(HELLO)
     assert only(settled).usage == {"input": 10, "output": 30}
+
+
+@EVERY
+def test_a_destination_has_the_provider(
+    langfuse: Receiver, backend: Backend, model_server: ModelServer, client: Client
+) -> None:
+    """A destination has who serves the model and the answer's id, by the conventions' names; Langfuse no provider."""
+    configure(destinations=[OtlpDestination(backend.url)])
+    model_server.script(say("Alpacas hum.", usage=USAGE))
+    client(model_server).chat(HELLO)
+    langfuse_manager.flush(10)
+    (there,), (here,) = backend.wait_for(1), langfuse.wait_for(1)
+    assert there.attributes["gen_ai.provider.name"] == client.__name__.replace("responses", "openai")
+    assert there.attributes["gen_ai.response.id"] == here.attributes["langfuse.observation.metadata.response_id"]
+    assert "provider" not in str(here.attributes)
+
+
+class Renamed(OpenAI):
+    """A model class of the application."""
+
+
+@pytest.mark.parametrize("kind", [Renamed, MockLLM, type("OpenAI", (MockLLM,), {})])
+def test_a_provider_is_told_by_the_package_of_a_class(langfuse: Receiver, backend: Backend, kind: type[Any]) -> None:
+    """A subclass of a provider's client is that provider's; a model that no provider serves has none."""
+    configure(destinations=[OtlpDestination(backend.url)])
+    with langfuse_manager.trace_span("row") as row:
+        note_provider(row, kind.__new__(kind))
+    langfuse_manager.flush(10)
+    (there,) = backend.wait_for(1)
+    assert there.attributes.get("gen_ai.provider.name") == ("openai" if kind is Renamed else None)

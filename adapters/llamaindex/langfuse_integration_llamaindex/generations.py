@@ -119,6 +119,8 @@ class LlmCall(rows.RowState):
             observation.name = type(instance).__name__
             observation.model = models.asked_model(instance, described) or observation.model
             observation.model_parameters = models.parameters_of(instance, options)
+            if recorder.has_destinations or recorder.worker is None:
+                models.note_provider(observation, instance)
             if type(described) is dict and described.get("class_name") == BEDROCK:
                 stop_reasons.follow(_call_of)
         if self.note is not None:
@@ -285,6 +287,8 @@ def _describe_by_call(run: Run, state: LlmCall) -> None:
     if observation.type == "generation":
         observation.model = models.asked_model(state.instance) or observation.model
         observation.model_parameters = models.parameters_of(state.instance, passed)
+        if recorder.has_destinations or recorder.worker is None:
+            models.note_provider(observation, state.instance)
 
 
 def _is_model(state: LlmCall) -> bool:

@@ -10,6 +10,8 @@ from typing import Any
 
 from langfuse_integration.encoding.model_parameters import recorded_parameters
 from langfuse_integration.encoding.usage import first_buckets
+from langfuse_integration.recording.beside import note_beside
+from langfuse_integration.recording.observation import Observation
 
 PARAMETERS = (
     "temperature", "max_tokens", "max_output_tokens", "max_completion_tokens", "max_new_tokens", "num_predict", "top_p",
@@ -23,6 +25,8 @@ NO_PARAMETERS = frozenset(
     ("messages", "tools", "formatted", "prompt", "extra_headers", "headers", "api_key", "timeout")
 )
 UNKNOWN = frozenset({"", "unknown"})
+PACKAGE = 2
+"""The place of the package in `llama_index.llms.openai.base`."""
 
 
 class Lazy(Mapping[str, Any]):
@@ -80,6 +84,23 @@ def asked_model(instance: Any, described: Any = None) -> str | None:
     except Exception:  # noqa: BLE001  theirs, which may not know the model
         return None
     return name if isinstance(name, str) and name not in UNKNOWN else None
+
+
+COMPATIBLE = frozenset({"openai_like", "litellm", "langchain", "custom", "mock", "huggingface", "llama_cpp", "vllm"})
+"""Packages whose clients talk to servers of many providers, or run the model themselves."""
+LANGCHAINS_NAMES = {"gemini": "google_genai", "vertex": "google_vertexai"}
+"""What LangChain calls the providers of packages that have another name."""
+
+
+def note_provider(observation: Observation, instance: Any) -> None:
+    """Note who serves a model, for destinations beside Langfuse: the package that defines its class is named so."""
+    for kind in type(instance).__mro__:
+        parts = kind.__module__.split(".")
+        if len(parts) > PACKAGE and parts[0] == "llama_index" and parts[1] in ("llms", "embeddings"):
+            package = parts[PACKAGE]
+            if package not in COMPATIBLE:
+                note_beside(observation.span, {"ls_provider": LANGCHAINS_NAMES.get(package, package)})
+            return
 
 
 def inside_event(raw: Any) -> Any:

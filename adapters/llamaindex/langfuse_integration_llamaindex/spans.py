@@ -9,7 +9,7 @@ from typing import Any
 from llama_index.core.instrumentation.span_handlers import NullSpanHandler
 
 from langfuse_integration.internals.faults import fault, shielded
-from langfuse_integration.recording.tracing import registry
+from langfuse_integration.recording.tracing import recorder, registry
 
 from . import agents, bindings, chats, folding, foreign, generations, models, rows, streams, tools, workflows
 from .folding import Kind, Role
@@ -136,6 +136,8 @@ def _enter_row(id_: str, name: str, role: Role, instance: Any, place: SpanPlace,
     run = rows.open_row(id_, place, rows.name_of(instance, name), rows.RowState(role, instance), bound)
     if run is not None and role.type == "embedding":
         run.observation.model = models.asked_model(instance)
+        if recorder.has_destinations or recorder.worker is None:
+            models.note_provider(run.observation, instance)
 
 
 def _is_twin(role: Role, instance: Any, place: SpanPlace) -> bool:

@@ -362,7 +362,7 @@ def _replace_http(transport: Any, hooks: SdkHooks) -> None:
             message = getattr(message, "root", message)  # an RPC message of mcp 1.x has a root
             params = getattr(message, "params", None)
             meta = params.get("_meta") if isinstance(params, dict) else None
-            if recorder.has_destinations:
+            if recorder.has_destinations or recorder.worker is None:
                 session_id = getattr(self, "session_id", None)
                 hooks.posted(meta, {REQUEST_ID: getattr(message, "id", None), SESSION_ID: session_id})
         token = _posted.set(meta)

@@ -79,7 +79,7 @@ def _client(attributes: Mapping[str, Any]) -> Any:
     call = current.get()
     if call is None or not call.open or call.row is None:
         return None
-    if recorder.has_destinations:
+    if recorder.has_destinations or recorder.worker is None:
         call.note_ids({private.REQUEST_ID: attributes.get(private.REQUEST_ID)})
     return _NO_SPAN
 

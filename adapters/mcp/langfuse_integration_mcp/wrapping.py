@@ -220,7 +220,7 @@ def _sending(target: Any, connection: Connection, name: str, original: Bound) ->
         token = object()
         connection.in_flight[token] = call
         exchange = lifecycle.exchange_of(call, request, target) if recorder.replayable else None
-        if by_hand and recorder.has_destinations:
+        if by_hand and (recorder.has_destinations or recorder.worker is None):
             lifecycle.number(call, target)
         try:
             result = await original(request, *positional, **named)

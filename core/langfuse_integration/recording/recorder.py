@@ -142,7 +142,7 @@ class QueueRecorder:
         self.openings: deque[Any] = deque(maxlen=OPENINGS_LIMIT)
         self.scores: deque[Score] = deque(maxlen=QUEUE_LIMIT)
         self.companions: deque[Any] = deque(maxlen=OPENINGS_LIMIT)
-        self.has_destinations = False
+        self.has_destinations = False  # until the worker has read the settings; `worker` is None so long
         self.wake = threading.Event()
         self.prepared = False
         self.asleep = False

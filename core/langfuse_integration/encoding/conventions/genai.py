@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from ..content import failure_of
 from ..messages import ChatMessage
+from ..observed import METADATA
 from .documents import documents_of, query_of
 from .reading import Pair, Reader, TranslatedRow, to_json
 
@@ -108,8 +109,8 @@ def _provider(row: TranslatedRow) -> Iterator[Pair]:
 
 def provider_of(row: TranslatedRow) -> str | None:
     """Return the provider by the conventions' name, or None where no row says who it was."""
-    provider = row.metadata.get("ls_provider")
-    return PROVIDERS.get(str(provider), str(provider)) if provider else None
+    provider = row.provider
+    return PROVIDERS.get(provider, provider) if provider else None
 
 
 def _model(row: TranslatedRow) -> Iterator[Pair]:
@@ -155,6 +156,7 @@ def _usage(row: TranslatedRow) -> Iterator[Pair]:
 def _answer(row: TranslatedRow) -> Iterator[Pair]:
     if row.type != "generation":
         return
+    yield "gen_ai.response.id", row.attributes.get(METADATA + "response_id")
     reason = row.metadata.get("finish_reason")
     if reason:
         yield "gen_ai.response.finish_reasons", _texts(reason)

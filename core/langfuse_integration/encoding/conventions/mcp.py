@@ -41,7 +41,8 @@ def _method(row: TranslatedRow) -> Iterator[Pair]:
     transport = str(metadata.get("mcp_transport"))
     yield "network.transport", TRANSPORTS.get(transport)
     yield "network.protocol.name", PROTOCOLS.get(transport)
-    yield from row.beside.items()
+    for key in ("jsonrpc.request.id", "mcp.session.id"):
+        yield key, row.beside.get(key)
     code = str(metadata.get("mcp_error_type"))
     yield "rpc.response.status_code", code if code.lstrip("-").isdigit() else None
 

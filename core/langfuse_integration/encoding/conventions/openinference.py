@@ -62,7 +62,7 @@ def _model(row: TranslatedRow) -> Iterator[Pair]:
     yield "llm.request.model_name", row.asked_model
     if row.content_out is not None or row.usage:
         yield "llm.response.model_name", row.model
-    provider = str(row.metadata.get("ls_provider"))
+    provider = row.provider or ""
     yield "llm.provider", PROVIDERS.get(provider)
     yield "llm.system", SYSTEMS.get(provider)
     if row.model_parameters:

@@ -47,7 +47,7 @@ class TranslatedRow(Observed):
 
     Attributes:
         asked_model: the model that was asked for; `model` may be another one, which answered.
-        beside: attributes that Langfuse does not get.
+        beside: attributes that Langfuse does not get; `ls_provider` is none of a convention.
     """
 
     asked_model: str | None = None
@@ -150,6 +150,12 @@ class TranslatedRow(Observed):
             return self.own_name
         name = self.metadata.get("agent_name")
         return str(name) if name else None
+
+    @property
+    def provider(self) -> str | None:
+        """Who serves the model, by LangChain's name for it; None where nobody says so."""
+        provider = self.metadata.get("ls_provider") or self.beside.get("ls_provider")
+        return str(provider) if provider else None
 
     @property
     def failure(self) -> str | None:
