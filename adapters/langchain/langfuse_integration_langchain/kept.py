@@ -10,6 +10,9 @@ from langfuse_integration.recording.noted_messages import WINDOW, Keeper, is_sam
 from langfuse_integration.recording.snapshot import ATOMS, snapshot
 
 _MAPPINGS = ("additional_kwargs", "response_metadata")
+_NO_ENTRIES: dict[str, Any] = {}
+_NO_CALLS: list[Any] = []
+"""Copies of what is empty: each container that waits for the worker makes the garbage collector run more often."""
 
 
 def fields_of(messages: list[Any]) -> list[dict[str, Any]]:
@@ -21,12 +24,15 @@ def fields_of(messages: list[Any]) -> list[dict[str, Any]]:
         every.append(fields)
         for name in _MAPPINGS:
             value = fields[name]
-            fields[name] = value.copy() if not value or ATOMS.issuperset(map(type, value.values())) else snapshot(value)
+            if not value:
+                fields[name] = _NO_ENTRIES
+            else:
+                fields[name] = value.copy() if ATOMS.issuperset(map(type, value.values())) else snapshot(value)
         if type(fields["content"]) is list:
             fields["content"] = snapshot(fields["content"])
         calls = fields.get("tool_calls")
         if calls is not None:
-            fields["tool_calls"] = copies = []
+            fields["tool_calls"] = copies = [] if calls else _NO_CALLS
             for call in calls:
                 copy = call.copy()
                 copies.append(copy)

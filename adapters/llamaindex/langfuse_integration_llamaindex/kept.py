@@ -8,6 +8,8 @@ from langfuse_integration.recording.noted_messages import Keeper
 from langfuse_integration.recording.snapshot import ATOMS, snapshot
 
 _are_plain = ATOMS.issuperset
+_NO_ENTRIES: dict[str, Any] = {}
+"""A copy of what is empty: each container that waits for the worker makes the garbage collector run more often."""
 
 
 def _contents(messages: list[Any]) -> list[Any]:
@@ -22,12 +24,15 @@ def _fields(messages: list[Any]) -> list[Any]:
     for message in messages:
         fields = message.__dict__
         extra = fields["additional_kwargs"]
-        blocks: list[Any] = []
-        extra = extra.copy() if _are_plain(map(type, extra.values())) else snapshot(extra)
-        every.append((fields["role"], extra, blocks))
+        if extra:
+            extra = extra.copy() if _are_plain(map(type, extra.values())) else snapshot(extra)
+        else:
+            extra = _NO_ENTRIES
+        noted = [fields["role"], extra]
+        every.append(noted)
         for block in fields["blocks"]:
             values = block.__dict__.copy()
-            blocks.append((block, values))
+            noted += block, values
             if _are_plain(map(type, values.values())):
                 continue
             for name, item in values.items():
@@ -42,8 +47,10 @@ def _present(messages: list[Any]) -> list[Any]:
     every: list[Any] = []
     for message in messages:
         fields = message.__dict__
-        blocks = [(block, block.__dict__) for block in fields["blocks"]]
-        every.append((fields["role"], fields["additional_kwargs"], blocks))
+        noted = [fields["role"], fields["additional_kwargs"]]
+        every.append(noted)
+        for block in fields["blocks"]:
+            noted += block, block.__dict__
     return every
 
 
@@ -55,8 +62,9 @@ def _message(message: Any, content: Any, fields: Any) -> Any:
         block.__dict__["text"] = content
         copy.__dict__["blocks"] = [block]
     else:
-        role, extra, blocks = fields
-        copy.__dict__.update(role=role, additional_kwargs=extra, blocks=[_block(*block) for block in blocks])
+        role, extra, *blocks = fields
+        parts = list(map(_block, blocks[::2], blocks[1::2]))
+        copy.__dict__.update(role=role, additional_kwargs=extra, blocks=parts)
     return copy
 
 
