@@ -110,6 +110,9 @@ ROWS = {
         {"input": {}, "level": "ERROR", "status_message": "Unknown tool", "metadata.mcp_method": "tools/call",
          "metadata.mcp_tool": "search", "metadata.mcp_error_type": "-32602", "metadata.mcp_transport": "stdio"},
     ),
+    "mcp question": body(
+        "span", "llama-mcp.sampling", {"metadata.mcp_server": "llama-mcp", "metadata.mcp_method": "sampling"}
+    ),
     "resource": body(
         "tool", "llama-mcp.read", {"metadata.mcp_method": "resources/read", "metadata.mcp_resource": "file:///a.md"}
     ),

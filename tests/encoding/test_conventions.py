@@ -53,6 +53,7 @@ def parts(attributes: dict[str, Any], key: str) -> Any:
         ("plan", "plan", "plan", "INTERNAL"),
         ("tool", "execute_tool", "execute_tool search", "INTERNAL"),
         ("mcp", "execute_tool", "tools/call search", "CLIENT"),
+        ("mcp question", None, "sampling/createMessage", "SERVER"),
         ("resource", None, "resources/read", "CLIENT"),
         ("prompt", None, "prompts/get greeting", "CLIENT"),
         ("retriever", "retrieval", "retrieval VectorStore", "CLIENT"),

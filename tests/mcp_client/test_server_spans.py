@@ -13,7 +13,7 @@ import pytest
 from langfuse_integration import langfuse_manager
 from langfuse_integration_mcp import wrap_session
 from peers.backend import Backend
-from peers.mcp_servers import VERSION, http_server, http_session, stdio_session
+from peers.mcp_servers import VERSION, ClientSide, http_server, http_session, stdio_session
 from peers.otlp import Receiver
 from peers.spans import Span, tree
 
@@ -37,15 +37,15 @@ def environment(
 
 
 @asynccontextmanager
-async def connected(transport: str, environment: dict[str, str]) -> AsyncGenerator[Any]:
+async def connected(transport: str, environment: dict[str, str], **options: Any) -> AsyncGenerator[Any]:
     """Yield a session with a traced server in a process of its own."""
     if transport == "stdio":
-        async with stdio_session(setup="handlers:install", env=environment) as session:
+        async with stdio_session(setup="handlers:install", env=environment, **options) as session:
             await session.list_tools()  # else the SDK lists them within the first call
             yield session
         return
     with http_server(setup="handlers:install", env=environment) as server:
-        async with http_session(server.url) as session:
+        async with http_session(server.url, **options) as session:
             await session.list_tools()
             yield session
 
@@ -116,6 +116,24 @@ async def test_failures_stand_on_the_span_of_the_server(
         assert (errors["tools/call fail", kind], codes["tools/call fail", kind]) == ("tool_error", None)
     assert errors[name, "CLIENT"] == codes[name, "CLIENT"] == ("-32042" if VERSION == 2 else "0")
     assert errors[name, "SERVER"] == ("-32042" if VERSION == 2 else "ValueError")  # mcp 1 gives it a code later
+
+
+@pytest.mark.parametrize("transport", ["stdio", "http"])
+async def test_a_question_of_the_server_is_answered_by_the_client(
+    transport: str, receiver: Receiver, backend: Backend, environment: dict[str, str]
+) -> None:
+    """The client's row of an elicitation is of kind SERVER with the protocol's method, below the call's row."""
+    async with connected(transport, environment, **ClientSide().callbacks()) as session:
+        wrap_session(session, server_name="tools")
+        await session.call_tool("ask", {"question": "Which animal?"})
+        await session.call_tool("flush", {})
+        spans = await arrived(backend, 5)
+        here = await arrived(receiver, 3)
+    question = ("SERVER elicitation/create",)
+    flushed = ("CLIENT tools/call flush", ("SERVER tools/call flush",))
+    found = tree(spans, label, ordered=False)
+    assert found == [("CLIENT tools/call ask", question, ("SERVER tools/call ask",)), flushed]
+    assert tree(here, label) == [("INTERNAL tools.ask", ("INTERNAL tools.elicitation",)), ("INTERNAL tools.flush",)]
 
 
 async def test_without_a_destination_a_server_makes_no_span(

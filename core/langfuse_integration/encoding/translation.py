@@ -91,7 +91,7 @@ class Translation:
         if own and "genai" in self._conventions:
             span.name = (mcp.name_of(row) or genai.name_of(row) or span.name) if self._named else span.name
             if span.kind == INTERNAL:
-                span.kind = genai.CLIENT if mcp.method_of(row) else genai.kind_of(row)
+                span.kind = mcp.kind_of(row) if mcp.method_of(row) else genai.kind_of(row)
 
     @property
     def _named(self) -> bool:

@@ -8,17 +8,28 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from .genai import CLIENT
 from .reading import Pair, Reader, TranslatedRow
 
 TRANSPORTS = {"stdio": "pipe", "http": "tcp", "sse": "tcp", "websocket": "tcp"}
 """What the network conventions call the transports."""
 PROTOCOLS = {"http": "http", "sse": "http", "websocket": "websocket"}
 
+QUESTIONS = {"sampling": "sampling/createMessage", "elicitation": "elicitation/create"}
+"""What rows call the questions of a server to its client, and the protocol's methods."""
+SERVER = 2
+"""`Span.SPAN_KIND_SERVER`."""
+
 
 def method_of(row: TranslatedRow) -> str | None:
     """Return the method of an MCP call, such as `tools/call`; None for any other row."""
     method = row.metadata.get("mcp_method")
-    return str(method) if method else None
+    return QUESTIONS.get(str(method), str(method)) if method else None
+
+
+def kind_of(row: TranslatedRow) -> int:
+    """Return the span's kind of an MCP call: who answers a question of a server is the server of that request."""
+    return SERVER if str(row.metadata.get("mcp_method")) in QUESTIONS else CLIENT
 
 
 def name_of(row: TranslatedRow) -> str | None:
