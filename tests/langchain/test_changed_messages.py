@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy
 import pytest
 from langchain_core.documents import Document
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
@@ -16,6 +17,7 @@ from langchain_core.runnables import RunnableLambda
 from langchain_runs import recorded
 from langfuse_integration.encoding import history
 from langfuse_integration.encoding.json_text import to_json
+from langfuse_integration.recording.snapshot import snapshot
 from langfuse_integration_langchain.messages import register
 from scripted_chat import ScriptedChat
 from stopped_worker import StoppedRows, stopped_worker
@@ -228,3 +230,25 @@ def test_ids_that_are_set_in_place_change_no_text(rows: StoppedRows, monkeypatch
             marks.clear()
     assert [row.input for row in rows.write()] == [form(messages[:-2]), form(messages[:-1])]
     assert len(marks) == 2
+
+
+def test_messages_that_hold_messages(rows: StoppedRows) -> None:
+    """Each message that holds all earlier ones, or itself, is noted in the time that its own fields take."""
+    messages: list[BaseMessage] = []
+    for number in range(40):
+        messages.append(HumanMessage(str(number), additional_kwargs={"a": messages.copy(), "b": messages.copy()}))
+    snapshot(messages)
+    message = HumanMessage("Hay?")
+    message.additional_kwargs.update(self=message, all=[message])
+    ScriptedChat("Hay.").invoke([message], recorded())
+    message.content = "Straw?"
+    assert [row.input[0]["content"] for row in rows.write()] == ["Hay?"]
+
+
+def test_an_array_beside_a_content(rows: StoppedRows) -> None:
+    """An array has no truth, and cannot be compared."""
+    message = HumanMessage("Hay?", additional_kwargs={"vector": numpy.arange(3)})
+    ScriptedChat("Hay.").invoke([message], recorded())
+    message.additional_kwargs["vector"] = numpy.arange(2)
+    [row] = rows.write()
+    assert row.input == [{"role": "user", "content": "Hay?", "additional_kwargs": {"vector": [0, 1, 2]}}]

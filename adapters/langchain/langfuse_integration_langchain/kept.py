@@ -7,7 +7,7 @@ from operator import attrgetter
 from typing import Any
 
 from langfuse_integration.recording.noted_messages import WINDOW, Keeper, is_same
-from langfuse_integration.recording.snapshot import ATOMS, snapshot
+from langfuse_integration.recording.snapshot import ATOMS, containers
 
 _MAPPINGS = ("additional_kwargs", "response_metadata")
 _NO_ENTRIES: dict[str, Any] = {}
@@ -27,9 +27,9 @@ def fields_of(messages: list[Any]) -> list[dict[str, Any]]:
             if not value:
                 fields[name] = _NO_ENTRIES
             else:
-                fields[name] = value.copy() if ATOMS.issuperset(map(type, value.values())) else snapshot(value)
+                fields[name] = value.copy() if ATOMS.issuperset(map(type, value.values())) else containers(value)
         if type(fields["content"]) is list:
-            fields["content"] = snapshot(fields["content"])
+            fields["content"] = containers(fields["content"])
         calls = fields.get("tool_calls")
         if calls is not None:
             fields["tool_calls"] = copies = [] if calls else _NO_CALLS
@@ -39,7 +39,7 @@ def fields_of(messages: list[Any]) -> list[dict[str, Any]]:
                 arguments = call.get("args")
                 if type(arguments) is dict:
                     plain = ATOMS.issuperset(map(type, arguments.values()))
-                    copy["args"] = arguments.copy() if plain else snapshot(arguments)
+                    copy["args"] = arguments.copy() if plain else containers(arguments)
     return every
 
 
@@ -53,7 +53,7 @@ def _message(message: Any, content: Any, fields: dict[str, Any] | None) -> Any:
 
 
 def _fields_of_documents(documents: list[Any]) -> list[dict[str, Any]]:
-    return [{**document.__dict__, "metadata": snapshot(document.metadata)} for document in documents]
+    return [{**document.__dict__, "metadata": containers(document.metadata)} for document in documents]
 
 
 def _document(document: Any, text: Any, fields: dict[str, Any] | None) -> Any:

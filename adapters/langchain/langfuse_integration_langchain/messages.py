@@ -21,6 +21,7 @@ from langchain_core.prompt_values import PromptValue
 from langfuse_integration.encoding import json_text
 from langfuse_integration.internals.secrets import without_secrets
 from langfuse_integration.recording.noted_messages import History, NotedMessage, keepers
+from langfuse_integration.recording.snapshot import ATOMS, CONTAINERS
 
 from .kept import DOCUMENTS, MESSAGES
 from .models import FINISH_KEYS, ID_KEYS, MODEL_KEYS, USAGE_KEYS
@@ -122,11 +123,16 @@ def _add_beside_content(plain: dict[str, Any], message: BaseMessage) -> None:
     """Add the provider's fields beside the content: audio, reasoning, citations and the like."""
     further: dict[str, Any] = {}
     for key, value in message.additional_kwargs.items():
-        if key in REPEATED or key.startswith("__") or not value or _is_told(key, value, plain, message):
+        if key in REPEATED or key.startswith("__") or _is_empty(value) or _is_told(key, value, plain, message):
             continue
         (plain if key in BESIDE_CONTENT else further)[key] = value
     if further:
         plain["additional_kwargs"] = further
+
+
+def _is_empty(value: Any) -> bool:
+    """Return whether there is nothing in a value; arrays have no truth."""
+    return (type(value) in ATOMS or type(value) in CONTAINERS) and not value
 
 
 def _is_told(key: str, value: Any, plain: dict[str, Any], message: BaseMessage) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from langfuse_integration.recording.noted_messages import Keeper
-from langfuse_integration.recording.snapshot import ATOMS, snapshot
+from langfuse_integration.recording.snapshot import ATOMS, containers
 
 _are_plain = ATOMS.issuperset
 _NO_ENTRIES: dict[str, Any] = {}
@@ -25,7 +25,7 @@ def _fields(messages: list[Any]) -> list[Any]:
         fields = message.__dict__
         extra = fields["additional_kwargs"]
         if extra:
-            extra = extra.copy() if _are_plain(map(type, extra.values())) else snapshot(extra)
+            extra = extra.copy() if _are_plain(map(type, extra.values())) else containers(extra)
         else:
             extra = _NO_ENTRIES
         noted = [fields["role"], extra]
@@ -39,7 +39,7 @@ def _fields(messages: list[Any]) -> list[Any]:
                 if type(item) is dict and _are_plain(map(type, item.values())):  # arguments of a tool, mostly
                     values[name] = item.copy()
                 elif type(item) not in ATOMS:
-                    values[name] = snapshot(item)
+                    values[name] = containers(item)
     return every
 
 

@@ -7,7 +7,7 @@ from inspect import BoundArguments
 from typing import Any
 
 from langfuse_integration.encoding import json_text
-from langfuse_integration.recording.noted import Noted, as_it_was
+from langfuse_integration.recording.noted import MODEL, Noted, as_it_was
 from langfuse_integration.recording.observation import Observation, describe
 
 from .arguments import given
@@ -43,7 +43,7 @@ def arguments(bound: BoundArguments) -> Any:
 
 def noted_output(output: Any) -> Any:
     """Return a note of a `ToolOutput`, with what the tool's function has returned."""
-    return Noted(output, ("raw_output",)) if hasattr(output, "__pydantic_fields_set__") else output
+    return Noted(output, ("raw_output",)) if hasattr(type(output), MODEL) else output
 
 
 def outcome(result: Any) -> Any:

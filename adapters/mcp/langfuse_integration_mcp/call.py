@@ -199,7 +199,7 @@ class McpCall:
             last = self.exchanges[-1] if self.exchanges else None
             noted = last.noted if last is not None and last.result is result else None
             if noted is None:
-                noted = Noted(result) if hasattr(result, MODEL) else result
+                noted = Noted(result) if hasattr(type(result), MODEL) else result
             if not self._settled:
                 self._settle(row)
             if failed:

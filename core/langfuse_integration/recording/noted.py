@@ -6,18 +6,17 @@ An answer is noted on the application's thread in a few calls; what has changed 
 from __future__ import annotations
 
 import copy
-import marshal
 from collections.abc import Iterable
 from typing import Any
 
-from .snapshot import ATOMS, snapshot
+from .snapshot import ATOMS, CONTAINERS, snapshot
 
-_FORMAT = 2
-"""Of `marshal`: without references, so that equal values have equal bytes."""
 MODEL = "__pydantic_fields_set__"
-"""What every model of pydantic has."""
+"""What every class of models of pydantic has; objects are not asked, since they may answer to any name, or raise."""
 LARGEST_ITEMS = 100
 """Items of a list that are noted one by one."""
+DEEPEST = 2
+"""How deep models in lists of models are noted: a model may hold itself."""
 
 
 class Noted:
@@ -26,38 +25,37 @@ class Noted:
     Args:
         value: the object, of a class of pydantic or another one with a `__dict__`.
         inside: names of fields that are such objects, and change as well.
+        depth: of the lists of models in it that are noted item by item.
     """
 
-    __slots__ = ("_fields", "_inside", "_items", "_packed", "_set", "value")
+    __slots__ = ("_fields", "_inside", "_items", "_set", "value")
 
-    def __init__(self, value: Any, inside: Iterable[str] = ()) -> None:
+    def __init__(self, value: Any, inside: Iterable[str] = (), depth: int = DEEPEST) -> None:
         self.value = value
         self._fields = fields = value.__dict__.copy()
         set_ = getattr(value, MODEL, None)
         self._set = set_.copy() if type(set_) is set else None
-        self._packed: dict[str, bytes] = {}
         self._items: dict[str, list[Any]] = {}
         self._inside: dict[str, Noted] = {}
         for name in inside:
             item = fields.get(name)
-            if hasattr(item, MODEL) or hasattr(item, "__dataclass_fields__"):
+            if hasattr(type(item), MODEL) or hasattr(type(item), "__dataclass_fields__"):
                 self._inside[name] = Noted(item)
         for name, item in fields.items():
             kind = type(item)
             if kind is not dict and kind is not list:
                 continue
-            try:
-                self._packed[name] = marshal.dumps(item, _FORMAT)
-            except ValueError:  # objects in it
-                if kind is list and len(item) <= LARGEST_ITEMS:
-                    self._items[name] = items = []
-                    for one in item:  # a comprehension is a call before Python 3.12
-                        if hasattr(one, MODEL):
-                            items.append(Noted(one))
-                        else:
-                            items.append(one)
-                else:
-                    fields[name] = snapshot(item)
+            if ATOMS.issuperset(map(type, item.values() if kind is dict else item)):
+                fields[name] = item.copy()
+            elif kind is list and depth and len(item) <= LARGEST_ITEMS and CONTAINERS.isdisjoint(map(type, item)):
+                self._items[name] = items = []
+                for one in item:  # a comprehension is a call before Python 3.12
+                    if hasattr(type(one), MODEL):
+                        items.append(Noted(one, (), depth - 1))
+                    else:
+                        items.append(one)
+            else:
+                fields[name] = snapshot(item)
 
     def as_it_was(self) -> Any:
         """Return the object, or where it has changed since, a copy with its fields as they were; on the worker."""
@@ -75,8 +73,6 @@ class Noted:
     def _field(self, name: str, now: Any) -> Any:
         """Return a field as it was; the very same object if it has not changed."""
         noted = self._fields[name]
-        if name in self._packed:
-            return now if _is_packed(now, self._packed[name]) else marshal.loads(self._packed[name])
         if name in self._inside:
             return self._inside[name].as_it_was()
         if name in self._items:
@@ -84,7 +80,7 @@ class Noted:
             is_same = type(now) is list and len(now) == len(items)
             return now if is_same and all(map(_is, now, items)) else items
         if type(noted) is dict or type(noted) is list:
-            return now if type(now) is type(noted) and now == noted else noted
+            return now if _is_same(now, noted) else noted
         return noted
 
 
@@ -92,7 +88,7 @@ def note_of(value: Any) -> Any:
     """Return *value* so that `as_it_was` gives it as it is now: containers are copied, a model's fields noted."""
     if type(value) in ATOMS:
         return value
-    return Noted(value) if hasattr(value, MODEL) else snapshot(value)
+    return Noted(value) if hasattr(type(value), MODEL) else snapshot(value)
 
 
 def as_it_was(noted: Any) -> Any:
@@ -100,11 +96,16 @@ def as_it_was(noted: Any) -> Any:
     return noted.as_it_was() if type(noted) is Noted else noted
 
 
-def _is_packed(now: Any, packed: bytes) -> bool:
-    try:
-        return marshal.dumps(now, _FORMAT) == packed
-    except ValueError:
-        return False
+def _is_same(now: Any, before: Any) -> bool:
+    """Return whether a value still equals its copy, down to types; asks no object whether it equals another one."""
+    kind = type(before)
+    if now is before or type(now) is not kind:
+        return now is before
+    if kind is dict:
+        return list(now) == list(before) and all(map(_is_same, now.values(), before.values()))
+    if kind is list or kind is tuple:
+        return len(now) == len(before) and all(map(_is_same, now, before))
+    return (kind in ATOMS or kind is set) and bool(now == before)
 
 
 def _is(one: Any, other: Any) -> bool:
