@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import time
+import uuid
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -12,9 +15,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from langfuse_integration.encoding import object_form
 from langfuse_integration.internals.secrets import SECRET
 from langfuse_integration.reading.redaction import answer_redacted, redacted
 from langfuse_integration.reading.volatile import VolatileParts
+
+
+@dataclass
+class Barn:
+    """Of a user."""
+
+    id: uuid.UUID
+    key: bytes
+    words: list[str]
+
 
 PLANTED = "h7Kq2wZp-9Lm4xTv8Rb3c"
 BASIC = base64.b64encode(f"ada:{PLANTED}".encode()).decode()
@@ -65,6 +79,13 @@ PLACES: dict[str, Any] = {
     "a flag": f"deploy --api-key {PLANTED} --force",
     "a flag with =": f"deploy --password={PLANTED} --force",
     "a private key": f"-----BEGIN RSA PRIVATE KEY-----\n{PLANTED[:8]}\n-----END RSA PRIVATE KEY-----\n",
+    "a secret of another form": {"secret": {"$": "bytes", "base64": PLANTED}},
+    "an escaped secret in JSON": '{"credentials": {"word": "h7Kq2wZp-9Lm4xTv\\u0038Rb3c"}}',
+    "a key of Groq": f"see gsk_{PLANTED}",
+    "a key of LangSmith": f"see lsv2_pt_{PLANTED}",
+    "a mapping with an odd key": {"$": "hay", "password": PLANTED},
+    "a list with an odd key": {"$": ["hay"], "password": PLANTED},
+    "a password before a text": f'log("password: {PLANTED}")',
     "a well-known form": "see sk-proj-0123456789abcdef0123",
 }
 SHOWN = (PLANTED, BASIC, PLANTED[:8], "correcthorse", "sk-proj-0123456789abcdef0123")
@@ -118,6 +139,17 @@ KEPT: dict[str, Any] = {
     "code": "def login(user, password=None, token: str = ''):\n  api_key = os.environ['API_KEY']\n  x(token=token)",
     "types": "class User:\n    password: str\n    api_key: SecretStr\n    token: Token | None\n",
     "settings in code": "client = Client(api_key=settings.api_key, secret=get_secret(name))",
+    "a question in code": 'password = input("Password: ")\npwd = getpass("Your password: ", stream)\n',
+    "arguments in lines": (
+        "Client(\n  api_key=os.environ['API_KEY'],\n  password=password,\n  secret=settings.APP_SECRET,\n)"
+    ),
+    "a call in a line": 'password=form.cleaned_data["password"]\ntoken=get_token()',
+    "dates and enums": {
+        "credentials": {
+            "expiry": {"$": "text", "class": "datetime:datetime", "text": "2024-01-01T00:00:00"},
+            "kind": {"$": "enum", "class": "farm:Kind", "value": "hay"},
+        }
+    },
     "a shell": "docker run -e DB_PASSWORD=$DB_PASSWORD -e X_TOKEN=${X_TOKEN} app",
     "a sentence": "The secret: never give up. Use --password to log in. Cookie: a small cake. Basic understanding.",
     "another sentence": "Passwords must be long; the token bucket holds 10 tokens. Authentication is basic training.",
@@ -179,6 +211,16 @@ def test_what_is_hidden_stays_hidden(value: Any) -> None:
     assert shape(once) == shape(value)
 
 
+def test_an_object_with_a_secret_can_be_rebuilt() -> None:
+    """What says how to rebuild an object stays, and what cannot be rebuilt without its secret becomes a text."""
+    form = {"credentials": object_form.form_of({"user": Barn(uuid.UUID(int=7), b"hay", [PLANTED])})}
+    once = redacted(form)
+    assert PLANTED not in json.dumps(once)
+    user = object_form.rebuilt(once)["credentials"]["user"]
+    assert (type(user), user.id, user.key, user.words) == (Barn, SECRET, SECRET, [SECRET])
+    assert redacted(once) == once
+
+
 def shape(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: shape(item) for key, item in value.items()}
@@ -205,6 +247,19 @@ def test_a_hostile_text_takes_no_more_time_than_its_length(part: str) -> None:
     """Sixteen times the text takes about 16 times as long, not 256 times."""
     small, large = part * (8_000 // len(part)), part * (128_000 // len(part))
     assert min(takes(large) for _ in range(2)) < 64 * min(takes(small) for _ in range(5)) + 0.05
+
+
+@pytest.mark.parametrize("kind", ["many secrets", "many folders"])
+def test_many_things_to_hide_take_no_more_time_than_their_number(kind: str) -> None:
+    """Each is found once."""
+
+    def text(count: int) -> str:
+        if kind == "many folders":
+            return f"{os.getcwd()} " * count  # noqa: PTH109
+        return json.dumps([{"secret": {"word": f"s{number}"}} for number in range(count)])
+
+    small, large = text(500), text(8_000)
+    assert takes(large) < 64 * min(takes(small) for _ in range(3)) + 0.05
 
 
 def test_a_megabyte_of_everything_hostile_is_read() -> None:

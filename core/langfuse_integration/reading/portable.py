@@ -13,7 +13,8 @@ from ..internals.secrets import SECRET
 
 TOKENS = re.compile(
     r"\b(?:sk|pk|rk|xox[abeprs]|xapp|gh[pousr]|github_pat|glpat|whsec|dop_v1)[-_][A-Za-z0-9_-]{16,}"
-    r"|\b(?:hf|npm)_[A-Za-z0-9]{30,}|\bpypi-AgE[A-Za-z0-9_-]{16,}|\bAIza[A-Za-z0-9_-]{35}|\bya29\.[A-Za-z0-9_-]{16,}"
+    r"|\b(?:gsk|xai|pplx|tvly|nvapi|pcsk|lsv2_(?:pt|sk))[-_][A-Za-z0-9_-]{20,}|\bdapi[0-9a-f]{32}"
+    r"|\b(?:hf|npm|r8|fw)_[A-Za-z0-9]{30,}|\bpypi-AgE[A-Za-z0-9_-]{16,}|\bAIza[A-Za-z0-9_-]{35}|\bya29\.[A-Za-z0-9_-]{16,}"
     r"|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b|\bSG\.[A-Za-z0-9_.-]{40,}"
     r"|(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{10,}+\.[A-Za-z0-9_-]{10,}+\.[A-Za-z0-9_-]*"
     r"|(?<=Bearer )[A-Za-z0-9._~+/-]{12,}=*"
@@ -40,12 +41,16 @@ def portable_text(text: str) -> str:
 
 def places_of_folders(text: str) -> list[tuple[int, int, str]]:
     """Return where folders of this machine stand in a text, and what stands for them: `.`, `~` or `<tmp>`."""
-    places: list[tuple[int, int, str]] = []
-    for path, mark in _folders():
-        for found in re.finditer(re.escape(path) + r"(?![\w.-])", text) if path in text else ():
-            if not any(start < found.end() and found.start() < end for start, end, _ in places):
-                places.append((*found.span(), mark))
-    return places
+    folders = _folders()
+    if not any(path in text for path, _ in folders):
+        return []
+    marks = dict(folders)
+    return [(*found.span(), marks[found[0]]) for found in _any_of(tuple(marks)).finditer(text)]
+
+
+@lru_cache(8)
+def _any_of(paths: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile(rf"(?:{'|'.join(map(re.escape, paths))})(?![\w.-])")
 
 
 def _folders() -> list[tuple[str, str]]:

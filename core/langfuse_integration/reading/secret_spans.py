@@ -47,6 +47,12 @@ _COOKIES = re.compile(rf"{_MARKER}|[^\s=;\"'\\]{{1,200}}+=(?:{_CHARACTER}|[ \t])
 _LINE_START = re.compile(r"(?:^|\n|\\n)[ \t]{0,40}(?:-[ ]|(?:export|set|ENV|env)[ ]+)?\Z")
 _LINE_END = re.compile(r"""[ \t]{0,40}(?:$|[\r\n"'\\#])""")
 _EXPRESSION = re.compile(r"[A-Za-z_][\w.]{0,200}[\[(]")
+_CALL = re.compile(r"""[A-Za-z_][\w.]{0,200}(?:\(\)|[\[(](?:["']|[\w.]{1,200}[\])]))""")
+"""An expression also where a password may have brackets: in a line that may be a setting."""
+_VARIABLE = re.compile(r"(?:[A-Za-z_]\w{0,80}\.){0,8}([A-Za-z_]\w{0,80})(?=[,)\s]|$)")
+_AFTER_TEXT = re.compile(r"[ \t]{0,8}(?:[)\],;]|$)")
+LINE_LENGTH = 200
+"""Characters of a line before a name in which the text is looked for that it may be in."""
 _PLACEHOLDER = re.compile(r"[$<{%*]|\[(?!a secret)")
 _NO_VALUES = frozenset({
     "str", "string", "text", "int", "integer", "number", "bytes", "bool", "boolean", "any", "object", "none",
@@ -54,6 +60,7 @@ _NO_VALUES = frozenset({
 })  # fmt: skip
 _URL = re.compile(rf"""(?<=://)[^\s/:@"'\\]{{0,256}}+:(?P<password>{_MARKER}|[^\s/"'\\]{{1,512}})@""")
 _BASIC = re.compile(r"(?<=[Bb]asic )[A-Za-z0-9+/]{6,4096}+={0,2}")
+_LITERAL = re.compile(r'"((?:[^"\\]|\\.)*+)"(\s*+:)?')
 _PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----(?:[A-Za-z0-9+/=\s,:-]|\\[nr\\])*+")
 
 
@@ -127,9 +134,16 @@ def _quoted(text: str, found: re.Match[str], strength: Strength) -> Span | None:
     quote = found["value"]
     start, closing = found.end(), _closing(text, found.end(), quote)
     value = text[start:closing]
-    if found.re is _BARE_NAME and _EXPRESSION.match(value):
+    if found.re is _BARE_NAME and (_EXPRESSION.match(value) or _ends_text(text, found, quote)):
         return None
     return Span(start, closing) if value == SECRET or is_secret(found["name"], value, strength) else None
+
+
+def _ends_text(text: str, found: re.Match[str], quote: str) -> bool:
+    """Return whether a quote ends the text that the name is in, as in `input("Password: ")`."""
+    at = found.start()
+    start = max(text.rfind("\n", max(at - LINE_LENGTH, 0), at), at - LINE_LENGTH, 0)
+    return text.count(quote, start, at) % 2 == 1 and _AFTER_TEXT.match(text, found.end()) is not None
 
 
 def _closing(text: str, start: int, quote: str) -> int:
@@ -158,11 +172,22 @@ def _bare(text: str, found: re.Match[str], strength: Strength) -> Span | None:
         return Span(*word.span())
     if _PLACEHOLDER.match(value) or value.lower() in _NO_VALUES or (small.endswith("pwd") and is_path(value)):
         return None
-    if not is_setting and (_EXPRESSION.match(text, start) or small == value.lower().rpartition(".")[2]):
+    if (name.islower() or not is_setting) and _is_code(text, start, small, is_setting=is_setting):
         return None
     is_line = ":" in sign and _LINE_END.match(text, word.end()) and _begins_line(text, found.start())
     is_certain = is_setting or sign == "=" or bool(is_line)
     return Span(*word.span()) if _is_bare_secret(name, value, strength, is_certain=is_certain) else None
+
+
+def _is_code(text: str, start: int, name: str, *, is_setting: bool) -> bool:
+    """Return whether an expression of a program stands here: a call, or a variable of the same name."""
+    if (_CALL if is_setting else _EXPRESSION).match(text, start):
+        return True
+    found = _VARIABLE.match(text, start)
+    if found is None:
+        return False
+    variable = found[1].lower()
+    return variable == name or (bool(found[0].rpartition(".")[1]) and variable.endswith(name))
 
 
 def _is_bare_secret(name: str, value: str, strength: Strength, *, is_certain: bool) -> bool:
@@ -210,13 +235,14 @@ def _in_json(text: str) -> Iterator[Span]:
         value = json.loads(text)
     except (ValueError, RecursionError):
         return
-    secrets: dict[str, None] = {}
+    secrets: set[str] = set()
 
     def noted(secret: str) -> str:
-        secrets[secret] = None
+        secrets.add(secret)
         return secret
 
     secrets_changed(value, noted)
-    for secret in secrets:
-        for written in {json.dumps(secret), json.dumps(secret, ensure_ascii=False)}:
-            yield from (Span(found.start() + 1, found.end() - 1) for found in re.finditer(re.escape(written), text))
+    for found in _LITERAL.finditer(text) if secrets else ():
+        written, is_name = found.groups()
+        if not is_name and (json.loads(f'"{written}"') if "\\" in written else written) in secrets:
+            yield Span(*found.span(1))

@@ -12,6 +12,17 @@ Change = Callable[[str], str]
 _SCHEMA = ("type", "$ref", "anyOf", "allOf", "oneOf", "enum", "const", "description", "title", "properties")
 _FIELDS = ("properties", "patternProperties", "$defs", "definitions")
 """Entries of a JSON schema that hold the names of fields, not values."""
+_KIND = "$"
+_STAY: dict[Any, tuple[str, ...]] = {
+    **dict.fromkeys(
+        ("model", "dataclass", "tuple", "set", "frozenset", "dict", "lost"), ("$", "class", "unset", "set")
+    ),
+    **dict.fromkeys(("text", "bytes"), ("$", "class", "text", "base64")),
+    **dict.fromkeys(("enum", "number"), ("$", "class", "value", "text")),
+}
+"""Kinds of exact forms (`encoding/object_form.py`), and the entries without which an object cannot be rebuilt."""
+_WRITTEN = {"text": "text", "bytes": "base64"}
+"""Kinds of objects that are rebuilt from one text: where it is a secret, no such object can be."""
 _LABELS = ("name", "key")
 
 
@@ -37,6 +48,8 @@ def secrets_changed(value: Any, change: Change, strength: Strength = Strength.NO
 
 
 def _entries_changed(value: dict[str, Any], change: Change, strength: Strength, tokens: bool) -> dict[str, Any]:
+    if isinstance(kind := value.get(_KIND), str) and kind in _STAY:
+        return _form_changed(value, change, strength, tokens)
     tokens = tokens or any("logprob" in name.lower() or name == "logProbability" for name in value)
     inherited = Strength.NONE if any(name in value for name in _SCHEMA) else strength
     changed: dict[str, Any] = {}
@@ -55,6 +68,18 @@ def _entries_changed(value: dict[str, Any], change: Change, strength: Strength, 
             below = max(inherited, strength_of(name))
             changed[name] = secrets_changed(item, change, below, tokens=tokens)
     return changed
+
+
+def _form_changed(form: dict[str, Any], change: Change, strength: Strength, tokens: bool) -> dict[str, Any]:
+    """Return an exact form of an object that can still be rebuilt: what says how to rebuild it stays."""
+    kind, name = form[_KIND], form.get("class")
+    if kind in _WRITTEN and not str(name).startswith("datetime:"):
+        text = form.get(_WRITTEN[kind])
+        if isinstance(text, str) and is_secret("", text, strength):
+            return {_KIND: "lost", "class": name or "builtins:bytes", "text": change(text)}
+    stay = {entry: form[entry] for entry in _STAY[kind] if entry in form}
+    below = {entry: item for entry, item in form.items() if entry not in stay}
+    return {**form, **_entries_changed(below, change, strength, tokens), **stay}
 
 
 def _label(value: dict[str, Any]) -> str:
