@@ -7,6 +7,7 @@ import json
 import os
 import sqlite3
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -108,6 +109,19 @@ def test_a_call_that_a_client_cancels_ends_nothing_else(server: Server) -> None:
     server.send(method="notifications/cancelled", params={"requestId": 10**6})
     assert server.ask("diagnose")["structuredContent"]["wrong"] >= 0
     assert server.end() == ""
+
+
+@pytest.mark.asyncio
+async def test_an_installation_that_is_broken_is_told(journal: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is loaded with the first question may be missing: the agent reads why, and the server goes on."""
+    record(journal)
+    async with agent_of(journal) as agent:
+        with monkeypatch.context() as broken:
+            broken.setitem(sys.modules, "langfuse_integration.agent_server.answers", None)
+            result = await agent.client.call_tool("find_sessions", {})
+        assert result.is_error
+        assert "langfuse_integration.agent_server.answers" in result.content[0].text
+        assert not (await agent.client.call_tool("find_sessions", {})).is_error
 
 
 @pytest.mark.asyncio

@@ -54,6 +54,7 @@ PLACES: dict[str, Any] = {
     "code": f'client = Client(api_key="{PLANTED}", timeout=3)',
     "a setting": f"DB_HOST=db\nDB_PASSWORD={PLANTED}\nDB_PORT=1",
     "an odd setting": f"DB_PASSWORD=a,(b&{PLANTED};x\n",
+    "a setting with brackets": f"password={PLANTED[:4]}(1)\ntoken={PLANTED[:4]}[12]{PLANTED}\n",
     "an export": f"export X_TOKEN={PLANTED}\nmake",
     "a short token": "export X_TOKEN=h7Kq2wZp",
     "a Windows setting": f"set GITHUB_TOKEN={PLANTED}\r\n",
@@ -88,7 +89,7 @@ PLACES: dict[str, Any] = {
     "a password before a text": f'log("password: {PLANTED}")',
     "a well-known form": "see sk-proj-0123456789abcdef0123",
 }
-SHOWN = (PLANTED, BASIC, PLANTED[:8], "correcthorse", "sk-proj-0123456789abcdef0123")
+SHOWN = (PLANTED, BASIC, PLANTED[:4], "correcthorse", "sk-proj-0123456789abcdef0123")
 
 
 @pytest.mark.parametrize("place", PLACES)

@@ -162,7 +162,7 @@ class JournalServer:
             return _refused(problem)
         try:
             report = await self._answered(lambda answers: answers.call(params.name, given))
-        except (LangfuseIntegrationError, ValueError) as error:
+        except (LangfuseIntegrationError, ValueError, ImportError) as error:  # the last of what is loaded late
             return _refused(str(error))
         parts = [fenced(report.text) if report.text else "", clean(report.remarks)]
         return types.CallToolResult(
@@ -204,7 +204,7 @@ class JournalServer:
         try:
             given = {"session_id": session_id, "budget_tokens": RESOURCE_TOKENS}
             report = await self._answered(lambda answers: answers.call("read_session", given))
-        except LangfuseIntegrationError as error:
+        except (LangfuseIntegrationError, ImportError) as error:
             raise MCPError(types.INVALID_PARAMS, clean(str(error))) from None
         contents = types.TextResourceContents(uri=uri, mime_type="text/plain", text=fenced(report.text))
         return types.ReadResourceResult(contents=[contents])

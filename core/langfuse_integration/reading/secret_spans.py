@@ -47,8 +47,8 @@ _COOKIES = re.compile(rf"{_MARKER}|[^\s=;\"'\\]{{1,200}}+=(?:{_CHARACTER}|[ \t])
 _LINE_START = re.compile(r"(?:^|\n|\\n)[ \t]{0,40}(?:-[ ]|(?:export|set|ENV|env)[ ]+)?\Z")
 _LINE_END = re.compile(r"""[ \t]{0,40}(?:$|[\r\n"'\\#])""")
 _EXPRESSION = re.compile(r"[A-Za-z_][\w.]{0,200}[\[(]")
-_CALL = re.compile(r"""[A-Za-z_][\w.]{0,200}(?:\(\)|[\[(](?:["']|[\w.]{1,200}[\])]))""")
-"""An expression also where a password may have brackets: in a line that may be a setting."""
+_CALL = re.compile(r"""[A-Za-z_][A-Za-z_.]{0,200}(?:[\[(]["']|(?:\(\)|[\[(][A-Za-z_.]{1,200}[\])])(?=[,;).\s]|$))""")
+"""An expression also where a password may have brackets and digits: in a line that may be a setting."""
 _VARIABLE = re.compile(r"(?:[A-Za-z_]\w{0,80}\.){0,8}([A-Za-z_]\w{0,80})(?=[,)\s]|$)")
 _AFTER_TEXT = re.compile(r"[ \t]{0,8}(?:[)\],;]|$)")
 LINE_LENGTH = 200
