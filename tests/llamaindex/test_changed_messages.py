@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy
 import pytest
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.base.llms.types import ChatMessage, MessageRole, TextBlock
@@ -128,3 +129,10 @@ def test_a_tool_described_anew(rows: StoppedRows) -> None:
     model.chat([_question()], tools=[tool])
     found += rows.write()
     assert [row.input["tools"][0]["function"]["description"] for row in found] == ["Finds.", "Finds more."]
+
+
+def test_an_array_beside_a_content() -> None:
+    """An array compares item by item, and is told as its numbers."""
+    message = ChatMessage("Hay?", additional_kwargs={"vector": numpy.arange(3), "nothing": []})
+    expected = {"role": "user", "content": "Hay?", "additional_kwargs": {"vector": [0, 1, 2]}}
+    assert json.loads(to_json(message)) == expected

@@ -22,6 +22,7 @@ ROLES = {"model": "assistant", "chatbot": "assistant"}
 """Names that providers have for the assistant."""
 
 EMPTY: tuple[Any, ...] = (None, "", [], {})
+EMPTY_KINDS = frozenset(map(type, EMPTY))
 
 ARGUMENTS = ("arguments", "input", "tool_kwargs", "args")
 """The keys of a tool call's arguments, as integrations name them."""
@@ -108,10 +109,15 @@ def plain(message: Any) -> dict[str, Any]:
     for name in ("tool_call_id", "name", "refusal"):
         if isinstance(extra.get(name), str) and not (name == "tool_call_id" and role == "assistant"):
             entries[name] = extra[name]
-    rest = {key: value for key, value in extra.items() if key not in NOT_SHOWN and value not in EMPTY}
+    rest = {key: value for key, value in extra.items() if key not in NOT_SHOWN and not _is_empty(value)}
     if rest:
         entries["additional_kwargs"] = rest
     return entries
+
+
+def _is_empty(value: Any) -> bool:
+    """Return whether there is nothing in a value; arrays compare item by item."""
+    return type(value) in EMPTY_KINDS and value in EMPTY
 
 
 def _text_alone(message: Any) -> tuple[str, str] | None:
