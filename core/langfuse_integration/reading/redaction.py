@@ -98,19 +98,21 @@ def _pieces(texts: list[str]) -> list[str] | None:
     spans = spans_of("".join(texts))
     if not spans:
         return None
-    pieces, at = [], 0
+    pieces, at, first, last = [], 0, 0, 0
     for text in texts:
-        pieces.append(_piece(text, at, spans))
+        while first < len(spans) and spans[first].end <= at:
+            first += 1
+        while last < len(spans) and spans[last].start < at + len(text):
+            last += 1
+        pieces.append(_piece(text, at, spans[first:last]))
         at += len(text)
     return pieces
 
 
 def _piece(text: str, at: int, spans: list[Span]) -> str:
-    """Return a piece that begins at *at*; a marker stands where its secret begins."""
+    """Return a piece that begins at *at* without the spans in it; a marker stands where its secret begins."""
     kept, end = [], at
     for span in spans:
-        if span.end <= at or span.start >= at + len(text):
-            continue
         kept.append(text[end - at : max(span.start - at, 0)])
         if span.start >= at:
             kept.append(span.mark)
