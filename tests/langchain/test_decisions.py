@@ -7,12 +7,12 @@ import warnings
 from typing import Any
 
 import pytest
-from langchain_core.messages import HumanMessage
+from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.runnables import RunnableLambda
 
 from langfuse_integration.testing import RecordedSessions
 from langfuse_integration_langchain import SessionHandler
-from scripted_chat import ScriptedChat, call
+from scripted_chat import BUCKETS, USAGE, ScriptedChat, call
 from scripted_judge import REQUEST, TOLD, Judge
 
 pytestmark = [pytest.mark.langchain, pytest.mark.usefixtures("in_alices_session")]
@@ -58,6 +58,22 @@ def test_a_failed_call_costs_nothing(sessions: RecordedSessions) -> None:
     (row,) = sessions.trace().observations
     assert (row.level, row.status_message, row.model) == ("ERROR", "ConnectionError: no route", "judge-1")
     assert row.attributes["langfuse.observation.cost_details"] == '{"total":0}'
+
+
+def test_tokens_stand_on_the_model_below(sessions: RecordedSessions) -> None:
+    """A runnable that announces itself as a model, and calls a chat model that reports its tokens: they count once."""
+
+    class Wrapper(Judge):
+        def _answer(self, _: Any) -> Any:
+            (RunnableLambda(lambda text: text) | ScriptedChat(AIMessage("Hay.", usage_metadata=USAGE))).invoke("hi")
+            return TOLD
+
+    Wrapper(None).invoke(REQUEST, CONFIG)
+    Judge(TOLD).invoke(REQUEST, CONFIG)
+    trace = sessions.traces[0]
+    assert trace.tree() == [{"generation Wrapper": ["generation ScriptedChat"]}]
+    assert [row.usage for row in trace.observations] == [{}, BUCKETS]
+    assert sessions.traces[1].observations[0].usage == {"input": 11, "output": 2}
 
 
 def _decisions() -> Any:

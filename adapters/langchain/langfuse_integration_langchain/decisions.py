@@ -32,13 +32,15 @@ class DecisionCall(RunNotes):
 
     Attributes:
         failure: the exact form of the exception that ended the call, or None.
+        asks_another: a model with a row of its own runs below, which has the tokens.
     """
 
-    __slots__ = ("answer", "failure")
+    __slots__ = ("answer", "asks_another", "failure")
 
     def __init__(self, metadata: dict[str, Any], tags: list[str] | None, parent: Run | None) -> None:
         super().__init__(metadata, tags, parent)
         self.answer: Any = None
+        self.asks_another = False
         self.failure: dict[str, Any] | None = None
 
     @override
@@ -51,7 +53,8 @@ class DecisionCall(RunNotes):
         model, request_id = _told(answer, "model"), _told(answer, "request_id")
         if isinstance(model, str) and model:
             observation.model = model
-        observation.usage_details = first_buckets([_told(answer, "usage")], observation.model) or None
+        if not self.asks_another:
+            observation.usage_details = first_buckets([_told(answer, "usage")], observation.model) or None
         if isinstance(request_id, str) and request_id:
             observation.metadata = {**(observation.metadata or {}), "response_id": request_id}
 
@@ -66,10 +69,24 @@ class DecisionCall(RunNotes):
         return {"form": DECISION, **ended, "asked": self.asked}
 
 
+are_used = False
+"""Whether this process has called a decision model."""
+
+
 def announced(state: ChainState) -> None:
     """Make the row of a chain run that calls a model a generation."""
+    global are_used
+    are_used = True
     state.type = "generation"
     state.notes = DecisionCall
+
+
+def model_starts_below(run: Run | None) -> None:
+    """Leave the tokens of a call around *run* to the model that starts below it."""
+    while run is not None:
+        if run.state.type == "generation" and isinstance(call := run.observation.late, DecisionCall):
+            call.asks_another = True
+        run = run.parent
 
 
 def failed(run: Run, error: BaseException) -> None:

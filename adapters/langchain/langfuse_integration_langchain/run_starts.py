@@ -10,7 +10,7 @@ from langfuse_integration.recording.otel_api import SPAN_KEY, get_context
 from langfuse_integration.recording.registry import FoldedRun, Run
 from langfuse_integration.recording.snapshot import snapshot
 
-from . import agents, folding, interrupts, messages, orphans, private, prompts
+from . import agents, decisions, folding, interrupts, messages, orphans, private, prompts
 from .binding import Binding, named, named_by_thread
 from .current import span_inside
 from .lost_runs import lost
@@ -59,6 +59,8 @@ def model(binding: Binding, state: ModelState, request: Any, parameters: dict[st
         if parent.folded and parent.state.step and private.position(state.tags) == "step":
             folding.show_step(parent)
         folding.fold_wrapper(parent, state.name)
+        if decisions.are_used:
+            decisions.model_starts_below(parent)
     tools = parameters.get("tools") or parameters.get("functions")
     given = request
     if type(request) is list:
