@@ -83,7 +83,9 @@ def lowest(session: nox.Session) -> None:
     )
     # Only what depends on releases of others: the rest was tested already.
     hosts = (f"hosts/test_{name}.py" for name in ("asgi", "shared", "streamlit", "threads"))
-    run_tests(session, *CORE, "langchain", "llamaindex", "mcp_client", "end_to_end", *hosts, warnings="default")
+    sdk = (f"langfuse_sdk/test_{name}.py" for name in ("habits", "set_up_order"))
+    folders = (*CORE, "langchain", "llamaindex", "mcp_client", "end_to_end")
+    run_tests(session, *folders, *hosts, *sdk, warnings="default")
 
 
 @nox.session

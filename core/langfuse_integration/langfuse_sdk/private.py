@@ -4,7 +4,7 @@ OpenTelemetry API and SDK 1.33 to 1.45:
 - `opentelemetry.context._RUNTIME_CONTEXT`, an object with `_current_context`, a ContextVar.
 - `opentelemetry.trace._TRACER_PROVIDER` and `_TRACER_PROVIDER_SET_ONCE`, an `opentelemetry.util._once.Once`.
 - `TracerProvider._active_span_processor._span_processors`, a tuple that is replaced as a whole.
-- `BatchSpanProcessor._batch_processor._queue`, a deque.
+- `BatchSpanProcessor._batch_processor._queue`, a deque; until opentelemetry-sdk 1.33 `BatchSpanProcessor.queue`.
 
 langfuse 4.7 to 5.0:
 - `langfuse._client.resource_manager.LangfuseResourceManager._instances`, resource managers by public key.
@@ -92,6 +92,8 @@ def is_client_processor(processor: Any) -> bool:
 def take_queued(processor: Any) -> list[Any]:
     """Return the ended spans that wait in a batch processor for their export, and remove them from it."""
     queue = getattr(getattr(processor, "_batch_processor", None), "_queue", None)
+    if queue is None:
+        queue = getattr(processor, "queue", None)  # until opentelemetry-sdk 1.33
     spans: list[Any] = []
     while isinstance(queue, deque):
         try:
