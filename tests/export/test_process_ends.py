@@ -481,7 +481,7 @@ def test_a_request_in_flight_is_answered_before_a_terminated_worker_ends(
 
     def slow(exchange: Exchange) -> Answer:
         answer = exchange.accept()
-        time.sleep(0.4)
+        time.sleep(0.2)
         return answer
 
     receiver.always(slow)

@@ -60,6 +60,18 @@ def test_a_failed_call_costs_nothing(sessions: RecordedSessions) -> None:
     assert row.attributes["langfuse.observation.cost_details"] == '{"total":0}'
 
 
+def test_an_answer_that_is_a_message_is_read(sessions: RecordedSessions) -> None:
+    """Model, tokens and the reason to stop of a message stand on the row, as it was when the call ended."""
+    told = AIMessage(
+        "Hay.", usage_metadata=USAGE, response_metadata={"model_name": "judge-1-2026", "finish_reason": "stop"}
+    )
+    Judge(told).invoke(REQUEST, CONFIG)
+    told.content = "Straw."
+    (row,) = sessions.trace().observations
+    assert (row.model, row.usage, row.metadata["finish_reason"]) == ("judge-1-2026", BUCKETS, "stop")
+    assert row.output == {"role": "assistant", "content": "Hay."}
+
+
 def test_tokens_stand_on_the_model_below(sessions: RecordedSessions) -> None:
     """A runnable that announces itself as a model, and calls a chat model that reports its tokens: they count once."""
 

@@ -12,6 +12,7 @@ from langchain_core.runnables import RunnableLambda
 from langfuse_integration.testing import replay
 from langfuse_integration_langchain import SessionHandler
 from replay.recordings import divergences, record
+from scripted_chat import ScriptedChat
 from scripted_judge import REQUEST, TOLD, Judge
 
 pytestmark = pytest.mark.langchain
@@ -34,6 +35,43 @@ def test_an_answer_comes_from_the_recording(tmp_path: Path, is_async: bool) -> N
         assert turn(judge, is_async) == recorded == TOLD
         (trace,) = session.recorded.one().traces
         assert trace.tree() == [{"chain RunnableSequence": ["generation Judge"]}]
+    assert (session.divergences, judge.asked) == ([], 0)
+
+
+def test_a_model_below_is_answered_with_it(tmp_path: Path) -> None:
+    """A runnable that announces itself as a model asks a chat model: neither runs in a replay, and none is missing."""
+
+    class Wrapper(Judge):
+        def _answer(self, _: Any) -> Any:
+            return ScriptedChat("Hay.").invoke("hi") if self.answer is None else super()._answer(_)
+
+    path = tmp_path / "s.session.json"
+    recorded = record(lambda: turn(Wrapper(None)), path)
+    with replay(path) as session:
+        assert turn(Wrapper(UNPLUGGED)) == recorded
+    assert session.divergences == []
+
+
+@pytest.mark.parametrize("way", ["batch", "abatch", "stream", "astream"])
+def test_every_way_of_calling_is_answered(tmp_path: Path, way: str) -> None:
+    """In batches and as a stream, too: each call takes its own answer."""
+
+    async def listed(stream: Any) -> list[Any]:
+        return [part async for part in stream]
+
+    def run(judge: Any) -> list[Any]:
+        many = [REQUEST, {**REQUEST, "state": "Is grass food?"}]
+        if way.endswith("batch"):
+            done = getattr(judge, way)(many, CONFIG)
+            return asyncio.run(done) if way == "abatch" else done
+        parts = getattr(judge, way)(REQUEST, CONFIG)
+        return asyncio.run(listed(parts)) if way == "astream" else list(parts)
+
+    path = tmp_path / "s.session.json"
+    recorded = record(lambda: run(Judge(TOLD)), path)
+    judge = Judge(UNPLUGGED)
+    with replay(path) as session:
+        assert run(judge) == recorded
     assert (session.divergences, judge.asked) == ([], 0)
 
 

@@ -1,13 +1,16 @@
 """Calls of decision models: runnables that answer typed questions, announced as chains of the kind `llm`.
 
 LangChain's `BaseDecisionModel` (langchain-core 1.8) is one; any runnable may announce itself so. The model's name is in
-the run's metadata, as for chat models, and the answer carries the usage and the name of the model that answered.
+the run's metadata, as for chat models, and the answer carries the usage and the name of the model that answered; an
+answer that is a message is read as that of a chat model.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from langchain_core.messages import BaseMessage
+from langchain_core.outputs import ChatGeneration, LLMResult
 from typing_extensions import override
 
 from langfuse_integration.encoding import object_form
@@ -17,6 +20,7 @@ from langfuse_integration.recording.noted import as_it_was
 from langfuse_integration.recording.observation import Observation
 from langfuse_integration.recording.registry import Run
 
+from . import models
 from .models import asked_model
 from .notes import NOTHING, RunNotes
 from .states import ChainState
@@ -50,6 +54,12 @@ class DecisionCall(RunNotes):
         answer = self.answer = as_it_was(observation.output)
         if self.failure is not None or answer is not None:
             observation.exact = self.exact
+        if isinstance(answer, BaseMessage):
+            result = LLMResult(generations=[[ChatGeneration(message=answer)]])
+            models.read(observation, models.ModelAnswer(result))
+            if self.asks_another:
+                observation.usage_details = None
+            return
         model, request_id = _told(answer, "model"), _told(answer, "request_id")
         if isinstance(model, str) and model:
             observation.model = model

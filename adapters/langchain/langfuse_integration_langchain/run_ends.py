@@ -184,7 +184,7 @@ def _record(run: Run, outputs: Any, passes_on: bool) -> None:
     if state.stands_in and run.parent is not None and run.parent.state.stand_in is state:
         folding.hold(run.parent, run, outputs)
     elif not (state.vanishes and outputs is None and not state.used):
-        run.observation.finish(outputs)
+        run.observation.finish(note_of(outputs) if state.type == "generation" else outputs)
 
 
 def _leave(run: Run) -> None:

@@ -73,6 +73,10 @@ class Lock:
             if not self._renewed:
                 raise
 
+    def locked(self) -> bool:
+        """Return whether somebody holds the lock now; for one that is not reentrant."""
+        return bool(self._lock.locked())
+
     def renew(self) -> None:
         """Forget the holder."""
         self._renewed = True

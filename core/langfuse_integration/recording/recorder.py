@@ -32,7 +32,7 @@ from thread to thread than what the worker does meanwhile."""
 WRITE_S = 10.0
 """Additional seconds that the end of a process waits for the journal: only rows that are not in it are lost."""
 IN_FLIGHT_S = 1.5
-"""What a process that is told to end waits for the answer to its last request."""
+"""What a process that is told to end waits for its worker, which waits up to a second for the answer to a request."""
 READY_S = 1.0
 """What the first observation of a process may wait, outside of event loops, until the worker has loaded what it needs:
 what ends from then on is in the journal at once, should the process be killed."""
@@ -125,7 +125,7 @@ class QueueRecorder:
         self.exit_timeout_s = 2.0
         self.born_ns = self.parent_pid = self._born_clock_ns = 0
         self._pid = os.getpid()
-        self._exited = self._exits = False
+        self._exited = False
         self._exiting = forks.Lock()
         self.sweeps: tuple[Callable[[], None], ...] = ()
         """Called on the worker's thread before each round: adapters end there what nobody will end."""
@@ -355,7 +355,7 @@ class QueueRecorder:
 
     def has_work(self) -> bool:
         """Return whether anything may be lost if the process ends now."""
-        return self._exits or (not self._exited and (self._thread is not None or any(self.queues())))
+        return self._exiting.locked() or (not self._exited and (self._thread is not None or any(self.queues())))
 
     def exit(self, *, deliver: bool = True) -> None:
         """Deliver at the end of the process, within `exit_timeout_s`; what is recorded later is written at once.
@@ -369,7 +369,6 @@ class QueueRecorder:
         """
         if not self._exiting.acquire(timeout=self.exit_timeout_s + WRITE_S):
             return
-        self._exits = True
         try:
             began = time.monotonic()
             if self._thread is not None:
@@ -380,7 +379,6 @@ class QueueRecorder:
                 self.close(0.0, ending=True, grace_s=IN_FLIGHT_S)
         finally:
             self._exited = True
-            self._exits = False
             self._exiting.release()
 
     def before_fork(self, deadline: float) -> None:
@@ -398,5 +396,4 @@ class QueueRecorder:
         # Not os.getppid(): a parent that forks to go into the background may have ended already.
         self.born_ns, self.parent_pid, self._pid = time.time_ns(), self._pid, os.getpid()
         self._born_clock_ns = time.monotonic_ns()
-        self._exits = False
         self._begin()

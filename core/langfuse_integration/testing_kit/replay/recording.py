@@ -42,8 +42,8 @@ class RecordedStep:
         exact: the exact form of the answer; None where none was recorded.
         alongside: numbers of the steps that ran at the same time.
         think: the number of the model call that asked for this one, or None.
-        inside: the number of the step in which this one ran, of a tool, a retriever, an embedding model or an MCP call
-            whose server asked; or None.
+        inside: the number of the step in which this one ran, such as a tool, a model that asks another one, or an MCP
+            call whose server asked; or None.
     """
 
     number: int
@@ -196,7 +196,7 @@ def _calls(row: Observed, agent: str | None, around: str | None) -> Iterator[tup
     kind = _kind(row)
     if kind is not None:
         yield row, agent, around
-    if kind is not None and kind != "model":
+    if kind is not None:
         around = row.id
     if row.type == "agent":
         agent = row.name
