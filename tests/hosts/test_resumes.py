@@ -61,3 +61,23 @@ def test_a_resume_in_another_worker_stays_in_its_trace(
         thinks = [span for span in own if span.name == "ScriptedChat"]
         assert [metadata(think, "step_index") for think in thinks] == ["1", "2"]
         assert {metadata(act, "think_id") for act in own if act.name == "ask"} == {thinks[0].span_id}
+
+
+@pytest.mark.application
+def test_a_breakpoint_that_another_worker_continues_stays_in_its_trace(
+    receiver: Receiver, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    """Two users' agents stop before their tools, and other processes continue them: a trace and a session each."""
+    environment = {**receiver.environment(), "LANGFUSE_INTEGRATION_STORE": redis_server.url}
+    ada, bob = str(tmp_path / "ada"), str(tmp_path / "bob")
+    run_workers(environment, ("Hello", "ada", "t-1", ada, "stops"), ("Hello", "bob", "t-1", bob, "stops"))
+    run_workers(environment, ("", "", "t-1", bob, "stops"), ("", "", "t-1", ada, "stops"))
+    spans = receiver.wait_for(10)
+    stopped, went_on = ("assistant", ("ScriptedChat",)), ("assistant", ("look",), ("ScriptedChat",))
+    assert sorted(map(str, receiver.trees())) == sorted(map(str, [stopped, stopped, went_on, went_on]))
+    for user in ("ada", "bob"):
+        own = [span for span in spans if span.session_id == f"s-{user}"]
+        assert [span.user_id for span in own] == [user] * 5
+        assert len({span.trace_id for span in own}) == 1
+        (act,) = (span for span in own if span.name == "look")
+        assert metadata(act, "think_id") in {span.span_id for span in own if span.name == "ScriptedChat"}

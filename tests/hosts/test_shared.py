@@ -123,13 +123,13 @@ def test_conversations_and_traces_come_back_whole(configured: str) -> None:
     conversations.remember("thread-1", SESSION)
     conversations.remember("thread-2", None)
     traces.remember("thread-1", TRACE)
-    assert conversations.recall("thread-1", 10) == SESSION
-    assert conversations.recall("thread-2", 10) is None
-    assert conversations.recall("thread-3", 10) is None
-    assert traces.recall("thread-1", 10) == TRACE
+    assert conversations.recall("thread-1", timeout_s=10) == SESSION
+    assert conversations.recall("thread-2", timeout_s=10) is None
+    assert conversations.recall("thread-3", timeout_s=10) is None
+    assert traces.recall("thread-1", timeout_s=10) == TRACE
     assert asyncio.run(conversations.recall_soon("thread-1", 10)) == SESSION
     conversations.remember("thread-1", None)
-    assert conversations.recall("thread-1", 10) is None
+    assert conversations.recall("thread-1", timeout_s=10) is None
 
 
 IDS = st.text(min_size=1, max_size=200).filter(lambda text: text.isprintable() and bool(text.strip()))
@@ -165,7 +165,7 @@ def test_the_server_learns_no_secret(redis_server: RedisServer) -> None:
     """A key of the application, perhaps a cookie, stands in Redis as a digest, under the project's own name."""
     configure(store=redis_server.url, environment="staging")
     conversations.remember("cookie-secret", SESSION)
-    assert conversations.recall("cookie-secret", 10) == SESSION
+    assert conversations.recall("cookie-secret", timeout_s=10) == SESSION
     with redis.Redis.from_url(redis_server.url) as client:
         [key] = client.keys()
         assert 0 < client.ttl(key) <= 7 * 86_400
@@ -270,11 +270,27 @@ def test_an_answer_that_is_late_is_what_is_known_here(redis_server: RedisServer)
     """recall waits its time and no longer, on an event loop too."""
     configure(store=redis_server.url)
     conversations.remember("k", SESSION)
-    assert conversations.recall("k", 10) == SESSION
+    assert conversations.recall("k", timeout_s=10) == SESSION
     redis_server.freeze()
     try:
-        assert conversations.recall("k", 0.01) == SESSION
+        assert conversations.recall("k", timeout_s=0.01) == SESSION
         assert asyncio.run(conversations.recall_soon("k", 0.01)) == SESSION
+    finally:
+        redis_server.thaw()
+        active_key_value().close(5)
+
+
+@pytest.mark.redis
+def test_several_keys_are_asked_for_at_once(redis_server: RedisServer) -> None:
+    """The first key that has a value counts; of a server that is silent, what is known here does."""
+    configure(store=redis_server.url)
+    conversations.remember("second", SESSION).result(10)
+    conversations.remember("third", None).result(10)
+    assert conversations.recall("first", "second", "third", timeout_s=10) == SESSION
+    redis_server.freeze()
+    try:
+        assert conversations.recall("first", "other", "second", timeout_s=0.01) == SESSION
+        assert conversations.recall("first", "other", timeout_s=0.01) is None
     finally:
         redis_server.thaw()
         active_key_value().close(5)
@@ -317,14 +333,14 @@ def test_a_forked_worker_speaks_for_itself(redis_server: RedisServer) -> None:
         "from langfuse_integration.sessions.shared_state import conversations\n"
         "from langfuse_integration import Session\n"
         "conversations.remember('parent', Session('p'))\n"
-        "assert conversations.recall('parent', 10) == Session('p')\n"
+        "assert conversations.recall('parent', timeout_s=10) == Session('p')\n"
         "if child := os.fork():\n"
         "    assert os.waitpid(child, 0)[1] == 0\n"
-        "    assert conversations.recall('child', 10) == Session('c')\n"
+        "    assert conversations.recall('child', timeout_s=10) == Session('c')\n"
         "else:\n"
         "    conversations.remember('child', Session('c'))\n"
-        "    ok = conversations.recall('child', 10) == Session('c')\n"
-        "    ok = ok and conversations.recall('parent', 10) == Session('p')\n"
+        "    ok = conversations.recall('child', timeout_s=10) == Session('c')\n"
+        "    ok = ok and conversations.recall('parent', timeout_s=10) == Session('p')\n"
         "    os._exit(0 if ok else 1)\n"
     )
     _python(script, redis_server.url)
@@ -339,7 +355,7 @@ def test_what_is_put_last_is_written_at_exit(redis_server: RedisServer) -> None:
         redis_server.url,
     )
     configure(store=redis_server.url)
-    assert traces.recall("t", 10) == SharedTrace(1, 2)
+    assert traces.recall("t", timeout_s=10) == SharedTrace(1, 2)
     active_key_value().close(5)
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import weakref
 from typing import Any
 
 import pytest
 from langchain.agents import create_agent
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.errors import GraphRecursionError
 from langgraph.func import entrypoint
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.pregel import main
@@ -231,25 +233,119 @@ def stepwise(store: Store, **breakpoints: Any) -> Any:
     return compiled.compile(checkpointer=store, name="stepwise", **breakpoints)
 
 
+BREAKPOINTS: list[dict[str, Any]] = [{"interrupt_before": ["end"]}, {"interrupt_after": ["begin"]}]
+PARTS = [{"chain stepwise": ["chain begin"]}, {"chain stepwise": ["chain end"]}]
+"""The two runs of a graph that stops at a breakpoint: the roots of one trace."""
+
+
 @pytest.mark.parametrize("way", ["invoke", "ainvoke", "stream"])
-def test_a_breakpoint_before_a_node(no_open_runs: RecordedSessions, way: str) -> None:
-    """The node that has not started yet is the task that waits, in sync code also over another connection."""
+@pytest.mark.parametrize("stop", BREAKPOINTS, ids=str)
+def test_a_breakpoint_over_another_connection(no_open_runs: RecordedSessions, way: str, stop: dict[str, Any]) -> None:
+    """The checkpoint at which a run stopped is where it goes on: in its trace, and never in the other tenant's."""
     first, second = Store(), Store()
     for given in (HELLO, None):
         for store, session in ((first, "s-alice"), (second, "s-bob")):
-            saver = store if way == "ainvoke" else connected(store)
-            run(stepwise(saver, interrupt_before=["end"]), given, session, way)
-    parts = [{"chain stepwise": ["chain begin"]}, {"chain stepwise": ["chain end"]}]
-    assert outlines(no_open_runs) == [("s-alice", parts), ("s-bob", parts)]
+            run(stepwise(connected(store), **stop), given, session, way)
+    assert outlines(no_open_runs) == [("s-alice", PARTS), ("s-bob", PARTS)]
 
 
-def test_a_breakpoint_after_a_node(no_open_runs: RecordedSessions) -> None:
-    """No task waits there: the same checkpointer goes on in its trace, another connection begins a trace of its own."""
+@pytest.mark.parametrize("way", ["invoke", "ainvoke"])
+@pytest.mark.parametrize("stop", BREAKPOINTS, ids=str)
+def test_a_breakpoint_of_one_call(no_open_runs: RecordedSessions, way: str, stop: dict[str, Any]) -> None:
+    """The breakpoint is an argument of the call, and checkpoints are written at its end only."""
     store = Store()
-    for given, saver in ((HELLO, store), (None, store), (HELLO, store), (None, connected(store))):
-        run(stepwise(saver, interrupt_after=["begin"]), given)
-    assert [len(trace.roots) for trace in no_open_runs.traces] == [2, 1, 1]
-    assert {trace.roots[0].session_id for trace in no_open_runs.traces} == {"s-alice"}
+    config: Any = {"callbacks": [SessionHandler()], "configurable": {"thread_id": "t-1"}}
+    for given, breakpoints in ((HELLO, stop), (None, {})):
+        graph = stepwise(connected(store))
+        with langfuse_manager.session("s-alice"):
+            if way == "invoke":
+                graph.invoke(given, config, durability="exit", **breakpoints)
+            else:
+                asyncio.run(graph.ainvoke(given, config, durability="exit", **breakpoints))
+    assert outlines(no_open_runs) == [("s-alice", PARTS)]
+
+
+@pytest.mark.parametrize("way", ["invoke", "ainvoke"])
+@pytest.mark.parametrize("stop", BREAKPOINTS, ids=str)
+@pytest.mark.parametrize("same", [True, False])
+def test_a_state_that_is_edited_at_a_breakpoint(
+    no_open_runs: RecordedSessions, way: str, stop: dict[str, Any], same: bool
+) -> None:
+    """A person edits the state before the run goes on: the checkpoint is another one then, the trace is the same."""
+    store = Store()
+    run(stepwise(store, **stop), HELLO, way=way)
+    saver = store if same else connected(store)
+    graph = stepwise(saver, **stop)
+    graph.update_state({"configurable": {"thread_id": "t-1"}}, {"messages": [("user", "Rather hay.")]})
+    run(graph, None, way=way)
+    assert outlines(no_open_runs) == [("s-alice", PARTS)]
+
+
+def three(store: Store, stops: list[str]) -> Any:
+    """Return a graph with three nodes that stops before some of them."""
+    graph: StateGraph[Any, Any, Any] = StateGraph(MessagesState)
+    for node, before in (("one", START), ("two", "one"), ("three", "two")):
+        graph.add_node(node, lambda state: {}).add_edge(before, node)
+    return graph.compile(checkpointer=store, interrupt_before=stops, name="long")
+
+
+@pytest.mark.parametrize("way", ["invoke", "ainvoke"])
+def test_two_breakpoints_in_turn(no_open_runs: RecordedSessions, way: str) -> None:
+    """A run that goes on and stops again is resumed from there: three connections, one trace."""
+    store = Store()
+    for given in (HELLO, None, None):
+        run(three(connected(store), ["two", "three"]), given, way=way)
+    roots = [{"chain long": [f"chain {node}"]} for node in ("one", "two", "three")]
+    assert outlines(no_open_runs) == [("s-alice", roots)]
+
+
+@pytest.mark.parametrize("way", ["invoke", "ainvoke"])
+def test_a_breakpoint_that_somebody_else_continues(no_open_runs: RecordedSessions, way: str) -> None:
+    """An approver continues the run over another connection: two traces, each in one session, linked."""
+    store = Store()
+    run(stepwise(connected(store), interrupt_after=["begin"]), HELLO, "s-alice", way)
+    run(stepwise(connected(store), interrupt_after=["begin"]), None, "s-boss", way)
+    linked = {"chain stepwise": ["chain begin", "event resumed in another session"]}
+    assert outlines(no_open_runs) == [("s-alice", [linked]), ("s-boss", PARTS[1:])]
+
+
+@pytest.mark.parametrize("way", ["invoke", "ainvoke"])
+def test_what_another_process_did_meanwhile_is_not_skipped(no_open_runs: RecordedSessions, way: str) -> None:
+    """A run that nobody here saw stop is continued by nobody's session: not in that of the run two stops before."""
+    store = Store()
+    run(three(connected(store), ["two", "three"]), HELLO, "s-alice", way)
+    three(connected(store), ["two", "three"]).invoke(None, {"configurable": {"thread_id": "t-1"}})
+    config: Any = {"callbacks": [SessionHandler()], "configurable": {"thread_id": "t-1"}}
+    graph = three(connected(store), [])
+    graph.invoke(None, config) if way == "invoke" else asyncio.run(graph.ainvoke(None, config))
+    assert [trace.roots[0].session_id for trace in no_open_runs.traces] == ["s-alice", None]
+
+
+def test_a_run_with_too_few_steps_goes_on(no_open_runs: RecordedSessions) -> None:
+    """A run that reached its limit of steps is continued with a higher one, over another connection."""
+    store = Store()
+    config: Any = {"callbacks": [SessionHandler()], "configurable": {"thread_id": "t-1"}}
+    with langfuse_manager.session("s-alice"):
+        with pytest.raises(GraphRecursionError):
+            stepwise(connected(store)).invoke(HELLO, {**config, "recursion_limit": 1})
+        stepwise(connected(store)).invoke(None, config)
+    assert outlines(no_open_runs) == [("s-alice", PARTS)]
+
+
+def test_nothing_keeps_what_runs_a_graph_alive(no_open_runs: RecordedSessions) -> None:
+    """A run that is given up at a breakpoint's node leaves neither its loop nor its checkpointer behind."""
+
+    async def give_up() -> weakref.ref[Any]:
+        store = Store()
+        config: Any = {"callbacks": [SessionHandler()], "configurable": {"thread_id": "t-1"}}
+        parts = three(store, ["three"]).astream(HELLO, config)
+        await anext(parts)
+        await parts.aclose()
+        return weakref.ref(store)
+
+    kept = asyncio.run(give_up())
+    gc.collect()
+    assert kept() is None
 
 
 def test_an_interrupt_after_a_breakpoint(no_open_runs: RecordedSessions) -> None:

@@ -5,14 +5,15 @@ id and a `Command(resume=...)`. In the same session both become roots of one tra
 begins a trace of its own, since Langfuse lists a trace in one session only. The steps of the agents go on in either
 case, so that a tool which runs again is linked to the think that asked for it. Workers that share a store share that.
 
-What tells that a run resumes another one is the id of the task that it takes up. LangGraph makes it of the id of the
-checkpoint, which is unique in the world, so it is the same in every worker and never that of another database. A thread
-id is not enough: the databases of two tenants may each have a thread "1". Neither is the checkpointer's class; and its
-identity does not reach beyond this process and one connection. The id is known when the first node starts.
+What tells that a run resumes another one is the id of the task that it takes up, or of the checkpoint from which it
+goes on. LangGraph makes the ids of checkpoints unique in the world, and those of tasks of them, so they are the same in
+every worker and never those of another database. A thread id is not enough: the databases of two tenants may each have
+a thread "1". Neither is the checkpointer's class; and its identity does not reach beyond this process and one
+connection. Both ids are known when the first node starts.
 
-A graph that stopped after a node (`interrupt_after`) has no such task yet, and one that stopped before a node in async
-code does not show it. There the same checkpointer object, graph and thread id have to do: such a run is resumed where
-its checkpointer is alive. A `RemoteGraph` shows no tasks at all; its server's address takes the checkpointer's place.
+A run that stopped at a breakpoint is also resumed by its checkpointer object, graph and thread id: whoever edits the
+state there more than once, or stops an async graph before its first node, makes checkpoints that nothing leads to. A
+`RemoteGraph` shows neither tasks nor checkpoints; its server's address takes the checkpointer's place.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from langfuse_integration.recording.steps import AgentSteps
 from .graphs import GraphKey
 
 THREADS_LIMIT = 2_000
-"""Entries of `Threads`: one for each task that waits, two for each run that ended without one."""
+"""Entries of `Threads`: one for each task that waits, two or at a breakpoint three for each run that ended without."""
 AGENTS_LIMIT = 100
 """Agents of one root run whose steps are remembered."""
 _SHARING = shielded("sharing an interrupted trace with other workers")
@@ -70,7 +71,7 @@ class Conversation:
 
 
 class Threads:
-    """Conversations by the tasks that wait, and those without such tasks by thread id, checkpointer and graph.
+    """Conversations by the tasks that wait and the checkpoints of breakpoints, and by thread, checkpointer and graph.
 
     The longest unused go first. Each of the latter is kept without the run's name, too: the application may name each
     run of a graph differently.
@@ -84,16 +85,17 @@ class Threads:
     def __len__(self) -> int:
         return len(self._conversations)
 
-    def remember(self, thread: str, tasks: Collection[str], conversation: Conversation) -> None:
-        """Keep *conversation* for the run that takes up one of *tasks*."""
-        for task in tasks:
-            self._conversations.renew(_task_key(thread, task), conversation)
-            _share(_task_key(thread, task), conversation)
+    def remember(self, thread: str, places: Collection[str], conversation: Conversation) -> None:
+        """Keep *conversation* for the run that goes on at one of *places*: the ids of tasks, or of a checkpoint."""
+        for place in places:
+            self._conversations.renew(_place_key(thread, place), conversation)
+            _share(_place_key(thread, place), conversation)
 
-    def recall(self, thread: str, task: str) -> Conversation | None:
-        """Return the conversation in which a task waits, from this worker or from another, or None."""
-        key = _task_key(thread, task)
-        return self._conversations.get(key) or _recall_shared(key)
+    def recall(self, thread: str, *places: str) -> Conversation | None:
+        """Return the conversation that goes on at the first known one of *places*, of any worker, or None."""
+        keys = [_place_key(thread, place) for place in places]
+        own = next((self._conversations[key] for key in keys if key in self._conversations), None)
+        return own if own is not None or not keys else _recall_shared(*keys)
 
     def stopped(self, thread: str, name: str, graph: GraphKey, conversation: Conversation | None) -> None:
         """Keep *conversation* for the next run of *graph* in that thread; None if that run has to take up a task."""
@@ -119,8 +121,8 @@ threads = Threads()
 on_reset(threads.clear)
 
 
-def _task_key(thread: str, task: str) -> str:
-    return f"task {thread}\n{task}"
+def _place_key(thread: str, place: str) -> str:
+    return f"task {thread}\n{place}"
 
 
 def _graph_keys(thread: str, name: str, graph: GraphKey) -> list[str]:
@@ -142,12 +144,12 @@ def _share(key: str, conversation: Conversation) -> None:
             traces.remember(key, SharedTrace(anchor.trace, anchor.started_ns, anchor.session, notes))
 
 
-def _recall_shared(key: str) -> Conversation | None:
-    """Return what a worker of this service shared, or None."""
+def _recall_shared(*keys: str) -> Conversation | None:
+    """Return what a worker of this service shared under the first of *keys* that it knows, or None."""
     from langfuse_integration.sessions.shared_state import is_shared, traces
 
     with _SHARING:
-        trace = traces.recall(key) if is_shared() else None
+        trace = traces.recall(*keys) if is_shared() else None
         if trace is not None:
             conversation = Conversation(trace)
             conversation.root.span = int(trace.notes.get("root", "0"), 16)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 from langfuse_integration.internals import forks
@@ -11,12 +12,12 @@ from langfuse_integration.recording.registry import Run
 
 from . import private
 from .conversations import Conversation, threads
-from .graphs import UNKNOWN, graph_of_caller, waiting_tasks
+from .graphs import UNKNOWN, graph_of_caller, left_at, loop_of_node, taken_up_at
 from .states import ChainState
 
 TASKS_LIMIT = 1_000
 """Tasks of one root run that are remembered as unfinished."""
-_proving = forks.Lock()
+_first = forks.Lock()
 
 
 def resumed(state: ChainState) -> Conversation | None:
@@ -24,24 +25,41 @@ def resumed(state: ChainState) -> Conversation | None:
     inputs = state.inputs
     if state.checkpoints is UNKNOWN:
         state.checkpoints = graph_of_caller(state.metadata)
+    state.asks_node = state.checkpoints.stops
     if inputs is not None and (type(inputs).__name__ != private.COMMAND or inputs.resume is None):
         return None
     conversation = threads.last(_thread(state), state.name, state.checkpoints)
-    state.unproven = conversation is None
+    if conversation is None:
+        state.unproven = state.asks_node = True
     return conversation
 
 
-def prove(root: Run, node: ChainState) -> None:
-    """Let *root* go on where the task waits that its first node takes up; other nodes that start meanwhile wait."""
+def first_node(root: Run, node: ChainState) -> None:
+    """Learn from the first node of *root* what runs it, and which run it resumes; nodes that start meanwhile wait."""
     state: ChainState = root.state
-    with _proving:
-        task = node.metadata.get(private.TASK_KEY)
-        conversation = threads.recall(_thread(state), str(task)) if state.unproven and task else None
+    with _first:
         try:
-            if conversation is not None:
-                _join(root, conversation)
+            if state.asks_node:
+                loop = loop_of_node()
+                state.loop = weakref.ref(loop) if loop is not None and state.checkpoints.stops else None
+                conversation = _proven(state, node, loop) if state.unproven else None
+                if conversation is not None:
+                    _join(root, conversation)
         finally:
-            state.unproven = False
+            state.asks_node = False
+
+
+def _proven(state: ChainState, node: ChainState, loop: Any) -> Conversation | None:
+    """Return the conversation whose task *node* takes up, or that stopped at the checkpoint from which *loop* goes on.
+
+    Args:
+        state: of the root run.
+        node: of its first node.
+        loop: which runs that node; None if it is not known.
+    """
+    task = node.metadata.get(private.TASK_KEY)
+    places = ([str(task)] if task else []) + ([] if loop is None else taken_up_at(loop))
+    return threads.recall(_thread(state), *places)
 
 
 def _join(root: Run, conversation: Conversation) -> None:
@@ -136,8 +154,9 @@ def ended(root: Run) -> None:
     if "thread_id" in state.metadata and state.graph:
         conversation = conversation_of(root)
         conversation.name = root.observation.name
-        tasks = state.unfinished or waiting_tasks()
-        threads.remember(_thread(state), tasks, conversation)
+        tasks = state.unfinished
+        checkpoint = None if tasks else left_at(state.loop() if state.loop is not None else None)
+        threads.remember(_thread(state), tasks or ([] if checkpoint is None else [checkpoint]), conversation)
         threads.stopped(_thread(state), state.name, state.checkpoints, None if tasks else conversation)
     if state.interrupted and root.observation.status_message is None:
         root.observation.level, root.observation.status_message = "DEFAULT", "interrupted"

@@ -187,8 +187,8 @@ def _relate(state: ChainState, parent: Run, run_type: Any) -> None:
     if position == "node":
         state.node = True
         state.vanishes = state.name.endswith(private.MIDDLEWARE_HOOKS)
-        if parent.state.__class__ is ChainState and parent.state.unproven:
-            interrupts.prove(parent, state)
+        if parent.state.__class__ is ChainState and parent.state.asks_node:
+            interrupts.first_node(parent, state)
         agents.node_started(parent, state)
     elif position == "step":
         if state.name == private.PREBUILT_PROMPT:

@@ -81,7 +81,9 @@ class ChainState(LangChainStart):
         placed: rows below have LangGraph's node and step in their metadata; see notes.py.
         checkpoints: of a root with a thread id: the graph that it runs.
         conversation: what outlives the root run, for the run that resumes it.
-        unproven: the root may resume a run; the task that its first node takes up tells which one.
+        unproven: the root may resume a run; its first node tells which one.
+        asks_node: of a root: its first node is still to be asked what runs it.
+        loop: of a root with breakpoints: what runs its nodes.
         unfinished: of a root with a thread id: the tasks that its nodes have not finished.
         resumes: the root of another session's trace that the run resumes.
         watch, run_id: of a root: the first tells when its event loop is gone, the second whether its id is.
@@ -91,7 +93,7 @@ class ChainState(LangChainStart):
     type: ObservationType = "chain"
     notes: NotesType = RunNotes
     node = graph = unnamed = double = interrupted = used = vanishes = leaving = bound = step = stands_in = False
-    unproven = False
+    unproven = asks_node = False
     doubled = hands_back = False
     position: str | None = None
     first_node: str | None = None
@@ -108,6 +110,7 @@ class ChainState(LangChainStart):
     pending: list[tuple[Any, Any, Any]] | None = None
     checkpoints: GraphKey = UNKNOWN
     conversation: Conversation | None = None
+    loop: weakref.ref[Any] | None = None
     unfinished: set[str] | None = None
     resumes: Anchor | None = None
     watch: RunReference | None = None

@@ -209,11 +209,10 @@ def _recall_shared(keys: list[str]) -> Continuation | None:
     with _SHARING:
         if not is_shared():
             return None
-        for key in keys:
-            trace = traces.recall(f"llamaindex {key}")
-            if trace is not None:
-                steps = trace.notes.get("steps")
-                continuation = Continuation(trace, AgentSteps.from_json(steps) if steps is not None else None)
-                continuation.root.span = int(trace.notes.get("root", "0"), 16)
-                return continuation
+        trace = traces.recall(*(f"llamaindex {key}" for key in keys))
+        if trace is not None:
+            steps = trace.notes.get("steps")
+            continuation = Continuation(trace, AgentSteps.from_json(steps) if steps is not None else None)
+            continuation.root.span = int(trace.notes.get("root", "0"), 16)
+            return continuation
     return None

@@ -1,4 +1,7 @@
-"""A worker that runs an agent once and ends; the state of its graph is stored in a file, as in a database."""
+"""A worker that runs an agent once and ends; the state of its graph is stored in a file, as in a database.
+
+The agent asks, or stops before its tools where a fifth argument says "stops".
+"""
 
 import pickle
 import sys
@@ -20,6 +23,12 @@ def ask(question: str) -> str:
     return str(interrupt({"question": question}))
 
 
+@tool
+def look(question: str) -> str:
+    """Look it up."""
+    return question
+
+
 message, user, thread, file = *sys.argv[1:4], Path(sys.argv[4])
 saver = InMemorySaver()
 if file.exists():
@@ -28,12 +37,17 @@ if file.exists():
         saver.storage[key].update(spaces)
     saver.writes.update(writes)
     saver.blobs.update(blobs)
-model = ScriptedChat(lambda messages: "Hello." if messages[-1].type == "tool" else call("ask", {"question": "name?"}))
-agent = create_agent(model, [ask], name="assistant", checkpointer=saver)
+act = "look" if "stops" in sys.argv else "ask"
+model = ScriptedChat(lambda messages: "Hello." if messages[-1].type == "tool" else call(act, {"question": "name?"}))
+stops = "stops" in sys.argv
+agent = create_agent(
+    model, [look if stops else ask], name="assistant", checkpointer=saver, interrupt_before=["tools"] if stops else None
+)
 config = {"callbacks": [SessionHandler()], "configurable": {"thread_id": thread}}
 if user:
     langfuse_manager.set_session(f"s-{user}", user)
-agent.invoke({"messages": [("user", message)]} if user else Command(resume=message), config)
+again = None if stops else Command(resume=message)
+agent.invoke({"messages": [("user", message)]} if user else again, config)
 kept = {key: dict(spaces) for key, spaces in saver.storage.items()}, dict(saver.writes), dict(saver.blobs)
 file.write_bytes(pickle.dumps(kept))
 langfuse_manager.flush(20)

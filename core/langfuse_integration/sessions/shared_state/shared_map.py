@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as Late
@@ -95,15 +96,24 @@ class SharedMap(Generic[T]):
             )
         return done(None)
 
-    def recall(self, key: str, timeout_s: float = WAIT_S) -> T | None:
-        """Return what was remembered last, or None; waits at most *timeout_s* seconds for other workers' word."""
+    def recall(self, *keys: str, timeout_s: float = WAIT_S) -> T | None:
+        """Return what was remembered last under the first of *keys* that has a value, or None.
+
+        Args:
+            keys: which are asked for at once.
+            timeout_s: for so many seconds, all keys together, other workers' word is waited for.
+        """
         with _RECALLING:
-            name = stored_key(self._kind, key)
-            try:
-                found = active_key_value().get(name).result(timeout_s)
-            except Late:
-                found = active_key_value().look(name)
-            return self._found(found)
+            store = active_key_value()
+            names = [stored_key(self._kind, key) for key in keys]
+            until = time.monotonic() + timeout_s
+            for name, asked in [(name, store.get(name)) for name in names]:
+                try:
+                    found = asked.result(max(until - time.monotonic(), 0.0))
+                except Late:
+                    found = store.look(name)
+                if found is not None:
+                    return self._found(found)
         return None
 
     async def recall_soon(self, key: str, timeout_s: float = WAIT_S) -> T | None:
