@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import stat
 import time
@@ -72,7 +73,11 @@ def private(installation: Installation) -> Iterator[Finding]:
         return
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077:
-        yield Finding("journal", f"{path} can be read or written by others (mode {mode:o}).", f"chmod 600 {path}")
+        yield Finding(
+            "journal",
+            f"{path} can be read or written by others (mode {mode:o}).",
+            f"chmod 600 {shlex.quote(str(path))}",
+        )
 
 
 def room(installation: Installation) -> Iterator[Finding]:

@@ -19,7 +19,6 @@ from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from ..destinations import OtlpDestination
 from ..encoding import otlp
@@ -27,6 +26,7 @@ from ..internals import standard_variables
 from ..internals.faults import warn_once
 from ..settings import Settings
 from .exchange import UNTRUSTED, HttpResponse, Unreachable
+from .proxies import proxy_of
 
 # http.client would import this with the first connection, on another thread, perhaps during a fork.
 import_module("encodings.idna")
@@ -234,7 +234,7 @@ def compressed(body: bytes) -> bytes:
 def _connection(url: str, timeout_s: float) -> http.client.HTTPConnection:
     parts = urlsplit(url)
     host, secure = parts.hostname or "", parts.scheme == "https"
-    proxy = None if proxy_bypass(host) else getproxies().get(parts.scheme)
+    proxy = proxy_of(parts.scheme, host)
     if proxy is None:
         return (
             http.client.HTTPSConnection(host, parts.port, timeout=timeout_s, context=_certificates())

@@ -97,6 +97,8 @@ _late: dict[weakref.ref[ForkAware], None] = {}
 _in_child: list[Callable[[], object]] = []
 process_id = os.getpid()
 """The pid of this process, unless C code forked it without Python's hooks (uWSGI's workers): see `announce_child`."""
+is_child = False
+"""Whether this process was forked by one that had loaded this package."""
 _one_at_a_time = Lock()
 """Held from before a fork until after it in the parent: two threads may fork at the same time."""
 _told: list[ForkAware] = []
@@ -170,8 +172,8 @@ def _after_in_parent() -> None:
 
 
 def _after_in_child() -> None:
-    global process_id
-    process_id = os.getpid()
+    global process_id, is_child
+    process_id, is_child = os.getpid(), True
     for reference in list(_locks):
         lock = reference()
         if lock is not None:

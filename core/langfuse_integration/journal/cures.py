@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import sqlite3
 import stat
 from pathlib import Path
@@ -55,5 +56,5 @@ def warn_of_readers(path: Path) -> None:
             "The journal %s can be read or written by other users of this machine (mode %o): chmod 600 %s",
             path,
             mode,
-            path,
+            shlex.quote(str(path)),
         )

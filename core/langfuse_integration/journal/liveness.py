@@ -8,7 +8,6 @@ The lock file also lists spans that are open in the journal although they have e
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -16,9 +15,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from ..internals import forks
-
-if sys.platform != "win32":
-    import fcntl
+from . import file_locks
 
 _ID_BYTES = 8
 _RESERVED_BYTES = 4096
@@ -44,10 +41,8 @@ class Liveness:
             return
         self._folder.mkdir(mode=0o700, exist_ok=True)
         file = self._file(writer)
-        descriptor = os.open(file, os.O_CREAT | os.O_RDWR, 0o600)
-        if sys.platform != "win32":
-            # Not fcntl's record locks: a process loses those when it closes any descriptor of the file.
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        descriptor = file_locks.open_file(file)
+        file_locks.take(descriptor)
         with suppress(OSError):
             os.write(descriptor, bytes(_RESERVED_BYTES))
         _descriptors[str(file)] = descriptor
@@ -106,7 +101,7 @@ class Liveness:
         if str(file) in _descriptors:
             return True
         try:
-            return self._is_locked(file)
+            return file_locks.is_taken(file)
         except FileNotFoundError:
             return False
         except OSError:
@@ -121,20 +116,6 @@ class Liveness:
     def _file(self, writer: int) -> Path:
         assert self._folder is not None
         return self._folder / f"{writer:016x}"
-
-    @staticmethod
-    def _is_locked(file: Path) -> bool:
-        if sys.platform == "win32":
-            file.unlink()  # an open file cannot be removed on Windows: PermissionError, an OSError
-            return False
-        descriptor = os.open(file, os.O_RDWR)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(descriptor)
-        return False
 
 
 def _close_in_child() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import sys
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -16,14 +15,11 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from ..encoding.row import Row
 from ..recording.ids import new_bits
-from . import forward_copies
+from . import file_locks, forward_copies
 from .bodies import Bodies
 from .fork_guard import fork_guard
 from .journal import Journal, StoredRow
 from .writers import NOBODY, NOWHERE
-
-if sys.platform != "win32":  # where a file that others have open cannot be renamed
-    import fcntl
 
 _CHUNK = 64
 _GAP_LIMIT = 100_000
@@ -68,10 +64,9 @@ def recover(aside: Path, into: Journal) -> int:
 @contextmanager
 def _exclusively(path: Path) -> Generator[None]:
     """Let one process at a time rename the file."""
-    descriptor = os.open(path.with_name(path.name + "-recovery"), os.O_CREAT | os.O_RDWR, 0o600)
+    descriptor = file_locks.open_file(path.with_name(path.name + "-recovery"))
     try:
-        if sys.platform != "win32":
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        file_locks.wait(descriptor)
         yield
     finally:
         os.close(descriptor)

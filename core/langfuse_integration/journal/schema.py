@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from ..errors import JournalTooNew
+from . import durability
 
 PENDING, DELIVERED, SET_ASIDE = 0, 1, 2
 """The state of delivery of a row."""
@@ -136,7 +136,7 @@ def connect(path: Path | None, *, fsync: bool = False) -> sqlite3.Connection:
         NoJournal, another sqlite3.Error, OSError: the file cannot be used.
     """
     if path is not None:
-        _make_directory(path.parent, fsync)
+        durability.make_directory(path.parent, durable=fsync)
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     db = sqlite3.connect(path or ":memory:", timeout=BUSY_S, isolation_level=None, check_same_thread=False)
     try:
@@ -144,7 +144,7 @@ def connect(path: Path | None, *, fsync: bool = False) -> sqlite3.Connection:
         # auto_vacuum counts only before the first table: an emptied journal gives its room back.
         db.executescript(
             "PRAGMA auto_vacuum=INCREMENTAL; PRAGMA journal_mode=WAL; "
-            f"PRAGMA synchronous={'FULL' if fsync else 'NORMAL'};"
+            f"{durability.PRAGMAS if fsync else 'PRAGMA synchronous=NORMAL;'}"
             f"PRAGMA journal_size_limit={WAL_BYTES};"
         )
         migrate(db, str(path))
@@ -152,18 +152,6 @@ def connect(path: Path | None, *, fsync: bool = False) -> sqlite3.Connection:
         db.close()
         raise
     return db
-
-
-def _make_directory(directory: Path, fsync: bool) -> None:
-    """Create a directory and those above it; with *fsync* on the disk, too: SQLite does that for its files only."""
-    missing = [each for each in (directory, *directory.parents) if not each.exists()] if fsync else []
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for each in missing if sys.platform != "win32" else ():  # Windows opens no directories
-        descriptor = os.open(each.parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def migrate(db: sqlite3.Connection, name: str) -> None:

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 import time
 
 from ..internals.faults import warn_once
 
 DAY_S = 86_400.0
-_HAS_BOOTTIME = hasattr(time, "CLOCK_BOOTTIME")
+
+
+def _clock_through_sleep() -> int | None:
+    """Return the clock that also counts while the machine sleeps, or None where no clock is known to.
+
+    On macOS that is CLOCK_MONOTONIC, while `time.monotonic` stands still there; on Linux it is the other way round.
+    """
+    return getattr(time, "CLOCK_MONOTONIC", None) if sys.platform == "darwin" else getattr(time, "CLOCK_BOOTTIME", None)
+
+
+_CLOCK = _clock_through_sleep()
 
 
 class Timeline:
@@ -39,7 +50,8 @@ class Timeline:
         """Return the seconds since 1970."""
         now_s = time.time()
         expected_s = self._began_s + _elapsed_s() - self._passed_s
-        if _HAS_BOOTTIME and abs(now_s - expected_s) > DAY_S:  # other clocks may stand still while a machine sleeps
+        # Without such a clock the difference may be the time in which the machine slept.
+        if _CLOCK is not None and abs(now_s - expected_s) > DAY_S:
             warn_once(
                 "clock",
                 "The clock of this machine was set by %+.0f days while this process ran: rows from before and after "
@@ -51,4 +63,4 @@ class Timeline:
 
 def _elapsed_s() -> float:
     """Return a number of seconds that grows by one each second, also while the machine sleeps where that is known."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME) if _HAS_BOOTTIME else time.monotonic()
+    return time.clock_gettime(_CLOCK) if _CLOCK is not None else time.monotonic()
