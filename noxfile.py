@@ -132,8 +132,9 @@ def hosts(session: nox.Session) -> None:
 @nox.session
 def providers(session: nox.Session) -> None:
     """Use the clients of model providers beyond those of the extra `test`; aioboto3 and Cohere's hold others back."""
-    clients = ("aws", "cohere", "google-genai", "mistralai", "ollama")
-    session.install("--editable=.[test]", "aioboto3", *(f"langchain-{name}" for name in clients))
+    clients = ("aws", "cohere", "google-genai", "litellm", "mistralai", "ollama", "xai")
+    others = ("aioboto3", "llama-index-llms-cohere")
+    session.install("--editable=.[test]", *others, *(f"langchain-{name}" for name in clients))
     files = (f"tests/{framework}/test_more_providers.py" for framework in ("langchain", "llamaindex"))
     session.run("python", "-m", "pytest", *(session.posargs or ["-m", "slow or not slow", *files]))
 

@@ -1,4 +1,4 @@
-"""The real clients of Gemini, Bedrock, Cohere, Ollama and Mistral, each against a local server that speaks its format.
+"""The real clients of seven providers, each against a local server that speaks its format.
 
 None of them is in the extra `test`: `nox --session providers` installs them.
 """
@@ -6,6 +6,7 @@ None of them is in the extra `test`: `nox --session providers` installs them.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -78,13 +79,29 @@ def mistral(url: str) -> Any:
     return module.ChatMistralAI(model="mistral-large-latest", api_key="secret-key", endpoint=url)
 
 
+def xai(url: str) -> Any:
+    """Return xAI's client, which is OpenAI's at another address."""
+    module = pytest.importorskip("langchain_xai")
+    return module.ChatXAI(model="grok-4", xai_api_base=f"{url}/v1", xai_api_key="secret-key")
+
+
+def litellm(url: str) -> Any:
+    """Return LiteLLM's client, which counts the tokens of a stream itself."""
+    module = pytest.importorskip("langchain_litellm")
+    return module.ChatLiteLLM(model="openai/gpt-4o", api_base=f"{url}/v1", api_key="secret-key")
+
+
 MAKERS: dict[str, Callable[[str], Any]] = {
     "gemini": gemini,
     "bedrock": bedrock,
     "cohere": cohere,
     "ollama": ollama,
     "mistral": mistral,
+    "xai": xai,
+    "litellm": litellm,
 }
+SPOKEN = {"xai": "mistral", "litellm": "mistral"}
+"""The format of another provider in which a client speaks: that of OpenAI."""
 CACHED = {"gemini": 40, "bedrock": 40}
 """The tokens that came from a cache, for the clients that say so."""
 
@@ -92,7 +109,7 @@ CACHED = {"gemini": 40, "bedrock": 40}
 @pytest.fixture(params=MAKERS)
 def provider(request: pytest.FixtureRequest) -> Iterator[tuple[str, Any]]:
     """Return a provider's name and its client, connected to a server of its own."""
-    with ProviderServer(getattr(servers, request.param)) as server:
+    with ProviderServer(getattr(servers, SPOKEN.get(request.param, request.param))) as server:
         yield request.param, MAKERS[request.param](server.url)
 
 
@@ -105,7 +122,14 @@ def text_of(output: Any) -> str:
 def check_row(row: Observed, name: str) -> None:
     """Check a row's tokens and end, and that no message says anything twice."""
     cached = CACHED.get(name, 0)
-    assert (row.usage["input"], row.usage["output"]) == (60 - cached, 20)
+    streamed = "langfuse.observation.completion_start_time" in row.attributes
+    if name == "litellm" and streamed:
+        assert row.usage["input"] > 0
+        assert row.usage["output"] > 0
+    else:
+        assert (row.usage["input"], row.usage["output"]) == (60 - cached, 20)
+    parameters = json.loads(str(row.attributes.get("langfuse.observation.model.parameters", "{}")))
+    assert parameters.get("stream", streamed) == streamed
     assert row.usage.get("input_cached_tokens", 0) == cached
     assert row.metadata["finish_reason"].lower() in FINISHED
     assert "secret-key" not in str(row.attributes)

@@ -1,4 +1,4 @@
-"""The real clients of Gemini, Ollama, Bedrock and Mistral, each against a local server that speaks its format.
+"""The real clients of Gemini, Ollama, Bedrock, Mistral and Cohere, each against a local server that speaks its format.
 
 A client that is not installed is left out: the extra `test` has those of OpenAI and Anthropic only.
 """
@@ -62,7 +62,23 @@ def mistral(url: str) -> Any:
     return module.MistralAI(model="mistral-large-latest", api_key="secret-key", endpoint=url)
 
 
-MAKERS: dict[str, Callable[[str], Any]] = {"gemini": gemini, "ollama": ollama, "bedrock": bedrock, "mistral": mistral}
+def cohere1(url: str) -> Any:
+    """Return Cohere's client, which speaks the first version of its API and has no setting for the address."""
+    module = pytest.importorskip("llama_index.llms.cohere")
+    client = pytest.importorskip("cohere")
+    model = module.Cohere(model="command-r", api_key="secret-key", max_retries=1)
+    model._client = client.Client("secret-key", base_url=url)
+    model._aclient = client.AsyncClient("secret-key", base_url=url)
+    return model
+
+
+MAKERS: dict[str, Callable[[str], Any]] = {
+    "gemini": gemini,
+    "ollama": ollama,
+    "bedrock": bedrock,
+    "mistral": mistral,
+    "cohere1": cohere1,
+}
 
 
 @pytest.fixture(params=MAKERS)
@@ -84,7 +100,7 @@ def check_chat(messages: list[dict[str, Any]]) -> None:
             assert isinstance(call["function"]["name"], str)
 
 
-CACHED = {"gemini": 40, "bedrock": 40}
+CACHED = {"gemini": 40, "bedrock": 40, "cohere1": 40}
 """The tokens that came from a cache, for the providers whose servers say so."""
 
 
@@ -96,7 +112,7 @@ def check_row(row: Observed, name: str) -> None:
     cached = CACHED.get(name, 0)
     assert (row.usage["input"], row.usage["output"]) == (60 - cached, 20)
     assert row.usage.get("input_cached_tokens", 0) == cached
-    assert row.metadata["finish_reason"].lower() in ("stop", "tool_calls", "tool_use", "end_turn")
+    assert row.metadata["finish_reason"].lower() in ("stop", "tool_calls", "tool_use", "end_turn", "complete")
 
 
 @pytest.mark.asyncio
@@ -104,6 +120,8 @@ def check_row(row: Observed, name: str) -> None:
 async def test_a_text(settled: RecordedSessions, provider: tuple[str, Any], way: str) -> None:
     """Text, tokens, finish reason: the same in every way to call."""
     name, model = provider
+    if (name, way) == ("cohere1", "async streamed"):
+        pytest.skip("llama-index-llms-cohere 0.9 asks its sync client there, and fails")
     if name == "gemini" and not way.startswith("async"):
         import asyncio
 
@@ -136,6 +154,8 @@ async def test_an_agent_with_parallel_calls(
 ) -> None:
     """Both calls of one answer stand apart in the think, as acts, and in the next think's input."""
     name, model = provider
+    if name == "cohere1" and streaming:
+        pytest.skip("llama-index-llms-cohere 0.9 asks its sync client there, and fails")
     agent = FunctionAgent(name="weather", tools=[tool(lookup)], llm=model, streaming=streaming)
     with langfuse_manager.session("s-1", "u-1"):
         assert str(await agent.run("Weather in Rome and Oslo?")) == TEXT
@@ -145,6 +165,7 @@ async def test_an_agent_with_parallel_calls(
         check_row(row, name)
     assert [arguments(call) for call in first.output["tool_calls"]] == [{"city": "Rome"}, {"city": "Oslo"}]
     assert [offered["function"]["name"] for offered in first.input["tools"]] == ["lookup"]
+    assert list(first.input["tools"][0]["function"]["parameters"]["properties"]) == ["city"]
     assert "None" not in str(first.input["tools"])
     said = second.input["messages"]
     assert [arguments(call) for one in said for call in one.get("tool_calls", ())] == [

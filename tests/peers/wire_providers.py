@@ -16,7 +16,7 @@ from peers.server import Answer, LocalServer, Request
 CITIES = ("Rome", "Oslo")
 WEATHER = "lookup"
 TEXT = "Alpacas hum."
-ANSWERED = ('"functionResponse"', '"toolResult"', '"role": "tool"')
+ANSWERED = ('"functionResponse"', '"toolResult"', '"role": "tool"', '"tool_results"')
 """What a request with the result of a tool call has in it, one for each format."""
 
 
@@ -202,3 +202,28 @@ def _cohere_events(plan: str, made: list[dict[str, Any]], end: dict[str, Any]) -
             yield {"type": "content-delta", "index": 0, "delta": {"message": {"content": {"text": word}}}}
         yield {"type": "content-end", "index": 0}
     yield {"type": "message-end", "id": "cohere-1", "delta": end}
+
+
+def cohere1(with_calls: bool, streamed: bool) -> Answer:
+    """Cohere's chat, version 1: calls have no id, and a stream ends with the whole answer."""
+    made = [{"name": WEATHER, "parameters": {"city": city}} for city in (CITIES if with_calls else ())]
+    counts = {"input_tokens": 60, "output_tokens": 20}
+    whole: dict[str, Any] = {
+        "text": "I will look." if with_calls else TEXT,
+        "generation_id": "generation-1",
+        "response_id": "cohere-1",
+        "finish_reason": "COMPLETE",
+        "chat_history": [{"role": "USER", "message": "What do alpacas do?"}],
+        "meta": {"api_version": {"version": "1"}, "billed_units": counts, "tokens": counts, "cached_tokens": 40},
+    }
+    if made:
+        whole["tool_calls"] = made
+    if not streamed:
+        return _whole(whole)
+    events: list[Any] = [{"event_type": "stream-start", "generation_id": "generation-1", "is_finished": False}]
+    if made:
+        events.append({"event_type": "tool-calls-generation", "tool_calls": made, "is_finished": False})
+    else:
+        events += [{"event_type": "text-generation", "text": word} for word in ("Alpacas", " hum.")]
+    end = {"event_type": "stream-end", "is_finished": True, "finish_reason": "COMPLETE", "response": whole}
+    return _events([*events, end], b"", b"\n")

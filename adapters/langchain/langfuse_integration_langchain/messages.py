@@ -131,7 +131,9 @@ def _add_beside_content(plain: dict[str, Any], message: BaseMessage) -> None:
 
 
 def _is_empty(value: Any) -> bool:
-    """Return whether there is nothing in a value; arrays have no truth."""
+    """Return whether there is nothing in a value, or in any of its entries; arrays have no truth."""
+    if type(value) is dict:
+        return all(map(_is_empty, value.values()))
     return (type(value) in ATOMS or type(value) in CONTAINERS) and not value
 
 

@@ -57,7 +57,9 @@ class ModelCall(RunNotes):
         """Write the model, the parameters and the readers' attributes into the row."""
         super().__call__(observation)
         observation.model = observation.asked_model = asked_model(self.metadata, self.parameters)
-        observation.model_parameters = recorded_parameters(self.parameters)
+        observation.model_parameters = parameters = recorded_parameters(self.parameters)
+        if observation.first_token_ns and parameters.get("stream") is False:
+            parameters["stream"] = True  # clients announce the setting that `stream()` overrides
         if self.answer is not None:
             if self.answer.restore(observation.output):
                 observation.output = self.answer.output

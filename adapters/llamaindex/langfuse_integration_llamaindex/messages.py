@@ -24,7 +24,7 @@ ROLES = {"model": "assistant", "chatbot": "assistant"}
 EMPTY: tuple[Any, ...] = (None, "", [], {})
 EMPTY_KINDS = frozenset(map(type, EMPTY))
 
-ARGUMENTS = ("arguments", "input", "tool_kwargs", "args")
+ARGUMENTS = ("arguments", "input", "tool_kwargs", "args", "parameters")
 """The keys of a tool call's arguments, as integrations name them."""
 
 
@@ -116,7 +116,9 @@ def plain(message: Any) -> dict[str, Any]:
 
 
 def _is_empty(value: Any) -> bool:
-    """Return whether there is nothing in a value; arrays compare item by item."""
+    """Return whether there is nothing in a value, or in any of its entries; arrays compare item by item."""
+    if type(value) is dict:
+        return all(map(_is_empty, value.values()))
     return type(value) in EMPTY_KINDS and value in EMPTY
 
 

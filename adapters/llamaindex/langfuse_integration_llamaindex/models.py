@@ -104,7 +104,7 @@ def note_provider(observation: Observation, instance: Any) -> None:
 
 
 def inside_event(raw: Any) -> Any:
-    """Return the response inside an event of a stream: OpenAI's `response`, Mistral's `data`."""
+    """Return the response inside an event of a stream: OpenAI's and Cohere's `response`, Mistral's `data`."""
     return get(raw, "response", "data")
 
 
@@ -179,8 +179,10 @@ def _reports(response: Any) -> Iterator[Any]:
     raw = get(response, "raw")
     extra = get(response, "additional_kwargs")
     yield get(raw, "usage", "usage_metadata", "usageMetadata")
-    yield get(inside_event(raw), "usage")
+    inside = inside_event(raw)
+    yield get(inside, "usage")
     yield get(raw, "meta")
+    yield get(inside, "meta")
     yield get(extra, "usage")
     yield get(get(get(response, "message"), "additional_kwargs"), "usage")
     yield extra

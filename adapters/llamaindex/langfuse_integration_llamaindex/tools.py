@@ -12,6 +12,15 @@ from langfuse_integration.recording.observation import Observation, describe
 
 from .arguments import given
 
+JSON_TYPES = {
+    "str": "string",
+    "int": "integer",
+    "float": "number",
+    "bool": "boolean",
+    "List": "array",
+    "Dict": "object",
+}
+"""The types of parameters whose names are Python's in Cohere's first API."""
 READABLE = (str, int, float, bool, dict, list, tuple)
 
 
@@ -84,6 +93,8 @@ def offered(tools: Any) -> list[Any]:
             forms.extend(_function(declaration) for declaration in declarations)
         elif _get(tool, "toolSpec"):  # Bedrock
             forms.append(_function(_get(tool, "toolSpec")))
+        elif _get(tool, "parameter_definitions") is not None:  # Cohere
+            forms.append(_function({**tool, "parameters": _schema(tool["parameter_definitions"])}))
         else:
             forms.append(_without_none(tool))
     return forms
@@ -101,6 +112,16 @@ def _function(declaration: Any) -> dict[str, Any]:
         ),
     }
     return {"type": "function", "function": {key: value for key, value in function.items() if value is not None}}
+
+
+def _schema(definitions: Mapping[str, Any]) -> dict[str, Any]:
+    """Return parameters as Cohere's first API has them as a JSON schema."""
+    properties: dict[str, Any] = {}
+    for name, definition in definitions.items():
+        kind, description = _get(definition, "type"), _get(definition, "description") or None
+        properties[name] = {"type": JSON_TYPES.get(kind, kind), "description": description}
+    required = [name for name, definition in definitions.items() if _get(definition, "required")]
+    return {"type": "object", "properties": properties, "required": required}
 
 
 def _get(value: Any, *keys: str) -> Any:
