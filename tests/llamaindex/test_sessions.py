@@ -21,8 +21,8 @@ from langfuse_integration import langfuse_manager
 from langfuse_integration.recording import tracing
 from langfuse_integration.testing import RecordedSessions, recorded_sessions
 from langfuse_integration_llamaindex.generations import announced
-from langfuse_integration_llamaindex.model_streams import _open as open_streams
-from langfuse_integration_llamaindex.places import Fold, Folds, folds
+from langfuse_integration_llamaindex.model_streams import open_streams
+from langfuse_integration_llamaindex.places import Folds, SpanPlace, folds
 from langfuse_integration_llamaindex.streams import _streamed_responses as streamed_responses
 from llamaindex.scripted import ScriptedLLM, TextLLM, alookup, call, lookup, say, tool
 
@@ -169,7 +169,9 @@ def test_folds_are_bounded() -> None:
     """Spans that LlamaIndex never ends give way, the oldest first; so do the places of those that ended."""
     table = Folds(open_limit=3, ended_limit=2)
     for n in range(5):
-        table.open(f"open-{n}", Fold(None, f"row-{n}"))
+        place = SpanPlace()
+        place.key = f"row-{n}"
+        table.open(f"open-{n}", place)
     assert len(table) == 3
     assert table.get("open-1") is None
     for n in (2, 3, 4):

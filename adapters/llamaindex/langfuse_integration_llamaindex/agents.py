@@ -18,7 +18,7 @@ from langfuse_integration.recording.tracing import start_below
 
 from . import continuations, rows, tools
 from .folding import FUNCTION, RUN, TOOL, Role, is_a
-from .places import Fold, SpanPlace, folds
+from .places import Fold, SpanPlace
 from .workflow_events import EventSnapshot, RunInput, event_of, events_of
 from .workflows import ResumedStep, Step, WorkflowRun
 
@@ -35,11 +35,7 @@ class Act(Step):
         claimed: whether the tool's own span has been folded into it.
     """
 
-    __slots__ = ("claimed",)
-
-    def __init__(self, role: Role, instance: Any, name: str, event: Any) -> None:
-        super().__init__(role, instance, name, event)
-        self.claimed = False
+    claimed = False
 
     def exit(self, run: Run, result: Any) -> None:
         """End the act with the tool's output; a tool's error is the row's."""
@@ -67,10 +63,8 @@ class Think(Fold):
         ended: whether the step has ended.
     """
 
-    __slots__ = ("above", "ended", "event", "pending", "seen", "started")
-
     def __init__(self, above: Run, event: Any) -> None:
-        super().__init__(above, above.key)
+        self.run, self.key = above, above.key
         self.think = self
         self.above: WorkflowRun = above.state
         self.event = event
@@ -82,13 +76,15 @@ class Think(Fold):
     def decides(self, observation: Observation) -> None:
         """Mark a model call as a think of the agent."""
         self.seen = True
-        self.release()
+        if self.pending is not None:
+            self.release()
         if self.above.steps is not None:
             self.above.steps.think(observation)
 
     def hold(self, observation: Observation) -> None:
         """Keep the row of a model call that has answered until the step ends."""
-        self.release()
+        if self.pending is not None:
+            self.release()
         self.pending = (observation, observation.elapsed_to_wall())
         if self.ended:
             self.release()
@@ -115,7 +111,8 @@ class Think(Fold):
 
     def _end(self) -> None:
         self.ended = True
-        self.release()
+        if self.pending is not None:
+            self.release()
         if self in self.above.thinking:
             self.above.thinking.remove(self)
 
@@ -134,7 +131,7 @@ class Think(Fold):
 # -- starts
 
 
-def enter_run(id_: str, instance: Any, place: SpanPlace, bound: BoundArguments) -> None:
+def enter_run(id_: str, name: str, role: Role, instance: Any, place: SpanPlace, bound: BoundArguments) -> None:
     """Open the row of a workflow's or an agent's run."""
     earlier = continuations.recall(bound)
     if is_a(instance, *AGENTS):
@@ -143,8 +140,8 @@ def enter_run(id_: str, instance: Any, place: SpanPlace, bound: BoundArguments) 
         state = WorkflowRun(_AGENT_RUN, instance, steps or AgentSteps(name))
     else:
         name = type(instance).__name__
-        state = WorkflowRun(_WORKFLOW_RUN, instance, None)
-    run = rows.open_row(id_, place, name, state, bound, earlier=earlier)
+        state = WorkflowRun(RUN, instance, None)
+    run = rows.open_row(id_, place, name, state, RunInput(bound), earlier=earlier)
     if run is None:
         return
     state.continuation = continuations.begin(run.observation, state.steps)
@@ -158,37 +155,34 @@ def agent_name(instance: Any) -> str:
     return name if isinstance(name, str) and name and name != DEFAULT_NAME else type(instance).__name__
 
 
-def enter_step(id_: str, name: str, place: SpanPlace, bound: BoundArguments) -> None:
-    """Open the row of a workflow's step, or fold it into the run."""
+def enter_step(id_: str, name: str, place: SpanPlace, bound: BoundArguments) -> SpanPlace | None:
+    """Open the row of a workflow's step, or return its fold: it has no row of its own."""
     run = place.run
     if run is None:
-        return
+        return None
     above: WorkflowRun = run.state
     step = name.rpartition(".")[2]
-    event = event_of(bound)
+    event = bound.arguments["ev"] if "ev" in bound.arguments else event_of(bound)
     if above.waiting:
         row = above.resumed(step, event)
         if row is not None:
-            folds.open(id_, ResumedStep(row, row.key))
-            return
-    if above.steps is None:
-        rows.open_row(id_, place, step, Step(_STEP, None, step, event), bound)
-    elif step == THINK:
-        above.steps.name = getattr(event, "current_agent_name", None) or above.steps.name
-        if above.steps.name == DEFAULT_NAME:
-            above.steps.name = agent_name(above.instance)
-        folds.open(id_, Think(run, event))
-    elif step == ACT:
-        act = rows.open_row(id_, place, str(getattr(event, "tool_name", step)), Act(_ACT, None, step, event), bound)
-        if act is not None:
-            above.steps.act(act.observation, getattr(event, "tool_id", None))
-    elif step in PLUMBING_STEPS:
-        folds.open(id_, Fold(run, run.key))
-    else:
-        rows.open_row(id_, place, step, Step(_STEP, None, step, event), bound)
+            return ResumedStep(row)
+    if above.steps is not None:
+        if step in PLUMBING_STEPS:
+            return place
+        if step == THINK:
+            current = getattr(event, "current_agent_name", None) or above.steps.name
+            above.steps.name = current if current != DEFAULT_NAME else above.name
+            return Think(run, event)
+        if step == ACT:
+            given = getattr(event, "tool_kwargs", None)
+            act = rows.open_row(id_, place, str(getattr(event, "tool_name", step)), Act(TOOL, step, event), given)
+            if act is not None:
+                above.steps.act(act.observation, getattr(event, "tool_id", None))
+            return None
+    rows.open_row(id_, place, step, Step(_STEP, step, event), events_of(bound))
+    return None
 
 
-_AGENT_RUN = RUN._replace(type="agent", read=RunInput)
-_WORKFLOW_RUN = RUN._replace(read=RunInput)
-_STEP = FUNCTION._replace(type="chain", read=events_of)
-_ACT = TOOL._replace(read=lambda bound: getattr(event_of(bound), "tool_kwargs", None))
+_AGENT_RUN = RUN._replace(type="agent")
+_STEP = FUNCTION._replace(type="chain")

@@ -7,7 +7,6 @@ whichever comes first. (`streams` is for callers who read the model's stream the
 from __future__ import annotations
 
 import weakref
-from collections.abc import Hashable
 from typing import Any
 
 from langfuse_integration.internals import forks
@@ -17,7 +16,7 @@ from langfuse_integration.recording.registry import Run
 
 from . import rows
 from .folding import is_a
-from .places import Fold
+from .places import Fold, SpanPlace
 
 _ENDING_UNUSED = shielded("ending a chat turn that nobody read")
 ANSWERS_LIMIT = 5_000
@@ -107,10 +106,8 @@ class ChatTurn(rows.RowState):
 class HistoryWriter(Fold):
     """The task that reads a streamed answer and adds it to the history."""
 
-    __slots__ = ("answer",)
-
-    def __init__(self, run: Run | None, key: Hashable | None, response: Any) -> None:
-        super().__init__(run, key)
+    def __init__(self, place: SpanPlace, response: Any) -> None:
+        self.run, self.key = place.run, place.key
         self.answer = answer_of(response)
 
     def exit(self, result: Any) -> None:

@@ -1,35 +1,42 @@
-"""How an answer ended: the provider's finish reason and the id of its response."""
+"""What the answers of a model call tell when its row is built, with the finish reason and the id of the response."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from langfuse_integration.recording.observation import Observation
 
-from .models import get, inside_event
+from .models import answering_model, get, inside_event, usage_of
 
 FINISH = ("finish_reason", "finishReason", "stop_reason", "stopReason", "done_reason")
 IDS = ("response_id", "responseId", "id")
 
 
-class AnswerEnding:
-    """Fills `finish_reason` and `response_id` into the metadata of a model call, when its row is built.
+class AnswerReading:
+    """Fills in what the answers of a model call tell, when its row is built: model, tokens, and how they ended.
 
     Args:
         answers: LlamaIndex's responses.
+        asked_model: the name of the requested model, or None.
+        before_last: the piece of a stream that may tell the ending where the last one does not, or None.
         stop: the provider's piece that tells why a stream stops, where no response has it.
     """
 
-    __slots__ = ("_answers", "_stop")
+    __slots__ = ("_answers", "_asked_model", "_before_last", "_stop")
 
-    def __init__(self, answers: Iterable[Any], stop: Any = None) -> None:
+    def __init__(self, answers: Sequence[Any], asked_model: str | None, before_last: Any, stop: Any) -> None:
         self._answers = answers
+        self._asked_model = asked_model
+        self._before_last = before_last
         self._stop = stop
 
     def __call__(self, observation: Observation) -> None:
         """Look into the answers."""
-        entries = ending_of(self._answers)
+        observation.asked_model = self._asked_model
+        observation.model = answering_model(self._answers) or self._asked_model
+        observation.usage_details = usage_of(self._answers, observation.model)
+        entries = ending_of((self._before_last, *self._answers))
         reason = _first(_places(self._stop, None), FINISH) if self._stop is not None else None
         if reason is not None:
             entries.setdefault("finish_reason", str(reason))

@@ -41,13 +41,13 @@ class Role(NamedTuple):
         kind: selects the opener.
         type: the observation's type in Langfuse.
         read: makes the input from the call's bound arguments, on the application's thread: references only.
-        write: makes the output from the result, likewise.
+        write: makes the output from the result, likewise; None: the result itself.
     """
 
     kind: Kind
     type: ObservationType = "chain"
     read: Reader = given
-    write: Reader = lambda result: result
+    write: Reader | None = None
 
 
 def nothing(_: Any) -> Any:
@@ -125,24 +125,22 @@ FAMILIES: dict[str, dict[str, Role]] = {
 PLUMBING_FUNCTIONS = frozenset({"run_jobs", "run_jobs.<locals>.worker"})
 FRAMEWORK = ("llama_index.", "llama_index_instrumentation.", "workflows.")
 ROLES_LIMIT = 5_000
-_roles: dict[tuple[type, str], Role] = {}
+roles: dict[tuple[type, str], Role] = {}
+"""What `role_of` has returned, by the type of the instance and the name: asked for each span."""
 _bases: dict[type, frozenset[str]] = {}
 
 
 def role_of(instance: Any, name: str) -> Role:
-    """Return the role of a span.
+    """Find the role of a span, and keep it in `roles`.
 
     Args:
         instance: what the method was called on, or None for a function.
         name: the span's id without its random part: `Class.method`, or a function's qualified name.
     """
-    key = (type(instance), name)
-    role = _roles.get(key)
-    if role is None:
-        role = _look_up(instance, name)
-        if len(_roles) >= ROLES_LIMIT:  # classes made on the fly
-            _roles.clear()
-        _roles[key] = role
+    role = _look_up(instance, name)
+    if len(roles) >= ROLES_LIMIT:  # classes made on the fly
+        roles.clear()
+    roles[type(instance), name] = role
     return role
 
 

@@ -12,7 +12,7 @@ from inspect import BoundArguments
 from typing import Any
 
 from langfuse_integration.encoding.error_form import error_form
-from langfuse_integration.internals.bounded import BoundedDict
+from langfuse_integration.internals.bounded import shrink
 from langfuse_integration.recording.registry import Run
 from langfuse_integration.recording.snapshot import snapshot
 from langfuse_integration.recording.tracing import recorder, registry
@@ -21,8 +21,8 @@ from . import endings, models, rows, stop_reasons
 from .answers import AnswerNote, piece_of
 from .arguments import first, options
 from .folding import Kind, Role, is_a
-from .messages import LlmAnswer, Prompt, Template, is_response, output_of
-from .model_streams import StreamWatch, being_read, is_stream
+from .messages import NO_STREAMS, LlmAnswer, Prompt, Template, is_response, output_of
+from .model_streams import StreamWatch, being_read, is_stream, open_streams
 from .places import Fold, SpanPlace, Thinking, folds
 from .private import BEDROCK
 
@@ -48,40 +48,22 @@ class LlmCall(rows.RowState):
         note: what the exact form of the answer is made of, or None where rows are not to be replayed.
     """
 
-    __slots__ = (
-        "announced",
-        "answers",
-        "before_last",
-        "bound",
-        "claimed",
-        "deltas",
-        "first_ns",
-        "last",
-        "named",
-        "note",
-        "piece",
-        "spans",
-        "stop",
-        "streamed",
-        "think",
-        "watch",
-    )
+    announced: str | None = None
+    piece: Any = None
+    claimed = streamed = False
+    named: Any = None
+    last: Any = None
+    before_last: Any = None
+    stop: Any = None
+    first_ns = 0
+    watch: StreamWatch | None = None
 
     def __init__(self, role: Role, instance: Any, think: Thinking | None, bound: BoundArguments) -> None:
-        super().__init__(role, instance)
+        self.role, self.instance = role, instance
         self.think = think
-        self.announced: str | None = None
         self.spans: list[str] = []
-        self.piece: Any = None
-        self.claimed = self.streamed = False
-        self.named: Any = None
         self.answers: list[Any] = []
-        self.last: Any = None
-        self.before_last: Any = None
-        self.stop: Any = None
         self.deltas: list[str] = []
-        self.first_ns = 0
-        self.watch: StreamWatch | None = None
         self.note = AnswerNote() if recorder.replayable else None
         self.bound = bound
 
@@ -89,7 +71,7 @@ class LlmCall(rows.RowState):
 
     def exit(self, run: Run, result: Any) -> None:
         """End the row, or wait for the stream that the call returned."""
-        if is_stream(result):
+        if type(result) not in NO_STREAMS and is_stream(result):
             self.streamed = True
             self.watch = StreamWatch(run, result, _gone)
             return
@@ -109,16 +91,19 @@ class LlmCall(rows.RowState):
         observation = run.observation
         self.spans.append(span_id)
         announced[span_id] = run
+        if len(announced) > ANNOUNCED_LIMIT:
+            shrink(announced, ANNOUNCED_LIMIT)
         if self.announced is None:
             self.announced = span_id
             tools = options.get("tools")
             observation.input = Prompt(snapshot(prompt), tools) if tools or not isinstance(prompt, str) else prompt
-        instance = self._innermost(span_id)
+        fold = folds.get(span_id)
+        instance = fold.instance if isinstance(fold, InnerCall) else self.instance
         if instance is not self.named:
             self.named = instance
             observation.name = type(instance).__name__
             observation.model = models.asked_model(instance, described) or observation.model
-            observation.model_parameters = models.parameters_of(instance, options)
+            observation.model_parameters = models.Parameters(instance, options)
             if recorder.has_destinations or recorder.worker is None:
                 models.note_provider(observation, instance)
             if type(described) is dict and described.get("class_name") == BEDROCK:
@@ -147,7 +132,10 @@ class LlmCall(rows.RowState):
         if self.note is not None and span_id == self.note.seam:
             self.note.response = response
         if response is not None:
-            self.answer(response, outermost=span_id == self.announced)
+            if self.last is None or span_id == self.announced:
+                self.last = response
+            if not self.answers or self.answers[-1] is not response:  # the methods around it mostly return the same one
+                self.answers.append(response)
         if self.streamed and span_id == self.announced:
             self._close(run, self._partial())
 
@@ -168,13 +156,6 @@ class LlmCall(rows.RowState):
         """End the row without output or status: no event told of the stream."""
         self._close(run, None)
 
-    def answer(self, response: Any, *, outermost: bool) -> None:
-        """Keep the answer of a model; the methods around it mostly return the same object."""
-        if outermost or self.last is None:
-            self.last = response
-        if not self.answers or self.answers[-1] is not response:
-            self.answers.append(response)
-
     def _fail(self, run: Run, error: BaseException) -> None:
         run.observation.fail(error)
         if self.note is not None and isinstance(error, Exception):
@@ -182,10 +163,6 @@ class LlmCall(rows.RowState):
 
     def _partial(self) -> Any:
         return LlmAnswer(self.last, self.deltas) if self.last is not None else None
-
-    def _innermost(self, span_id: str) -> Any:
-        fold = folds.get(span_id)
-        return fold.instance if isinstance(fold, InnerCall) else self.instance
 
     def _close(self, run: Run, output: Any) -> None:
         if registry.close(run.key) is None:
@@ -203,10 +180,7 @@ class LlmCall(rows.RowState):
             self.answers.append(self.piece)
         answers = self.answers or ([self.last] if is_response(self.last) else ())
         if answers:
-            observation.asked_model = observation.model
-            observation.model = models.answering_model(answers) or observation.model
-            observation.usage_details = models.usage_of(answers, observation.model)
-            observation.late = endings.AnswerEnding((self.before_last, *answers), self.stop)
+            observation.late = endings.AnswerReading(answers, observation.model, self.before_last, self.stop)
         if self.note is not None:
             observation.exact = self.note.exact(output, streamed=self.streamed and self.note.seam == self.announced)
         if self.think is None:
@@ -219,38 +193,39 @@ class LlmCall(rows.RowState):
 class InnerCall(Fold):
     """A model call inside of a model call: a part of the same row."""
 
-    __slots__ = ("instance",)
+    in_model = True
 
     def __init__(self, run: Run, instance: Any) -> None:
-        super().__init__(run, run.key, in_model=True)
+        self.run, self.key = run, run.key
+        self.call: LlmCall = run.state
         self.instance = instance
 
     def exit(self, result: Any) -> None:
         """Keep the result if no event told of it."""
-        run = self.run
-        if run is not None and isinstance(run.state, LlmCall) and run.state.last is None and is_response(result):
-            run.state.answer(result, outermost=False)
+        state = self.call
+        if state.last is None and is_response(result):
+            state.last = result
+            state.answers.append(result)
 
 
-def enter(id_: str, role: Role, instance: Any, place: SpanPlace, bound: BoundArguments) -> None:
-    """Open the row of a model call, or fold the call into the one that it is a part of."""
-    outer = being_read() or (place.run if place.run is not None and isinstance(place.run.state, LlmCall) else None)
+def enter(id_: str, name: str, role: Role, instance: Any, place: SpanPlace, bound: BoundArguments) -> InnerCall | None:
+    """Open the row of a model call, or return its fold: it is a part of another one."""
+    outer = being_read() if open_streams else None
+    if outer is None and place.run is not None and isinstance(place.run.state, LlmCall):
+        outer = place.run
     if outer is not None:
         state: LlmCall = outer.state
-        fold = place.fold
-        if outer is not place.run or (fold is not None and fold.in_model) or not state.claimed:
+        if outer is not place.run or place.in_model or not state.claimed:
             state.claimed = True
-            folds.open(id_, InnerCall(outer, instance))
-            return
-    fold = place.fold
-    think = fold.think if fold is not None else None
-    call = LlmCall(role, instance, think, bound)
-    run = rows.open_row(id_, place, type(instance).__name__, call, bound)
+            return InnerCall(outer, instance)
+    think = place.think
+    run = rows.open_row(id_, place, type(instance).__name__, LlmCall(role, instance, think, bound), None)
     if run is not None and think is not None:
         think.decides(run.observation)
+    return None
 
 
-announced: BoundedDict[str | None, Run] = BoundedDict(ANNOUNCED_LIMIT)
+announced: dict[str | None, Run] = {}
 """The open model calls, by the id of the span whose events tell the input, the tokens and the end."""
 
 
@@ -286,7 +261,7 @@ def _describe_by_call(run: Run, state: LlmCall) -> None:
         observation.input = prompt if prompt is not None else dict(passed)
     if observation.type == "generation":
         observation.model = models.asked_model(state.instance) or observation.model
-        observation.model_parameters = models.parameters_of(state.instance, passed)
+        observation.model_parameters = models.Parameters(state.instance, passed)
         if recorder.has_destinations or recorder.worker is None:
             models.note_provider(observation, state.instance)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse
+
 from langfuse_integration.encoding import json_text
 from langfuse_integration.recording.noted import Noted, as_it_was
 from langfuse_integration.recording.noted_messages import keepers
@@ -28,6 +30,9 @@ ARGUMENTS = ("arguments", "input", "tool_kwargs", "args", "parameters")
 """The keys of a tool call's arguments, as integrations name them."""
 
 
+RESPONSES: frozenset[type] = frozenset({ChatResponse, CompletionResponse})
+NO_STREAMS = RESPONSES | {str, type(None)}
+"""What most model calls return: to ask the abstract classes of streams takes several calls."""
 INSIDE = ("message",)
 """The field of a response that changes as well."""
 
@@ -71,6 +76,8 @@ class LlmAnswer:
 
 def is_response(result: Any) -> bool:
     """Return whether *result* is a `ChatResponse` or `CompletionResponse`."""
+    if type(result) in RESPONSES:  # to ask pydantic for a field that is not there takes long
+        return True
     return hasattr(result, "raw") and (hasattr(result, "message") or hasattr(result, "text"))
 
 
@@ -79,13 +86,11 @@ def output_of(result: Any, last: Any) -> Any:
 
     Args:
         result: what the call returned.
-        last: the response of the outermost model call inside, or None.
+        last: the response of the outermost model call inside, or *result* or None where there was none.
     """
-    if is_response(result):
-        return LlmAnswer(result)
-    if result is not None and not isinstance(result, str):
-        return result
-    return LlmAnswer(last) if is_response(last) else result
+    if result is None or isinstance(result, str):
+        return LlmAnswer(last) if last is not None and last is not result else result
+    return LlmAnswer(result) if is_response(result) else result
 
 
 # -- on the worker: plain values
@@ -233,8 +238,6 @@ def _shorter(content: Any, deltas: Sequence[str]) -> bool:
 
 def register() -> None:
     """Register converters for messages; a message is serialised once, however many calls repeat it."""
-    from llama_index.core.base.llms.types import ChatMessage, ChatResponse, CompletionResponse
-
     keepers.register(ChatMessage, MESSAGES)
     json_text.register(ChatMessage, plain, state=_state, content=_text_alone)
     json_text.register(Prompt, _prompt)

@@ -44,9 +44,9 @@ class StreamWatch:
         except TypeError:  # an iterator of the application's own that takes no weak references: its events end it
             return
         frame = frame_of(stream)
-        if frame is not None and len(_open) < STREAMS_LIMIT:
+        if frame is not None and len(open_streams) < STREAMS_LIMIT:
             self._key = id(frame)
-            _open[self._key] = self
+            open_streams[self._key] = self
 
     def reads_in(self, frame: Any) -> bool:
         """Return whether *frame* is the stream's own, and its row is still open: identities are used again."""
@@ -56,11 +56,11 @@ class StreamWatch:
         """Stop watching the stream."""
         if self._finalizer is not None:
             self._finalizer.detach()
-        if _open.get(self._key) is self:
-            _open.pop(self._key, None)
+        if open_streams.get(self._key) is self:
+            open_streams.pop(self._key, None)
 
 
-_open: dict[int, StreamWatch] = {}
+open_streams: dict[int, StreamWatch] = {}
 """By the identity of the stream's frame."""
 
 
@@ -70,10 +70,8 @@ def being_read() -> Run | None:
     Async streams of many models begin a sync one when they are first read, in the context of the reader, where the
     call's span is not active.
     """
-    if not _open:
-        return None
     for frame in callers(FRAMES):
-        watch = _open.get(id(frame))
+        watch = open_streams.get(id(frame))
         if watch is not None and watch.reads_in(frame):
             return watch.run
     return None

@@ -5,11 +5,14 @@ The raw answer is whatever the provider's client returned: an object, a dict, a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
+
+from pydantic import BaseModel
 
 from langfuse_integration.encoding.model_parameters import recorded_parameters
 from langfuse_integration.encoding.usage import first_buckets
+from langfuse_integration.internals.bounded import shrink
 from langfuse_integration.recording.beside import note_beside
 from langfuse_integration.recording.observation import Observation
 
@@ -24,24 +27,32 @@ NESTED = ("additional_kwargs", "generate_kwargs", "generation_config", "model_kw
 NO_PARAMETERS = frozenset(
     ("messages", "tools", "formatted", "prompt", "extra_headers", "headers", "api_key", "timeout")
 )
+NAMES = ("model", "model_name", "model_id")
+"""Attributes of a model object that may have its name."""
 UNKNOWN = frozenset({"", "unknown"})
 PACKAGE = 2
 """The place of the package in `llama_index.llms.openai.base`."""
 
 
-class Lazy(Mapping[str, Any]):
-    """A mapping that is made at its first use, on the worker."""
+class Parameters(Mapping[str, Any]):
+    """How a model was set, and the options of the call; read at the first use, on the worker.
 
-    __slots__ = ("_made", "_make")
+    Args:
+        instance: the model object; its settings are taken as they are when the row is written.
+        options: what was passed with the call.
+    """
 
-    def __init__(self, make: Callable[[], dict[str, Any]]) -> None:
-        self._make: Callable[[], dict[str, Any]] | None = make
+    __slots__ = ("_made", "_source")
+
+    def __init__(self, instance: Any, options: Mapping[str, Any] | None) -> None:
+        self._source: tuple[Any, Mapping[str, Any] | None] | None = (instance, options)
         self._made: dict[str, Any] = {}
 
     def _entries(self) -> dict[str, Any]:
-        make, self._make = self._make, None
-        if make is not None:
-            self._made = make()
+        source, self._source = self._source, None
+        if source is not None:
+            instance, options = source
+            self._made = recorded_parameters(dict(_parameters(instance, options or {})))
         return self._made
 
     def __getitem__(self, key: str) -> Any:
@@ -76,14 +87,42 @@ def asked_model(instance: Any, described: Any = None) -> str | None:
         instance: the model object.
         described: LlamaIndex's description of it (`model_dict`), or None.
     """
-    for name in (get(described, "model_name", "model"), get(instance, "model", "model_name", "model_id")):
-        if isinstance(name, str) and name not in UNKNOWN:
-            return name
+    name = get(described, "model_name", "model") if described is not None else None
+    if isinstance(name, str) and name not in UNKNOWN:
+        return name
+    fields: dict[str, Any] = getattr(instance, "__dict__", {})
+    kind = type(instance)
+    lacking = _lacking[kind] if kind in _lacking else _note_lacking(kind)
+    for key in NAMES:
+        name = fields.get(key) if key in lacking else getattr(instance, key, None)
+        if name is not None:
+            break
+    if isinstance(name, str) and name not in UNKNOWN:
+        return name
+    if "metadata" in lacking and "metadata" not in fields:
+        return None
     try:
         name = instance.metadata.model_name  # newer releases put it into their description themselves
     except Exception:  # noqa: BLE001  theirs, which may not know the model
         return None
     return name if isinstance(name, str) and name not in UNKNOWN else None
+
+
+def _note_lacking(kind: type) -> frozenset[str]:
+    """Return what objects of a class have at most in their `__dict__`, and keep it in `_lacking`."""
+    names = [name for name in (*NAMES, "metadata") if not hasattr(kind, name)]
+    is_plain = all(getattr(kind, name, kind) is getattr(BaseModel, name, None) for name in LOOK_UPS)
+    is_closed = is_plain and getattr(kind, "model_config", {}).get("extra") != "allow"
+    _lacking[kind] = lacking = frozenset(names if is_closed else ())
+    if len(_lacking) > KINDS_LIMIT:  # classes made on the fly
+        shrink(_lacking, KINDS_LIMIT)
+    return lacking
+
+
+_lacking: dict[type, frozenset[str]] = {}
+"""By a class of pydantic: to ask one of its objects for an attribute that is not there takes several calls."""
+KINDS_LIMIT = 1_000
+LOOK_UPS = ("__getattr__", "__getattribute__")
 
 
 COMPATIBLE = frozenset({"openai_like", "litellm", "langchain", "custom", "mock", "huggingface", "llama_cpp", "vllm"})
@@ -125,16 +164,6 @@ def answering_model(answers: Iterable[Any]) -> str | None:
 # -- the parameters
 
 
-def parameters_of(instance: Any, options: Mapping[str, Any] | None) -> Lazy:
-    """Return how the model was set, and the options of the call; read when they are written.
-
-    Args:
-        instance: the model object; its settings are taken as they are when the row is written.
-        options: what was passed with the call.
-    """
-    return Lazy(lambda: recorded_parameters(dict(_parameters(instance, options or {}))))
-
-
 def _parameters(instance: Any, options: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for name in PARAMETERS:
         value = getattr(instance, name, None)
@@ -164,14 +193,14 @@ def _plain(value: Any) -> bool:
 # -- the tokens
 
 
-def usage_of(answers: Iterable[Any], model: str | None) -> Lazy:
-    """Return the tokens of the first answer that tells of any, in disjoint buckets; read when they are written.
+def usage_of(answers: Iterable[Any], model: str | None) -> dict[str, int]:
+    """Return the tokens of the first answer that tells of any, in disjoint buckets.
 
     Args:
         answers: LlamaIndex's responses.
         model: the name of the model that answered.
     """
-    return Lazy(lambda: dict(first_buckets((report for answer in answers for report in _reports(answer)), model)))
+    return dict(first_buckets((report for answer in answers for report in _reports(answer)), model))
 
 
 def _reports(response: Any) -> Iterator[Any]:

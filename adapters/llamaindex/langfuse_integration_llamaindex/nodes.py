@@ -11,6 +11,9 @@ from langfuse_integration.recording.snapshot import snapshot
 SOURCE_KEYS = ("file_path", "file_name", "url", "source", "title")
 """Metadata keys that name the source of a node, the most specific first."""
 
+_NO_ENTRIES: dict[str, Any] = {}
+"""A copy of what is empty, as in kept.py."""
+
 
 class NodeSnapshot:
     """A node's text, score and metadata at this moment: rerankers change them in place, and sentence windows texts."""
@@ -19,10 +22,13 @@ class NodeSnapshot:
 
     def __init__(self, scored: Any) -> None:
         node = getattr(scored, "node", scored)
+        fields: dict[str, Any] = getattr(node, "__dict__", _NO_ENTRIES)
         self.node = node
         self.score = getattr(scored, "score", None)
-        self.text: str | None = text_of(node)
-        self.metadata = snapshot(getattr(node, "__dict__", {}).get("metadata"))
+        text = fields.get("text")  # where most nodes have it
+        self.text: str | None = text if type(text) is str and "text_resource" not in fields else text_of(node)
+        metadata = fields.get("metadata")
+        self.metadata = snapshot(metadata) if metadata or type(metadata) is not dict else _NO_ENTRIES
 
 
 class Vectors:
@@ -59,7 +65,7 @@ def text_of(node: Any) -> str | None:
 
 def retrieved(result: Any) -> Any:
     """Return the nodes of a retrieval or reranking as they are now."""
-    return [NodeSnapshot(node) for node in result] if isinstance(result, (list, tuple)) else result
+    return list(map(NodeSnapshot, result)) if isinstance(result, (list, tuple)) else result
 
 
 def ranked(bound: BoundArguments) -> NodeQuery:

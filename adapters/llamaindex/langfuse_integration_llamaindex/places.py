@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable
 from contextvars import ContextVar
 from typing import Any, Protocol
 
-from langfuse_integration.internals.bounded import BoundedDict
+from langfuse_integration.internals.bounded import shrink
 from langfuse_integration.recording import ambient
 from langfuse_integration.recording.anchor import Parent
 from langfuse_integration.recording.observation import Observation
@@ -39,25 +39,34 @@ class Thinking(Protocol):
         ...
 
 
-class Fold:
-    """A span without a row.
+class SpanPlace:
+    """Where a span starts; one that makes no row is kept as its place while it is open.
+
+    The defaults are those of the class: a place is made for each span, and most differ in run and key only.
 
     Attributes:
-        run: the row that it is a part of, or None at the root of a trace.
-        key: the key of that row; it stays when the row has ended.
-        think: the step of an agent that it is a part of, directly.
+        run: the open row above, or None at the root of a trace.
+        key: the key of that row, open or ended.
+        folded: whether the span directly above makes no row.
+        think: the step of an agent that the span is a part of, directly.
         in_model: whether it is a part of a model call that has its row already.
     """
 
-    __slots__ = ("in_model", "key", "run", "think")
+    run: Run | None = None
+    key: Hashable | None = None
+    folded = False
+    think: Thinking | None = None
+    in_model = False
 
-    def __init__(
-        self, run: Run | None, key: Hashable | None, think: Thinking | None = None, *, in_model: bool = False
-    ) -> None:
-        self.run = run
-        self.key = key
-        self.think = think
-        self.in_model = in_model
+    def lift(self) -> None:
+        """Move up to the row above the current one."""
+        above = self.run.parent if self.run is not None else None
+        self.run = above
+        self.key = above.key if above is not None else None
+
+
+class Fold(SpanPlace):
+    """A span without a row whose end matters."""
 
     def exit(self, result: Any) -> None:
         """Note that the span ended."""
@@ -67,24 +76,33 @@ class Fold:
 
 
 class Folds:
-    """The open folds, and the rows of the last folds that ended: their background tasks may start something later."""
+    """The open spans without a row, and the rows of the last that ended: they may have left tasks behind."""
 
     def __init__(self, open_limit: int = OPEN_LIMIT, ended_limit: int = ENDED_LIMIT) -> None:
-        self._open: BoundedDict[str, Fold] = BoundedDict(open_limit)
-        self._ended: BoundedDict[str, Hashable | None] = BoundedDict(ended_limit)
-        self.get: Callable[[str], Fold | None] = self._open.get
+        self._open: dict[str, SpanPlace] = {}
+        self._open_limit = open_limit
+        self._ended: dict[str, Hashable | None] = {}
+        self._ended_limit = ended_limit
+        self.get: Callable[[str], SpanPlace | None] = self._open.get
         """Return the open fold of a span id, or None."""
-        self.open: Callable[[str, Fold], None] = self._open.__setitem__
-        """Keep a fold by its span id until `close`."""
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def close(self, id_: str) -> Fold | None:
+    def open(self, id_: str, fold: SpanPlace) -> None:
+        """Keep a fold by its span id until `close`."""
+        self._open[id_] = fold
+        if len(self._open) > self._open_limit:
+            shrink(self._open, self._open_limit)
+
+    def close(self, id_: str) -> SpanPlace | None:
         """Remove and return the open fold of a span id, or None."""
         fold = self._open.pop(id_, None)
         if fold is not None:
-            self._ended[id_] = fold.key
+            ended = self._ended
+            ended[id_] = fold.key
+            if len(ended) > self._ended_limit:  # a tenth goes at once, so that few ends have to do it
+                shrink(ended, self._ended_limit - self._ended_limit // 10)
         return fold
 
     def row_key(self, id_: str) -> Hashable:
@@ -112,39 +130,22 @@ class Around(Protocol):
 block: ContextVar[Around | None] = ContextVar("langfuse_integration_llamaindex_block", default=None)
 
 
-class SpanPlace:
-    """Where a span starts.
-
-    Attributes:
-        run: the open row above, or None.
-        key: the key of that row, open or ended; None at a root.
-        fold: the fold directly above, or None when the row is directly above.
-    """
-
-    __slots__ = ("fold", "key", "run")
-
-    def __init__(self, parent_id: str | None) -> None:
-        self.run: Run | None = None
-        self.key: Hashable | None = None
-        self.fold: Fold | None = None
-        around = block.get()
-        if around is not None and around.parent_id == parent_id:
-            parent_id = around.id
-        if parent_id is None:
-            return
-        fold = folds.get(parent_id)
-        if fold is not None:
-            self.fold, self.run, self.key = fold, fold.run, fold.key
-            return
-        run = registry.get(parent_id)
-        self.run = run
-        self.key = parent_id if run is not None else folds.row_key(parent_id)
-
-    def lift(self) -> None:
-        """Move up to the row above the current one."""
-        above = self.run.parent if self.run is not None else None
-        self.run, self.fold = above, None
-        self.key = above.key if above is not None else None
+def place_below(parent_id: str | None) -> SpanPlace:
+    """Return the place of a span that starts in the span of this id, or in a block around the line."""
+    place = SpanPlace()
+    around = block.get()
+    if around is not None and around.parent_id == parent_id:
+        parent_id = around.id
+    if parent_id is None:
+        return place
+    fold = folds.get(parent_id)
+    if fold is not None:
+        place.run, place.key, place.folded = fold.run, fold.key, True
+        place.think, place.in_model = fold.think, fold.in_model
+        return place
+    place.run = run = registry.get(parent_id)
+    place.key = parent_id if run is not None else folds.row_key(parent_id)
+    return place
 
 
 def current() -> Parent | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from inspect import BoundArguments
 from typing import Any
 
 from typing_extensions import override
@@ -47,7 +46,8 @@ class RowState(RunStart):
         """End the row with the result of the call."""
         if recorder.replayable and self.role.type in EXACT:
             results.returned(self.role.type, run.observation, result, run.state.name)
-        finish(run.key, self.role.write(result) if result is not None else None)
+        write = self.role.write
+        finish(run.key, write(result) if write is not None and result is not None else result)
 
     def drop(self, run: Run, error: BaseException) -> None:
         """End the row with the error of the call."""
@@ -69,25 +69,25 @@ def open_row(
     place: SpanPlace,
     name: str,
     state: RowState,
-    bound: BoundArguments,
+    given: Any,
     *,
     earlier: Continuation | None = None,
 ) -> Run | None:
     """Open the row of a span; None when it is open already.
 
     Args:
+        given: the input.
         earlier: of the run that a root continues, or None.
     """
-    role = state.role
     state.key, state.parent_key = id_, place.key
-    state.name, state.type = name, role.type
+    state.name, state.type = name, state.role.type
     parent = registry.get(place.key) if place.key is not None else None
     if parent is not None:
         if SPAN_KEY in get_context():
             state.above = span_inside(parent)
     elif place.run is None:
         _find_origin(state, earlier)
-    return open_run(state, role.read(bound), parent)
+    return open_run(state, given, parent)
 
 
 def _find_origin(state: RowState, earlier: Continuation | None) -> None:
@@ -145,8 +145,3 @@ def cancel_below(run: Run) -> None:
     for below in list(run.open_below()):
         if isinstance(below.state, RowState):
             below.state.abandon(below)
-
-
-def name_of(instance: Any, id_name: str) -> str:
-    """Return the name of a row: the object's class, or the function's name."""
-    return type(instance).__name__ if instance is not None else id_name.rpartition("<locals>.")[2]

@@ -11,9 +11,9 @@ from llama_index.core.instrumentation.span_handlers import NullSpanHandler
 from langfuse_integration.internals.faults import fault, shielded
 from langfuse_integration.recording.tracing import recorder, registry
 
-from . import agents, bindings, chats, folding, foreign, generations, models, rows, streams, tools, workflows
-from .folding import Kind, Role
-from .places import Fold, SpanPlace, folds
+from . import agents, bindings, chats, foreign, generations, models, rows, streams, tools, workflows
+from .folding import Kind, Role, role_of, roles
+from .places import Fold, SpanPlace, folds, place_below
 from .private import keep_context
 from .tool_spans import ToolOfAct, ToolRun
 
@@ -118,111 +118,104 @@ class LastSpanHandler(NullSpanHandler):
 def enter(id_: str, bound: BoundArguments, instance: Any, parent_id: str | None) -> None:
     """Open the row of a span, or fold it."""
     name = id_[:-_ID_LENGTH]
-    place = SpanPlace(parent_id)
+    place = place_below(parent_id)
     above = place.run
-    if above is not None and place.fold is None and type(above.state) is workflows.WorkflowRun:
-        if instance is None:
-            agents.enter_step(id_, name, place, bound)
-            return
-        place.lift()  # only steps run directly in a run: the caller of the run started this one
-    role = folding.role_of(instance, name)
-    OPENERS[role.kind](id_, name, role, instance, place, bound)
+    in_workflow = above is not None and not place.folded and type(above.state) is workflows.WorkflowRun
+    if in_workflow and instance is None:
+        fold = agents.enter_step(id_, name, place, bound)
+    else:
+        if in_workflow:
+            place.lift()  # only steps run directly in a run: the caller of the run started this one
+        role = roles.get((type(instance), name)) or role_of(instance, name)
+        fold = OPENERS[role.kind](id_, name, role, instance, place, bound) if role.kind is not Kind.PLUMBING else place
+    if fold is not None:
+        folds.open(id_, fold)
 
 
-def _enter_row(id_: str, name: str, role: Role, instance: Any, place: SpanPlace, bound: BoundArguments) -> None:
-    if instance is not None and _is_twin(role, instance, place):
-        _fold(id_, place)
-        return
-    run = rows.open_row(id_, place, rows.name_of(instance, name), rows.RowState(role, instance), bound)
+# Each opens the row of one kind of span, or returns the fold of a span without one: its place, or what its end does.
+
+
+def _enter_row(
+    id_: str, name: str, role: Role, instance: Any, place: SpanPlace, bound: BoundArguments
+) -> SpanPlace | None:
+    row_name = name.rpartition("<locals>.")[2]
+    if instance is not None:
+        state = place.run.state if place.run is not None else None
+        # a private method of the object whose row is above, or an overridden one
+        if state is not None and state.instance is instance and state.role.type == role.type:
+            return place
+        row_name = type(instance).__name__
+    run = rows.open_row(id_, place, row_name, rows.RowState(role, instance), role.read(bound))
     if run is not None and role.type == "embedding":
         run.observation.model = models.asked_model(instance)
         if recorder.has_destinations or recorder.worker is None:
             models.note_provider(run.observation, instance)
+    return None
 
 
-def _is_twin(role: Role, instance: Any, place: SpanPlace) -> bool:
-    """Return whether the row above is of the same object and kind: a private method of it, or an overridden one."""
-    if place.run is None:
-        return False
-    state = place.run.state
-    return state.instance is instance and state.role.type == role.type
-
-
-def _enter_run(id_: str, name: str, role: Role, instance: Any, place: SpanPlace, bound: BoundArguments) -> None:
-    agents.enter_run(id_, instance, place, bound)
-
-
-def _enter_model(id_: str, name: str, role: Role, instance: Any, place: SpanPlace, bound: BoundArguments) -> None:
-    generations.enter(id_, role, instance, place, bound)
-
-
-def _enter_caller(id_: str, name: str, role: Role, instance: Any, place: SpanPlace, bound: BoundArguments) -> None:
+def _enter_caller(
+    id_: str, name: str, role: Role, instance: Any, place: SpanPlace, bound: BoundArguments
+) -> SpanPlace | None:
     if place.run is not None and isinstance(place.run.state, generations.LlmCall):
-        _fold(id_, place)
-        return
-    rows.open_row(id_, place, name, rows.RowState(role, instance), bound)
+        return place
+    rows.open_row(id_, place, name, rows.RowState(role, instance), role.read(bound))
+    return None
 
 
-def _enter_tool(id_: str, name: str, role: Role, instance: Any, place: SpanPlace, bound: BoundArguments) -> None:
+def _enter_tool(
+    id_: str, name: str, role: Role, instance: Any, place: SpanPlace, bound: BoundArguments
+) -> SpanPlace | None:
     keep_context(instance)
-    above = place.run
-    state = above.state if above is not None else None
+    state = place.run.state if place.run is not None else None
     if isinstance(state, agents.Act) and not state.claimed:
         state.claimed = True
-        folds.open(id_, ToolOfAct(above, above.key if above is not None else None, instance))
-    elif isinstance(state, generations.LlmCall) or _is_same_tool(state, instance):
-        _fold(id_, place)  # a "tool" in a model call only builds the object of a structured answer
-    else:
-        rows.open_row(id_, place, tools.name_of(instance), ToolRun(role, instance), bound)
+        return ToolOfAct(place, instance)
+    if isinstance(state, generations.LlmCall) or _is_same_tool(state, instance):
+        return place  # a "tool" in a model call only builds the object of a structured answer
+    rows.open_row(id_, place, tools.name_of(instance), ToolRun(role, instance), role.read(bound))
+    return None
 
 
 def _is_same_tool(state: Any, instance: Any) -> bool:
     return isinstance(state, ToolRun) and (state.instance is instance or state.inner is instance)
 
 
-def _enter_chat(id_: str, name: str, role: Role, instance: Any, place: SpanPlace, bound: BoundArguments) -> None:
-    above = place.run
-    if above is not None and above.state.instance is instance:
-        _fold(id_, place)
-        return
-    rows.open_row(id_, place, rows.name_of(instance, name), chats.ChatTurn(role, instance), bound)
+def _enter_chat(
+    id_: str, name: str, role: Role, instance: Any, place: SpanPlace, bound: BoundArguments
+) -> SpanPlace | None:
+    if place.run is not None and place.run.state.instance is instance:
+        return place
+    rows.open_row(id_, place, type(instance).__name__, chats.ChatTurn(role, instance), role.read(bound))
+    return None
 
 
-def _enter_writer(id_: str, name: str, role: Role, instance: Any, place: SpanPlace, bound: BoundArguments) -> None:
-    folds.open(id_, chats.HistoryWriter(place.run, place.key, instance))
+def _enter_writer(
+    id_: str, name: str, role: Role, instance: Any, place: SpanPlace, bound: BoundArguments
+) -> SpanPlace | None:
+    return chats.HistoryWriter(place, instance)
 
 
-def _enter_indexing(id_: str, name: str, role: Role, instance: Any, place: SpanPlace, bound: BoundArguments) -> None:
+def _enter_indexing(
+    id_: str, name: str, role: Role, instance: Any, place: SpanPlace, bound: BoundArguments
+) -> SpanPlace | None:
     state = place.run.state if place.run is not None else None
     if isinstance(state, rows.RowState) and state.role.kind is Kind.INDEXING:
-        _fold(id_, place)
-        return
-    rows.open_row(id_, place, name, rows.RowState(role, instance), bound)
+        return place
+    rows.open_row(id_, place, name, rows.RowState(role, instance), role.read(bound))
+    return None
 
 
-def _enter_plumbing(id_: str, name: str, role: Role, instance: Any, place: SpanPlace, bound: BoundArguments) -> None:
-    _fold(id_, place)
-
-
-OPENERS: dict[Kind, Callable[[str, str, Role, Any, SpanPlace, BoundArguments], None]] = {
+OPENERS: dict[Kind, Callable[[str, str, Role, Any, SpanPlace, BoundArguments], SpanPlace | None]] = {
     Kind.ROW: _enter_row,
-    Kind.RUN: _enter_run,
-    Kind.MODEL: _enter_model,
+    Kind.RUN: agents.enter_run,
+    Kind.MODEL: generations.enter,
     Kind.CALLER: _enter_caller,
     Kind.TOOL: _enter_tool,
     Kind.CHAT: _enter_chat,
     Kind.WRITER: _enter_writer,
     Kind.INDEXING: _enter_indexing,
-    Kind.PLUMBING: _enter_plumbing,
 }
-
-
-def _fold(id_: str, place: SpanPlace) -> None:
-    above = place.fold
-    if above is None:
-        folds.open(id_, Fold(place.run, place.key))
-    else:
-        folds.open(id_, Fold(place.run, place.key, above.think, in_model=above.in_model))
+"""By the kind of a span; plumbing has none, it is folded as it is."""
 
 
 # -- ends
@@ -230,26 +223,23 @@ def _fold(id_: str, place: SpanPlace) -> None:
 
 def exit_(id_: str, result: Any) -> None:
     """End the row or the fold of a span."""
-    fold = folds.close(id_)
-    if fold is not None:
-        fold.exit(result)
-        return
     run = registry.get(id_)
     if run is None:
-        return
-    if streams.is_streamed(result):
-        if not foreign.others_present:
-            streams.keep_open(run, result)
-    else:
+        fold = folds.close(id_)
+        if isinstance(fold, Fold):
+            fold.exit(result)
+    elif type(result).__name__ not in streams.RESPONSES or not streams.is_streamed(result):
         run.state.exit(run, result)
+    elif not foreign.others_present:
+        streams.keep_open(run, result)
 
 
 def drop(id_: str, error: BaseException) -> None:
     """End the row or the fold of a span that failed."""
-    fold = folds.close(id_)
-    if fold is not None:
-        fold.drop(error)
-        return
     run = registry.get(id_)
     if run is not None:
         run.state.drop(run, error)
+        return
+    fold = folds.close(id_)
+    if isinstance(fold, Fold):
+        fold.drop(error)

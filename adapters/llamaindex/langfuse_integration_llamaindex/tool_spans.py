@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from typing import Any
 
-from langfuse_integration.recording.registry import Run
 from langfuse_integration.recording.tracing import recorder
 
 from . import results, rows, tools
-from .places import Fold
+from .places import Fold, SpanPlace
 
 
 class ToolRun(rows.RowState):
@@ -39,10 +37,8 @@ class ToolRun(rows.RowState):
 class ToolOfAct(Fold):
     """A tool's own span, folded into the act, which takes its error."""
 
-    __slots__ = ("tool",)
-
-    def __init__(self, run: Run | None, key: Hashable | None, tool: Any) -> None:
-        super().__init__(run, key)
+    def __init__(self, place: SpanPlace, tool: Any) -> None:
+        self.run, self.key = place.run, place.key
         self.tool = tool
 
     def exit(self, result: Any) -> None:

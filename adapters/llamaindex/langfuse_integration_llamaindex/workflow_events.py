@@ -60,9 +60,7 @@ class AgentAnswer:
 
 
 def event_of(bound: BoundArguments) -> Any:
-    """Return the event among a step's arguments."""
-    if "ev" in bound.arguments:
-        return bound.arguments["ev"]
+    """Return the event among the arguments of a step that does not call it `ev`, as those of agents do."""
     return next((value for value in bound.arguments.values() if is_a(value, "Event")), None)
 
 

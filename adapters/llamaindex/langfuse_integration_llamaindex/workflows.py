@@ -133,13 +133,12 @@ class Step(rows.RowState):
         error: the error of the tool inside of it, or None.
     """
 
-    __slots__ = ("error", "event", "step")
+    error: BaseException | None = None
 
-    def __init__(self, role: Role, instance: Any, name: str, event: Any) -> None:
-        super().__init__(role, instance)
+    def __init__(self, role: Role, name: str, event: Any) -> None:
+        super().__init__(role, None)
         self.step = name
         self.event = event
-        self.error: BaseException | None = None
 
     def exit(self, run: Run, result: Any) -> None:
         """End the step, unless it only waits for an event."""
@@ -167,7 +166,8 @@ class Step(rows.RowState):
 class ResumedStep(Fold):
     """A step that runs again after waiting: its row continues."""
 
-    __slots__ = ()
+    def __init__(self, row: Run) -> None:
+        self.run, self.key = row, row.key
 
     def exit(self, result: Any) -> None:
         """End the step, or wait once more."""

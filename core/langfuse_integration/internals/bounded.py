@@ -1,8 +1,9 @@
-"""A dictionary that cannot grow beyond a limit: the entry that was inserted first goes first."""
+"""Dictionaries that cannot grow beyond a limit: the entry that was inserted first goes first."""
 
 from __future__ import annotations
 
-from typing import TypeVar
+from itertools import islice
+from typing import Any, TypeVar
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -11,7 +12,8 @@ V = TypeVar("V")
 class BoundedDict(dict[K, V]):
     """A dict of at most *limit* entries, for several threads; only `[]=` may add to it.
 
-    Setting a key again keeps its place in the order.
+    Setting a key again keeps its place in the order. Each `[]=` is a call of a Python function: the hottest places have
+    a plain dict, compare its length with the limit themselves, and call `shrink`.
     """
 
     __slots__ = ("limit",)
@@ -23,16 +25,20 @@ class BoundedDict(dict[K, V]):
     def __setitem__(self, key: K, value: V) -> None:
         super().__setitem__(key, value)
         if len(self) > self.limit:
-            self._evict()
+            shrink(self, self.limit)
 
     def renew(self, key: K, value: V) -> None:
         """Set *key* as the youngest entry."""
         self.pop(key, None)
         self[key] = value
 
-    def _evict(self) -> None:
-        while len(self) > self.limit:
-            try:
-                self.pop(next(iter(self)), None)
-            except (RuntimeError, StopIteration):  # another thread changed it between the two steps
-                continue
+
+def shrink(entries: dict[Any, Any], size: int) -> None:
+    """Remove the oldest entries until at most *size* are left, whatever other threads do to the dict meanwhile."""
+    while len(entries) > size:
+        try:
+            oldest = list(islice(entries, max(0, len(entries) - size)))
+        except RuntimeError:  # another thread changed it between two steps
+            continue
+        for key in oldest:
+            entries.pop(key, None)
