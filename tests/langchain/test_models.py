@@ -109,7 +109,7 @@ def test_parameters_are_those_that_are_set() -> None:
     """What is None, and what is shown elsewhere, is left out; the model's name may stand among them."""
     given_ = {"model": "gpt-5", "temperature": 0.0, "stop": None, "tools": [1], "tool_choice": "any", "_type": "chat"}
     observation = Observation("model", "generation", tracing.recorder, None)
-    models.ModelCall({}, None, None, given_)(observation)
+    models.ModelCall({}, lambda _: None, given_)(observation)
     assert observation.model_parameters == {"temperature": 0.0, "tool_choice": "any"}
     assert observation.model == "gpt-5"
 

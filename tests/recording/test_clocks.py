@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import pytest
+from typing_extensions import override
 
 from langfuse_integration.recording import clocks, observation, registry, tracing
 from langfuse_integration.testing import RecordedSessions
 
 WALL_NS = 1_900_000_000_000_000_000
 MS = 1_000_000
+
+
+class Plumbing(registry.RunStart):
+    """A run that has a row only if it is asked for."""
+
+    key = 1
+    name = "folded"
+
+    @override
+    def observe(self, run: registry.Run) -> observation.Observation:
+        return tracing.start_below(run.anchor, self.name, "chain")
 
 
 class Machine:
@@ -75,9 +87,8 @@ def test_a_thread_that_is_held_up_as_plumbing_begins(machine: Machine, sessions:
     """A run whose row is made later, if at all, begins when its thread goes on, too."""
     above = tracing.start("above", "span")
     machine.holds = [5 * MS]
-    folded = registry.FoldedRun(
-        1, registry.Run(2, above, None), above, lambda run: tracing.start_below(run.anchor, "folded", "chain"), None
-    )
+    folded = tracing.registry.open(Plumbing(), None, above)
+    assert folded is not None
     machine.at_ns += MS
     folded.observation.end()
     above.end()

@@ -26,6 +26,11 @@ def starting(key: Hashable, parent_key: Hashable | None, name: str, kind: Any, *
     return start
 
 
+def opened(registry: RunRegistry, key: Hashable, name: str = "run") -> Run | None:
+    row = observation(name)
+    return registry.open(starting(key, None, name, "chain"), None, row, row)
+
+
 def open_run(key: Hashable, parent_key: Hashable | None, name: str, kind: Any, **options: Any) -> Run | None:
     parent = tracing.registry.get(parent_key) if parent_key is not None else None
     return tracing.open_run(starting(key, parent_key, name, kind, **options), None, parent)
@@ -51,7 +56,7 @@ def test_children_inherit_from_their_run_and_not_from_where_they_are_told() -> N
         top = open_run(root, None, "root", "chain")
     assert top is not None
     langfuse_manager.set_session("b", "bob")
-    folded = tracing.fold_run(starting(child, root, "plumbing", "chain"), top, lambda run: observation())
+    folded = tracing.fold_run(starting(child, root, "plumbing", "chain"), top)
     leaf = open_run(grandchild, child, "leaf", "tool")
     assert folded is not None
     assert leaf is not None
@@ -104,7 +109,7 @@ def test_the_registry_is_bounded_and_says_what_gave_way(sessions: RecordedSessio
     """The oldest run is recorded with a warning when too many are open."""
     registry = RunRegistry(open_limit=3, ended_limit=2)
     for index in range(5):
-        assert registry.open(Run(index, observation(f"run-{index}"), None))
+        assert opened(registry, index, f"run-{index}")
     assert [run.key for run in registry.open_runs()] == [2, 3, 4]
     assert {(found.name, found.level) for found in sessions.observations} == {
         ("run-0", "WARNING"),
@@ -125,7 +130,7 @@ def test_threads_that_open_and_close_leave_nothing(sessions: RecordedSessions) -
     def work(number: int) -> None:
         try:
             for index in range(500):
-                registry.open(Run((number, index), observation(), None))
+                opened(registry, (number, index))
                 if index >= 5:
                     registry.close((number, index - 5))
         except BaseException as error:  # noqa: BLE001  shown below

@@ -7,6 +7,7 @@ where another agent may work.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from langfuse_integration.recording import tracing
@@ -31,11 +32,9 @@ def started(run: Run) -> None:
         _become_agent(run)
 
 
-def node_started(graph: Run, node: ChainState) -> None:
+def first_node_started(graph: Run, node: ChainState) -> None:
     """Mark *graph* as a graph, now that a node of it has started."""
-    state = graph.state
-    if type(state) is not ChainState or state.graph:
-        return
+    state: ChainState = graph.state
     is_graph(graph)
     if state.unnamed and state.first_node is None:
         state.first_node = node.name
@@ -79,21 +78,23 @@ def may_think(run: Run, has_tools: bool) -> None:
         _think(run, thinker)
 
 
-def decided(run: Run, calls: list[Any]) -> None:
+def decided(run: Run, calls: Iterable[Any]) -> None:
     """Record the tool calls in a model's answer; a call that has some is a think."""
     state: ModelState = run.state
     if state.steps is None and state.thinker is not None:
         _think(run, state.thinker)
     if state.steps is not None:
-        named = [(call.get("id"), str(call.get("name") or private.UNNAMED_TOOL)) for call in calls]
+        # Loops, since each comprehension is a call before Python 3.12.
+        named: list[tuple[str | None, str]] = []
+        pending: list[tuple[Any, Any, Any]] = []
+        for call in calls:
+            name, call_id = call.get("name"), call.get("id")
+            named.append((call_id, str(name or private.UNNAMED_TOOL)))
+            pending.append((name, call.get("args"), call_id))
         state.steps.decide(run.observation, named)
         if state.thinker is not None:
             agent: ChainState = state.thinker.state
-            pending = [
-                *(agent.pending or ()),
-                *((call.get("name"), call.get("args"), call.get("id")) for call in calls),
-            ]
-            agent.pending = pending[-ACTIONS_LIMIT:]
+            agent.pending = [*(agent.pending or ()), *pending][-ACTIONS_LIMIT:]
 
 
 def acted(run: Run, call_id: str | None, inputs: Any) -> None:
@@ -135,9 +136,8 @@ def closed(run: Run, outputs: Any) -> None:
     """Record on an agent's row the tool calls that were never made; remember what a later run may resume."""
     state: ChainState = run.state
     steps = state.steps
-    if steps is not None:
-        if steps.unanswered():
-            _answer(steps, outputs)
+    if steps is not None and (len(steps.decided) > len(steps.answered) or state.interrupted):
+        _answer(steps, outputs)
         if not state.interrupted:
             steps.close(_row(run).observation)
         if state.interrupted or steps.unanswered():
@@ -153,7 +153,7 @@ def node_ended(node: Run, steps: AgentSteps, outputs: Any) -> None:
         if call_id not in steps.decided or (call_id in steps.answered):
             continue
         if message.status != "error":
-            steps.decided.pop(call_id, None)
+            steps.withdraw(call_id)
             continue
         row = tracing.start_below(node.anchor, steps.decided[call_id].name, "tool", input=_arguments(node, call_id))
         steps.act(row, call_id)
@@ -166,7 +166,7 @@ def _answer(steps: AgentSteps, outputs: Any) -> None:
     """Remove the calls that the agent answered itself, as for structured output: they call no tool."""
     for message in messages.tool_messages(outputs):
         if message.status != "error":
-            steps.decided.pop(message.tool_call_id, None)
+            steps.withdraw(message.tool_call_id)
 
 
 def _pending_id(agent: ChainState, tool: str, inputs: Any) -> str | None:

@@ -11,7 +11,6 @@ from typing import Any
 
 from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatGeneration, LLMResult
-from typing_extensions import override
 
 from langfuse_integration.encoding import object_form
 from langfuse_integration.encoding.error_form import error_form
@@ -22,7 +21,7 @@ from langfuse_integration.recording.registry import Run
 
 from . import models
 from .models import asked_model
-from .notes import NOTHING, RunNotes
+from .notes import NOTHING, Notes
 from .states import ChainState
 
 MODEL_KIND = "llm"
@@ -31,25 +30,29 @@ DECISION = "langchain.decision"
 """The name of the exact form: `{"form": ..., "result" or "error": form, "asked": {"model": ...}}`."""
 
 
-class DecisionCall(RunNotes):
+class DecisionCall:
     """Metadata of the call of a decision model, and what its answer says about the model and the tokens.
+
+    Args:
+        notes: puts the run's metadata and tags into the row.
 
     Attributes:
         failure: the exact form of the exception that ended the call, or None.
         asks_another: a model with a row of its own runs below, which has the tokens.
     """
 
-    __slots__ = ("answer", "asks_another", "failure")
+    __slots__ = ("answer", "asks_another", "failure", "metadata", "notes")
 
-    def __init__(self, metadata: dict[str, Any], tags: list[str] | None, parent: Run | None) -> None:
-        super().__init__(metadata, tags, parent)
+    def __init__(self, metadata: dict[str, Any], notes: Notes) -> None:
+        self.metadata = metadata
+        self.notes = notes
         self.answer: Any = None
         self.asks_another = False
         self.failure: dict[str, Any] | None = None
 
-    @override
     def __call__(self, observation: Observation) -> None:
-        super().__call__(observation)
+        """Write what the answer says into the row."""
+        self.notes(observation)
         observation.model = observation.asked_model = asked_model(self.metadata, NOTHING)
         answer = self.answer = as_it_was(observation.output)
         if self.failure is not None or answer is not None:
@@ -88,7 +91,6 @@ def announced(state: ChainState) -> None:
     global are_used
     are_used = True
     state.type = "generation"
-    state.notes = DecisionCall
 
 
 def model_starts_below(run: Run | None) -> None:

@@ -18,7 +18,7 @@ from langfuse_integration.recording.snapshot import snapshot
 
 from . import private
 from .decisions import MODEL_KIND
-from .notes import RunNotes
+from .notes import notes_of
 from .states import ChainState
 
 NOT_PASSED: Any = object()
@@ -130,7 +130,7 @@ def show_step(run: Run) -> None:
         return
     assert node.parent is not None
     run.anchor = node.parent.anchor
-    run.observation.late = RunNotes(state.metadata, state.tags, node.parent)
+    run.observation.late = notes_of(state.metadata, state.tags, node.parent.state)
     unfold(run)
     state.row = run.observation
     if node.state.used:
@@ -209,14 +209,12 @@ def release(node: Run) -> None:
         row.end(ended_ns)
 
 
-def fold_wrapper(parent: Run, name: str) -> None:
+def fold_wrapper(run: Run) -> None:
     """Fold a chain run that only calls a model of its own name: a model with retries, for example."""
-    state = parent.state
-    if type(state) is not ChainState or state.used or parent.folded or parent.parent is None:
-        return
-    if name == state.name:
-        parent.folded = True
-        parent.anchor = parent.parent.anchor
+    state = run.state
+    if type(state) is ChainState and not state.used and not run.folded and run.parent is not None:
+        run.folded = True
+        run.anchor = run.parent.anchor
 
 
 def use(run: Run | None) -> None:

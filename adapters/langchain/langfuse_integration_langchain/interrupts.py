@@ -132,17 +132,13 @@ def flowed(run: Run, error: BaseException) -> bool:
     return True
 
 
-def task_ended(node: Run, *, finished: bool) -> None:
+def task_ended(root: Run, task: str, *, finished: bool) -> None:
     """Note whether the task of a node directly below a root is left to a later run."""
-    root = node.parent
-    if root is None or root.parent is not None or "thread_id" not in root.state.metadata:
-        return
     state: ChainState = root.state
-    task = node.state.metadata.get(private.TASK_KEY)
     if finished:
         if state.unfinished is not None:
             state.unfinished.discard(task)
-    elif isinstance(task, str):
+    else:
         state.unfinished = state.unfinished or set()
         if len(state.unfinished) < TASKS_LIMIT:
             state.unfinished.add(task)

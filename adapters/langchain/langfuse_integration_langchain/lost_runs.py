@@ -22,24 +22,23 @@ class RunReference(weakref.ref[Any]):
         run_id: in a reference to a loop: a weak reference to the run's id; else None.
     """
 
-    __slots__ = ("children", "key", "run_id")
-
+    # No slots: two of these mostly keep their defaults.
     key: Hashable
-    children: dict[Hashable, Run] | None
-    run_id: weakref.ref[UUID] | None
+    children: dict[Hashable, Run] | None = None
+    run_id: weakref.ref[UUID] | None = None
 
 
 lost: deque[RunReference] = deque()
 """References of runs that nobody can end; bounded by the registry, which gives up the oldest open runs."""
+forgotten = lost.append  # nothing more: garbage is collected at any line
 on_reset(lost.clear)
 
 
 def watched(run_id: UUID, children: dict[Hashable, Run] | None = None) -> RunReference:
     """Return a reference that goes to `lost` when *run_id* is freed before the reference."""
-    reference = RunReference(run_id, lost.append)  # nothing more: garbage is collected at any line
+    reference = RunReference(run_id, forgotten)
     reference.key = run_id.int
     reference.children = children
-    reference.run_id = None
     return reference
 
 
@@ -49,7 +48,7 @@ def watched_loop(loop: asyncio.AbstractEventLoop, run: Run) -> RunReference | No
     It holds the open runs below *run*, but not the run, which would be a cycle for the garbage collector.
     """
     try:
-        reference = RunReference(loop, lost.append)
+        reference = RunReference(loop, forgotten)
     except TypeError:
         return None
     reference.key = run.key

@@ -8,7 +8,7 @@ LangChain's flat form (`name`, `args`, `id`) as it is.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from operator import attrgetter
 from typing import Any
 
@@ -161,22 +161,20 @@ def tool_output(output: Any) -> Any:
     return output.content if output.artifact is None else {"content": output.content, "artifact": output.artifact}
 
 
-def tool_messages(outputs: Any) -> Iterator[ToolMessage]:
-    """Yield the tool messages in the output of a node or graph, whatever the state calls its lists."""
-    if isinstance(outputs, list):
-        for item in outputs:
-            if isinstance(item, ToolMessage):
-                yield item
-            elif type(item).__name__ == COMMAND:
-                yield from tool_messages(item.update)
-    elif isinstance(outputs, dict):
-        for value in outputs.values():
-            if isinstance(value, ToolMessage):
-                yield value
-            elif isinstance(value, list):
-                yield from (item for item in value if isinstance(item, ToolMessage))
-    elif type(outputs).__name__ == COMMAND:
-        yield from tool_messages(outputs.update)
+def tool_messages(outputs: Any) -> list[ToolMessage]:
+    """Return the tool messages in the output of a node or graph, whatever the state calls its lists."""
+    if type(outputs).__name__ == COMMAND:
+        outputs = outputs.update
+    items: list[Any] = outputs if isinstance(outputs, list) else []
+    for value in outputs.values() if isinstance(outputs, dict) else ():
+        items += value if isinstance(value, list) else [value]
+    found: list[ToolMessage] = []
+    for item in items:
+        if isinstance(item, ToolMessage):
+            found.append(item)
+        elif type(item).__name__ == COMMAND:
+            found += tool_messages(item.update)
+    return found
 
 
 def caught_error(output: Any, call_id: str | None) -> str | None:

@@ -15,12 +15,11 @@ from langfuse_integration.encoding.model_parameters import recorded_parameters
 from langfuse_integration.encoding.usage import first_buckets
 from langfuse_integration.recording.noted_messages import is_same
 from langfuse_integration.recording.observation import Observation
-from langfuse_integration.recording.registry import Run
 from langfuse_integration.recording.snapshot import snapshot
 
 from .exact import answer_form
 from .kept import fields_of
-from .notes import RunNotes
+from .notes import Notes
 
 MODEL_KEYS = ("model_name", "model", "model_id")
 FINISH_KEYS = ("finish_reason", "stop_reason", "stopReason", "finishReason", "done_reason", "status")
@@ -34,20 +33,22 @@ USAGE_KEYS = ("usage", "usage_metadata", "token_usage", "token_count", "amazon-b
 """Where integrations put the provider's report: in an answer's metadata, beside a generation, or in `llm_output`."""
 
 
-class ModelCall(RunNotes):
+class ModelCall:
     """Parameters and answer of a model call, from which its row is completed.
+
+    Args:
+        notes: puts the run's metadata and tags into the row.
 
     Attributes:
         parts: the streamed chunks, or None.
         failure: the exact form of the exception that ended the call, or None.
     """
 
-    __slots__ = ("answer", "failure", "parameters", "parts")
+    __slots__ = ("answer", "failure", "metadata", "notes", "parameters", "parts")
 
-    def __init__(
-        self, metadata: dict[str, Any], tags: list[str] | None, parent: Run | None, parameters: dict[str, Any]
-    ) -> None:
-        super().__init__(metadata, tags, parent)
+    def __init__(self, metadata: dict[str, Any], notes: Notes, parameters: dict[str, Any]) -> None:
+        self.metadata = metadata
+        self.notes = notes
         self.parameters = parameters
         self.answer: ModelAnswer | None = None
         self.parts: list[Any] | None = None
@@ -55,7 +56,7 @@ class ModelCall(RunNotes):
 
     def __call__(self, observation: Observation) -> None:
         """Write the model, the parameters and the readers' attributes into the row."""
-        super().__call__(observation)
+        self.notes(observation)
         observation.model = observation.asked_model = asked_model(self.metadata, self.parameters)
         observation.model_parameters = parameters = recorded_parameters(self.parameters)
         if observation.first_token_ns and parameters.get("stream") is False:
@@ -88,10 +89,12 @@ class ModelAnswer:
         message: the first candidate's message, or None for a model that is no chat model.
         messages: those of all candidates: a cache that is used again puts others into the same candidates.
         noted: its fields when the call ended: the application may change the message that it gets.
+        output: the answer: a message, a text, or a list of candidates.
+        tool_calls: those in the answer, including those whose arguments LangChain could not read.
         usage: LangChain's usage metadata when the call ended: its cache changes the same message when it is used again.
     """
 
-    __slots__ = ("generations", "message", "messages", "noted", "result", "usage")
+    __slots__ = ("generations", "message", "messages", "noted", "output", "result", "tool_calls", "usage")
 
     def __init__(self, result: LLMResult) -> None:
         self.result = result
@@ -110,6 +113,16 @@ class ModelAnswer:
         for generation in further:
             self.messages.append(generation.message)
         self.noted: dict[str, Any] = fields_of([self.message])[0] if self.message is not None else {}
+        self.tool_calls: tuple[Any, ...] = ()
+        for message in self.messages:
+            if isinstance(message, AIMessage) and (message.tool_calls or message.invalid_tool_calls):
+                self.tool_calls = (*self.tool_calls, *message.tool_calls, *message.invalid_tool_calls)
+        self.output: Any
+        if len(self.generations) == 1:
+            self.output = first.text if self.message is None else self.message
+        else:
+            texts = [each.message if isinstance(each, ChatGeneration) else each.text for each in self.generations]
+            self.output = snapshot(texts) if texts else None
 
     def restore(self, output: Any) -> bool:
         """Take a copy of the message as it was, where the application has changed it since; return whether it has.
@@ -122,7 +135,7 @@ class ModelAnswer:
             return False
         is_other = output is message and not _is_same(message.__dict__, self.noted)
         if is_other:
-            self.message = self.messages[0] = message.model_copy()
+            self.output = self.message = self.messages[0] = message.model_copy()
             self.message.__dict__.clear()
             self.message.__dict__.update(self.noted)
         self.generations = [
@@ -153,30 +166,11 @@ class ModelAnswer:
         yield self.response_metadata  # Ollama's numbers are top-level entries
 
     @property
-    def output(self) -> Any:
-        """The answer: a message, a text, or a list of candidates."""
-        if len(self.generations) == 1:
-            return self.generations[0].text if self.message is None else self.message
-        candidates = [each.message if isinstance(each, ChatGeneration) else each.text for each in self.generations]
-        return snapshot(candidates) if candidates else None
-
-    @property
     def partial(self) -> Any:
         """The part of the answer that came before an error, or None; LangChain may pass an empty message for none."""
         message = self.message
         filled = message is None or message.content or getattr(message, "tool_calls", None)
         return self.output if filled else None
-
-    @property
-    def tool_calls(self) -> list[Any]:
-        """The tool calls in the answer, including those whose arguments LangChain could not read."""
-        calls: list[Any] = []
-        for generation in self.generations:
-            message = generation.message if isinstance(generation, ChatGeneration) else None
-            if isinstance(message, AIMessage):
-                calls += message.tool_calls
-                calls += message.invalid_tool_calls
-        return calls
 
 
 def _is_same(fields: dict[str, Any], noted: dict[str, Any]) -> bool:

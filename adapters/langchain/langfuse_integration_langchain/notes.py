@@ -5,11 +5,12 @@ Kept when the run starts, and filtered when the row is built.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol
 
 from langfuse_integration.internals.secrets import without_secrets
 from langfuse_integration.recording.observation import Observation
-from langfuse_integration.recording.registry import Run
 
 from .private import PLACE_METADATA, PLUMBING_METADATA, PLUMBING_TAGS, TELLING_METADATA
 
@@ -17,38 +18,47 @@ NOTHING: dict[str, Any] = {}
 """Metadata of a run that has none."""
 
 
-class RunNotes:
-    """A run's own metadata and tags; those that it inherited stand on the rows above.
+Notes = Callable[[Observation], None]
+
+
+class Announced(Protocol):
+    """The state of a run, as far as it tells what the runs below inherit.
+
+    Attributes:
+        metadata, tags: as LangChain passed them.
+        placed: whether LangGraph's node and step stand on the rows below.
+    """
+
+    metadata: dict[str, Any]
+    tags: list[str] | None
+    placed: bool
+
+
+def notes_of(metadata: dict[str, Any], tags: list[str] | None, above: Announced | None) -> Notes:
+    """Return what puts a run's own metadata and tags into its row; *above* is the state of the run above.
+
+    The hottest places make it without this call.
+    """
+    return partial(note, metadata, tags, above)
+
+
+def note(metadata: dict[str, Any], tags: list[str] | None, above: Announced | None, observation: Observation) -> None:
+    """Put a run's metadata and tags before the metadata that *observation* has; what it inherited stands on rows above.
 
     LangGraph's node and step stand on each row or on none: once one row has them, Langfuse's agent graph draws only
     such rows. Below an agent that LangChain made, whose nodes are no rows, the names of the rows say more.
     """
-
-    __slots__ = ("inherited", "inherited_tags", "metadata", "placed", "tags")
-
-    def __init__(self, metadata: dict[str, Any], tags: list[str] | None, parent: Run | None) -> None:
-        self.metadata = metadata
-        self.tags = tags
-        if parent is None:
-            self.inherited: dict[str, Any] = NOTHING
-            self.inherited_tags: list[str] | None = None
-            self.placed = True
-        else:
-            self.placed = parent.state.placed
-            self.inherited = parent.state.metadata
-            self.inherited_tags = parent.state.tags
-
-    def __call__(self, observation: Observation) -> None:
-        """Put the notes before the metadata that *observation* has."""
-        entries = {
-            key: value
-            for key, value in self.metadata.items()
-            if (self.placed and key in PLACE_METADATA)
-            or (key not in self.inherited and (key in TELLING_METADATA or not key.startswith(PLUMBING_METADATA)))
-        }
-        inherited_tags = self.inherited_tags or ()
-        own = [tag for tag in self.tags or () if tag not in inherited_tags and not tag.startswith(PLUMBING_TAGS)]
-        if own:
-            entries["tags"] = own
-        if entries:
-            observation.metadata = {**without_secrets(entries), **(observation.metadata or {})}
+    inherited = NOTHING if above is None else above.metadata
+    inherited_tags = () if above is None else above.tags or ()
+    placed = above is None or above.placed
+    entries = {
+        key: value
+        for key, value in metadata.items()
+        if (placed and key in PLACE_METADATA)
+        or (key not in inherited and (key in TELLING_METADATA or not key.startswith(PLUMBING_METADATA)))
+    }
+    own = [tag for tag in tags or () if tag not in inherited_tags and not tag.startswith(PLUMBING_TAGS)]
+    if own:
+        entries["tags"] = own
+    if entries:
+        observation.metadata = {**without_secrets(entries), **(observation.metadata or {})}

@@ -80,6 +80,11 @@ HIDDEN_ARGUMENTS = frozenset({"ToolRuntime", "Runtime"})
 """Types that LangGraph injects into tool arguments: they hold the whole state."""
 
 
+def told_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a tool without those that LangGraph has injected."""
+    return {name: value for name, value in arguments.items() if type(value).__name__ not in HIDDEN_ARGUMENTS}
+
+
 def current_run_key() -> int | None:
     """Return the id of the run whose code is running in this context, or None."""
     config = _child_config.get()

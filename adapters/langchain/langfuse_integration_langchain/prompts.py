@@ -51,8 +51,8 @@ class GivenPrompt:
         return all(any(content == own for own in given) for content in self.contents)
 
 
-_noticed = False
-"""Whether this process has seen a template with a prompt; before that, no model call looks for one."""
+noticed = False
+"""Whether this process has seen a template with a prompt; before that, no model call looks for one above it."""
 
 
 def formatted(metadata: dict[str, Any], parent: Run, *, in_sequence: bool) -> GivenPrompt | None:
@@ -62,11 +62,11 @@ def formatted(metadata: dict[str, Any], parent: Run, *, in_sequence: bool) -> Gi
         metadata: of the template.
         in_sequence: the template is a step of the sequence that *parent* is.
     """
-    global _noticed
+    global noticed
     prompt = metadata.get(PROMPT_KEY)
-    if prompt is None and not _noticed:
+    if prompt is None and not noticed:
         return None
-    _noticed = True
+    noticed = True
     root: Any = parent.root.state
     for given in root.prompts or ():
         if given.sequence == parent.key:
@@ -87,7 +87,7 @@ def prompt_of(metadata: dict[str, Any], parent: Run | None, request: Any) -> tup
         request: the messages or the text that the model is given.
     """
     prompt = metadata.get(PROMPT_KEY)
-    if prompt is None and parent is not None and _noticed:
+    if prompt is None and parent is not None and noticed:
         prompt = _given(parent, request)
     if prompt is None or getattr(prompt, "is_fallback", False) or not hasattr(prompt, "name"):
         return None

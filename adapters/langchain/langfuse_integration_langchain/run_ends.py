@@ -31,8 +31,8 @@ def chain(run_id: UUID, outputs: Any, inputs: Any) -> None:
         if outputs is None and run.children:
             _leave(run)
             return
-    if run.state.node:
-        interrupts.task_ended(run, finished=True)
+    if run.state.task is not None and run.parent is not None:
+        interrupts.task_ended(run.parent, run.state.task, finished=True)
     _finish(run, outputs)
 
 
@@ -50,8 +50,8 @@ def failed_chain(run_id: UUID, error: BaseException, inputs: Any) -> None:
         _cancel_below(run)
     state: ChainState = run.state
     state.vanishes = False
-    if state.node:
-        interrupts.task_ended(run, finished=False)
+    if state.task is not None and run.parent is not None:
+        interrupts.task_ended(run.parent, state.task, finished=False)
     if not interrupts.flowed(run, error):
         run.observation.fail(error)
         if state.type == "generation":
@@ -68,7 +68,9 @@ def model(run_id: UUID, response: Any) -> None:
     if run is None:
         return
     state: ModelState = run.state
-    orphans.release(state)
+    state.watch = None
+    if state.task is not None:
+        orphans.release(state)
     state.call.answer = answer = ModelAnswer(response)
     state.call.parts = state.parts
     if state.thinker is not None:
@@ -86,7 +88,9 @@ def failed_model(run_id: UUID, error: BaseException, response: Any) -> None:
     if run is None:
         return
     state: ModelState = run.state
-    orphans.release(state)
+    state.watch = None
+    if state.task is not None:
+        orphans.release(state)
     output = None
     if response is not None:
         state.call.answer = answer = ModelAnswer(response)
@@ -109,13 +113,16 @@ def tool(run_id: UUID, output: Any) -> None:
     run = registry.close(run_id.int)
     if run is None:
         return
-    orphans.release(run.state)
+    run.state.watch = None
+    if run.state.task is not None:
+        orphans.release(run.state)
     problem = messages.caught_error(output, run.state.call_id)
     if problem is not None:
         run.observation.level, run.observation.status_message = "ERROR", problem
     if tracing.recorder.replayable:
         results.returned(run, output)
-    run.observation.finish(note_of(messages.tool_output(output)))
+    kept = messages.tool_output(output)
+    run.observation.finish(kept if type(kept) is str else note_of(kept))
     _settle(run)
 
 
@@ -124,7 +131,9 @@ def retriever(run_id: UUID, documents: Any) -> None:
     run = registry.close(run_id.int)
     if run is None:
         return
-    orphans.release(run.state)
+    run.state.watch = None
+    if run.state.task is not None:
+        orphans.release(run.state)
     noted = [Noted(document) if hasattr(document, "__dict__") else document for document in documents]
     if tracing.recorder.replayable:
         results.returned(run, noted)
@@ -137,7 +146,9 @@ def failed_leaf(run_id: UUID, error: BaseException) -> None:
     run = registry.close(run_id.int)
     if run is None:
         return
-    orphans.release(run.state)
+    run.state.watch = None
+    if run.state.task is not None:
+        orphans.release(run.state)
     if tracing.recorder.replayable:
         results.raised(run, error)
     if not interrupts.flowed(run, error):

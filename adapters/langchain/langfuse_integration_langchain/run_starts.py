@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from langfuse_integration.recording import tracing
-from langfuse_integration.recording.observation import Observation
 from langfuse_integration.recording.otel_api import SPAN_KEY, get_context
-from langfuse_integration.recording.registry import FoldedRun, Run
+from langfuse_integration.recording.registry import Run
 from langfuse_integration.recording.snapshot import snapshot
 
 from . import agents, decisions, folding, interrupts, messages, orphans, private, prompts
 from .binding import Binding, named, named_by_thread
 from .current import span_inside
+from .decisions import DecisionCall
 from .lost_runs import lost
 from .messages import ChatRequest, GraphInput
 from .models import ModelCall
-from .notes import RunNotes
+from .notes import note
 from .states import ChainState, LeafState, ModelState, RetrieverState, ToolState
 
 _get = tracing.registry.get
@@ -29,12 +30,7 @@ def chain(binding: Binding, state: ChainState, run_type: Any) -> None:
     if parent is not None and parent.folded and parent.state.name == private.AGENT_CALLER:
         parent = parent.parent
     if parent is None:
-        messages.register_graph_types()
-        if state.name == private.UNNAMED_GRAPH:
-            _name_by_server(state)
-        state.placed = state.metadata.get("ls_integration") not in private.AGENTS
-        if "thread_id" in state.metadata:
-            state.conversation = interrupts.resumed(state)
+        _prepare_root(state)
         if type(inputs) is dict and "messages" in inputs:
             inputs = GraphInput(snapshot(inputs))
     else:
@@ -42,14 +38,21 @@ def chain(binding: Binding, state: ChainState, run_type: Any) -> None:
             _name_by_tool(state, parent)
         _relate(state, parent, run_type)
         if folding.folds(state, run_type, parent):
-            _fold(binding, state, parent)
+            state.binding = binding
+            state.placed = parent.state.placed
+            if SPAN_KEY in get_context():
+                state.above = span_inside(parent)
+            tracing.fold_run(state, parent)
             return
     run = _open(binding, state, inputs, parent)
-    if run is not None:
-        run.observation.late = state.notes(state.metadata, state.tags, parent)
-        if state.conversation is not None:
-            interrupts.go_on(run, state, state.conversation)
-        agents.started(run)
+    if run is None:
+        return
+    run.observation.late = notes = partial(note, state.metadata, state.tags, None if parent is None else parent.state)
+    if state.type == "generation":
+        run.observation.late = DecisionCall(state.metadata, notes)
+    if state.conversation is not None:
+        interrupts.go_on(run, state, state.conversation)
+    agents.started(run)
 
 
 def model(binding: Binding, state: ModelState, request: Any, parameters: dict[str, Any]) -> None:
@@ -58,20 +61,21 @@ def model(binding: Binding, state: ModelState, request: Any, parameters: dict[st
     if parent is not None:
         if parent.folded and parent.state.step and private.position(state.tags) == "step":
             folding.show_step(parent)
-        folding.fold_wrapper(parent, state.name)
+        if parent.state.name == state.name:
+            folding.fold_wrapper(parent)
         if decisions.are_used:
             decisions.model_starts_below(parent)
     tools = parameters.get("tools") or parameters.get("functions")
-    given = request
-    if type(request) is list:
-        request = snapshot(request)
-    if tools:
-        request = ChatRequest(request, tools)
     run = _open(binding, state, request, parent)
     if run is None:
         return
-    state.call = run.observation.late = ModelCall(state.metadata, state.tags, parent, parameters)
-    run.observation.prompt = prompts.prompt_of(state.metadata, parent, given)
+    observation = run.observation
+    if tools:
+        observation.input = ChatRequest(observation.input, tools)
+    notes = partial(note, state.metadata, state.tags, None if parent is None else parent.state)
+    state.call = observation.late = ModelCall(state.metadata, notes, parameters)
+    if prompts.noticed or prompts.PROMPT_KEY in state.metadata:
+        observation.prompt = prompts.prompt_of(state.metadata, parent, request)
     if parent is None:
         orphans.watch_task(run)
     elif not state.structured:
@@ -82,12 +86,15 @@ def tool(binding: Binding, state: ToolState, inputs: Any, call_id: str | None) -
     """Open a tool call; *call_id* is the id that the model gave it, None if LangChain does not pass it."""
     parent = _get(state.parent_key) if state.parent_key is not None else _running()
     if type(inputs) is dict:
-        inputs = {key: value for key, value in inputs.items() if type(value).__name__ not in private.HIDDEN_ARGUMENTS}
+        for value in inputs.values():
+            if type(value).__name__ in private.HIDDEN_ARGUMENTS:
+                inputs = private.told_arguments(inputs)
+                break
     state.call_id = call_id
     run = _open(binding, state, inputs, parent)
     if run is None:
         return
-    run.observation.late = RunNotes(state.metadata, state.tags, parent)
+    run.observation.late = partial(note, state.metadata, state.tags, None if parent is None else parent.state)
     if parent is None:
         orphans.watch_task(run)
     else:
@@ -100,7 +107,7 @@ def retriever(binding: Binding, state: RetrieverState, query: str) -> None:
     run = _open(binding, state, query, parent)
     if run is None:
         return
-    run.observation.late = RunNotes(state.metadata, state.tags, parent)
+    run.observation.late = partial(note, state.metadata, state.tags, None if parent is None else parent.state)
     if parent is None:
         orphans.watch_task(run)
 
@@ -150,17 +157,14 @@ def _open_root(binding: Binding, state: ChainState | LeafState, inputs: Any) -> 
     return run
 
 
-def _fold(binding: Binding, state: ChainState, parent: Run) -> None:
-    def make(run: FoldedRun) -> Observation:
-        session = run.anchor.session if binding.empty else binding.over(run.anchor.session)
-        observation = Observation(state.name, "chain", tracing.recorder, run.anchor, (session, run.anchor.origin))
-        observation.late = RunNotes(state.metadata, state.tags, parent)
-        return observation
-
-    if SPAN_KEY in get_context():
-        state.above = span_inside(parent)
-    state.placed = parent.state.placed
-    tracing.fold_run(state, parent, make)
+def _prepare_root(state: ChainState) -> None:
+    """Set what a root run is told by: its name, its place in a conversation."""
+    messages.register_graph_types()
+    if state.name == private.UNNAMED_GRAPH:
+        _name_by_server(state)
+    state.placed = state.metadata.get("ls_integration") not in private.AGENTS
+    if "thread_id" in state.metadata:
+        state.conversation = interrupts.resumed(state)
 
 
 def _name_by_server(state: ChainState) -> None:
@@ -187,9 +191,14 @@ def _relate(state: ChainState, parent: Run, run_type: Any) -> None:
     if position == "node":
         state.node = True
         state.vanishes = state.name.endswith(private.MIDDLEWARE_HOOKS)
-        if parent.state.__class__ is ChainState and parent.state.asks_node:
-            interrupts.first_node(parent, state)
-        agents.node_started(parent, state)
+        graph = parent.state
+        if graph.__class__ is ChainState:
+            if graph.asks_node:
+                interrupts.first_node(parent, state)
+            if not graph.graph:
+                agents.first_node_started(parent, state)
+            if parent.parent is None and "thread_id" in graph.metadata:
+                state.task = state.metadata.get(private.TASK_KEY)
     elif position == "step":
         if state.name == private.PREBUILT_PROMPT:
             agents.prompted(parent)

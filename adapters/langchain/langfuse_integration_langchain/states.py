@@ -10,20 +10,20 @@ from uuid import UUID
 
 from typing_extensions import override
 
+from langfuse_integration.recording import tracing
 from langfuse_integration.recording.anchor import Anchor
 from langfuse_integration.recording.observation import Observation, ObservationType
 from langfuse_integration.recording.registry import Run, RunStart
 from langfuse_integration.recording.steps import AgentSteps
 
 from . import private
+from .binding import Binding
 from .conversations import Conversation
 from .graphs import UNKNOWN, GraphKey
-from .lost_runs import RunReference, watched
+from .lost_runs import RunReference, forgotten
 from .models import ModelCall
-from .notes import NOTHING, RunNotes
+from .notes import NOTHING, notes_of
 from .prompts import GivenPrompt
-
-NotesType = type[RunNotes]
 
 
 class LangChainStart(RunStart):
@@ -51,7 +51,7 @@ class ChainState(LangChainStart):
         bound: a handler with a session of its own has announced the run.
         inputs: the run's input as LangChain passed it.
         metadata, tags: as LangChain passed them.
-        notes: makes of them what completes the row.
+        binding: of the handler that has announced a folded run, for its row.
         position: as in `private.position`.
         node: the run is a node of a graph, or a task of LangGraph's functional API.
         graph: a node has started below the run, so the run is a graph.
@@ -84,14 +84,14 @@ class ChainState(LangChainStart):
         unproven: the root may resume a run; its first node tells which one.
         asks_node: of a root: its first node is still to be asked what runs it.
         loop: of a root with breakpoints: what runs its nodes.
-        unfinished: of a root with a thread id: the tasks that its nodes have not finished.
+        task: of a node directly below a root with a thread id: names the task that it runs.
+        unfinished: of such a root: the tasks that its nodes have not finished.
         resumes: the root of another session's trace that the run resumes.
         watch, run_id: of a root: the first tells when its event loop is gone, the second whether its id is.
     """
 
     # No slots: most of these keep their defaults, which then cost nothing to set.
     type: ObservationType = "chain"
-    notes: NotesType = RunNotes
     node = graph = unnamed = double = interrupted = used = vanishes = leaving = bound = step = stands_in = False
     unproven = asks_node = False
     doubled = hands_back = False
@@ -117,6 +117,8 @@ class ChainState(LangChainStart):
     run_id: weakref.ref[UUID] | None = None
     shown: tuple[BaseException, ...] = ()
     failures: list[Failure] | None = None
+    binding: Binding | None = None
+    task: str | None = None
 
     def __init__(
         self,
@@ -136,6 +138,16 @@ class ChainState(LangChainStart):
         self.inputs = inputs
         self.metadata = metadata or NOTHING
         self.tags = tags
+
+    @override
+    def observe(self, run: Run) -> Observation:
+        """Make the observation of folded plumbing that turns out to be more."""
+        session, origin = run.anchor.session, run.anchor.origin
+        if self.binding is not None:
+            session = self.binding.over(session)
+        observation = Observation(self.name, "chain", tracing.recorder, run.anchor, (session, origin))
+        observation.late = notes_of(self.metadata, self.tags, None if run.parent is None else run.parent.state)
+        return observation
 
 
 class LeafState(LangChainStart):
@@ -172,7 +184,8 @@ class LeafState(LangChainStart):
         self.name = name
         self.metadata = metadata or NOTHING
         self.tags = tags
-        self.watch: RunReference | None = watched(run_id)
+        self.watch: RunReference | None = RunReference(run_id, forgotten)  # as `watched` makes it, without the call
+        self.watch.key = self.key
 
 
 class ModelState(LeafState):

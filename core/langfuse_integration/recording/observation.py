@@ -17,7 +17,7 @@ from .clocks import TOLERANCE_NS
 from .ids import RANDOM_BITS, new_bits
 from .observation_update import COPIED, NAMES, SETTERS, Level, ObservationUpdate
 from .score import Score
-from .snapshot import snapshot
+from .snapshot import ATOMS, snapshot
 from .span_interface import SpanInterface
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ ObservationType = Literal[
 
 _now = clocks.now
 _clock = clocks.steady
+_type = type  # where an argument has the name
 
 
 class Recorder(Protocol):
@@ -110,7 +111,7 @@ class Observation(SpanInterface):
         self.type = type
         self._recorder = recorder
         self.session, self.origin = captured
-        self.input = snapshot(input) if input is not None else None
+        self.input = input if _type(input) in ATOMS else snapshot(input)
         self.metadata = None
         self.span = new_bits(64) or 1
         if parent is None:
@@ -261,7 +262,7 @@ class Observation(SpanInterface):
         if self.ended_ns:
             return
         if output is not None:
-            self.output = snapshot(output)
+            self.output = output if type(output) in ATOMS else snapshot(output)
         self.ended_ns = self.started_ns + _clock() - self._clock_ns
         self._recorder.record(self)
 

@@ -50,9 +50,13 @@ class RunStart:
         """Return whether the code of that run is what starts this one in this context; asked on its thread only."""
         return False
 
+    def observe(self, run: Run) -> Observation:
+        """Make the observation of a run that was plumbing; for adapters that fold runs."""
+        raise NotImplementedError
+
 
 class Run:
-    """One run of a framework.
+    """One run of a framework; the registry makes it, without an `__init__`, which would be a call for each.
 
     Attributes:
         key: the framework's id of it.
@@ -65,23 +69,13 @@ class Run:
 
     __slots__ = ("anchor", "children", "folded", "key", "observation", "parent", "state")
 
-    def __init__(
-        self,
-        key: Hashable,
-        observation: Observation,
-        parent: Run | None,
-        *,
-        folded: bool = False,
-        anchor: Parent | None = None,
-        state: Any = None,
-    ) -> None:
-        self.key = key
-        self.observation = observation
-        self.parent = parent
-        self.folded = folded
-        self.anchor: Parent = anchor if anchor is not None else observation
-        self.state = state
-        self.children: dict[Hashable, Run] | None = None
+    key: Hashable
+    observation: Observation
+    anchor: Parent
+    folded: bool
+    parent: Run | None
+    state: Any
+    children: dict[Hashable, Run] | None
 
     @property
     def root(self) -> Run:
@@ -108,36 +102,21 @@ class Run:
 class FoldedRun(Run):
     """Plumbing whose observation is made only if it is asked for: mostly it never is.
 
-    Args:
-        make: makes the observation; its start is then set back to when the run started.
+    Attributes:
+        started_ns, clock_ns: when it started, in ns since 1970 and by `time.perf_counter_ns`: the observation is set
+            back to that.
     """
 
-    __slots__ = ("_clock_ns", "_make", "_started_ns")
+    __slots__ = ("clock_ns", "started_ns")
 
-    observation: Observation
-
-    def __init__(
-        self, key: Hashable, parent: Run, anchor: Parent, make: Callable[[FoldedRun], Observation], state: Any
-    ) -> None:
-        self.key = key
-        self.parent = parent
-        self.anchor = anchor
-        self.folded = True
-        self.state = state
-        self.children = None
-        self._make = make
-        started_ns = _now()
-        clock_ns = _clock()
-        if not -TOLERANCE_NS < started_ns - clock_ns - clocks.distance_ns < TOLERANCE_NS:
-            started_ns, clock_ns = clocks.moment()
-        self._started_ns = started_ns
-        self._clock_ns = clock_ns
+    started_ns: int
+    clock_ns: int
 
     def __getattr__(self, name: str) -> Any:
         if name != "observation":
             raise AttributeError(name)
-        self.observation = made = self._make(self)
-        made.set_back(self._started_ns, self._clock_ns)
+        self.observation = made = self.state.observe(self)
+        made.set_back(self.started_ns, self.clock_ns)
         return made
 
 
@@ -165,19 +144,45 @@ class RunRegistry:
         footprint = self._ended.get(key) or self._ended_before.get(key)
         return Anchor(*footprint) if footprint is not None else None
 
-    def open(self, run: Run) -> bool:
-        """Take in *run*; False when its key is open already, and then nothing has changed."""
+    def open(
+        self, start: RunStart, parent: Run | None, anchor: Parent, observation: Observation | None = None
+    ) -> Run | None:
+        """Take in a run, or return None when its key is open already, and then nothing has changed.
+
+        Args:
+            start: stays as `Run.state`.
+            anchor: what its children stand under.
+            observation: None for plumbing: *start* makes one if it is asked for.
+        """
+        run: Run
+        if observation is not None:
+            run = Run()
+            run.observation = observation
+            run.folded = False
+        else:
+            run = folded = FoldedRun()
+            run.folded = True
+            started_ns = _now()
+            clock_ns = _clock()
+            if not -TOLERANCE_NS < started_ns - clock_ns - clocks.distance_ns < TOLERANCE_NS:
+                started_ns, clock_ns = clocks.moment()
+            folded.started_ns = started_ns
+            folded.clock_ns = clock_ns
+        run.key = key = start.key
+        run.anchor = anchor
+        run.parent = parent
+        run.state = start
+        run.children = None
         runs = self._runs
-        if runs.setdefault(run.key, run) is not run:
-            return False
-        parent = run.parent
+        if runs.setdefault(key, run) is not run:
+            return None
         if parent is not None:
             if parent.children is None:
                 parent.children = {}
-            parent.children[run.key] = run
+            parent.children[key] = run
         if len(runs) > self._open_limit:
             self._evict()
-        return True
+        return run
 
     def close(self, key: Hashable) -> Run | None:
         """Give out the open run of *key* for its end; None when it is not open (any more)."""

@@ -74,17 +74,16 @@ class AgentSteps:
         """Note the tool calls, as (id, tool name), that a think asked for."""
         index = (observation.metadata or {}).get("step_index", self._count)
         asked = []
+        think_id = observation.id
         for call_id, tool in calls:
             asked.append({"id": call_id, "name": tool})
             if call_id:
-                self.decided[call_id] = Decision(tool, observation.id, index)
+                self.decided[call_id] = Decision(tool, think_id, index)
         if asked:
             metadata = observation.metadata
             observation.metadata = {**metadata, "tool_calls": asked} if metadata else {"tool_calls": asked}
         while len(self.decided) > CALLS_LIMIT:
-            oldest = next(iter(self.decided))
-            self.decided.pop(oldest)
-            self.answered.discard(oldest)
+            self.withdraw(next(iter(self.decided)))
 
     def act(self, observation: Observation, call_id: str | None) -> None:
         """Mark a tool call as an act, and link it to the think that asked for it."""
@@ -99,6 +98,11 @@ class AgentSteps:
                 entries["think_id"] = decision.think_id
                 entries["step_index"] = decision.step_index
         observation.metadata = {**observation.metadata, **entries} if observation.metadata else entries
+
+    def withdraw(self, call_id: str) -> None:
+        """Forget a tool call: no act is to answer it. What is answered was decided, so that numbers can be compared."""
+        self.decided.pop(call_id, None)
+        self.answered.discard(call_id)
 
     def unanswered(self) -> list[dict[str, str]]:
         """Return the tool calls that no act answered."""

@@ -17,7 +17,7 @@ from .anchor import Anchor, Parent, companion_parents
 from .misuse import MisuseWarnings
 from .observation import Observation, ObservationType
 from .recorder import QueueRecorder, RecordingWorker, WorkerFactory
-from .registry import FoldedRun, Run, RunStart, registry
+from .registry import Run, RunStart, registry
 
 store = SessionStore()
 misuse = MisuseWarnings(store)
@@ -111,27 +111,20 @@ def open_run(start: RunStart, input: Any = None, parent: Run | None = None) -> R
     if start.session is not None:
         session = start.session.over(session)
     observation = Observation(start.name, start.type, recorder, anchor, (session, now), input)
-    run = Run(start.key, observation, parent, state=start)
-    if not registry.open(run):
-        return None
-    if observation.app_root or start.type == "agent":
+    run = registry.open(start, parent, observation, observation)
+    if run is not None and (observation.app_root or start.type == "agent"):
         recorder.opened(observation)
     return run
 
 
-def fold_run(start: RunStart, parent: Run, make: Callable[[FoldedRun], Observation]) -> Run | None:
-    """Open a run of plumbing below *parent*: nothing is recorded of it unless it turns out to be more.
-
-    Args:
-        make: makes the observation, if it is asked for.
-    """
+def fold_run(start: RunStart, parent: Run) -> Run | None:
+    """Open a run of plumbing below *parent*: nothing is recorded of it unless it turns out to be more."""
     anchor = start.above or parent.anchor
     now = store.current()
     if now is not anchor.origin:  # what starts below the run compares with here
         session = store.below(now, anchor) if start.called_by(parent.key) else anchor.session
         anchor = Anchor(anchor.trace, anchor.span, (session, now), anchor.started_ns, anchor.exported)
-    run = FoldedRun(start.key, parent, anchor, make, start)
-    return run if registry.open(run) else None
+    return registry.open(start, parent, anchor)
 
 
 def _open_root(start: RunStart, input: Any) -> Run | None:  # noqa: A002
@@ -156,10 +149,9 @@ def _open_root(start: RunStart, input: Any) -> Run | None:  # noqa: A002
     if start.session is not None:
         session = start.session.over(session)
     observation = Observation(start.name, start.type, recorder, parent, (session, origin), input)
-    run = Run(start.key, observation, None, state=start)
-    if not registry.open(run):
-        return None
-    _started(observation, parent)
+    run = registry.open(start, None, observation, observation)
+    if run is not None:
+        _started(observation, parent)
     return run
 
 
