@@ -122,7 +122,8 @@ def tool(run_id: UUID, output: Any) -> None:
     if tracing.recorder.replayable:
         results.returned(run, output)
     kept = messages.tool_output(output)
-    run.observation.finish(kept if type(kept) is str else note_of(kept))
+    run.observation.output = kept if type(kept) is str else note_of(kept)
+    run.observation.finish()
     _settle(run)
 
 
@@ -137,7 +138,8 @@ def retriever(run_id: UUID, documents: Any) -> None:
     noted = [Noted(document) if hasattr(document, "__dict__") else document for document in documents]
     if tracing.recorder.replayable:
         results.returned(run, noted)
-    run.observation.finish(noted)
+    run.observation.output = noted
+    run.observation.finish()
     _settle(run)
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from contextvars import ContextVar, Token
+from os import getpid
+from sys import modules
 from typing import TYPE_CHECKING, Any
 
 from langfuse_integration.internals.bounded import BoundedDict
-from langfuse_integration.internals.context_variables import reset_quietly
 from langfuse_integration.recording import ambient, otel_api, tracing
 from langfuse_integration.recording.anchor import Parent
 from langfuse_integration.recording.beside import note_beside
@@ -106,7 +107,8 @@ class McpCall:
             payload: the request's input, as the row shows it.
             resumed: see `merging.run_for`.
         """
-        ready()
+        if getpid() != tracing.hooks.process_id or tracing.hooks.awaited in modules:
+            ready()
         self._started = time.perf_counter()
         self.open = True
         self.parent = ambient.current()
@@ -209,7 +211,8 @@ class McpCall:
             if self.method is READ_RESOURCE and not self.sent:
                 row.metadata = {**(row.metadata or {}), "mcp_cached": True}
             if not self.merged and (hasattr(result, "content") or not self._goes_on(row, result)):
-                row.finish(noted)
+                row.output = noted
+                row.finish()
         self._end("tool_error" if failed else None)
 
     def _goes_on(self, row: Observation, result: Any) -> bool:
@@ -277,9 +280,16 @@ class McpCall:
             aside.keep(self.connection.server, [one for one in self.exchanges if one.method not in NOT_ASIDE])
         if self.row is not None:
             open_rows.pop(self.traceparent, None)
-        if self._context is not None:
-            otel_api.detach(self._context)
-        reset_quietly(current, self._token)
+        # As `otel_api.detach` and `reset_quietly`, without the calls.
+        try:
+            if self._context is not None:
+                otel_api.reset(self._context)
+        except ValueError:
+            pass
+        try:
+            current.reset(self._token)
+        except ValueError:
+            pass
         method, connection = self.method, self.connection
         tool = self.subject if method is CALL_TOOL else None
         duration_s = time.perf_counter() - self._started

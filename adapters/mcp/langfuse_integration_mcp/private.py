@@ -449,12 +449,15 @@ def watch_fastmcp_sessions(touched: Callable[[Any, Any], None]) -> None:
     _replace(kind, "session", property(session))
 
 
+FASTMCP_TELEMETRY = "fastmcp.telemetry"
+
+
 def fastmcp_key() -> Any:
     """Return the OpenTelemetry context key that keeps fastmcp from making spans of its own, or None.
 
     `fastmcp.telemetry.suppress_fastmcp_telemetry` sets it, for the time of a block.
     """
-    return getattr(sys.modules.get("fastmcp.telemetry"), "_SUPPRESS_KEY", None)
+    return getattr(sys.modules.get(FASTMCP_TELEMETRY), "_SUPPRESS_KEY", None)
 
 
 # -- transports

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextvars import Token
+from sys import modules
 from typing import Any, NamedTuple
 
 from opentelemetry import baggage
@@ -45,9 +46,10 @@ def attach(row: Observation) -> Token[Context]:
     if otel_api.BAGGAGE_KEY in entries:
         passed_on: Any = entries[otel_api.BAGGAGE_KEY]
         entries[otel_api.BAGGAGE_KEY] = {key: passed_on[key] for key in passed_on if key not in PRIVATE}
-    quiet = private.fastmcp_key()
-    if quiet is not None:
-        entries[quiet] = True
+    if private.FASTMCP_TELEMETRY in modules:
+        quiet = private.fastmcp_key()
+        if quiet is not None:
+            entries[quiet] = True
     return otel_api.set_context(Context(entries))
 
 

@@ -9,10 +9,9 @@ from typing import Any
 
 from opentelemetry import trace as trace_api
 
-from langfuse_integration.internals.context_variables import reset_quietly
 from langfuse_integration.internals.faults import fault, shielded
 from langfuse_integration.langfuse_sdk.provider import read_by_others
-from langfuse_integration.recording import otel_spans
+from langfuse_integration.recording import otel_api
 from langfuse_integration.recording.placement import Placed
 from langfuse_integration.recording.tracing import recorder
 
@@ -39,7 +38,9 @@ class InProcess:
     def __enter__(self) -> trace_api.Span:
         self._token = current.set(None)  # a call that the handler makes is no part of its caller's
         try:
-            if otel_spans.current_span() is not self._call.row:  # else this context is a copy of the caller's
+            if (
+                otel_api.get_context().get(otel_api.SPAN_KEY) is not self._call.row
+            ):  # else a copy of the caller's context
                 placed = Placed(self._call.session, self._call.row)
                 placed.__enter__()
                 self._placed = placed
@@ -48,7 +49,10 @@ class InProcess:
         return trace_api.INVALID_SPAN
 
     def __exit__(self, *outcome: object) -> None:
-        reset_quietly(current, self._token)
+        try:  # as `reset_quietly`
+            current.reset(self._token)
+        except ValueError:
+            pass
         if self._placed is not None:
             with _LEAVING:
                 self._placed.__exit__(None, None, None)

@@ -20,7 +20,7 @@ _variable: Any = getattr(getattr(context_api, "_RUNTIME_CONTEXT", None), "_curre
 _public = not isinstance(_variable, ContextVar)
 get_context: Callable[[], Context] = context_api.get_current if _public else _variable.get
 set_context: Callable[[Context], Token[Context]] = context_api.attach if _public else _variable.set
-_reset: Callable[[Token[Context]], None] = context_api.detach if _public else _variable.reset
+reset: Callable[[Token[Context]], None] = context_api.detach if _public else _variable.reset
 
 (SPAN_KEY,) = trace_api.set_span_in_context(trace_api.INVALID_SPAN, Context())
 """Where a context holds its current span."""
@@ -40,7 +40,7 @@ def span_context(trace: int, span: int) -> trace_api.SpanContext:
 def detach(token: Token[Context]) -> None:
     """Undo `set_context`; in another context than its own there is nothing to undo."""
     try:
-        _reset(token)
+        reset(token)
     except ValueError:
         pass
 
@@ -75,7 +75,7 @@ def leave(block: Attached) -> None:
     """
     active = get_context()
     try:
-        _reset(block.token)  # type: ignore[arg-type]
+        reset(block.token)  # type: ignore[arg-type]
     except ValueError:
         return
     if active.get(_BLOCK) is not block:
@@ -84,7 +84,7 @@ def leave(block: Attached) -> None:
     outer: Any = get_context().get(_BLOCK)
     while outer is not None and outer.ended is not None:
         try:
-            _reset(outer.ended)
+            reset(outer.ended)
         except (ValueError, RuntimeError):
             return  # it ended in the context that this one was copied from: work that outlives it stays below it
         before = outer.token.old_value
