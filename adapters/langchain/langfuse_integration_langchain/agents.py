@@ -75,14 +75,16 @@ def may_think(run: Run, has_tools: bool) -> None:
         return
     state.thinker = thinker
     if has_tools or agent.thinks_in is not None or not agent.graph:
-        _think(run, thinker)
+        state.steps = steps = agent.steps or _become_agent(thinker)
+        steps.think(run.observation)
 
 
 def decided(run: Run, calls: Iterable[Any]) -> None:
     """Record the tool calls in a model's answer; a call that has some is a think."""
     state: ModelState = run.state
     if state.steps is None and state.thinker is not None:
-        _think(run, state.thinker)
+        state.steps = state.thinker.state.steps or _become_agent(state.thinker)
+        state.steps.think(run.observation)
     if state.steps is not None:
         # Loops, since each comprehension is a call before Python 3.12.
         named: list[tuple[str | None, str]] = []
@@ -185,16 +187,8 @@ def _arguments(node: Run, call_id: str) -> Any:
     return next((arguments for _, arguments, known_id in pending or () if known_id == call_id), None)
 
 
-def _think(run: Run, thinker: Run) -> None:
-    agent: ChainState = thinker.state
-    if agent.steps is None:
-        _become_agent(thinker)
-    assert agent.steps is not None
-    run.state.steps = agent.steps
-    agent.steps.think(run.observation)
-
-
-def _become_agent(run: Run) -> None:
+def _become_agent(run: Run) -> AgentSteps:
+    """Make an agent of *run*; return its steps."""
     state: ChainState = run.state
     row = _row(run)
     name = state.metadata.get("lc_agent_name") or state.name
@@ -204,7 +198,8 @@ def _become_agent(run: Run) -> None:
     if not row.observation.app_root:
         tracing.recorder.opened(row.observation)
     shown = row.observation.name
-    state.steps = conversation_of(run.root).steps_of(shown if shown != private.UNNAMED_GRAPH else None)
+    state.steps = steps = conversation_of(run.root).steps_of(shown if shown != private.UNNAMED_GRAPH else None)
+    return steps
 
 
 def _row(run: Run) -> Run:

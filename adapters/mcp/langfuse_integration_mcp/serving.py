@@ -38,9 +38,8 @@ class InProcess:
     def __enter__(self) -> trace_api.Span:
         self._token = current.set(None)  # a call that the handler makes is no part of its caller's
         try:
-            if (
-                otel_api.get_context().get(otel_api.SPAN_KEY) is not self._call.row
-            ):  # else a copy of the caller's context
+            # The row is current in a copy of the caller's context.
+            if otel_api.get_context().get(otel_api.SPAN_KEY) is not self._call.row:
                 placed = Placed(self._call.session, self._call.row)
                 placed.__enter__()
                 self._placed = placed
