@@ -83,8 +83,8 @@ def decided(run: Run, calls: Iterable[Any]) -> None:
     """Record the tool calls in a model's answer; a call that has some is a think."""
     state: ModelState = run.state
     if state.steps is None and state.thinker is not None:
-        state.steps = state.thinker.state.steps or _become_agent(state.thinker)
-        state.steps.think(run.observation)
+        state.steps = steps = state.thinker.state.steps or _become_agent(state.thinker)
+        steps.think(run.observation)
     if state.steps is not None:
         # Loops, since each comprehension is a call before Python 3.12.
         named: list[tuple[str | None, str]] = []

@@ -17,6 +17,7 @@ from . import agents, current, decisions, messages, orphans, private, remote_gra
 from .binding import Binding
 from .folding import NOT_PASSED
 from .graphs import CHECKPOINTS
+from .notes import NOTHING
 from .states import ChainState, ModelState, RetrieverState, ToolState
 
 _STARTING = "starting a LangChain run"
@@ -140,13 +141,8 @@ class SessionHandler(BaseCallbackHandler):
     ) -> None:
         """Open a call of a chat model: LangChain announces one run for each prompt."""
         try:
-            state = ModelState(
-                run_id,
-                parent_run_id,
-                name or (serialized and serialized.get("name")) or _name(serialized, "model"),
-                metadata,
-                tags,
-            )
+            name = name or (serialized or NOTHING).get("name") or _name(serialized, "model")
+            state = ModelState(run_id, parent_run_id, name, metadata, tags)
             state.structured = options is not None and "ls_structured_output_format" in options
             run_starts.model(self._binding, state, messages[0], invocation_params or {})
         except Exception as error:  # noqa: BLE001  our own fault
@@ -219,13 +215,8 @@ class SessionHandler(BaseCallbackHandler):
     ) -> None:
         """Open a tool call."""
         try:
-            state = ToolState(
-                run_id,
-                parent_run_id,
-                name or (serialized and serialized.get("name")) or _name(serialized, "tool"),
-                metadata,
-                tags,
-            )
+            name = name or (serialized or NOTHING).get("name") or _name(serialized, "tool")
+            state = ToolState(run_id, parent_run_id, name, metadata, tags)
             run_starts.tool(self._binding, state, input_str if inputs is None else inputs, tool_call_id)
         except Exception as error:  # noqa: BLE001  our own fault
             fault(_STARTING, error)
@@ -259,13 +250,8 @@ class SessionHandler(BaseCallbackHandler):
     ) -> None:
         """Open a retrieval."""
         try:
-            state = RetrieverState(
-                run_id,
-                parent_run_id,
-                name or (serialized and serialized.get("name")) or _name(serialized, "retriever"),
-                metadata,
-                tags,
-            )
+            name = name or (serialized or NOTHING).get("name") or _name(serialized, "retriever")
+            state = RetrieverState(run_id, parent_run_id, name, metadata, tags)
             run_starts.retriever(self._binding, state, query)
         except Exception as error:  # noqa: BLE001  our own fault
             fault(_STARTING, error)
