@@ -141,8 +141,8 @@ class SessionHandler(BaseCallbackHandler):
     ) -> None:
         """Open a call of a chat model: LangChain announces one run for each prompt."""
         try:
-            name = name or (serialized or NOTHING).get("name") or _name(serialized, "model")
-            state = ModelState(run_id, parent_run_id, name, metadata, tags)
+            called: str = name or (serialized or NOTHING).get("name") or _name(serialized, "model")
+            state = ModelState(run_id, parent_run_id, called, metadata, tags)
             state.structured = options is not None and "ls_structured_output_format" in options
             run_starts.model(self._binding, state, messages[0], invocation_params or {})
         except Exception as error:  # noqa: BLE001  our own fault
@@ -215,8 +215,8 @@ class SessionHandler(BaseCallbackHandler):
     ) -> None:
         """Open a tool call."""
         try:
-            name = name or (serialized or NOTHING).get("name") or _name(serialized, "tool")
-            state = ToolState(run_id, parent_run_id, name, metadata, tags)
+            called: str = name or (serialized or NOTHING).get("name") or _name(serialized, "tool")
+            state = ToolState(run_id, parent_run_id, called, metadata, tags)
             run_starts.tool(self._binding, state, input_str if inputs is None else inputs, tool_call_id)
         except Exception as error:  # noqa: BLE001  our own fault
             fault(_STARTING, error)
@@ -250,8 +250,8 @@ class SessionHandler(BaseCallbackHandler):
     ) -> None:
         """Open a retrieval."""
         try:
-            name = name or (serialized or NOTHING).get("name") or _name(serialized, "retriever")
-            state = RetrieverState(run_id, parent_run_id, name, metadata, tags)
+            called: str = name or (serialized or NOTHING).get("name") or _name(serialized, "retriever")
+            state = RetrieverState(run_id, parent_run_id, called, metadata, tags)
             run_starts.retriever(self._binding, state, query)
         except Exception as error:  # noqa: BLE001  our own fault
             fault(_STARTING, error)
