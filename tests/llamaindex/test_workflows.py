@@ -388,3 +388,47 @@ async def test_a_run_keeps_its_place_in_a_runtime_that_loses_the_context(settled
     trace = settled.trace()
     assert [root.label for root in trace.roots] == ["span request"]
     assert {(found.session_id, found.user_id) for found in trace.observations} == {("s-1", "u-1")}
+
+
+async def test_a_run_that_times_out_while_it_waits(settled: RecordedSessions) -> None:
+    """Nobody answers in time: the run has the error, and its step was not cancelled but waited."""
+
+    class Approval(Workflow):
+        @step
+        async def ask(self, ctx: Context, ev: StartEvent) -> StopEvent:
+            await ctx.wait_for_event(HumanResponseEvent, waiter_event=InputRequiredEvent())
+            return StopEvent()
+
+    with pytest.raises(Exception, match="timed out"):
+        await Approval(timeout=0.2).run()
+    await until(lambda: not settled.still_open)
+    trace = settled.trace()
+    assert trace.tree() == [{"chain Approval": ["chain ask"]}]
+    assert trace.one("Approval").level == "ERROR"
+    assert trace.one("ask").status_message == "waiting for an event"
+
+
+async def test_a_run_that_is_cancelled_before_its_first_step_waits_for_nothing(settled: RecordedSessions) -> None:
+    """An agent whose task is cancelled as soon as it is made was cancelled, alone and inside of a step."""
+
+    async def begin() -> None:
+        await FunctionAgent(name="early", tools=[tool(lookup)], llm=ScriptedLLM(["never"])).run("Go.")
+
+    async def cut() -> None:
+        task = asyncio.create_task(begin())
+        while not any("early" in row for row in settled.still_open):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    class Outer(Workflow):
+        @step
+        async def work(self, ev: StartEvent) -> StopEvent:
+            await cut()
+            return StopEvent()
+
+    await cut()
+    await Outer().run()
+    await until(lambda: not settled.still_open)
+    rows = [row for row in settled.observations if row.name == "early"]
+    assert [(row.level, row.status_message) for row in rows] == [("DEFAULT", "cancelled")] * 2

@@ -56,6 +56,7 @@ class WorkflowRun(rows.RowState):
         if type(error).__name__ == "CancelledError" and self._idle(run):
             self._release(run)
             return
+        self._end_waits()
         rows.cancel_below(run)
         self._forget()
         self._settle(run)
@@ -93,7 +94,13 @@ class WorkflowRun(rows.RowState):
         return None
 
     def _idle(self, run: Run) -> bool:
-        """Return whether nothing runs in the run: it waits for an event from outside."""
+        """Return whether nothing runs in the run: it waits for an event from outside.
+
+        Where none of its steps says that it waits, the run may be between two steps, or before its first one. A server
+        releases runs that have begun, and none that another run has started.
+        """
+        if not self.waiting and (run.children is None or run.parent is not None):
+            return False
         waiting = {row.key for _, _, row in self.waiting}
         return not self.thinking and waiting.issuperset(run.children or ())
 
@@ -114,14 +121,18 @@ class WorkflowRun(rows.RowState):
     def _settle(self, run: Run) -> None:
         for think in list(self.thinking):
             think.release()
+        self._end_waits()
+        if self.steps is not None:
+            self.steps.close(run.observation)
+
+    def _end_waits(self) -> None:
+        """End the rows of the steps that wait."""
         for _, _, row in self.waiting:
             if self.cancelled:
                 rows.cancel(row.key)
             else:
                 _end_waiting(row)
         self.waiting.clear()
-        if self.steps is not None:
-            self.steps.close(run.observation)
 
 
 class Step(rows.RowState):
