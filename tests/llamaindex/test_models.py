@@ -7,7 +7,7 @@ import base64
 import gc
 import json
 from collections.abc import Generator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from llama_index.core.base.llms.types import (
@@ -24,10 +24,12 @@ from llama_index.core.base.llms.types import (
 from llama_index.core.llms import CustomLLM
 from llama_index.core.program import FunctionCallingProgram, LLMTextCompletionProgram
 from llama_index.core.prompts import PromptTemplate
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, create_model
 
 from langfuse_integration import langfuse_manager
 from langfuse_integration.testing import Observed, RecordedSessions
+from langfuse_integration_llamaindex import generations, models
+from langfuse_integration_llamaindex.models import asked_model
 from llamaindex.scripted import ScriptedLLM, TextLLM, call, lookup, say, tool
 
 HELLO = [ChatMessage(role=MessageRole.USER, content="Hello?")]
@@ -488,6 +490,98 @@ def test_the_model_that_answered_is_named(settled: RecordedSessions) -> None:
     """A provider answers with an exact version of what was asked for."""
     ScriptedLLM(["Hi."], raw={"model": "scripted-1-2026-11"}).chat(HELLO)
     assert only(settled).model == "scripted-1-2026-11"
+
+
+def _without_raw(response: Any) -> None:
+    response.raw = None
+
+
+def _without_extra(response: Any) -> None:
+    response.message = say("mine")
+
+
+@pytest.mark.parametrize("change", [_without_raw, _without_extra])
+def test_what_the_application_drops_of_a_response_is_recorded(settled: RecordedSessions, change: Any) -> None:
+    """Model, tokens and ending are those of the response that the model gave, though the application changes it."""
+    raw = {"model": "scripted-1-2026-11", "usage": {"prompt_tokens": 9, "completion_tokens": 4}, "stop_reason": "end"}
+    for _ in range(20):
+        change(ScriptedLLM(["Hi."], raw=raw).chat(HELLO))
+    for trace in settled.traces:
+        (row,) = trace.observations
+        assert (row.model, row.usage) == ("scripted-1-2026-11", {"input": 9, "output": 4})
+        assert row.metadata["finish_reason"] == "end"
+
+
+class OwnField(BaseModel):
+    """A model with a field."""
+
+    model_name: str = "named"
+
+
+class OfTheClass(BaseModel):
+    """A model whose class has the name."""
+
+    model: ClassVar[str] = "named"
+
+
+class Computed(BaseModel):
+    """A model that computes its name."""
+
+    @property
+    def metadata(self) -> LLMMetadata:
+        """Return the name alone."""
+        return LLMMetadata(model_name="named")
+
+
+class Open(BaseModel):
+    """A model that takes any field."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class Asked(BaseModel):
+    """A model that answers to a name itself."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "model_id":
+            return "named"
+        raise AttributeError(name)
+
+
+class Plain:
+    """A model that is no model of pydantic."""
+
+    def __init__(self) -> None:
+        self.model_id = "named"
+
+
+@pytest.mark.parametrize(
+    "model",
+    [OwnField(), OfTheClass(), Computed(), Open(model="named"), Asked(), Plain()],
+    ids=lambda model: type(model).__name__,
+)
+def test_the_name_of_a_model_is_found(model: Any) -> None:
+    """Wherever a class keeps its name it is found, each time; a model without one has none."""
+    assert [asked_model(model), asked_model(model)] == ["named", "named"]
+    assert [asked_model(Song(title="Hum")), asked_model(Song(title="Hum"))] == [None, None]
+
+
+def test_classes_made_on_the_fly_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is known of the classes of models is bounded."""
+    monkeypatch.setattr(models, "KINDS_LIMIT", 3)
+    for number in range(5):
+        asked_model(create_model(f"Made{number}")())
+    assert len(models._lacking) == 3
+
+
+def test_announced_calls_are_bounded(settled: RecordedSessions, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of calls whose end LlamaIndex never announces the oldest give way; their rows end all the same."""
+    monkeypatch.setattr(generations, "ANNOUNCED_LIMIT", 2)
+    streams = [ScriptedLLM(["Hi."]).stream_chat(HELLO) for _ in range(4)]
+    assert len(generations.announced) == 2
+    for stream in streams:
+        list(stream)
+    assert [row.output["content"] for trace in settled.traces for row in trace.observations] == ["Hi."] * 4
 
 
 # -- what messages look like

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any
 
@@ -84,6 +84,5 @@ def restore(context: Mapping[str, Any]) -> None:
     _carried.set(CarriedContext(values) if isinstance(values, Mapping) else None)
 
 
-def carried() -> CarriedContext | None:
-    """Return the values that the current run carries along, or None."""
-    return _carried.get()
+carried: Callable[[], CarriedContext | None] = _carried.get
+"""Returns the values that the current run carries along, or None."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from langfuse_integration.recording.observation import Observation
 
+from .messages import RESPONSES
 from .models import answering_model, get, inside_event, usage_of
 
 FINISH = ("finish_reason", "finishReason", "stop_reason", "stopReason", "done_reason")
@@ -26,7 +27,9 @@ class AnswerReading:
     __slots__ = ("_answers", "_asked_model", "_before_last", "_stop")
 
     def __init__(self, answers: Sequence[Any], asked_model: str | None, before_last: Any, stop: Any) -> None:
-        self._answers = answers
+        self._answers: list[Any] = []
+        for answer in answers:  # the application may let go of the provider's response, which may be large
+            self._answers.append(answer.__dict__.copy() if type(answer) in RESPONSES else answer)
         self._asked_model = asked_model
         self._before_last = before_last
         self._stop = stop
@@ -48,12 +51,12 @@ def ending_of(answers: Iterable[Any]) -> dict[str, str]:
     """Return `finish_reason` and `response_id` of the last answer that has them, as metadata.
 
     Args:
-        answers: LlamaIndex's responses.
+        answers: LlamaIndex's responses, or their fields.
     """
     entries: dict[str, str] = {}
     for answer in answers:
-        raw = getattr(answer, "raw", None)
-        extra = getattr(getattr(answer, "message", None), "additional_kwargs", None)
+        raw = get(answer, "raw")
+        extra = get(get(answer, "message"), "additional_kwargs")
         if raw is None and not extra:
             continue
         reason = _first(_places(raw, extra), FINISH)

@@ -6,7 +6,7 @@ from typing import Any
 
 from langfuse_integration.internals.faults import shielded
 
-from .private import root, tracer_of
+from .private import ROOT, tracer_of
 
 _LOOKING = shielded("looking for other instrumentation of LlamaIndex")
 
@@ -50,7 +50,7 @@ def look() -> None:
 
     Their spans give way in Langfuse. A warning is logged once where they would reach it.
     """
-    handlers = root().span_handlers
+    handlers = ROOT.span_handlers
     if list(map(id, handlers)) == _seen:
         return
     with _LOOKING:

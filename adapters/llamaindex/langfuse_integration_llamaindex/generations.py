@@ -21,7 +21,7 @@ from . import endings, models, rows, stop_reasons
 from .answers import AnswerNote, piece_of
 from .arguments import first, options
 from .folding import Kind, Role, is_a
-from .messages import NO_STREAMS, LlmAnswer, Prompt, Template, is_response, output_of
+from .messages import NO_STREAMS, RESPONSES, LlmAnswer, Prompt, Template, is_response, output_of
 from .model_streams import StreamWatch, being_read, is_stream, open_streams
 from .places import Fold, SpanPlace, Thinking, folds
 from .private import BEDROCK
@@ -75,7 +75,7 @@ class LlmCall(rows.RowState):
             self.streamed = True
             self.watch = StreamWatch(run, result, _gone)
             return
-        if self.last is None or not is_response(self.last):
+        if type(self.last) not in RESPONSES and not is_response(self.last):
             self.last = result
         self._close(run, output_of(result, self.last))
 

@@ -15,7 +15,7 @@ from langfuse_integration.recording import ambient, tracing
 
 from . import bindings, continuations, foreign, messages, nodes, places, stop_reasons, tools, unspanned, workflow_events
 from .events import EventHandler
-from .private import own_callback_manager, root
+from .private import ROOT, own_callback_manager
 from .spans import LastSpanHandler, SpanHandler
 
 _SWITCHING = shielded("attaching to LlamaIndex")
@@ -130,11 +130,10 @@ def instrumented() -> bool:
 def _start_for(user: object) -> None:
     with _SWITCHING, _lock:
         _users.add(user)
-        dispatcher = root()
-        if _span_handler not in dispatcher.span_handlers:
+        if _span_handler not in ROOT.span_handlers:
             # First: what other handlers make current for a span must not stand above our row of it.
-            dispatcher.span_handlers.insert(0, _span_handler)
-            dispatcher.event_handlers.insert(0, _event_handler)
+            ROOT.span_handlers.insert(0, _span_handler)
+            ROOT.event_handlers.insert(0, _event_handler)
             ambient.register(places.current)
             for part in (messages, nodes, tools, workflow_events):
                 part.register()
@@ -151,14 +150,11 @@ def _stop_for(user: object) -> None:
         _users.discard(user)
         if _users:
             return
-        dispatcher = root()
         foreign.stop()
         ours = (_span_handler, _last_span_handler)
-        handlers = dispatcher.span_handlers
+        handlers = ROOT.span_handlers
         handlers[:] = [handler for handler in handlers if not any(handler is own for own in ours)]
-        dispatcher.event_handlers[:] = [
-            handler for handler in dispatcher.event_handlers if handler is not _event_handler
-        ]
+        ROOT.event_handlers[:] = [handler for handler in ROOT.event_handlers if handler is not _event_handler]
         ambient.unregister(places.current)
         unspanned.unwrap()
         continuations.unwrap()

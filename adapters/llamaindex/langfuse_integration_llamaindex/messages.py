@@ -31,8 +31,9 @@ ARGUMENTS = ("arguments", "input", "tool_kwargs", "args", "parameters")
 
 
 RESPONSES: frozenset[type] = frozenset({ChatResponse, CompletionResponse})
+"""What most models answer, told by one look-up: to ask pydantic for a field that is not there takes several calls."""
 NO_STREAMS = RESPONSES | {str, type(None)}
-"""What most model calls return: to ask the abstract classes of streams takes several calls."""
+"""What most model calls return; to ask the abstract classes of streams takes several calls."""
 INSIDE = ("message",)
 """The field of a response that changes as well."""
 
@@ -76,8 +77,6 @@ class LlmAnswer:
 
 def is_response(result: Any) -> bool:
     """Return whether *result* is a `ChatResponse` or `CompletionResponse`."""
-    if type(result) in RESPONSES:  # to ask pydantic for a field that is not there takes long
-        return True
     return hasattr(result, "raw") and (hasattr(result, "message") or hasattr(result, "text"))
 
 
@@ -90,7 +89,7 @@ def output_of(result: Any, last: Any) -> Any:
     """
     if result is None or isinstance(result, str):
         return LlmAnswer(last) if last is not None and last is not result else result
-    return LlmAnswer(result) if is_response(result) else result
+    return LlmAnswer(result) if type(result) in RESPONSES or is_response(result) else result
 
 
 # -- on the worker: plain values

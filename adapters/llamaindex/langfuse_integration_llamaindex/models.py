@@ -87,12 +87,17 @@ def asked_model(instance: Any, described: Any = None) -> str | None:
         instance: the model object.
         described: LlamaIndex's description of it (`model_dict`), or None.
     """
-    name = get(described, "model_name", "model") if described is not None else None
-    if isinstance(name, str) and name not in UNKNOWN:
-        return name
+    name: Any = None
+    if type(described) is dict:
+        name = described.get("model_name")
+        if name is None:
+            name = described.get("model")
+        if isinstance(name, str) and name not in UNKNOWN:
+            return name
     fields: dict[str, Any] = getattr(instance, "__dict__", {})
-    kind = type(instance)
-    lacking = _lacking[kind] if kind in _lacking else _note_lacking(kind)
+    lacking = _lacking.get(type(instance))
+    if lacking is None:
+        lacking = _note_lacking(type(instance))
     for key in NAMES:
         name = fields.get(key) if key in lacking else getattr(instance, key, None)
         if name is not None:
@@ -150,7 +155,7 @@ def inside_event(raw: Any) -> Any:
 def answering_model(answers: Iterable[Any]) -> str | None:
     """Return the name of the model that answered, from the provider's response; None without one."""
     for answer in answers:
-        raw = getattr(answer, "raw", None)
+        raw = get(answer, "raw")
         if raw is None:
             continue
         name = get(raw, "model")
@@ -197,7 +202,7 @@ def usage_of(answers: Iterable[Any], model: str | None) -> dict[str, int]:
     """Return the tokens of the first answer that tells of any, in disjoint buckets.
 
     Args:
-        answers: LlamaIndex's responses.
+        answers: LlamaIndex's responses, or their fields.
         model: the name of the model that answered.
     """
     return dict(first_buckets((report for answer in answers for report in _reports(answer)), model))

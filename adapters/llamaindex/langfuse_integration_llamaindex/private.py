@@ -21,7 +21,9 @@ from langfuse_integration.errors import SeamMoved
 
 __all__ = [
     "CONTEXTS_HAVE_STAMPS",
+    "ROOT",
     "RUN_STAYS_ACTIVE",
+    "TOOLS_KEEP_CONTEXT",
     "SpanCancelled",
     "active_span_id",
     "bedrock_requests",
@@ -34,7 +36,6 @@ __all__ = [
     "own_callback_manager",
     "require_model_seam",
     "require_retrieval_seam",
-    "root",
     "run_id",
     "run_id_of",
     "stamp_of",
@@ -51,7 +52,12 @@ True where `run()` returns a future (llama-index-workflows before 2.12): the dis
 of the context, without effect. The caller's next spans are then no part of that run.
 """
 
-_KEEPS_CONTEXT = hasattr(function_tool, "contextvars")
+ROOT: Dispatcher = get_dispatcher("root")
+"""The dispatcher that every other one hands its spans and events to."""
+
+TOOLS_KEEP_CONTEXT = hasattr(function_tool, "contextvars")
+"""Whether a sync tool that async code calls runs in the context of its caller; see `keep_context`."""
+
 _TO_ASYNC = "sync_to_async.<locals>._async_wrapped_fn"
 _WRAPPER = "async_wrapper"
 _WAITING = "captured_waiting"
@@ -80,11 +86,6 @@ CONTEXTS_HAVE_STAMPS = _have_stamps()
 
 SpanCancelled = _span_cancelled()
 """The event of a step or run that was cancelled and still exits cleanly; None before llama-index-workflows 2.14."""
-
-
-def root() -> Dispatcher:
-    """Return the dispatcher that every other one hands its spans and events to."""
-    return get_dispatcher("root")
 
 
 def waits() -> bool:
@@ -185,7 +186,7 @@ def keep_context(tool: Any) -> None:
     Until llama-index-core 0.14.22 such a tool runs in a thread without the caller's context. This tool gets what later
     releases do; there nothing is changed.
     """
-    if _KEEPS_CONTEXT or getattr(getattr(tool, "_async_fn", None), "__qualname__", "") != _TO_ASYNC:
+    if getattr(getattr(tool, "_async_fn", None), "__qualname__", "") != _TO_ASYNC:
         return
     function = inspect.getclosurevars(tool._async_fn).nonlocals.get("fn")
     if not callable(function):

@@ -14,7 +14,7 @@ from langfuse_integration.recording.tracing import recorder, registry
 from . import agents, bindings, chats, foreign, generations, models, rows, streams, tools, workflows
 from .folding import Kind, Role, role_of, roles
 from .places import Fold, SpanPlace, folds, place_below
-from .private import keep_context
+from .private import TOOLS_KEEP_CONTEXT, keep_context
 from .tool_spans import ToolOfAct, ToolRun
 
 _STARTING = "starting an observation of LlamaIndex"
@@ -165,7 +165,8 @@ def _enter_caller(
 def _enter_tool(
     id_: str, name: str, role: Role, instance: Any, place: SpanPlace, bound: BoundArguments
 ) -> SpanPlace | None:
-    keep_context(instance)
+    if not TOOLS_KEEP_CONTEXT:
+        keep_context(instance)
     state = place.run.state if place.run is not None else None
     if isinstance(state, agents.Act) and not state.claimed:
         state.claimed = True
