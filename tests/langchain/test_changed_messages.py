@@ -17,6 +17,7 @@ from langchain_core.runnables import RunnableLambda
 from langchain_runs import recorded
 from langfuse_integration.encoding import history
 from langfuse_integration.encoding.json_text import to_json
+from langfuse_integration.recording.noted_messages import WINDOW
 from langfuse_integration.recording.snapshot import snapshot
 from langfuse_integration_langchain.messages import register
 from scripted_chat import ScriptedChat
@@ -252,3 +253,31 @@ def test_an_array_beside_a_content(rows: StoppedRows) -> None:
     message.additional_kwargs["vector"] = numpy.arange(2)
     [row] = rows.write()
     assert row.input == [{"role": "user", "content": "Hay?", "additional_kwargs": {"vector": [0, 1, 2]}}]
+
+
+@pytest.mark.parametrize("size", [3, WINDOW + 10])
+def test_a_plain_message_among_the_last_of_a_history(size: int) -> None:
+    """A history may mix messages with dicts, which are copied, too."""
+    plain = {"role": "user", "content": "as it was"}
+    history: list[Any] = [HumanMessage(str(number)) for number in range(size)]
+    history[-2] = plain
+    noted = snapshot({"messages": history}), snapshot(history)
+    plain["content"] = "said anew"
+    history.clear()
+
+    for value in noted:
+        written = json.loads(to_json(value))
+        listed = written["messages"] if isinstance(written, dict) else written
+        assert [message["content"] for message in listed[-3:]] == [str(size - 3), "as it was", str(size - 1)]
+        assert len(listed) == size
+
+
+def test_a_plain_message_at_the_beginning_of_a_long_history() -> None:
+    """Of a long history only the last messages are looked at; the others stay, whatever they are."""
+    history: list[Any] = [HumanMessage(str(number)) for number in range(3 * WINDOW)]
+    history[1] = {"role": "user", "content": "plain"}
+    noted = snapshot(history)
+    history.clear()
+
+    contents = [message["content"] for message in json.loads(to_json(noted))]
+    assert contents == ["0", "plain", *map(str, range(2, 3 * WINDOW))]

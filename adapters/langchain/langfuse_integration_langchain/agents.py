@@ -96,7 +96,10 @@ def decided(run: Run, calls: Iterable[Any]) -> None:
         state.steps.decide(run.observation, named)
         if state.thinker is not None:
             agent: ChainState = state.thinker.state
-            agent.pending = [*(agent.pending or ()), *pending][-ACTIONS_LIMIT:]
+            agent.pending = asked = agent.pending if agent.pending is not None else []
+            asked += pending
+            if len(asked) > 2 * ACTIONS_LIMIT:  # not with each call, which would copy all that is left
+                del asked[:-ACTIONS_LIMIT]
 
 
 def acted(run: Run, call_id: str | None, inputs: Any) -> None:

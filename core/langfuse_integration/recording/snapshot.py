@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .noted_messages import History, Keepers, NotedMessage, keepers
+from .noted_messages import WINDOW, History, Keepers, NotedMessage, keepers
 
 ATOMS: frozenset[type] = frozenset({str, int, float, bool, bytes, type(None)})
 CONTAINERS: frozenset[type] = frozenset({dict, list, tuple, set, bytearray})
@@ -38,9 +38,12 @@ def snapshot(value: Any, known: Keepers = keepers) -> Any:
             else:
                 return value.copy()
             return _copy(value, [MAX_COPIES], known)
-        if kind is list and CONTAINERS.isdisjoint(map(type, value)):
+        if kind is list:
             keeper = known[type(value[0])] if value else None
-            return value.copy() if keeper is None else History(value, keeper)
+            # Of a long history only the last messages are looked at, so that a step costs the same after a thousand.
+            last = value if keeper is None or len(value) <= WINDOW else value[-WINDOW:]
+            if CONTAINERS.isdisjoint(map(type, last)):
+                return value.copy() if keeper is None else History(value, keeper)
         if kind in CONTAINERS or isinstance(value, (dict, list)):
             return _copy(value, [MAX_COPIES], known)
         keeper = known[kind]
@@ -60,9 +63,11 @@ def _copy(value: Any, budget: list[int], known: Keepers) -> Any:
         return bytes(value)
     if isinstance(value, dict):
         return {key: item if type(item) in ATOMS else _item(item, budget, known) for key, item in value.items()}
-    if kind is list and CONTAINERS.isdisjoint(map(type, value)):
+    if kind is list:
         keeper = known[type(value[0])] if value else None
-        return value.copy() if keeper is None else History(value, keeper)
+        last = value if keeper is None or len(value) <= WINDOW else value[-WINDOW:]
+        if CONTAINERS.isdisjoint(map(type, last)):
+            return value.copy() if keeper is None else History(value, keeper)
     if kind is tuple and CONTAINERS.isdisjoint(map(type, value)):
         return value
     if kind is set:
