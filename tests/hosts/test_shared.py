@@ -7,6 +7,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -357,6 +358,24 @@ def test_what_is_put_last_is_written_at_exit(redis_server: RedisServer) -> None:
     configure(store=redis_server.url)
     assert traces.recall("t", timeout_s=10) == SharedTrace(1, 2)
     active_key_value().close(5)
+
+
+def test_a_refused_thread_delays_the_store_only(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no thread can be had for a while, nothing is raised, and what waits is written with the next order."""
+    store = RedisStore(redis_server.url, "test:")
+    try:
+        with monkeypatch.context() as refusing:
+            refusing.setattr(threading.Thread, "start", _refused)
+            written = store.put("first", b"1")
+        store.put("second", b"2").result(10)
+        written.result(10)
+        assert store.get("first").result(10) == b"1"
+    finally:
+        store.close(5)
+
+
+def _refused(thread: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
 
 
 def test_a_store_that_makes_no_sense_is_memory(caplog: pytest.LogCaptureFixture) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO, TypeVar
 from urllib.parse import quote, unquote
 
 import anyio
@@ -129,9 +130,9 @@ class JournalServer:
             on_read_resource=self._read_resource,
         )
 
-    async def serve(self) -> None:
-        """Serve over standard input and output until the client is gone."""
-        async with stdio_server() as (reading, writing):
+    async def serve(self, output: TextIO) -> None:
+        """Serve over standard input and *output* until the client is gone."""
+        async with stdio_server(stdout=anyio.wrap_file(output)) as (reading, writing):
             await self.server.run(reading, writing, self.server.create_initialization_options())
 
     async def _list_tools(self, context: Any, params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
@@ -212,11 +213,31 @@ class JournalServer:
 
 def serve(journal: Path | None, version: str) -> None:
     """Serve a journal over standard input and output until the client is gone."""
-    try:
-        anyio.run(JournalServer(journal, version).serve)
-    except* BrokenPipeError:
-        # The client went away before its answers; the interpreter's own flush at exit needs an open file.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with _answers_only() as output:
+        try:
+            anyio.run(JournalServer(journal, version).serve, output)
+        except* BrokenPipeError:
+            # The client went away before its answers; what is left of them is written when the file is closed.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), output.fileno())
+
+
+@contextmanager
+def _answers_only() -> Generator[TextIO]:
+    """Give out standard output as a file of its own; what anything else prints meanwhile goes to standard error.
+
+    The SDK does the same with a file that it does not give out, so that nothing can be done about what is left in it.
+    """
+    sys.stdout.flush()
+    standard = sys.stdout.fileno()
+    with os.fdopen(os.dup(standard), "w", encoding="utf-8", newline="\n") as output:
+        with suppress(OSError):  # a process without standard error
+            os.dup2(2, standard)
+        try:
+            yield output
+        finally:
+            sys.stdout.flush()
+            with suppress(OSError):
+                os.dup2(output.fileno(), standard)
 
 
 def _problem_of(tool: ToolSpec, given: dict[str, Any]) -> str:

@@ -71,8 +71,12 @@ class ClientOutlet(Outlet):
             flushing = threading.Thread(
                 target=self._flush, args=(left_s,), name="langfuse-integration-flush", daemon=True
             )
-            flushing.start()
-            flushing.join(left_s)
+            try:
+                flushing.start()
+            except RuntimeError:  # no thread can be had: Python 3.12 starts none once exit handlers run
+                self._flush(left_s)
+            else:
+                flushing.join(left_s)
 
     def _flush(self, left_s: float) -> None:
         with _FLUSHING:

@@ -14,6 +14,7 @@ import time
 import weakref
 from collections import OrderedDict, deque
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...internals import forks
@@ -100,8 +101,7 @@ class RedisStore:
     def _begin(self) -> None:
         self._orders: deque[Order] = deque()
         self._unwritten: OrderedDict[str, Order] = OrderedDict()
-        self._starting = forks.Lock()
-        self._learning = forks.Lock()
+        self._starting, self._learning = forks.Lock(), forks.Lock()
         self._thread: threading.Thread | None = None
         self._wake = threading.Event()
         self._closing = False
@@ -154,9 +154,11 @@ class RedisStore:
         if self._thread is None:
             with self._starting:
                 if self._thread is None:
-                    self._thread = threading.Thread(target=self._work, name="langfuse-integration-store", daemon=True)
-                    self._thread.start()
-                    atexit.register(_close_at_exit, weakref.ref(self))
+                    thread = threading.Thread(target=self._work, name="langfuse-integration-store", daemon=True)
+                    with suppress(RuntimeError):  # no thread can be had now: the next order tries again
+                        thread.start()
+                        self._thread = thread
+                        atexit.register(_close_at_exit, weakref.ref(self))
         self._wake.set()
 
     def _learn(self, key: str, stamped: bytes) -> None:
