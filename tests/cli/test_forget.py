@@ -171,8 +171,8 @@ def test_what_workers_share_in_redis_is_removed(lfi: Lfi) -> None:
         assert "Redis: 0 entries removed." in lfi.ok("forget", "--user", "ada", "--yes", **store)
         runtime.reset()
         configure(store=server.url)
-        assert shared_map.conversations.recall("c-1", 10) is None
-        kept = shared_map.conversations.recall("c-2", 10)
+        assert shared_map.conversations.recall("c-1", timeout_s=10) is None
+        kept = shared_map.conversations.recall("c-2", timeout_s=10)
         assert kept is not None
         assert kept.user_id == "grace"
         server.kill()

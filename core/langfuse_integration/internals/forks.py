@@ -16,10 +16,10 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import cache, partial
-from importlib import import_module
+from importlib import _bootstrap, import_module
 from types import FrameType, TracebackType
 from typing import Any, Protocol
 
@@ -231,10 +231,21 @@ def _release_imports() -> None:
 
 
 def _imports_for_us() -> bool:
-    """Return whether another thread is importing a module of ours, of OpenTelemetry, or anything that these need."""
+    """Return whether another thread is importing a module of ours, of OpenTelemetry, or anything that these need.
+
+    Without the interpreter lock, whether one is importing anything: the variables of a thread that runs cannot be read.
+    """
     here = threading.get_ident()
+    if "free-threading" in sys.version:
+        return any(owner not in (None, here) for owner in _importing_threads())
     frames = sys._current_frames()  # pyright: ignore[reportPrivateUsage]
     return any(_imports_for(frame) for thread, frame in frames.items() if thread != here)
+
+
+def _importing_threads() -> Iterator[int | None]:
+    """Yield the threads that import a module, from importlib's locks of modules (3.11 to 3.14)."""
+    for reference in list(getattr(_bootstrap, "_module_locks", {}).values()):
+        yield getattr(reference(), "owner", None)
 
 
 def _imports_for(frame: FrameType | None) -> bool:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..errors import JournalTooNew
+from ..internals.free_threading import FREE_THREADED
 from . import durability
 
 PENDING, DELIVERED, SET_ASIDE = 0, 1, 2
@@ -138,7 +139,12 @@ def connect(path: Path | None, *, fsync: bool = False) -> sqlite3.Connection:
     if path is not None:
         durability.make_directory(path.parent, durable=fsync)
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-    db = sqlite3.connect(path or ":memory:", timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+    # A free-threaded Python lets go of an object on the thread that made it: a statement that another thread has cached
+    # would keep a closed connection, and its locks, until that thread does something.
+    cached = 0 if FREE_THREADED else 128
+    db = sqlite3.connect(
+        path or ":memory:", timeout=BUSY_S, isolation_level=None, check_same_thread=False, cached_statements=cached
+    )
     try:
         _version(db, str(path))  # before anything is changed in it
         # auto_vacuum counts only before the first table: an emptied journal gives its room back.

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Unpack
 
 from ..internals import faults
+from ..internals.free_threading import one_at_a_time
 from ..sessions.session import Session
 from . import clocks
 from .anchor import Parent
@@ -212,6 +213,7 @@ class Observation(SpanInterface):
 
     # -- what adapters call
 
+    @one_at_a_time
     def add_metadata(self, metadata: Mapping[str, Any] | Any) -> None:
         """Merge a mapping into the metadata; anything else becomes its entry `metadata`."""
         entries = dict(metadata) if isinstance(metadata, Mapping) else {"metadata": metadata}
@@ -257,13 +259,17 @@ class Observation(SpanInterface):
         """Return the current wall time in ns since 1970, by the monotonic clock since the start."""
         return self.started_ns + _clock() - self._clock_ns
 
+    @one_at_a_time
     def finish(self, output: Any = None) -> None:
         """End the observation with *output*, once; None keeps the output that is there."""
-        if self.ended_ns:
+        if output is not None and not self.ended_ns and type(output) not in ATOMS:
+            output = snapshot(output)
+        ended_ns = self.started_ns + _clock() - self._clock_ns
+        if self.ended_ns:  # no call stands between this and the next line: another thread may end it, too
             return
+        self.ended_ns = ended_ns
         if output is not None:
-            self.output = output if type(output) in ATOMS else snapshot(output)
-        self.ended_ns = self.started_ns + _clock() - self._clock_ns
+            self.output = output
         self._recorder.record(self)
 
     def __enter__(self) -> Observation:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Hashable, Iterator
 from typing import Any
 
 from ..internals import forks
+from ..internals.free_threading import FREE_THREADED
 from ..sessions.session import Session
 from . import clocks
 from .anchor import Anchor, Parent
@@ -172,12 +173,12 @@ class RunRegistry:
         run.anchor = anchor
         run.parent = parent
         run.state = start
-        run.children = None
+        run.children = {} if FREE_THREADED else None
         runs = self._runs
         if runs.setdefault(key, run) is not run:
             return None
         if parent is not None:
-            if parent.children is None:
+            if parent.children is None:  # only with the interpreter lock: two threads would make two
                 parent.children = {}
             parent.children[key] = run
         if len(runs) > self._open_limit:
@@ -193,8 +194,11 @@ class RunRegistry:
             run.parent.children.pop(key, None)
         ended = self._ended
         if len(ended) >= self._ended_limit >> 1:  # two halves: the older one goes at once, at no cost for each
-            self._ended_before = ended
-            self._ended = ended = {}
+            with self._evicting:
+                if self._ended is ended:
+                    self._ended_before = ended
+                    self._ended = {}
+                ended = self._ended
         at = run.anchor
         ended[key] = at.trace, at.span, (at.session, at.origin), at.started_ns, at.exported
         return run
