@@ -43,9 +43,9 @@ def question_to(name: str) -> Elicit[Choice]:
     return Elicit(f"Which animal, {name}?", Choice)
 
 
-def shop() -> Any:
+def shop(name: str = "shop") -> Any:
     """A server with tools that take one, two and three rounds."""
-    server = MCPServer("shop", log_level="CRITICAL")
+    server = MCPServer(name, log_level="CRITICAL")
 
     @server.tool()
     async def one(choice: Annotated[Choice, Resolve(question)]) -> str:
@@ -161,6 +161,56 @@ async def test_two_users_in_rounds_at_once_stay_apart(kind: str, how: str, sessi
         assert trace.tree() == [{"tool shop.buy": [{"span shop.elicitation": ["span answering"]}]}]
         assert trace.one("shop.buy").output == f"llama for {name}"
     assert len(sessions.traces) == 2
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # sampling is deprecated in the newest protocol
+@pytest.mark.parametrize("kind", ["mcp", "fastmcp"])
+async def test_a_handler_that_calls_another_server_which_asks(kind: str, sessions: RecordedSessions) -> None:
+    """Sampling asks a second server that elicits: its call stands below the question, for two users at once."""
+    instrument()
+    both = asyncio.Barrier(2)
+    answers = ClientSide(animal="llama", probe=current)
+
+    async with connected("mcp", "instrumented", answers, shop("inner")) as inner:
+
+        async def ask_inner() -> str:
+            await both.wait()
+            return str((await inner.call_tool("one", {})).content[0].text)
+
+        async with sampled_by(kind, ask_inner, answers, shop()) as outer:
+
+            async def user(name: str) -> None:
+                with langfuse_manager.session(f"session-{name}"):
+                    await outer.call_tool("two", {})
+
+            await asyncio.gather(user("ann"), user("bob"))
+    asked = {"span inner.elicitation": ["span answering"]}
+    below = [{"span shop.elicitation": ["span answering"]}, {"span shop.sampling": [{"tool inner.one": [asked]}]}]
+    for name in ("ann", "bob"):
+        [trace] = sessions.of(f"session-{name}").traces
+        assert trace.tree() == [{"tool shop.two": [*below, "span looking"]}]
+        assert {row.session_id for row in trace.observations} == {f"session-{name}"}
+        assert trace.one("shop.two").output == "llama"
+    assert len(sessions.traces) == 2
+
+
+def sampled_by(kind: str, ask: Any, answers: ClientSide, server: Any) -> Any:
+    """Return a client whose sampling handler answers what *ask* returns."""
+
+    async def sample(*arguments: Any) -> Any:
+        text = await ask()
+        if kind == "fastmcp":
+            return text
+        content = types.TextContent(type="text", text=text)
+        return types.CreateMessageResult(role="assistant", content=content, model="a-model")
+
+    async def elicit(*arguments: Any) -> dict[str, Any]:
+        answers.probe()
+        return {"animal": answers.animal}
+
+    if kind == "fastmcp":
+        return fastmcp.Client(server, elicitation_handler=elicit, sampling_handler=sample)
+    return Client(server, **{**answers.callbacks(), "sampling_callback": sample})
 
 
 @pytest.mark.parametrize("kind", ["mcp", "fastmcp"])
