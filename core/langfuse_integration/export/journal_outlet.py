@@ -178,10 +178,6 @@ class JournalOutlet(Outlet):
         delivered = self._stored - sum(self._storage.evicted().values()) if self._local else self._delivered
         return delivered, 0, sum(lost.values())
 
-    def waited_s(self) -> float:
-        """Return how long the journal was busy with other processes so far."""
-        return self._storage.waited_s()
-
     def fails(self) -> bool:
         """Return whether the last request to Langfuse failed."""
         return self._sender is not None and self._sender.is_failing

@@ -47,10 +47,6 @@ class Outlet:
         """Return (delivered, pending, lost) of all observations taken so far."""
         return 0, 0, 0
 
-    def waited_s(self) -> float:
-        """Return how long `take` has waited for other processes so far."""
-        return 0.0
-
     def handed_over(self) -> int:
         """Return how many observations were given to a foreign exporter, which does not report their delivery."""
         return 0

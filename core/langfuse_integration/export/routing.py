@@ -90,10 +90,6 @@ class RoutingOutlet(Outlet):
         delivered, pending, lost = (sum(counts) for counts in zip((0, 0, 0), *outcomes, strict=True))
         return delivered, pending, lost
 
-    def waited_s(self) -> float:
-        """Return how long all outlets have waited so far."""
-        return sum(outlet.waited_s() for outlet in self._outlets())
-
     def handed_over(self) -> int:
         """Return how many observations went to customised clients."""
         return sum(outlet.handed_over() for outlet in self._outlets())

@@ -24,10 +24,8 @@ from .pacing import Pace, Paced
 BATCH = 256
 BACK_OFF = 4.0
 BUSY_INTERVAL_S = 0.03
-SHARED_INTERVAL_S = 0.5
-"""Rows are gathered for longer where writing takes long: up to the first; up to the second where it takes long because
-many processes share the journal, so that each gets its turn. On a busy machine everything takes long, and only what is
-written survives a kill.
+"""Rows are gathered for up to so long where writing takes long; not for longer, since only what is written survives a
+kill. While other processes hold the journal, rows gather anyway.
 """
 SETTLING_S = 0.05
 """How long after its start an open span of another library is written: its tracer sets attributes after the start."""
@@ -50,7 +48,7 @@ class Worker:
         self._outlet = outlet
         self._interval_s = interval_s
         self.sample(sample_rate)
-        self._took_s = self._waited_s = 0.0
+        self._took_s = 0.0
         self._pace = Pace(recorder.limit // 2)
         self._stopped = self._ending = False
         self._written_here = False  # the process ends, and the queue is written on its own threads
@@ -98,8 +96,7 @@ class Worker:
         recorder = self._recorder
         if not (self._stopped or recorder.hurry):
             busy_s = min(BACK_OFF * self._took_s, BUSY_INTERVAL_S)
-            shared_s = min(BACK_OFF * self._waited_s, SHARED_INTERVAL_S)
-            recorder.wake.wait(max(self._interval_s, busy_s, shared_s))
+            recorder.wake.wait(max(self._interval_s, busy_s))
         recorder.wake.clear()
 
     def _drain(self) -> bool:
@@ -110,7 +107,7 @@ class Worker:
         for sweep in recorder.sweeps:
             self._guarded("ending abandoned observations", sweep)
         goal = self._popped + sum(map(len, recorder.queues()))
-        handled_before, began_s, waited_s = self._handled, time.monotonic(), self._outlet.waited_s()
+        handled_before, began_s = self._handled, time.monotonic()
         while self._drain_batch():
             if (
                 self._handled >= goal and self._flushes > self._flushed
@@ -122,7 +119,7 @@ class Worker:
             self._ending = self._ending and not ending
             self._flushed = flushes
             self._progress.notify_all()
-        self._took_s, self._waited_s = time.monotonic() - began_s, self._outlet.waited_s() - waited_s
+        self._took_s = time.monotonic() - began_s
         return self._handled > handled_before
 
     def _drain_batch(self) -> bool:

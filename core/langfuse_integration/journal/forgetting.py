@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 from . import forward_tables
+from .contention import STANDSTILL_S
 from .journal import Journal
 from .pruning import OWED
 
@@ -226,11 +227,11 @@ def settle_erasure(journal: Journal, erasure: Erasure) -> None:
     journal.query("PRAGMA secure_delete=ON")
     with journal.transaction() as db:
         db.execute("DELETE FROM erasures WHERE id = ?", (erasure.number,))
-    emptied(journal)
+    _patiently(lambda: emptied(journal), STANDSTILL_S)
 
 
-def _patiently(step: Any) -> bool:
-    deadline = time.monotonic() + CLEAN_S
+def _patiently(step: Any, within_s: float = CLEAN_S) -> bool:
+    deadline = time.monotonic() + within_s
     while not step():
         if time.monotonic() > deadline:
             return False

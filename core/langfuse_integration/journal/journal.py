@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import sqlite3
 import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
@@ -23,6 +24,7 @@ from ..errors import JournalTooNew
 from ..internals import forks
 from .bodies import Bodies
 from .chains import MIN_TEXT_BYTES, Chains
+from .contention import PAUSE_S, POLL_MS, Contention, is_locked, patient
 from .deflating import ORIGIN, Origin
 from .fork_guard import fork_guard
 from .nodes import remove_unused
@@ -32,8 +34,8 @@ from .schema import DELIVERED, PENDING, SCHEMA, SET_ASIDE, connect, schema_versi
 __all__ = ["DELIVERED", "PENDING", "SCHEMA", "SET_ASIDE", "Batch", "Journal", "StoredRow"]
 
 NODES_PER_TRANSACTION = 256
-CONTENTION_S = 30.0
-"""How long a transaction waits while other processes commit theirs."""
+OPENING_S = 8.0
+"""How long to wait for a file that is locked when it is opened."""
 
 
 class Batch(NamedTuple):
@@ -78,8 +80,6 @@ class Journal:
         self._lock = forks.Lock(reentrant=True)
         self._pid = os.getpid()
         self.inode = 0
-        self.waited_s = 0.0
-        """How long transactions of this journal have waited for those of others so far."""
         self._db: sqlite3.Connection | None = None
         self._skipped: dict[int, int] = {}
         self._chains = Chains()
@@ -93,11 +93,7 @@ class Journal:
     @contextmanager
     def transaction(self) -> Generator[sqlite3.Connection]:
         """Yield the connection for a block that is committed as a whole or not at all."""
-        with self._lock:
-            db = self._connected()
-            began_s = time.monotonic()
-            _begin(db)
-            self.waited_s += time.monotonic() - began_s
+        with self._begun() as db:
             try:
                 self._check_schema(db)
                 yield db
@@ -107,11 +103,25 @@ class Journal:
                     db.execute("ROLLBACK")
                 raise
 
+    @contextmanager
+    def _begun(self) -> Generator[sqlite3.Connection]:
+        """Yield the connection with a transaction begun, and the lock held; release the lock between two tries."""
+        contention = Contention()
+        while True:
+            with self._lock:
+                db = self._connected()
+                if contention.begin(db):
+                    yield db
+                    return
+            contention.pause()
+
+    @patient
     def query(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> list[tuple[Any, ...]]:
         """Return the rows of one statement."""
         with self._lock:
             return self._connected().execute(sql, values).fetchall()
 
+    @patient
     def give_back(self, max_pages: int = 0) -> None:
         """Return free pages of the file to the system: *max_pages*, or with 0 all."""
         with self._lock:
@@ -174,6 +184,7 @@ class Journal:
             if self.path is not None and fork_guard.tainted:
                 raise OSError("the parent process was busy with the journal when it forked this one")
             self._db = _patiently(self.path, self._fsync)
+            self._db.execute(f"PRAGMA busy_timeout={POLL_MS}")
             self._bodies = Bodies(self._db)
             self.inode = self.path.stat().st_ino if self.path is not None else 0
         return self._db
@@ -226,6 +237,7 @@ class Journal:
 
     # -- reading
 
+    @patient
     def rows(self, after: int, limit: int) -> list[tuple[int, StoredRow]]:
         """Return the next *limit* rows whose number is higher than *after*, with their numbers."""
         statement = f"SELECT id, pieces, {STORED_COLUMNS} FROM spans WHERE id > ? ORDER BY id LIMIT ?"
@@ -238,6 +250,7 @@ class Journal:
 
     # -- sending
 
+    @patient
     def next_batch(self, writer: int, max_rows: int, max_bytes: int, session_id: str | None = None) -> Batch | None:
         """Return the oldest waiting rows of *writer*, or None.
 
@@ -280,6 +293,7 @@ class Journal:
                 db.execute("COMMIT")
         return Batch(writer, [int(number) for number in ids.split(",")], *bodies)
 
+    @patient
     def bodies(self, statement: str, values: Mapping[str, Any]) -> list[tuple[int, bytes]]:
         """Return number and OTLP request of the rows that a statement selects as (id, pieces, ORIGIN, body).
 
@@ -348,32 +362,13 @@ class Journal:
         return int(self.query(f"SELECT count(*) FROM spans WHERE state = 0{conditions}", (*values.values(),))[0][0])
 
 
-def _begin(db: sqlite3.Connection) -> None:
-    """Begin a transaction; wait for as long as others commit, since among many processes some wait for seconds."""
-    deadline = time.monotonic() + CONTENTION_S
-    version = _version(db)
-    while True:
-        try:
-            db.execute("BEGIN IMMEDIATE")
-            return
-        except sqlite3.OperationalError as error:
-            previous, version = version, _version(db)
-            if "locked" not in str(error) or version == previous or time.monotonic() > deadline:
-                raise
-
-
-def _version(db: sqlite3.Connection) -> int:
-    """Return a number that changes when another process commits."""
-    return int(db.execute("PRAGMA data_version").fetchone()[0])
-
-
 def _patiently(path: Path | None, fsync: bool) -> sqlite3.Connection:
-    """Open the file; when two processes create it at once, one may find it locked in spite of the time-out."""
-    for pause_s in (0.01, 0.05, 0.2):
+    """Open the file; again while it is locked: by one of many processes that create it at once, say."""
+    deadline = time.monotonic() + OPENING_S
+    while True:
         try:
             return connect(path, fsync=fsync)
         except sqlite3.OperationalError as error:
-            if "locked" not in str(error):
+            if not is_locked(error) or time.monotonic() > deadline:
                 raise
-            time.sleep(pause_s)
-    return connect(path, fsync=fsync)
+        time.sleep(random.uniform(PAUSE_S, 10 * PAUSE_S))

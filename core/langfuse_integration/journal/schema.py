@@ -114,8 +114,8 @@ SCHEMA = len(MIGRATIONS)
 PIECES_SCHEMA = 4
 """The first version that stores large texts of rows in nodes."""
 _TABLES = {"spans", "nodes", "open_spans", "scores", "media", "media_uses", "writers", "erasures"}
-BUSY_S = 2.0
-"""How long to wait for a lock of another process; a transaction takes a few milliseconds."""
+BUSY_S = 0.05
+"""How long opening the file waits for a lock of another process, before it is opened again."""
 WAL_BYTES = 16 * 1024 * 1024
 """The size to which the write-ahead log is truncated after a burst."""
 
@@ -146,10 +146,11 @@ def connect(path: Path | None, *, fsync: bool = False) -> sqlite3.Connection:
         path or ":memory:", timeout=BUSY_S, isolation_level=None, check_same_thread=False, cached_statements=cached
     )
     try:
-        _version(db, str(path))  # before anything is changed in it
-        # auto_vacuum counts only before the first table: an emptied journal gives its room back.
+        # auto_vacuum counts only before the first table: an emptied journal gives its room back. Later it would wait
+        # for the other processes that write.
+        is_new = not _version(db, str(path))  # before anything is changed in it
         db.executescript(
-            "PRAGMA auto_vacuum=INCREMENTAL; PRAGMA journal_mode=WAL; "
+            f"{'PRAGMA auto_vacuum=INCREMENTAL;' if is_new else ''} PRAGMA journal_mode=WAL;"
             f"{durability.PRAGMAS if fsync else 'PRAGMA synchronous=NORMAL;'}"
             f"PRAGMA journal_size_limit={WAL_BYTES};"
         )

@@ -194,10 +194,6 @@ class Storage:
         """Return the backends that may hold rows."""
         return [backend for backend in (self._file, self._memory) if backend is not None]
 
-    def waited_s(self) -> float:
-        """Return how long writing has waited for other processes so far."""
-        return sum(backend.journal.waited_s for backend in self.backends())
-
     def evicted(self) -> dict[str, int]:
         """Return how many of this writer's rows retention removed, by reason."""
         return {reason: count for reason, count in self._evicted.items() if count}

@@ -6,13 +6,16 @@ Adoption also ends the observations that the dead process left open: they become
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import sqlite3
 import time
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from ..encoding.row import Row
 from ..settings import Settings
+from .contention import PAUSE_S
 from .journal import Journal
 from .liveness import Liveness
 
@@ -20,6 +23,8 @@ NOWHERE = ""
 """The destination of rows recorded without keys: only `push` delivers them."""
 NOBODY = 0
 """The owner of a dead writer, until a writer with its destination adopts it."""
+WRITERS_PER_TRANSACTION = 4
+"""Dead writers that are adopted in one transaction: all other processes wait for it."""
 
 
 def destination_of(settings: Settings) -> str:
@@ -30,6 +35,15 @@ def destination_of(settings: Settings) -> str:
     if settings.mode != "langfuse":
         return NOWHERE
     return hashlib.sha256(f"{settings.base_url} {settings.public_key}".encode()).hexdigest()[:16]
+
+
+class _Orphan(NamedTuple):
+    """A writer whose owner is dead or nobody."""
+
+    writer: int
+    owner: int
+    destination: str
+    is_alive: bool
 
 
 class Writers:
@@ -61,23 +75,38 @@ class Writers:
         Args:
             destinations: writers with one of these are adopted; open observations are ended for every destination.
         """
-        if not self._orphans(destinations):
-            return 0
+        orphans = self._orphans(destinations)
+        dead = {orphan.writer: self._last_signs(orphan.writer) for orphan in orphans if not orphan.is_alive}
+        if dead:
+            self._prepare_to_end(list(dead))
+        count = 0
+        for start in range(0, len(orphans), WRITERS_PER_TRANSACTION):
+            if start:
+                time.sleep(PAUSE_S)  # this process's own rows, too, come in between
+            count += self._adopt(orphans[start : start + WRITERS_PER_TRANSACTION], dead, destinations)
+        return count
+
+    def _adopt(
+        self, orphans: Sequence[_Orphan], dead: Mapping[int, tuple[int, set[str]]], destinations: Container[str]
+    ) -> int:
+        """Adopt some writers in one transaction, unless another process was first; return how many were adopted."""
+        ended: list[int] = []
         adopted: set[int] = set()
         with self._journal.transaction() as db:
-            orphans = self._orphans(destinations, db)
-            dead = [writer for writer, _ in orphans if not self._liveness.is_alive(writer)]
-            for writer, destination in orphans:
-                if writer not in dead:  # it is alive: only a `push` that had adopted it has died
+            for writer, owner, destination, is_alive in orphans:
+                if not db.execute("SELECT 1 FROM writers WHERE id = ? AND owner = ?", (writer, owner)).fetchone():
+                    continue
+                if is_alive:  # only a `push` that had adopted it has died
                     db.execute("UPDATE writers SET owner = id WHERE id = ?", (writer,))
                     continue
-                _end(db, writer, self._liveness.last_alive_ns(writer), self._liveness.ended(writer))
+                _end(db, writer, *dead[writer])
+                ended.append(writer)
                 if destination in destinations:
                     adopted.add(writer)
-                owner = self.me if writer in adopted else NOBODY
-                db.execute("UPDATE writers SET owner = ? WHERE id = ?", (owner, writer))
-            adopted.difference_update(_remove_idle(db, dead))
-        self._liveness.remove(dead)
+                new_owner = self.me if writer in adopted else NOBODY
+                db.execute("UPDATE writers SET owner = ? WHERE id = ?", (new_owner, writer))
+            adopted.difference_update(_remove_idle(db, ended))
+        self._liveness.remove(ended)
         return len(adopted)
 
     def take_over(self, destination: str) -> int:
@@ -110,6 +139,7 @@ class Writers:
 
     def end_open(self) -> int:
         """End this writer's open observations, at the end of its process; return how many there were."""
+        self._prepare_to_end([self.me])
         with self._journal.transaction() as db:
             return _end(db, self.me, time.time_ns())
 
@@ -134,20 +164,28 @@ class Writers:
         self._liveness.unlock(self.me)
         self._liveness.remove(removed)
 
-    def _orphans(self, destinations: tuple[str, ...], db: sqlite3.Connection | None = None) -> list[tuple[int, str]]:
-        """Return (number, destination) of writers whose owner is dead, and of unowned ones with these destinations."""
+    def _prepare_to_end(self, writers: Sequence[int]) -> None:
+        """Load what ends observations, if one of *writers* left any: in a transaction all processes would wait."""
+        statement = "SELECT 1 FROM open_spans WHERE writer IN (SELECT value FROM json_each(?)) LIMIT 1"
+        if self._journal.query(statement, (json.dumps(writers),)):
+            from . import endings as endings
+
+    def _orphans(self, destinations: tuple[str, ...]) -> list[_Orphan]:
+        """Return the writers whose owner is dead, and unowned ones with one of these destinations."""
         marks = ",".join("?" * len(destinations))
         statement = (
             f"SELECT id, owner, destination FROM writers WHERE owner NOT IN (?, {NOBODY}) "
             f"OR (owner = {NOBODY} AND destination IN ({marks}))"
         )
-        values = (self.me, *destinations)
-        rows = self._journal.query(statement, values) if db is None else db.execute(statement, values).fetchall()
         return [
-            (writer, destination)
-            for writer, owner, destination in rows
+            _Orphan(writer, owner, destination, self._liveness.is_alive(writer))
+            for writer, owner, destination in self._journal.query(statement, (self.me, *destinations))
             if owner == NOBODY or not self._liveness.is_alive(owner)
         ]
+
+    def _last_signs(self, writer: int) -> tuple[int, set[str]]:
+        """Return when a dead writer was last alive, and the spans that it listed as ended."""
+        return self._liveness.last_alive_ns(writer), self._liveness.ended(writer)
 
 
 def _end(db: sqlite3.Connection, writer: int, alive_ns: int, ended_ids: Container[str] = ()) -> int:

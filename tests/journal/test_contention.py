@@ -1,0 +1,67 @@
+"""A journal that others have locked: who waits keeps nobody else waiting."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from journal.sample_rows import rows_of
+from langfuse_integration.journal import contention
+from langfuse_integration.journal.journal import Journal
+
+
+@contextmanager
+def held(path: Path, mode: str) -> Iterator[None]:
+    """Hold the file's lock: for writing, or for everything."""
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute(f"PRAGMA locking_mode={mode}")
+    other.execute("BEGIN IMMEDIATE")
+    other.execute("DELETE FROM spans WHERE id = -1")
+    try:
+        yield
+    finally:
+        other.execute("ROLLBACK")
+        other.close()
+
+
+def test_who_waits_for_the_file_keeps_no_thread_of_its_own_waiting(tmp_path: Path) -> None:
+    """While the worker waits for another process's transaction, the sender reads its rows."""
+    journal = Journal(tmp_path / "journal.sqlite3")
+    row = next(iter(rows_of(1)))
+    with ThreadPoolExecutor(1) as worker:
+        with held(tmp_path / "journal.sqlite3", "NORMAL"):
+            written = worker.submit(journal.append, 7, [row])
+            for _ in range(100):
+                assert journal.pending(7) == 0
+            assert not written.done()
+        written.result(60)
+    assert journal.pending(7) == 1
+    journal.close()
+
+
+def test_a_reader_waits_while_another_process_has_the_whole_file(tmp_path: Path) -> None:
+    """A file that is locked for readers, too, as at the end of a process, is read as soon as it can be."""
+    journal = Journal(tmp_path / "journal.sqlite3")
+    journal.close()
+    with ThreadPoolExecutor(1) as sender:
+        with held(tmp_path / "journal.sqlite3", "EXCLUSIVE"):
+            found = sender.submit(journal.pending)
+        assert found.result(60) == 0
+    journal.close()
+
+
+def test_a_lock_that_nobody_gives_back_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where others hold the file and commit nothing, the wait ends, and nothing is written."""
+    monkeypatch.setattr(contention, "STANDSTILL_S", 0.05)
+    journal = Journal(tmp_path / "journal.sqlite3")
+    with held(tmp_path / "journal.sqlite3", "NORMAL"), pytest.raises(sqlite3.OperationalError, match="locked"):
+        journal.append(7, list(rows_of(1))[:1])
+    assert journal.pending() == 0
+    journal.append(7, list(rows_of(1))[:1])
+    assert journal.pending() == 1
+    journal.close()
