@@ -181,3 +181,23 @@ def test_a_sweep_ends_what_nobody_will_end(sessions: RecordedSessions) -> None:
         assert [found.status_message for found in sessions.observations] == ["cancelled"]
     finally:
         tracing.recorder.sweeps = tuple(known for known in tracing.recorder.sweeps if known is not sweep)
+
+
+def test_two_ends_that_find_the_footprints_full_at_once() -> None:
+    """A run that ends while another one makes room for its footprint leaves its own."""
+    registry = RunRegistry(ended_limit=4)
+    for key in ("first", "second", "mine", "other"):
+        opened(registry, key)
+    registry.close("first")
+    registry.close("second")
+
+    class Interrupted(dict[Any, Any]):
+        """Entries that are counted by a thread which then has to wait for another one."""
+
+        def __len__(self) -> int:
+            registry.close("other")
+            return super().__len__()
+
+    registry._ended = Interrupted(registry._ended)
+    registry.close("mine")
+    assert [key for key in ("second", "mine", "other") if registry.footprint(key) is None] == []
