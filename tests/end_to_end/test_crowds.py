@@ -18,6 +18,7 @@ from mcp import Client
 from mcp.server.mcpserver import MCPServer
 
 from langfuse_integration import langfuse_manager
+from langfuse_integration.recording import tracing
 from langfuse_integration.testing import RecordedSessions, Trace
 from langfuse_integration_langchain import SessionHandler
 from langfuse_integration_llamaindex import instrument as instrument_llamaindex
@@ -109,10 +110,8 @@ def check_acts(trace: Trace) -> None:
         assert act.metadata["think_id"] in thinks
 
 
-@pytest.mark.asyncio
-@pytest.mark.parametrize("size", SIZES)
-async def test_agents_of_langgraph(sessions: RecordedSessions, size: int) -> None:
-    """All think at once, and act at once."""
+async def langgraph(size: int) -> None:
+    """Run an agent for everybody: all think at once, and act at once."""
     thinking, acting = Gate(size), Gate(size)
 
     class Chat(ScriptedChat):
@@ -138,7 +137,29 @@ async def test_agents_of_langgraph(sessions: RecordedSessions, size: int) -> Non
         await agent.ainvoke(given, {"callbacks": [SessionHandler()]})
 
     await everybody(size, run)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("size", SIZES)
+async def test_agents_of_langgraph(sessions: RecordedSessions, size: int) -> None:
+    """Each run is one trace in its user's session."""
+    await langgraph(size)
     check(sessions, size, {"agent helper": ["generation Chat", "tool lookup", "generation Chat"]})
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("limit", [100, 60, 10])
+async def test_more_runs_than_are_kept(sessions: RecordedSessions, monkeypatch: Any, limit: int) -> None:
+    """Past the limit the oldest rows end with a warning and traces are torn, but each row is there, at its user."""
+    monkeypatch.setattr(tracing.registry, "_open_limit", limit)
+    monkeypatch.setattr(tracing.registry, "_ended_limit", 4)
+    await langgraph(40)
+    for row in sessions.observations:
+        numbers = set(re.findall(r"\bn-(\d+)\b", f"{row.input} {row.output}"))
+        assert {session_of(int(number)) for number in numbers} == {row.session_id}
+    for label, count in (("generation Chat", 80), ("tool lookup", 40), ("agent helper", 40)):
+        assert len([row for row in sessions.observations if row.label == label]) == count
+    assert sessions.still_open == []
 
 
 @pytest.mark.asyncio

@@ -26,7 +26,7 @@ from .model_streams import StreamWatch, being_read, is_stream, open_streams
 from .places import Fold, SpanPlace, Thinking, folds
 from .private import BEDROCK
 
-ANNOUNCED_LIMIT = 50_000
+ANNOUNCED_LIMIT = 100_000
 
 
 class LlmCall(rows.RowState):

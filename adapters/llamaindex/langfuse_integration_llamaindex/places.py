@@ -19,7 +19,7 @@ from langfuse_integration.recording.tracing import registry
 
 from .private import RUN_STAYS_ACTIVE, active_span_id
 
-OPEN_LIMIT = 50_000
+OPEN_LIMIT = 100_000
 ENDED_LIMIT = 5_000
 
 

@@ -19,7 +19,11 @@ from .observation import Observation, ObservationType
 
 _now = clocks.now
 _clock = clocks.steady
-OPEN_LIMIT = 50_000
+OPEN_LIMIT = 100_000
+"""An agent of LangGraph has three open runs, and six where another one acts inside of its tool.
+
+Three of them take 7 KB, and LangGraph itself 49 KB (with 1,000 agents that think).
+"""
 ENDED_LIMIT = 2_000
 _Footprint = tuple[int, int, tuple[Session | None, Session | None], int, bool]
 """The arguments of an Anchor: one is made only where it is asked for."""
