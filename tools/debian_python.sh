@@ -3,6 +3,7 @@
 # tests run in there, in a mount namespace of their own. Needs Debian or Ubuntu, root, debootstrap and `make .venv/.test`.
 # Tests that need Chromium, redis-server or Node are skipped, unless they are installed in the folder.
 # Usage: [SUITE=forky] [CHROOT=FOLDER] [MIRROR=ADDRESS] tools/debian_python.sh VERSION [ARGUMENTS OF PYTEST...]
+# With PYTHON_THREAD_INHERIT_CONTEXT=1 threads inherit contexts, as on a free-threaded Python.
 set -eu
 cd "$(dirname "$0")/.."
 . tools/index.sh
@@ -35,6 +36,7 @@ exec unshare --mount sh -euc '
     exec chroot "$root" env --ignore-environment HOME=/root LANG=C.UTF-8 PATH=/usr/bin:/usr/sbin:/bin:/sbin \
         SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt REQUESTS_CA_BUNDLE=/etc/ssl/certs/ca-certificates.crt \
         ${UV_DEFAULT_INDEX:+"UV_DEFAULT_INDEX=$UV_DEFAULT_INDEX" "PIP_INDEX_URL=$UV_DEFAULT_INDEX"} \
+        ${PYTHON_THREAD_INHERIT_CONTEXT:+"PYTHON_THREAD_INHERIT_CONTEXT=$PYTHON_THREAD_INHERIT_CONTEXT"} \
         PYTHON="python$version" sh -euc "
             cd /src
             sh tools/venv.sh test

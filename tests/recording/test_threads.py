@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 
 from langfuse_integration import configure, langfuse_manager
 from langfuse_integration.internals.bounded import BoundedDict
+from langfuse_integration.internals.free_threading import FREE_THREADED
 from langfuse_integration.recording.ids import new_bits
 from langfuse_integration.recording.observation import Observation
 from langfuse_integration.recording.registry import Run, RunRegistry, RunStart
@@ -25,6 +27,7 @@ from langfuse_integration.testing import RecordedSessions
 
 THREADS = 8
 ROUNDS = 150
+TURNS = 1_000
 
 
 @pytest.fixture(autouse=True)
@@ -55,6 +58,21 @@ def at_once(work: Callable[[int], object], threads: int = THREADS) -> None:
         thread.join()
     if errors:
         raise errors[0]
+
+
+def in_step(work: Callable[[int, int], object]) -> None:
+    """Call *work* with a number and a turn in two threads, which begin each turn at the same moment."""
+    arrived: list[list[int]] = [[] for _ in range(TURNS)]
+
+    def run(number: int) -> None:
+        for turn in range(TURNS):
+            arrived[turn].append(number)
+            while len(arrived[turn]) < 2:
+                if not FREE_THREADED:  # else the other runs meanwhile
+                    time.sleep(0)
+            work(number, turn)
+
+    at_once(run, 2)
 
 
 def an_observation(name: str = "run") -> Observation:
@@ -117,37 +135,34 @@ def test_rows_of_many_threads_are_in_the_journal_once(tmp_path: Path) -> None:
     assert Counter(session for _, session in rows) == {f"session-{n}": 2 * ROUNDS for n in range(THREADS)}
 
 
-def test_an_observation_that_several_threads_end_is_one_row(sessions: RecordedSessions) -> None:
-    """Whoever is first ends it, with that thread's output; the others change nothing."""
-    for turn in range(ROUNDS):
-        observation = an_observation(f"ended {turn}")
-        at_once(lambda number, ended=observation: ended.finish({"by": [number]}), 4)  # type: ignore[misc]
-    assert Counter(row.name for row in sessions.observations) == {f"ended {turn}": 1 for turn in range(ROUNDS)}
-    assert all(row.output["by"][0] in range(4) for row in sessions.observations)
+def test_an_observation_that_two_threads_end_is_one_row(sessions: RecordedSessions) -> None:
+    """Whoever is first ends it, with that thread's output; the other changes nothing."""
+    observations = [an_observation(f"ended {turn}") for turn in range(TURNS)]
+    in_step(lambda number, turn: observations[turn].finish({"by": number}))
+    assert Counter(row.name for row in sessions.observations) == {f"ended {turn}": 1 for turn in range(TURNS)}
+    assert all(row.output["by"] in (0, 1) for row in sessions.observations)
 
 
 def test_no_metadata_of_several_threads_is_lost(sessions: RecordedSessions) -> None:
-    """Tools that run in parallel each add their own entry to the metadata of the row above."""
-    observations = [an_observation(f"parent {turn}") for turn in range(ROUNDS)]
+    """Tools that run in parallel each add their own entries to the metadata of the row above."""
+    above = an_observation("above")
 
     def add(number: int) -> None:
-        for observation in observations:
-            observation.update(metadata={f"from {number}": number})
+        for turn in range(ROUNDS):
+            above.update(metadata={f"{number}.{turn}": turn})
 
     at_once(add)
-    for observation in observations:
-        observation.finish()
-        assert observation.metadata == {f"from {number}": number for number in range(THREADS)}
+    above.finish()
+    assert above.metadata == {f"{number}.{turn}": turn for number in range(THREADS) for turn in range(ROUNDS)}
 
 
-def test_runs_that_several_threads_open_below_one_run_are_all_known() -> None:
+def test_runs_that_two_threads_open_below_one_run_are_all_known() -> None:
     """A run knows each run that was opened below it, also those that were opened at the same moment."""
-    for _ in range(ROUNDS):
-        registry = RunRegistry()
-        parent = opened(registry, "parent")
-        assert parent is not None
-        at_once(lambda number, to=registry, above=parent: opened(to, number, above), 4)  # type: ignore[misc]
-        assert {run.key for run in parent.open_below()} == {0, 1, 2, 3}
+    registry = RunRegistry()
+    parents = [run for turn in range(TURNS) if (run := opened(registry, turn)) is not None]
+    in_step(lambda number, turn: opened(registry, (number, turn), parents[turn]))
+    for turn, parent in enumerate(parents):
+        assert {run.key for run in parent.open_below()} == {(0, turn), (1, turn)}
 
 
 def test_a_run_that_several_threads_announce_is_opened_and_ended_once() -> None:
@@ -169,15 +184,15 @@ def test_a_run_that_several_threads_announce_is_opened_and_ended_once() -> None:
 
 
 def test_runs_that_end_at_the_same_moment_are_all_remembered() -> None:
-    """The places of the last that ended are known, also where several threads end runs as the older half gives way."""
-    for _ in range(ROUNDS):
-        registry = RunRegistry(ended_limit=20)
-        for key in range(-9, 4):
+    """The places of the last that ended are known, also where two threads end runs as the older half gives way."""
+    registries = [RunRegistry(ended_limit=8) for _ in range(TURNS)]
+    for registry in registries:
+        for key in (2, 3, 4, 5, 0, 1):
             opened(registry, key)
-        for key in range(-9, 0):
+        for key in (2, 3, 4, 5):
             registry.close(key)
-        at_once(registry.close, 4)
-        assert None not in [registry.footprint(key) for key in range(4)]
+    in_step(lambda number, turn: registries[turn].close(number))
+    assert [[registry.footprint(key) is None for key in (0, 1)] for registry in registries] == [[False, False]] * TURNS
 
 
 def test_a_bounded_dictionary_stays_bounded_below_many_threads() -> None:

@@ -51,11 +51,11 @@ class Group(TyperGroup):
 app = typer.Typer(
     name="langfuse-integration",
     cls=Group,
-    help="Agent sessions, recorded without a manual call: try it, and look at what is in the local journal.",
+    help="Record the sessions of agents without manual calls, and read them from the local journal.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="The environment says where the journal lies and what is sent to Langfuse: LANGFUSE_INTEGRATION_JOURNAL, "
+    epilog="These environment variables set the journal's file and the Langfuse project: LANGFUSE_INTEGRATION_JOURNAL, "
     "LANGFUSE_PUBLIC_KEY, LANGFUSE_SECRET_KEY, LANGFUSE_BASE_URL.",
 )
 
@@ -71,7 +71,7 @@ def _version(requested: bool) -> None:
 @app.callback()
 def options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which version this is.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Parse the options before the command."""

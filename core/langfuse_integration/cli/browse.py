@@ -105,15 +105,13 @@ class ShowOptions:
         str | None, typer.Option("--step", metavar="ID", help="Only the step whose id begins like that, in full.")
     ] = None
     errors: Annotated[bool, typer.Option("--errors", "-e", help="Only what went wrong.")] = False
-    slowest: Annotated[bool, typer.Option("--slowest", help="Only the steps that took longest themselves.")] = False
+    slowest: Annotated[bool, typer.Option("--slowest", help="Only the steps that took longest by themselves.")] = False
     agent: Annotated[str | None, typer.Option("--agent", metavar="NAME", help="Only the steps of this agent.")] = None
     grep: Annotated[str | None, typer.Option("--grep", metavar="TEXT", help="Only the steps in which this occurs.")] = (
         None
     )
-    no_pager: Annotated[
-        bool, typer.Option("--no-pager", help="Write to the terminal, also what does not fit on it.")
-    ] = False
-    no_session: Annotated[bool, typer.Option("--no-session", help="What belongs to no session.")] = False
+    no_pager: Annotated[bool, typer.Option("--no-pager", help="Write everything to the terminal at once.")] = False
+    no_session: Annotated[bool, typer.Option("--no-session", help="Show what belongs to no session.")] = False
     as_json: Annotated[bool, typer.Option("--json", help="For programs: one JSON object.")] = False
 
     def narrowed(self) -> dict[str, Any]:

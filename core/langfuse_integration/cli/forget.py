@@ -25,8 +25,8 @@ def forget(
 ) -> None:
     """Remove a user or a session from the journal, from Redis and from Langfuse, for good; prints a receipt.
 
-    Whole traces are removed. While Langfuse cannot be reached, the request waits in the journal: the next process that
-    delivers, `push`, or this command again goes on. Exit code 1 if something is left to do.
+    Whole traces are removed. While Langfuse cannot be reached, the request waits in the journal. The next process that
+    delivers sends it, as do `push` and another `forget`. Exit code 1 if something is left to do.
     """
     if (user is None) == (session is None):
         raise typer.BadParameter("Name one: --user USER or --session SESSION.")

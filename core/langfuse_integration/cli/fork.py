@@ -32,7 +32,7 @@ def fork(
         typer.Option("--call", "-c", metavar="MODULE:FUNCTION", help="Your function that takes a turn's input."),
     ],
     answer: Annotated[
-        str | None, typer.Option("--answer", "-a", metavar="TEXT", help="Another answer at that step; live after it.")
+        str | None, typer.Option("--answer", "-a", metavar="TEXT", help="Answer in place of that step; live after it.")
     ] = None,
     tools: Annotated[
         ToolSource,

@@ -19,7 +19,7 @@ class PruneOptions:
 
     older_than: Annotated[
         float | None,
-        typer.Option("--older-than", parser=age_s, metavar="AGE", help="Traces that ended longer ago than 15m, 7d."),
+        typer.Option("--older-than", parser=age_s, metavar="AGE", help="Traces that ended longer ago: 15m, 7d."),
     ] = None
     session: Annotated[
         list[str] | None,
@@ -34,11 +34,9 @@ class PruneOptions:
     ] = False
     destination: Annotated[
         str | None,
-        typer.Option(
-            "--destination", metavar="URL", help="What waits for this server, or was refused by it: forget that."
-        ),
+        typer.Option("--destination", metavar="URL", help="Forget what waits for this server, or was refused by it."),
     ] = None
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how much it would be.")] = False
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say how much would be removed.")] = False
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False
 
     def check(self) -> None:

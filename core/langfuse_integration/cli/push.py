@@ -24,14 +24,14 @@ def push(
     ] = False,
     to: Annotated[
         str | None,
-        typer.Option("--to", metavar="URL", help="A server that takes OTLP traces: everything that it does not have."),
+        typer.Option("--to", metavar="URL", help="Another OTLP server; it gets everything that it does not have."),
     ] = None,
     header: Annotated[
         list[str] | None, typer.Option("--header", metavar="NAME=VALUE", help="Sent to that server; may be repeated.")
     ] = None,
     conventions: Annotated[
         str | None,
-        typer.Option("--conventions", metavar="NAMES", help="Added for that server: genai, openinference, both, none."),
+        typer.Option("--conventions", metavar="NAMES", help="Attributes to add: genai, openinference, both, none."),
     ] = None,
 ) -> None:
     """Deliver the journal to Langfuse. It can be interrupted and repeated. Exit code 1 if something still waits."""

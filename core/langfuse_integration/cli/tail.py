@@ -27,7 +27,7 @@ def tail(
     user: Annotated[str | None, typer.Option("--user", "-u", metavar="USER", help="Only of this user.")] = None,
     errors: Annotated[bool, typer.Option("--errors", "-e", help="Only errors.")] = False,
     lines: Annotated[
-        int, typer.Option("--lines", "-n", metavar="COUNT", min=0, help="How many of the last ones come first.")
+        int, typer.Option("--lines", "-n", metavar="COUNT", min=0, help="How many earlier ones are shown first.")
     ] = 10,
     as_json: Annotated[bool, typer.Option("--json", help="For programs: one JSON object a line.")] = False,
 ) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from ..encoding.row import FORMER_SCOPE, SCOPE
+from ..presentation import counted
 from ..reading.replay import Observed, request_of
 from .installation import Finding, Installation
 
@@ -42,7 +43,7 @@ def contents(installation: Installation) -> Iterator[Finding]:
             "Call langfuse_manager.set_session() before anything is traced.",
         )
     elif rows and rows[0][1]:
-        yield Finding("recorded", f"{rows[0][0]:,} sessions, {rows[0][1]:,} traces")
+        yield Finding("recorded", f"{counted(rows[0][0], 'session')}, {counted(rows[0][1], 'trace')}")
 
 
 def two_tracers(installation: Installation) -> Iterator[Finding]:
