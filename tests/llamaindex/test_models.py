@@ -470,13 +470,25 @@ def test_an_answer_with_any_raw_response_is_recorded(settled: RecordedSessions, 
         ({"usage": {"inputTokens": 10, "outputTokens": 4, "totalTokens": 14}}, {"input": 10, "output": 4}),
         ({"prompt_eval_count": 10, "eval_count": 4}, {"input": 10, "output": 4}),
         ({"meta": {"billed_units": {"input_tokens": 10.0, "output_tokens": 4.0}}}, {"input": 10, "output": 4}),
+        (
+            {"response": {"meta": {"tokens": {"input_tokens": 10.0, "output_tokens": 4.0}, "cached_tokens": 6.0}}},
+            {"input": 4, "input_cached_tokens": 6, "output": 4},
+        ),
+        ({"inputTextTokenCount": 10, "results": [{"tokenCount": 3}, {"tokenCount": 1}]}, {"input": 10, "output": 4}),
     ],
-    ids=["openai", "anthropic", "google", "bedrock", "ollama", "cohere"],
+    ids=["openai", "anthropic", "google", "bedrock", "ollama", "cohere", "cohere streamed", "titan"],
 )
 def test_tokens_are_counted_once(settled: RecordedSessions, raw: dict[str, Any], usage: dict[str, int]) -> None:
     """Whatever a provider calls them, each token is in one bucket."""
     ScriptedLLM(["Hi."], raw=raw).chat(HELLO)
     assert only(settled).usage == usage
+
+
+def test_titan_says_how_it_ended_beside_the_text(settled: RecordedSessions) -> None:
+    """The reason stands in the first of its results."""
+    raw = {"inputTextTokenCount": 10, "results": [{"tokenCount": 4, "completionReason": "FINISH"}]}
+    ScriptedLLM(["Hi."], raw=raw).chat(HELLO)
+    assert only(settled).metadata["finish_reason"] == "FINISH"
 
 
 def test_a_wrapper_and_its_inner_call_count_their_tokens_once(settled: RecordedSessions) -> None:

@@ -10,7 +10,7 @@ from langfuse_integration.recording.observation import Observation
 from .messages import RESPONSES
 from .models import answering_model, get, inside_event, usage_of
 
-FINISH = ("finish_reason", "finishReason", "stop_reason", "stopReason", "done_reason")
+FINISH = ("finish_reason", "finishReason", "stop_reason", "stopReason", "done_reason", "completionReason")
 IDS = ("response_id", "responseId", "id")
 
 
@@ -72,6 +72,9 @@ def _places(raw: Any, extra: Any) -> Iterator[Any]:
     choices = get(raw, "choices") or get(inside_event(raw), "choices")
     if isinstance(choices, (list, tuple)) and choices:
         yield choices[0]
+    results = get(raw, "results")
+    if isinstance(results, list) and results:
+        yield results[0]  # Amazon Titan
     yield raw
     yield get(raw, "messageStop")  # Bedrock, streamed
     yield extra

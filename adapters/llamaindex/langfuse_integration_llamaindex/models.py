@@ -220,4 +220,14 @@ def _reports(response: Any) -> Iterator[Any]:
     yield get(extra, "usage")
     yield get(get(get(response, "message"), "additional_kwargs"), "usage")
     yield extra
+    yield _report_of_titan(raw)
     yield raw
+
+
+def _report_of_titan(raw: Any) -> Any:
+    """Return the tokens in an answer of Amazon Titan, which counts those of the output beside each text; else None."""
+    results = get(raw, "results")
+    counts = [get(result, "tokenCount") for result in results] if isinstance(results, list) else []
+    if not counts or not all(isinstance(count, int) for count in counts):
+        return None
+    return {"inputTextTokenCount": get(raw, "inputTextTokenCount"), "totalOutputTextTokenCount": sum(counts)}
