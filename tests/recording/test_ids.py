@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import textwrap
 
 import pytest
 
-from fresh import run_fresh
+from fresh import run_fresh, without_settings
 from langfuse_integration import langfuse_manager
 from langfuse_integration.recording.ids import RANDOM_BITS
 from langfuse_integration.testing import RecordedSessions
@@ -54,3 +57,44 @@ def test_a_forked_child_goes_on_with_other_ids() -> None:
     """
     parent, child = run_fresh(code).split()
     assert parent != child
+
+
+CLONES = """
+    import ctypes, os
+    from langfuse_integration import langfuse_manager
+
+    def ids():
+        for _ in range(1_000):
+            with langfuse_manager.trace_span("step") as span:
+                span.score("good", 1)
+            yield f"{span.trace_id} {span.id}"
+
+    list(ids())
+    libc = ctypes.PyDLL(None)
+    assert libc.unshare(0x20000000) == 0  # CLONE_NEWPID: the next child has this process's id
+    copy = libc.fork()
+    if copy:
+        os.waitpid(copy, 0)
+    os.write(1, "\\n".join([f"pid {os.getpid()}", *ids(), ""]).encode())
+    os._exit(0)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="namespaces of process ids are Linux's")
+def test_two_machines_of_one_snapshot_make_other_ids() -> None:
+    """A process and its copy, with the same memory and process id, agree in no trace and no observation."""
+    own_namespace = ["unshare", "--pid", "--fork"]
+    if subprocess.run([*own_namespace, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to make namespaces")
+    done = subprocess.run(
+        [*own_namespace, sys.executable, "-c", textwrap.dedent(CLONES)],
+        env=without_settings(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    lines = done.stdout.splitlines()
+    assert [line for line in lines if line.startswith("pid")] == ["pid 1", "pid 1"]
+    found = [line.split() for line in lines if not line.startswith("pid")]
+    assert [len({*each}) for each in zip(*found, strict=True)] == [2_000, 2_000]

@@ -46,7 +46,7 @@ class ServerSpan:
         self._started_ns, self._clock_ns = time.time_ns(), time.perf_counter_ns()
         self._request = request
         self._session = session
-        self._span = new_bits(64) or 1
+        self._span = new_bits(64) ^ self._started_ns or 1
         caller = current_span()
         assert caller is not None
         self.anchor = SpanAnchor(caller.trace, caller.span, exported=caller.exported)

@@ -15,6 +15,7 @@ from ..encoding.row import row_places
 from ..internals import faults, forks
 from ..internals.faults import report
 from ..recording.held import HeldRow
+from ..recording.ids import new_chance
 from ..recording.observation import Observation
 from ..recording.recorder import QueueRecorder
 from .counters import DestinationCounts, offer_metrics
@@ -135,6 +136,7 @@ class Worker:
             self._popped += count
         if not count:
             return False
+        new_chance()
         self._pace.behind(len(recorder.queue), hurried=recorder.hurry > 0)
         done = False
         try:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import time
 
+from .ids import new_chance
+
 now = time.time_ns
 steady = time.perf_counter_ns
 
@@ -33,6 +35,7 @@ def read() -> tuple[int, int]:
 def moment() -> tuple[int, int]:
     """Read both clocks a few times, and return the reading that was disturbed least."""
     global distance_ns
+    new_chance()  # a machine that was started from a snapshot: see ids.py
     distance, wall_ns, clock_ns = max(_reading() for _ in range(_READINGS))
     distance_ns = distance
     return wall_ns, clock_ns

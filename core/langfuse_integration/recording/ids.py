@@ -1,4 +1,9 @@
-"""Trace and span ids: random, and a trace's begins with its time."""
+"""Trace and span ids: random, and a trace's begins with its time.
+
+Virtual machines that are started from one snapshot (AWS Lambda's SnapStart, Firecracker) begin with the same memory, the
+same process ids and the same state of chance. So each id is random bits with its time in ns on top (an exclusive or, as
+random as before), and the state is made anew when the clock has jumped and with each batch of the worker.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +16,10 @@ from ..internals import forks
 _random = Random()
 new_bits = _random.getrandbits
 
-forks.in_child(_random.seed)
+new_chance = _random.seed
+"""Begin with chance from the system again."""
+
+forks.in_child(new_chance)
 
 RANDOM_BITS = 80
 """A trace's id begins with 48 bits of milliseconds since 1970, as a UUIDv7 does, and ends with so many random ones.

@@ -114,9 +114,9 @@ class Observation(SpanInterface):
         self.session, self.origin = captured
         self.input = input if _type(input) in ATOMS else snapshot(input)
         self.metadata = None
-        self.span = new_bits(64) or 1
+        self.span = new_bits(64) ^ started_ns or 1
         if parent is None:
-            self.trace = started_ns // 1_000_000 << RANDOM_BITS | new_bits(RANDOM_BITS)
+            self.trace = started_ns // 1_000_000 << RANDOM_BITS | new_bits(RANDOM_BITS) ^ started_ns
             self.parent = 0
             self.app_root = True
         else:

@@ -33,12 +33,12 @@ class Score:
         comment: str | None = None,
         session_id: str | None = None,
     ) -> None:
-        self.id = f"{new_bits(128):032x}"
+        self.at_ns = time.time_ns()
+        self.id = f"{new_bits(128) ^ self.at_ns:032x}"
         self.trace = trace
         self.span = span
         self.name = name
         self.value = value
         self.comment = comment
         self.session_id = session_id
-        self.at_ns = time.time_ns()
         self.fields: Mapping[str, Any] | None = None
