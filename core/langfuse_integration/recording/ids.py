@@ -1,6 +1,6 @@
 """Trace and span ids: random, and a trace's begins with its time.
 
-Virtual machines that are started from one snapshot (AWS Lambda's SnapStart, Firecracker) begin with the same memory, the
+Virtual machines started from one snapshot (AWS Lambda's SnapStart, Firecracker) begin with the same memory, the
 same process ids and the same state of chance. So each id is random bits with its time in ns on top (an exclusive or, as
 random as before), and the state is made anew when the clock has jumped and with each batch of the worker.
 """
