@@ -56,6 +56,13 @@ def of_joblib(backend: str) -> Sessions:
     return list(done)
 
 
+def of_pebble(kind: str) -> Sessions:
+    """Run the jobs on a pool of Pebble with one thread or process."""
+    pebble: Any = import_module("pebble")
+    with getattr(pebble, kind)(max_workers=1) as pool:
+        return [*(pool.schedule(job, args=(user,)).result() for user in USERS), *pool.map(job, USERS).result()]
+
+
 def of_thread_pool(users: Iterable[str]) -> Sessions:
     """Run the jobs on the one thread of multiprocessing's pool of threads."""
     with multiprocessing.pool.ThreadPool(1) as pool:
@@ -80,6 +87,8 @@ KINDS: dict[str, Callable[[], Sessions]] = {
         for context in ("fork", "spawn", "forkserver")
     },
     **{f"{context} pool": lambda context=context: of_pool(context) for context in ("fork", "spawn", "forkserver")},  # type: ignore[misc]
+    "pebble threads": lambda: of_pebble("ThreadPool"),
+    "pebble processes": lambda: of_pebble("ProcessPool"),
     "joblib loky": lambda: of_joblib("loky"),
     "joblib multiprocessing": lambda: of_joblib("multiprocessing"),
 }

@@ -22,7 +22,7 @@ from langfuse_integration.testing import RecordedSessions
 SCRIPT = Path(__file__).with_name("pools.py")
 QUICK = ("threads", "event loop", "fork executor", "fork pool")
 DEFAULT = multiprocessing.get_all_start_methods()[0]
-INHERIT = ("fork executor", "fork pool", *(["joblib multiprocessing"] if DEFAULT == "fork" else []))
+INHERIT = ("fork executor", "fork pool", *(["joblib multiprocessing", "pebble processes"] if DEFAULT == "fork" else []))
 """Pools whose processes begin as their parent is: in its session. Python 3.14 forks only where it is told to."""
 
 
@@ -47,8 +47,9 @@ def run_pool(kind: str, journal: Path) -> tuple[list[list[str | None]], str]:
 )
 def test_what_a_pool_s_function_sets_ends_with_it(kind: str, journal: Path) -> None:
     """Each function begins as its thread or process did, whatever was set by the one before it."""
-    if kind.startswith("joblib"):
-        pytest.importorskip("joblib")
+    for library in ("joblib", "pebble"):
+        if kind.startswith(library):
+            pytest.importorskip(library)
     sessions, errors = run_pool(kind, journal)
     first = "s-main" if kind in INHERIT else "s-thread" if kind == "threads with a session" else None
     assert len(sessions) in (len(USERS), 2 * len(USERS))

@@ -24,6 +24,8 @@ POOLS = frozenset(
         "distributed.threadpoolexecutor",
         "multiprocessing.pool",
         "multiprocess.pool",
+        "pebble.pool.process",
+        "pebble.pool.thread",
     }
 )
 """The modules whose functions or classes are what a pool's threads run."""

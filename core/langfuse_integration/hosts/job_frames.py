@@ -27,19 +27,23 @@ _LOOPS = {
     ("_process_worker", "concurrent.futures.process"): "call_item",
     ("_process_worker", "loky.process_executor"): "call_item",
     ("_process_worker", "joblib.externals.loky.process_executor"): "call_item",
+    ("execute_next_task", "pebble.pool.thread"): "task",
+    ("process_tasks", "pebble.pool.process"): "task",
     ("_execute", "huey.api"): "task",
     ("handle_event_request", "awslambdaric.bootstrap"): "lambda_context",
 }
 """The variable with an object for one job, by the function that runs one job after the other, and its module.
 
-Seen in Python 3.11, loky 3.7, joblib 1.6, Huey 3.5, awslambdaric 4.2. Where it is missing, nothing ends a session that
-a job sets outside of a block.
+Seen in Python 3.11, loky 3.7, joblib 1.6, Pebble 5.2, Huey 3.5, awslambdaric 4.2. Where it is missing, nothing ends a
+session that a job sets outside of a block.
 """
 _POOL = ("worker", "multiprocessing.pool")
 _CHUNKS: dict[tuple[str, str], Callable[[dict[str, Any]], int]] = {
     ("mapstar", "multiprocessing.pool"): lambda variables: len(variables["args"][1]),
     ("starmapstar", "multiprocessing.pool"): lambda variables: len(variables["args"][1]),
     ("_process_chunk", "concurrent.futures.process"): lambda variables: len(variables["chunk"]),
+    ("process_chunk", "pebble.pool.thread"): lambda variables: len(variables["chunk"]),
+    ("process_chunk", "pebble.pool.process"): lambda variables: len(variables["chunk"]),
     ("__call__", "joblib.parallel"): lambda variables: len(variables["self"].items),
 }
 """How many items a function calls the application's for within one job."""
