@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import json
 import multiprocessing
 import multiprocessing.pool
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
@@ -63,10 +64,25 @@ def of_pebble(kind: str) -> Sessions:
         return [*(pool.schedule(job, args=(user,)).result() for user in USERS), *pool.map(job, USERS).result()]
 
 
-def of_thread_pool(users: Iterable[str]) -> Sessions:
-    """Run the jobs on the one thread of multiprocessing's pool of threads."""
+def of_thread_pool(initializer: Callable[[], object] | None = None) -> Sessions:
+    """Run the jobs on the one thread of multiprocessing's pool of threads, where one may fail."""
+    with multiprocessing.pool.ThreadPool(1, initializer) as pool:
+        sessions = [pool.apply(job, (user,)) for user in USERS]
+        with contextlib.suppress(ZeroDivisionError):
+            pool.apply(fail)
+        return [*sessions, *pool.imap(job, USERS)]
+
+
+def of_thread_chunks() -> Sessions:
+    """Run the jobs on a pool of threads, several in one go."""
     with multiprocessing.pool.ThreadPool(1) as pool:
-        return list(pool.map(job, users))
+        return list(pool.map(job, USERS, chunksize=5))
+
+
+def fail() -> None:
+    """Set a session, and raise."""
+    langfuse_manager.set_session("s-failed")
+    raise ZeroDivisionError
 
 
 def of_initialised() -> Sessions:
@@ -79,7 +95,9 @@ KINDS: dict[str, Callable[[], Sessions]] = {
     "threads": lambda: of_executor(concurrent.futures.ThreadPoolExecutor(1)),
     "threads with a session": of_initialised,
     "event loop": lambda: asyncio.run(in_event_loop()),
-    "thread pool": lambda: of_thread_pool(USERS),
+    "thread pool": of_thread_pool,
+    "thread pool with a session": lambda: of_thread_pool(lambda: langfuse_manager.set_session("s-thread")),
+    "thread pool in chunks": of_thread_chunks,
     **{
         f"{context} executor": lambda context=context: of_executor(  # type: ignore[misc]
             concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context(context))

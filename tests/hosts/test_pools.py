@@ -20,7 +20,7 @@ from langfuse_integration.internals import faults
 from langfuse_integration.testing import RecordedSessions
 
 SCRIPT = Path(__file__).with_name("pools.py")
-QUICK = ("threads", "event loop", "fork executor", "fork pool")
+QUICK = ("threads", "thread pool", "thread pool with a session", "event loop", "fork executor", "fork pool")
 DEFAULT = multiprocessing.get_all_start_methods()[0]
 INHERIT = ("fork executor", "fork pool", *(["joblib multiprocessing", "pebble processes"] if DEFAULT == "fork" else []))
 """Pools whose processes begin as their parent is: in its session. Python 3.14 forks only where it is told to."""
@@ -43,7 +43,7 @@ def run_pool(kind: str, journal: Path) -> tuple[list[list[str | None]], str]:
 
 @pytest.mark.parametrize(
     "kind",
-    [pytest.param(kind, marks=() if kind in QUICK else pytest.mark.slow) for kind in KINDS if kind != "thread pool"],
+    [pytest.param(kind, marks=() if kind in QUICK else pytest.mark.slow) for kind in KINDS if "chunks" not in kind],
 )
 def test_what_a_pool_s_function_sets_ends_with_it(kind: str, journal: Path) -> None:
     """Each function begins as its thread or process did, whatever was set by the one before it."""
@@ -51,7 +51,7 @@ def test_what_a_pool_s_function_sets_ends_with_it(kind: str, journal: Path) -> N
         if kind.startswith(library):
             pytest.importorskip(library)
     sessions, errors = run_pool(kind, journal)
-    first = "s-main" if kind in INHERIT else "s-thread" if kind == "threads with a session" else None
+    first = "s-main" if kind in INHERIT else "s-thread" if kind.endswith("with a session") else None
     assert len(sessions) in (len(USERS), 2 * len(USERS))
     assert {before for before, _ in sessions} == {first}
     afters = [f"s-{user}" if user else first for user in USERS]
@@ -59,11 +59,10 @@ def test_what_a_pool_s_function_sets_ends_with_it(kind: str, journal: Path) -> N
     assert errors == ""
 
 
-def test_a_pool_of_threads_of_multiprocessing_is_said(journal: Path) -> None:
+def test_several_items_in_one_go_are_said(journal: Path) -> None:
     """Where nobody can tell when a function ends, one warning says to use a block."""
-    _, errors = run_pool("thread pool", journal)
-    assert errors.count("\n") == 2
-    assert "set_session was called in a function of a ThreadPool" in errors
+    _, errors = run_pool("thread pool in chunks", journal)
+    assert errors.count("\n") == 1
     assert "set_session was called in a function that a pool calls for several items in one go" in errors
     assert "Use `with langfuse_manager.session(...)` in the function" in errors
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import sys
+import threading
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
@@ -70,7 +71,7 @@ def _job_above(store: SessionStore, caller: FrameType) -> object | None:
         code = frame.f_code
         if code.co_name in _NAMES:
             function = (code.co_name, frame.f_globals.get("__name__", ""))
-            job = _of_loop(frame, function)
+            job = _of_loop(store, frame, function)
             if function == _EXECUTOR:
                 _leave_jobs_with(store, frame.f_globals.get("_WorkItem"))
             if job is not None:
@@ -126,6 +127,54 @@ REQUESTS = WsgiRequests()
 """The host of every server that servers.py does not know."""
 
 
+class PoolCell(RequestCell):
+    """The cell of a job of a ThreadPool: nothing lives as long as the job, but each has a number."""
+
+    __slots__ = ("number",)
+
+    number: tuple[object, object]
+
+    def serves_here(self) -> bool:
+        """Return whether the caller runs in this job."""
+        return POOL_JOBS.cell() is self
+
+
+class PoolJobs:
+    """Knows a job of a ThreadPool by its number, in the frame of the loop of the pool's thread."""
+
+    def __init__(self) -> None:
+        self._kept = threading.local()
+
+    def cell(self) -> PoolCell | None:
+        """Return the cell of the job that runs here, if a session was set in it."""
+        frame: FrameType | None = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
+        while frame is not None:
+            if frame.f_code.co_name == _POOL[0] and frame.f_globals.get("__name__") == _POOL[1]:
+                return self.of(_variables(frame))
+            frame = frame.f_back
+        return None
+
+    def of(self, variables: dict[str, Any]) -> PoolCell | None:
+        """Return the cell of the job in these variables of the loop, or None."""
+        cell: PoolCell | None = getattr(self._kept, "cell", None)
+        return cell if cell is not None and cell.number == _number(variables) else None
+
+    def begin(self, variables: dict[str, Any]) -> PoolCell:
+        """Return a new cell for the job in these variables; the thread keeps it until it begins the next."""
+        cell = self._kept.cell = PoolCell.hosted()
+        cell.number = _number(variables)
+        return cell
+
+
+POOL_JOBS = PoolJobs()
+"""The host of every ThreadPool."""
+
+
+def _number(variables: dict[str, Any]) -> tuple[object, object]:
+    """Return the number of a job and of its part: no two jobs of a process have the same."""
+    return variables.get("job"), variables.get("i")
+
+
 def _cell_in(environ: dict[Any, Any]) -> WsgiCell:
     cell = environ.get(_KEY)
     if not isinstance(cell, WsgiCell):
@@ -155,12 +204,15 @@ def _environ(value: object) -> dict[Any, Any] | None:
     return value if isinstance(value, dict) and "wsgi.version" in value else None
 
 
-def _of_loop(frame: FrameType, function: tuple[str, str]) -> object | None:
+def _of_loop(store: SessionStore, frame: FrameType, function: tuple[str, str]) -> object | None:
     if function == _POOL:
         variables = _variables(frame)
+        if "kwds" not in variables:  # the pool's initializer
+            return None
         if hasattr(variables["inqueue"], "_reader"):  # of processes: each task is a copy
             return _token_in(variables["kwds"])
-        _warn("of a ThreadPool")
+        store.add_host(POOL_JOBS)
+        return POOL_JOBS.of(variables) or POOL_JOBS.begin(variables)
     elif function in _CHUNKS:
         if _CHUNKS[function](_variables(frame)) > 1:
             _warn("that a pool calls for several items in one go")
