@@ -177,17 +177,26 @@ class RunRegistry:
         run.anchor = anchor
         run.parent = parent
         run.state = start
-        run.children = {} if FREE_THREADED else None
+        run.children = None
         runs = self._runs
         if runs.setdefault(key, run) is not run:
             return None
         if parent is not None:
-            if parent.children is None:  # only with the interpreter lock: two threads would make two
-                parent.children = {}
-            parent.children[key] = run
+            children = parent.children
+            if children is None:
+                children = self._first_children(parent) if FREE_THREADED else {}
+                parent.children = children
+            children[key] = run
         if len(runs) > self._open_limit:
             self._evict()
         return run
+
+    def _first_children(self, parent: Run) -> dict[Hashable, Run]:
+        """Make the dictionary of the runs below *parent*, unless another thread just has."""
+        with self._evicting:
+            if parent.children is None:
+                parent.children = {}
+            return parent.children
 
     def close(self, key: Hashable) -> Run | None:
         """Give out the open run of *key* for its end; None when it is not open (any more)."""
