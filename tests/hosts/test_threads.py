@@ -28,6 +28,10 @@ def instrumented() -> Iterator[None]:
     uninstrument_threads()
 
 
+INHERITS = bool(getattr(sys.flags, "thread_inherit_context", False))
+"""Whether Python itself starts a thread in a copy of its starter's context: 3.14, free-threaded or told so."""
+
+
 def record(expected: str) -> str:
     """Record an observation whose input is the session that it must be in, "nobody" for none."""
     with langfuse_manager.trace_span("work", input=expected):
@@ -56,7 +60,7 @@ def test_a_plain_thread_is_untagged_unless_bound(sessions: RecordedSessions) -> 
     bound = langfuse_manager.bind(record)
     langfuse_manager.set_session("b")
     with ThreadPoolExecutor(2) as pool:
-        in_thread(record, "nobody")
+        in_thread(record, "b" if INHERITS else "nobody")
         in_thread(bound, "a")
         assert pool.submit(record, "nobody").result(60) == "nobody"
         assert list(pool.map(langfuse_manager.bind(record), ["b"] * 4)) == ["b"] * 4
@@ -162,7 +166,7 @@ def test_it_is_idempotent_and_leaves_nothing(sessions: RecordedSessions) -> None
     uninstrument_threads()
     assert (threading.Thread.start, threading.Thread.run, ThreadPoolExecutor.submit) == methods
     langfuse_manager.set_session("a")
-    in_thread(record, "nobody")
+    in_thread(record, "a" if INHERITS else "nobody")
 
     own = ThreadingInstrumentor()
     own.instrument()
@@ -171,7 +175,7 @@ def test_it_is_idempotent_and_leaves_nothing(sessions: RecordedSessions) -> None
         in_thread(record, "a")
         uninstrument_threads()
         assert own.is_instrumented_by_opentelemetry
-        in_thread(record, "nobody")
+        in_thread(record, "a" if INHERITS else "nobody")
     finally:
         own.uninstrument()
     assert (threading.Thread.start, threading.Thread.run, ThreadPoolExecutor.submit) == methods
