@@ -214,6 +214,23 @@ def test_documents_changed_after_a_retrieval(rows: StoppedRows) -> None:
     assert [row.output for row in rows.write()] == [before, form(documents)]
 
 
+def test_plain_documents_changed_after_a_retrieval(rows: StoppedRows) -> None:
+    """LangChain asks no retriever for the class of its documents: dicts stay as they were, too."""
+    documents = [{"text": "hay", "source": {"page": 1}}]
+
+    class Retriever(BaseRetriever):
+        """Returns the dicts."""
+
+        def _get_relevant_documents(self, query: str, *, run_manager: Any) -> Any:
+            return documents
+
+    before = form(documents)
+    Retriever().invoke("hay", recorded())
+    documents[0]["text"] = "cut"
+    documents[0]["source"]["page"] = 99  # type: ignore[index]
+    assert [row.output for row in rows.write()] == [before]
+
+
 def test_ids_that_are_set_in_place_change_no_text(rows: StoppedRows, monkeypatch: pytest.MonkeyPatch) -> None:
     """LangGraph gives each message an id after the call: the history is found by identity all the same."""
     marks: list[Any] = []

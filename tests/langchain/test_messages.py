@@ -45,6 +45,7 @@ def read(value: Any) -> Any:
 
 CALL: Any = {"name": "search", "args": {"query": "wool"}, "id": "call_1", "type": "tool_call"}
 
+SAFE: Any = {"blocked": False, "score": 0, "reasons": {"words": []}}
 REPORT: Any = {"id": "r-1", "finish_reason": "COMPLETE", "token_count": {"input_tokens": 60}, "documents": None}
 
 
@@ -83,6 +84,10 @@ REPORT: Any = {"id": "r-1", "finish_reason": "COMPLETE", "token_count": {"input_
         (
             AIMessage("Hi", additional_kwargs={"id": "mine", "tool_plan": "Other."}, response_metadata={"id": "r-1"}),
             {"role": "assistant", "content": "Hi", "additional_kwargs": {"id": "mine", "tool_plan": "Other."}},
+        ),
+        (  # LiteLLM's messages have fields that hold nothing but null
+            AIMessage("Hi", additional_kwargs={"provider_specific_fields": {"refusal": None}, "safety": SAFE}),
+            {"role": "assistant", "content": "Hi", "additional_kwargs": {"safety": SAFE}},
         ),
         (ChatMessage("Hm", role="critic"), {"role": "critic", "content": "Hm"}),
         (FunctionMessage("4", name="add"), {"role": "function", "content": "4", "name": "add"}),

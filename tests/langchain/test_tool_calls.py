@@ -190,3 +190,34 @@ def test_an_error_in_a_command_is_the_tools(no_open_runs: RecordedSessions, way:
     rows = {row.metadata["tool_call_id"]: row for row in no_open_runs.trace().named("hand_over")}
     assert (rows["c1"].level, rows["c1"].status_message) == ("ERROR", "refused")
     assert (rows["c2"].level, rows["c2"].status_message) == ("DEFAULT", None)
+
+
+class Order:
+    """What a herder is told to do; its class is called as LangGraph's is."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
+Order.__name__ = "Command"
+
+
+class Orders(TypedDict):
+    """A state with orders, of a class that LangGraph does not know."""
+
+    messages: Annotated[list[AnyMessage], add_messages]
+    orders: list[Order]
+
+
+@every_way
+def test_an_applications_own_commands_are_none(no_open_runs: RecordedSessions, way: str) -> None:
+    """A class that is only called like LangGraph's Command is a value like others."""
+    model = ScriptedChat(calls(("search", {"query": "hay"}, "c1")))
+    graph: StateGraph[Any, Any, Any] = StateGraph(Orders)
+    graph.add_node("think", lambda state: {"messages": [model.invoke(state["messages"])]})
+    graph.add_node("order", lambda state: {"orders": [Order("Go left.")]})
+    graph.add_edge(START, "think")
+    graph.add_edge("think", "order")
+    WAYS[way](graph.compile(name="herder"), {"messages": [HumanMessage("Where to?")], "orders": []})
+    trace = no_open_runs.trace()
+    assert trace.tree() == [{"agent herder": [{"chain think": ["generation ScriptedChat"]}, "chain order"]}]

@@ -136,3 +136,14 @@ def test_an_array_beside_a_content() -> None:
     message = ChatMessage("Hay?", additional_kwargs={"vector": numpy.arange(3), "nothing": []})
     expected = {"role": "user", "content": "Hay?", "additional_kwargs": {"vector": [0, 1, 2]}}
     assert json.loads(to_json(message)) == expected
+
+
+def test_entries_without_a_value_beside_a_content() -> None:
+    """Fields that hold nothing but null are left out; false, zero and a dict that holds itself are values."""
+    safety: dict[str, Any] = {"blocked": False, "words": {"found": []}}
+    loop: dict[str, Any] = {}
+    loop["loop"] = loop
+    message = ChatMessage("Hay?", additional_kwargs={"fields": {"refusal": None}, "safety": safety, "loop": loop})
+    written = json.loads(to_json(message))["additional_kwargs"]
+    assert written["safety"] == safety
+    assert list(written) == ["safety", "loop"]

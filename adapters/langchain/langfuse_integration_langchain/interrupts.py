@@ -26,7 +26,8 @@ def resumed(state: ChainState) -> Conversation | None:
     if state.checkpoints is UNKNOWN:
         state.checkpoints = graph_of_caller(state.metadata)
     state.asks_node = state.checkpoints.stops
-    if inputs is not None and (type(inputs).__name__ != private.COMMAND or inputs.resume is None):
+    kind = type(inputs)
+    if inputs is not None and ((kind.__module__, kind.__name__) != private.COMMAND or inputs.resume is None):
         return None
     conversation = threads.last(_thread(state), state.name, state.checkpoints)
     if conversation is None:

@@ -25,9 +25,9 @@ from langfuse_integration.recording.snapshot import ATOMS, CONTAINERS
 
 from .kept import DOCUMENTS, MESSAGES
 from .models import FINISH_KEYS, ID_KEYS, MODEL_KEYS, USAGE_KEYS
+from .private import COMMAND
 
 ROLES = {"human": "user", "ai": "assistant", "system": "system", "tool": "tool", "function": "function"}
-COMMAND = "Command"
 BESIDE_CONTENT = ("refusal", "reasoning_content", "function_call", "audio")
 """Entries of `additional_kwargs` that OpenAI's form has at the top of a message."""
 REPEATED = frozenset({"tool_calls", "parsed"})
@@ -131,9 +131,9 @@ def _add_beside_content(plain: dict[str, Any], message: BaseMessage) -> None:
 
 
 def _is_empty(value: Any) -> bool:
-    """Return whether there is nothing in a value, or in any of its entries; arrays have no truth."""
+    """Return whether there is nothing in a value; a dict may have entries without a value. Arrays have no truth."""
     if type(value) is dict:
-        return all(map(_is_empty, value.values()))
+        return not any(entry is not None for entry in value.values())
     return (type(value) in ATOMS or type(value) in CONTAINERS) and not value
 
 
@@ -163,16 +163,18 @@ def tool_output(output: Any) -> Any:
 
 def tool_messages(outputs: Any) -> list[ToolMessage]:
     """Return the tool messages in the output of a node or graph, whatever the state calls its lists."""
-    if type(outputs).__name__ == COMMAND:
+    kind = type(outputs)
+    if (kind.__module__, kind.__name__) == COMMAND:
         outputs = outputs.update
     items: list[Any] = outputs if isinstance(outputs, list) else []
     for value in outputs.values() if isinstance(outputs, dict) else ():
         items += value if isinstance(value, list) else [value]
     found: list[ToolMessage] = []
     for item in items:
+        kind = type(item)
         if isinstance(item, ToolMessage):
             found.append(item)
-        elif type(item).__name__ == COMMAND:
+        elif (kind.__module__, kind.__name__) == COMMAND:
             found += tool_messages(item.update)
     return found
 

@@ -73,7 +73,8 @@ TELLING_METADATA = frozenset({"ls_provider"})
 
 CONTROL_FLOW = "GraphBubbleUp"
 """The base class of LangGraph's exceptions that are no errors: interrupts, commands to a parent graph."""
-COMMAND = "Command"
+COMMAND = ("langgraph.types", "Command")
+"""Module and name of the class; applications have classes of that name, too."""
 INTERRUPTED = "interrupted"
 FLOWS = {"GraphInterrupt": INTERRUPTED, "NodeInterrupt": INTERRUPTED, "ParentCommand": "handed over"}
 HIDDEN_ARGUMENTS = frozenset({"ToolRuntime", "Runtime"})

@@ -135,7 +135,7 @@ def retriever(run_id: UUID, documents: Any) -> None:
     run.state.watch = None
     if run.state.task is not None:
         orphans.release(run.state)
-    noted = [Noted(document) if hasattr(document, "__dict__") else document for document in documents]
+    noted = [Noted(document) if hasattr(document, "__dict__") else note_of(document) for document in documents]
     if tracing.recorder.replayable:
         results.returned(run, noted)
     run.observation.output = noted

@@ -120,9 +120,9 @@ def plain(message: Any) -> dict[str, Any]:
 
 
 def _is_empty(value: Any) -> bool:
-    """Return whether there is nothing in a value, or in any of its entries; arrays compare item by item."""
+    """Return whether there is nothing in a value; a dict may have entries without a value. Arrays compare by item."""
     if type(value) is dict:
-        return all(map(_is_empty, value.values()))
+        return not any(entry is not None for entry in value.values())
     return type(value) in EMPTY_KINDS and value in EMPTY
 
 
