@@ -446,6 +446,23 @@ def test_the_frame_that_runs_a_graph_is_still_there() -> None:
     assert graphs.running_graph() is None
 
 
+def test_a_loop_that_takes_no_weak_reference_is_done_without() -> None:
+    """Nor does a node that something else runs have a loop: the run is recorded all the same."""
+    assert [graphs.reference_to(loop) for loop in (None, 7, object())] == [None] * 3
+    assert graphs.loop_of_node() is None
+    assert graphs.left_at(object()) is None
+
+
+@pytest.mark.parametrize("way", ["invoke", "ainvoke"])
+def test_a_release_without_that_loop(no_open_runs: RecordedSessions, monkeypatch: Any, way: str) -> None:
+    """In a release that keeps it elsewhere, the same checkpointer object still goes on in its trace."""
+    monkeypatch.setattr(graphs, "CALL_KEY", "elsewhere")
+    store = Store()
+    for given in (HELLO, None):
+        run(stepwise(store, interrupt_after=["begin"]), given, way=way)
+    assert outlines(no_open_runs) == [("s-alice", PARTS)]
+
+
 def test_without_that_frame_the_task_is_enough(no_open_runs: RecordedSessions, monkeypatch: Any) -> None:
     """In a release that runs graphs elsewhere an interrupt and its resume are one trace all the same."""
     monkeypatch.setattr(graphs, "PREGEL", "elsewhere")

@@ -93,6 +93,14 @@ def loop_of_node() -> Any:
     return None
 
 
+def reference_to(loop: Any) -> weakref.ref[Any] | None:
+    """Return a weak reference to *loop*; None without a loop, or for one that cannot be referred to weakly."""
+    try:
+        return weakref.ref(loop)
+    except TypeError:
+        return None
+
+
 def left_at(loop: Any) -> str | None:
     """Return the id of the checkpoint at which *loop* stopped; None if it did not stop.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from typing import Any
 
 from langfuse_integration.internals import forks
@@ -12,7 +11,7 @@ from langfuse_integration.recording.registry import Run
 
 from . import private
 from .conversations import Conversation, threads
-from .graphs import UNKNOWN, graph_of_caller, left_at, loop_of_node, taken_up_at
+from .graphs import UNKNOWN, graph_of_caller, left_at, loop_of_node, reference_to, taken_up_at
 from .states import ChainState
 
 TASKS_LIMIT = 1_000
@@ -42,7 +41,7 @@ def first_node(root: Run, node: ChainState) -> None:
         try:
             if state.asks_node:
                 loop = loop_of_node()
-                state.loop = weakref.ref(loop) if loop is not None and state.checkpoints.stops else None
+                state.loop = reference_to(loop) if state.checkpoints.stops else None
                 conversation = _proven(state, node, loop) if state.unproven else None
                 if conversation is not None:
                     _join(root, conversation)
