@@ -120,6 +120,7 @@ def _forget_clients() -> None:
     if module is not None:
         for client in list(module.LangfuseResourceManager._instances.values()):
             client.shutdown()
+            client.httpx_client.close()  # else another test sees the warning of its unclosed socket
             client.prompt_cache._task_manager.shutdown()
         module.LangfuseResourceManager._instances.clear()
 
