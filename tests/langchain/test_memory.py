@@ -6,6 +6,7 @@ import asyncio
 import gc
 import os
 import tracemalloc
+import weakref
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from langfuse_integration.recording import tracing
 from langfuse_integration.recording.recorder import QueueRecorder
 from langfuse_integration_langchain import SessionHandler, conversations, lost_runs
 from scripted_chat import Hold, ScriptedChat, ScriptedStream
+from stopped_worker import stopped_worker
 
 pytestmark = pytest.mark.langchain
 
@@ -138,3 +140,28 @@ def test_after_thousands_of_runs_nothing_is_left(monkeypatch: pytest.MonkeyPatch
     assert len(tracing.registry) == 0
     assert not lost_runs.lost
     assert len(conversations.threads) <= 100
+
+
+def test_a_row_that_waits_keeps_nothing_of_the_runs_above() -> None:
+    """Where too many rows wait, each lets go of its input and output, and no other row holds them."""
+
+    class Letter:
+        """An input that is large."""
+
+    def ask(letter: Any) -> str:
+        ScriptedChat("x").invoke("x")
+        return "x"
+
+    def given() -> weakref.ref[Any]:
+        letter = Letter()
+        (RunnableLambda(ask) | StrOutputParser()).invoke(letter, RECORDED)  # type: ignore[arg-type]
+        return weakref.ref(letter)
+
+    with stopped_worker():
+        held = given()
+        gc.collect()
+        assert held() is not None
+        for row in tracing.recorder.queue:
+            row.input = row.output = None
+        gc.collect()
+        assert held() is None

@@ -17,7 +17,7 @@ from .decisions import DecisionCall
 from .lost_runs import lost
 from .messages import ChatRequest, GraphInput
 from .models import ModelCall
-from .notes import note
+from .notes import NOBODY, note
 from .states import ChainState, LeafState, ModelState, RetrieverState, ToolState
 
 _get = tracing.registry.get
@@ -47,7 +47,8 @@ def chain(binding: Binding, state: ChainState, run_type: Any) -> None:
     run = _open(binding, state, inputs, parent)
     if run is None:
         return
-    run.observation.late = notes = partial(note, state.metadata, state.tags, None if parent is None else parent.state)
+    above = NOBODY if parent is None else parent.state
+    run.observation.late = notes = partial(note, state.metadata, state.tags, above.metadata, above.tags, above.placed)
     if state.type == "generation":
         run.observation.late = DecisionCall(state.metadata, notes)
     if state.conversation is not None:
@@ -72,7 +73,8 @@ def model(binding: Binding, state: ModelState, request: Any, parameters: dict[st
     observation = run.observation
     if tools:
         observation.input = ChatRequest(observation.input, tools)
-    notes = partial(note, state.metadata, state.tags, None if parent is None else parent.state)
+    above = NOBODY if parent is None else parent.state
+    notes = partial(note, state.metadata, state.tags, above.metadata, above.tags, above.placed)
     state.call = observation.late = ModelCall(state.metadata, notes, parameters)
     if prompts.noticed or prompts.PROMPT_KEY in state.metadata:
         observation.prompt = prompts.prompt_of(state.metadata, parent, request)
@@ -94,7 +96,8 @@ def tool(binding: Binding, state: ToolState, inputs: Any, call_id: str | None) -
     run = _open(binding, state, inputs, parent)
     if run is None:
         return
-    run.observation.late = partial(note, state.metadata, state.tags, None if parent is None else parent.state)
+    above = NOBODY if parent is None else parent.state
+    run.observation.late = partial(note, state.metadata, state.tags, above.metadata, above.tags, above.placed)
     if parent is None:
         orphans.watch_task(run)
     else:
@@ -107,7 +110,8 @@ def retriever(binding: Binding, state: RetrieverState, query: str) -> None:
     run = _open(binding, state, query, parent)
     if run is None:
         return
-    run.observation.late = partial(note, state.metadata, state.tags, None if parent is None else parent.state)
+    above = NOBODY if parent is None else parent.state
+    run.observation.late = partial(note, state.metadata, state.tags, above.metadata, above.tags, above.placed)
     if parent is None:
         orphans.watch_task(run)
 

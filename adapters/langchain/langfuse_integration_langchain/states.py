@@ -22,7 +22,7 @@ from .conversations import Conversation
 from .graphs import UNKNOWN, GraphKey
 from .lost_runs import RunReference, forgotten
 from .models import ModelCall
-from .notes import NOTHING, notes_of
+from .notes import NOBODY, NOTHING, notes_of
 from .prompts import GivenPrompt
 
 
@@ -146,7 +146,7 @@ class ChainState(LangChainStart):
         if self.binding is not None:
             session = self.binding.over(session)
         observation = Observation(self.name, "chain", tracing.recorder, run.anchor, (session, origin))
-        observation.late = notes_of(self.metadata, self.tags, None if run.parent is None else run.parent.state)
+        observation.late = notes_of(self.metadata, self.tags, NOBODY if run.parent is None else run.parent.state)
         return observation
 
 
