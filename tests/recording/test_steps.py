@@ -77,6 +77,15 @@ def test_steps_go_on_in_another_process() -> None:
     assert after.unanswered() == before.unanswered() == [{"id": "call-2", "name": "read", "think_id": think.id}]
 
 
+def test_steps_of_an_older_worker_go_on() -> None:
+    """Release 0.2 kept calls as answered whose decisions it had forgotten: they hide no call that nobody answered."""
+    decided = {"call-2": ["read", "0123456789abcdef", 1]}
+    after = AgentSteps.from_json(["planner", 1, decided, ["call-1", "call-3"]])
+    assert after.answered == set()
+    assert [call["id"] for call in after.unanswered()] == ["call-2"]
+    assert AgentSteps.from_json(["planner", 1, decided, ["call-2"]]).answered == {"call-2"}
+
+
 def test_the_decisions_of_one_run_are_bounded() -> None:
     """An agent that asks for calls without end forgets the oldest."""
     agent = AgentSteps()

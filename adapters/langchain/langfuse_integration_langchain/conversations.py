@@ -94,7 +94,7 @@ class Threads:
     def recall(self, thread: str, *places: str) -> Conversation | None:
         """Return the conversation that goes on at the first known one of *places*, of any worker, or None."""
         keys = [_place_key(thread, place) for place in places]
-        own = next((self._conversations[key] for key in keys if key in self._conversations), None)
+        own = self._own(keys)
         return own if own is not None or not keys else _recall_shared(*keys)
 
     def stopped(self, thread: str, name: str, graph: GraphKey, conversation: Conversation | None) -> None:
@@ -110,11 +110,16 @@ class Threads:
     def last(self, thread: str, name: str, graph: GraphKey) -> Conversation | None:
         """Return the conversation of the last run of *graph* in that thread, if no task of it waits."""
         keys = _graph_keys(thread, name, graph)
-        own = next((self._conversations[key] for key in keys if key in self._conversations), None)
+        own = self._own(keys)
         shared = _recall_shared(keys[-1]) if isinstance(graph.saver, str) else None
         if shared is not None and (own is None or shared.anchor.started_ns > own.anchor.started_ns):
             return shared
         return own
+
+    def _own(self, keys: Collection[str]) -> Conversation | None:
+        """Return the conversation of the first key that this worker knows; another thread may remove any meanwhile."""
+        known = map(self._conversations.get, keys)
+        return next((conversation for conversation in known if conversation is not None), None)
 
 
 threads = Threads()

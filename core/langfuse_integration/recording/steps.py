@@ -54,7 +54,7 @@ class AgentSteps:
         name, count, decided, answered = told
         steps = cls(name, {call_id: Decision(*decision) for call_id, decision in decided.items()})
         steps._count = count
-        steps.answered.update(answered)
+        steps.answered.update(steps.decided.keys() & answered)  # release 0.2 tells more: see `withdraw`
         return steps
 
     @property
