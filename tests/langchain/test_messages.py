@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import pytest
@@ -227,3 +228,17 @@ def test_a_message_is_written_once() -> None:
     before = len(fragments)
     assert len(read([*history, AIMessage("Hi")])) == 51
     assert len(fragments) == before + 1
+
+
+def test_a_long_answer_of_a_tool_is_looked_at_by_its_kinds() -> None:
+    """Tool messages are looked for with as many calls in a thousand numbers as in one."""
+    calls: list[Any] = []
+    sys.setprofile(lambda frame, event, argument: calls.append(event) if event.endswith("call") else None)
+    try:
+        assert messages.caught_error([0.5] * 1_000, "c1") is None
+        assert messages.caught_error({"numbers": [0.5] * 1_000}, "c1") is None
+    finally:
+        sys.setprofile(None)
+    assert len(calls) < 20
+    failed = ToolMessage("no", tool_call_id="c1", status="error")
+    assert messages.caught_error([0.5, Command(update={"messages": [failed]})], "c1") == "no"

@@ -170,9 +170,15 @@ def tool_messages(outputs: Any) -> list[ToolMessage]:
     for value in outputs.values() if isinstance(outputs, dict) else ():
         items += value if isinstance(value, list) else [value]
     found: list[ToolMessage] = []
+    # By kinds first: a tool may return a million numbers, and pydantic answers `isinstance` with a call.
+    for kind in set(map(type, items)):
+        if ToolMessage in kind.__mro__ or (kind.__module__, kind.__name__) == COMMAND:
+            break
+    else:
+        return found
     for item in items:
         kind = type(item)
-        if isinstance(item, ToolMessage):
+        if ToolMessage in kind.__mro__:
             found.append(item)
         elif (kind.__module__, kind.__name__) == COMMAND:
             found += tool_messages(item.update)
