@@ -94,7 +94,9 @@ class Writers:
         adopted: set[int] = set()
         with self._journal.transaction() as db:
             for writer, owner, destination, is_alive in orphans:
-                if not db.execute("SELECT 1 FROM writers WHERE id = ? AND owner = ?", (writer, owner)).fetchone():
+                # Another sender of this process, for another destination, may have ended it meanwhile for nobody.
+                orphaned = f"SELECT 1 FROM writers WHERE id = ? AND owner IN (?, {NOBODY})"
+                if not db.execute(orphaned, (writer, owner)).fetchone():
                     continue
                 if is_alive:  # only a `push` that had adopted it has died
                     db.execute("UPDATE writers SET owner = id WHERE id = ?", (writer,))
