@@ -52,6 +52,6 @@ def watched_loop(loop: asyncio.AbstractEventLoop, run: Run) -> RunReference | No
     except TypeError:
         return None
     reference.key = run.key
-    reference.children = run.children = run.children or {}
+    reference.children = run.children
     reference.run_id = run.state.run_id
     return reference

@@ -99,10 +99,10 @@ class WorkflowRun(rows.RowState):
         Where none of its steps says that it waits, the run may be between two steps, or before its first one. A server
         releases runs that have begun, and none that another run has started.
         """
-        if not self.waiting and (run.children is None or run.parent is not None):
+        if not self.waiting and (not run.begun or run.parent is not None):
             return False
         waiting = {row.key for _, _, row in self.waiting}
-        return not self.thinking and waiting.issuperset(run.children or ())
+        return not self.thinking and waiting.issuperset(run.children)
 
     def _release(self, run: Run) -> None:
         """End the run as waiting; the one that continues it is another root of its trace."""

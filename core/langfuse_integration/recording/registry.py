@@ -10,7 +10,6 @@ from collections.abc import Callable, Hashable, Iterator
 from typing import Any
 
 from ..internals import forks
-from ..internals.free_threading import FREE_THREADED
 from ..sessions.session import Session
 from . import clocks
 from .anchor import Anchor, Parent
@@ -70,9 +69,11 @@ class Run:
         folded: plumbing, which makes no row of its own unless it fails.
         parent: the run above, or None.
         state: whatever the adapter keeps for it.
+        children: the open runs below it, by their keys.
+        begun: a run has been opened below it, which may have ended.
     """
 
-    __slots__ = ("anchor", "children", "folded", "key", "observation", "parent", "state")
+    __slots__ = ("anchor", "begun", "children", "folded", "key", "observation", "parent", "state")
 
     key: Hashable
     observation: Observation
@@ -80,7 +81,8 @@ class Run:
     folded: bool
     parent: Run | None
     state: Any
-    children: dict[Hashable, Run] | None
+    children: dict[Hashable, Run]
+    begun: bool
 
     @property
     def root(self) -> Run:
@@ -99,7 +101,7 @@ class Run:
 
     def open_below(self) -> Iterator[Run]:
         """Yield the open runs below this one, the deepest first."""
-        for child in list((self.children or {}).values()):
+        for child in list(self.children.values()):
             yield from child.open_below()
             yield child
 
@@ -177,33 +179,24 @@ class RunRegistry:
         run.anchor = anchor
         run.parent = parent
         run.state = start
-        run.children = None
+        run.begun = False
+        run.children = {}  # not when the first comes: two threads may open the first ones at once
         runs = self._runs
         if runs.setdefault(key, run) is not run:
             return None
         if parent is not None:
-            children = parent.children
-            if children is None:
-                children = self._first_children(parent) if FREE_THREADED else {}
-                parent.children = children
-            children[key] = run
+            parent.children[key] = run
+            parent.begun = True
         if len(runs) > self._open_limit:
             self._evict()
         return run
-
-    def _first_children(self, parent: Run) -> dict[Hashable, Run]:
-        """Make the dictionary of the runs below *parent*, unless another thread just has."""
-        with self._evicting:
-            if parent.children is None:
-                parent.children = {}
-            return parent.children
 
     def close(self, key: Hashable) -> Run | None:
         """Give out the open run of *key* for its end; None when it is not open (any more)."""
         run = self._runs.pop(key, None)
         if run is None:
             return None
-        if run.parent is not None and run.parent.children is not None:
+        if run.parent is not None:
             run.parent.children.pop(key, None)
         ended = self._ended
         if len(ended) >= self._ended_limit >> 1:  # two halves: the older one goes at once, at no cost for each
