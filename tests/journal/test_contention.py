@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from journal.sample_rows import rows_of
-from langfuse_integration.journal import contention
+from langfuse_integration.journal import contention, schema
+from langfuse_integration.journal import journal as journal_module
 from langfuse_integration.journal.journal import Journal
 
 
@@ -65,3 +66,26 @@ def test_a_lock_that_nobody_gives_back_is_an_error(tmp_path: Path, monkeypatch: 
     journal.append(7, list(rows_of(1))[:1])
     assert journal.pending() == 1
     journal.close()
+
+
+@pytest.mark.parametrize(("errors", "opens"), [(3, True), (100, False)])
+def test_a_file_that_cannot_be_read_for_a_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, errors: int, opens: bool
+) -> None:
+    """An I/O error as the file is opened is tried again a few times; one that stays is raised."""
+    tried: list[Path | None] = []
+
+    def connect(path: Path | None, *, fsync: bool = False) -> sqlite3.Connection:
+        tried.append(path)
+        if len(tried) <= errors:
+            raise sqlite3.OperationalError("disk I/O error")
+        return schema.connect(path, fsync=fsync)
+
+    monkeypatch.setattr(journal_module, "connect", connect)
+    if opens:
+        Journal(tmp_path / "journal.sqlite3").close()
+        assert len(tried) == errors + 1
+    else:
+        with pytest.raises(sqlite3.OperationalError, match="disk I/O error"):
+            Journal(tmp_path / "journal.sqlite3")
+        assert len(tried) < 10

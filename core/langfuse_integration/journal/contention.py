@@ -83,6 +83,11 @@ def is_locked(error: sqlite3.OperationalError) -> bool:
     return "locked" in str(error)
 
 
+def is_read_error(error: sqlite3.OperationalError) -> bool:
+    """Return whether an error says that the system could not read or write the file."""
+    return "I/O error" in str(error)
+
+
 def _version(db: sqlite3.Connection) -> int | None:
     """Return a number that changes when another process commits; None if it cannot be read now."""
     try:

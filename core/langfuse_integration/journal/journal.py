@@ -24,7 +24,7 @@ from ..errors import JournalTooNew
 from ..internals import forks
 from .bodies import Bodies
 from .chains import MIN_TEXT_BYTES, Chains
-from .contention import PAUSE_S, POLL_MS, Contention, is_locked, patient
+from .contention import PAUSE_S, POLL_MS, Contention, is_locked, is_read_error, patient
 from .deflating import ORIGIN, Origin
 from .fork_guard import fork_guard
 from .nodes import remove_unused
@@ -34,6 +34,7 @@ from .schema import DELIVERED, PENDING, SCHEMA, SET_ASIDE, connect, schema_versi
 __all__ = ["DELIVERED", "PENDING", "SCHEMA", "SET_ASIDE", "Batch", "Journal", "StoredRow"]
 
 NODES_PER_TRANSACTION = 256
+READ_ERRORS = 5
 OPENING_S = 8.0
 """How long to wait for a file that is locked when it is opened."""
 
@@ -363,12 +364,17 @@ class Journal:
 
 
 def _patiently(path: Path | None, fsync: bool) -> sqlite3.Connection:
-    """Open the file; again while it is locked: by one of many processes that create it at once, say."""
+    """Open the file; again while it is locked: by one of many processes that create it at once, say.
+
+    It is opened a few times more after an I/O error: seen once, while other processes that had it open were killed.
+    """
     deadline = time.monotonic() + OPENING_S
+    errors = 0
     while True:
         try:
             return connect(path, fsync=fsync)
         except sqlite3.OperationalError as error:
-            if not is_locked(error) or time.monotonic() > deadline:
+            errors += not is_locked(error)
+            if errors > (READ_ERRORS if is_read_error(error) else 0) or time.monotonic() > deadline:
                 raise
         time.sleep(random.uniform(PAUSE_S, 10 * PAUSE_S))
