@@ -62,6 +62,9 @@ def test_a_forked_child_goes_on_with_other_ids() -> None:
 CLONES = """
     import ctypes, os
     from langfuse_integration import langfuse_manager
+    from langfuse_integration.recording import tracing
+
+    tracing.recorder.enabled = False  # no worker, which the copy would not have, while its locks might be held there
 
     def ids():
         for _ in range(1_000):
