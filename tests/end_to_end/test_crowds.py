@@ -14,8 +14,6 @@ from langchain_core.messages import AIMessage
 from langchain_core.tools import tool
 from llama_index.core.agent.workflow import FunctionAgent
 from llama_index.core.base.llms.types import ChatMessage
-from mcp import Client
-from mcp.server.mcpserver import MCPServer
 
 from langfuse_integration import langfuse_manager
 from langfuse_integration.recording import tracing
@@ -209,8 +207,10 @@ async def test_streams_of_llamaindex(sessions: RecordedSessions, size: int) -> N
 @pytest.mark.parametrize("size", SIZES)
 async def test_mcp_calls_of_users_with_a_connection_each(sessions: RecordedSessions, size: int) -> None:
     """All calls wait in the server at once."""
+    mcp = pytest.importorskip("mcp")
+    mcpserver = pytest.importorskip("mcp.server.mcpserver", reason="a server and a client of mcp 2")
     instrument_mcp()
-    server, waiting = MCPServer("shop"), Gate(size)
+    server, waiting = mcpserver.MCPServer("shop"), Gate(size)
 
     @server.tool()
     async def buy(word: str) -> str:
@@ -219,7 +219,7 @@ async def test_mcp_calls_of_users_with_a_connection_each(sessions: RecordedSessi
         return f"bought {word}"
 
     async with contextlib.AsyncExitStack() as stack:
-        clients = [await stack.enter_async_context(Client(server)) for _ in range(USERS)]
+        clients = [await stack.enter_async_context(mcp.Client(server)) for _ in range(USERS)]
 
         async def run(number: int) -> None:
             await clients[number % USERS].call_tool("buy", {"word": f"n-{number}"})
