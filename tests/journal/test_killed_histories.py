@@ -92,7 +92,7 @@ def _survives(folder: Path, seeds: range, rounds: int, *, removes: bool) -> None
         with opened(path) as journal:
             assert_sound(journal)
             left = read_back(journal)
-        assert left
+        assert left or removes  # a process may be killed just when it has removed all rows
         assert left == recorded({*left})
         assert removes or committed <= left.keys()
         with JournalFile(path) as file:
