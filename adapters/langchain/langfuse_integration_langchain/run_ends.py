@@ -88,9 +88,7 @@ def failed_model(run_id: UUID, error: BaseException, response: Any) -> None:
     if run is None:
         return
     state: ModelState = run.state
-    state.watch = None
-    if state.task is not None:
-        orphans.release(state)
+    orphans.release(state)
     output = None
     if response is not None:
         state.call.answer = answer = ModelAnswer(response)
@@ -132,9 +130,7 @@ def retriever(run_id: UUID, documents: Any) -> None:
     run = registry.close(run_id.int)
     if run is None:
         return
-    run.state.watch = None
-    if run.state.task is not None:
-        orphans.release(run.state)
+    orphans.release(run.state)
     noted = [Noted(document) if hasattr(document, "__dict__") else note_of(document) for document in documents]
     if tracing.recorder.replayable:
         results.returned(run, noted)
@@ -148,9 +144,7 @@ def failed_leaf(run_id: UUID, error: BaseException) -> None:
     run = registry.close(run_id.int)
     if run is None:
         return
-    run.state.watch = None
-    if run.state.task is not None:
-        orphans.release(run.state)
+    orphans.release(run.state)
     if tracing.recorder.replayable:
         results.raised(run, error)
     if not interrupts.flowed(run, error):
