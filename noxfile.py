@@ -124,7 +124,8 @@ def newer_python(session: nox.Session) -> None:
 @nox.session
 def hosts(session: nox.Session) -> None:
     """Use hosts whose requirements hold others back, such as Gradio; not part of `make compat`."""
-    session.install("--editable=.[test]", "a2wsgi", "gradio", "granian", "hypercorn", "nicegui", "pyramid", "uwsgi")
+    servers = ("a2wsgi", "cheroot", "eventlet", "granian", "hypercorn", "uwsgi")
+    session.install("--editable=.[test]", *servers, "gradio", "nicegui", "pyramid")
     files = ("tests/hosts/test_gradio.py", "tests/hosts/test_pages.py")
     session.run("python", "-m", "pytest", *(session.posargs or ["-m", "application", "-k", "not fifty", *files]))
 

@@ -1,4 +1,4 @@
-"""Real WSGI servers that reuse their threads and processes: no request is in the session of another one."""
+"""Real servers that reuse their threads and processes: no request is in the session of another one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,15 @@ from peers.waiting import until
 
 LEVEL = "langfuse.observation.level"
 BIN = Path(sys.executable).parent
-WERKZEUG = "from werkzeug.serving import run_simple; import visits; run_simple('127.0.0.1', PORT, visits.application)"
+WERKZEUG = (
+    "from werkzeug.serving import run_simple; import visits; "
+    "run_simple('127.0.0.1', PORT, visits.application, threaded=THREADED)"
+)
+CHEROOT = "from cheroot.wsgi import Server; import visits; Server(('127.0.0.1', PORT), visits.application).start()"
+PYWSGI = (
+    "from gevent import monkey; monkey.patch_all(); from gevent.pywsgi import WSGIServer; import visits; "
+    "WSGIServer(('127.0.0.1', PORT), visits.application, log=None).serve_forever()"
+)
 WSGIREF = (
     "from wsgiref.simple_server import make_server; import visits; "
     "make_server('127.0.0.1', PORT, visits.application).serve_forever()"
@@ -42,14 +50,21 @@ SERVERS = {
     "gunicorn gevent": [*GUNICORN, "-k", "gevent"],
     "gunicorn uvicorn": [*GUNICORN, "-k", "uvicorn.workers.UvicornWorker", "--workers", "2"],
     "waitress": ["waitress-serve", "--listen=127.0.0.1:PORT", "--threads=3", "visits:application"],
-    "werkzeug": [sys.executable, "-c", WERKZEUG],
+    "werkzeug": [sys.executable, "-c", WERKZEUG.replace("THREADED", "False")],
+    "werkzeug threads": [sys.executable, "-c", WERKZEUG.replace("THREADED", "True")],
+    "cheroot": [sys.executable, "-c", CHEROOT],
+    "gevent pywsgi": [sys.executable, "-c", PYWSGI],
+    "uvicorn": ["uvicorn", "--port", "PORT", "--workers", "2", "--log-level", "warning", "visits:application"],
     "hypercorn": ["hypercorn", "--bind", "127.0.0.1:PORT", "wsgi:visits:application"],
+    "hypercorn asgi": ["hypercorn", "--bind", "127.0.0.1:PORT", "asgi:visits:application"],
     "granian": ["granian", "--interface", "wsgi", "--port", "PORT", "visits:application"],
+    "granian asgi": ["granian", "--interface", "asgi", "--port", "PORT", "visits:application"],
     "a2wsgi": ["uvicorn", "--port", "PORT", "--factory", "visits:for_asgi"],
     "uwsgi": [*UWSGI, "--threads", "3", "--processes", "2", "--py-call-osafterfork"],
     "uwsgi that forks without hooks": [*UWSGI, "--processes", "3"],
 }
-WSGI_SERVERS = [name for name in SERVERS if "uvicorn" not in name]
+ASGI_SERVERS = [name for name in SERVERS if "uvicorn" in name or "asgi" in name]
+WSGI_SERVERS = [name for name in SERVERS if name not in ASGI_SERVERS]
 APPLICATIONS = [
     *(f"{name}{wrapped}" for name in ("flask_app", "django_app", "pyramid_app") for wrapped in ("", "_in_middleware")),
     "plain",
@@ -61,7 +76,7 @@ REQUESTS = int(os.environ.get("REQUESTS", "10000"))
 @contextmanager
 def server(name: str, app: str, receiver: Receiver, journal: Path) -> Iterator[int]:
     """A server that serves *app* of apps/visits.py, by its port; it is told to end at the end of the block."""
-    for module in ("gevent", "pyramid", "hypercorn", "granian", "a2wsgi"):
+    for module in ("gevent", "pyramid", "hypercorn", "granian", "a2wsgi", "cheroot"):
         if module in name or module in app:
             pytest.importorskip(module)
     port = free_port()
@@ -171,7 +186,7 @@ def test_no_request_of_many_is_in_another_user_s_session(
 @pytest.mark.parametrize(
     ("name", "app"),
     [(name, ("flask_app", "django_app")[place % 2]) for place, name in enumerate(WSGI_SERVERS)]
-    + [("gunicorn uvicorn", "fastapi_app_in_middleware")],
+    + [(name, "fastapi_app_in_middleware") for name in ASGI_SERVERS],
 )
 def test_no_request_of_ten_thousand_is_wrong_missing_or_an_error(
     receiver: Receiver, journal: Path, name: str, app: str

@@ -6,6 +6,7 @@ import gc
 import importlib.util
 import inspect
 import json
+import os
 import random
 import threading
 from collections import Counter
@@ -26,6 +27,8 @@ from hosts.tabs import ScriptRun, StreamlitApp, Tab  # noqa: E402
 
 APPS = Path(__file__).parent / "apps"
 TABS, RUNS = 6, 6
+MANY_RUNS = int(os.environ.get("REQUESTS", "10000"))
+"""How often the largest test has scripts run, all tabs together."""
 USER_HEADERS = "--server.trustedUserHeaders=" + json.dumps({"X-User": "id"})
 KNOWS_USERS = hasattr(streamlit, "user")
 """Streamlit 1.40 tells a script no user that a test could choose."""
@@ -315,6 +318,33 @@ def test_without_the_hook_the_tab_is_looked_up_on_touch(
     spans = receiver.wait_for(27)
     assert [span for span in spans if span.name != "streamlit_query" and span.input != _owner(span)] == []
     assert len({span.session_id for span in spans}) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_no_run_of_ten_thousand_is_wrong_missing_or_an_error(
+    serve: Callable[..., StreamlitApp], tabs_of: Callable[..., list[Tab]], receiver: Receiver
+) -> None:
+    """Of 10,000 runs in 50 tabs, which log in and out at random, no row is wrong, missing, doubled or an error."""
+    tabs = tabs_of(serve("many_runs.py"), 50)
+    expected: list[tuple[str, str | None, str | None, str]] = []
+
+    def visit(number: int) -> None:
+        dice, tab, who, session = random.Random(number), tabs[number], f"u{number}", None
+        tab.open()
+        for _ in range(MANY_RUNS // 50):
+            click = dice.choice([None, None, None, "log in", "log out"])
+            found = tab.run(fill={"who": who}, click=click)
+            session = {"log in": f"tab-of-{who}", "log out": None}.get(click or "", session)
+            assert (found.errors, found.texts) == ([], [str(session)])
+            placed = (session, who if session else None, "UNSET")
+            expected.extend((f"{work} of {who}", *placed) for work in ("script", "thread"))
+
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(visit, number) for number in range(50)]:
+            done.result()
+    spans = receiver.wait_for(len(expected), 600)
+    assert Counter((span.name, span.session_id, span.user_id, span.status) for span in spans) == Counter(expected)
 
 
 def _owner(span: Span) -> str:

@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +23,21 @@ from peers.spans import Span
 from peers.waiting import until
 
 CELERY = [sys.executable, "-m", "celery", "-A", "jobs", "worker", "-l", "ERROR"]
+PRELOADED = "import jobs; from rq.cli import main; main()"
 WORKERS = {
     "celery prefork": [*CELERY, "-P", "prefork", "-c", "1"],
     "celery threads": [*CELERY, "-P", "threads", "-c", "2"],
     "celery solo": [*CELERY, "-P", "solo"],
     "celery gevent": [*CELERY, "-P", "gevent", "-c", "4"],
+    "celery eventlet": [*CELERY, "-P", "eventlet", "-c", "4"],
     "rq": [sys.executable, "-m", "rq.cli", "worker", "--url", "REDIS"],
+    "rq preloaded": [sys.executable, "-c", PRELOADED, "worker-pool", "-n", "4", "--url", "REDIS"],
     "rq simple": [sys.executable, "-m", "rq.cli", "worker", "--url", "REDIS", "-w", "rq.SimpleWorker"],
     "dramatiq": [sys.executable, "-m", "dramatiq", "actors", "--processes", "1", "--threads", "2"],
 }
 TASKS = int(os.environ.get("REQUESTS", "10000"))
 """What the largest test sends to each worker."""
-QUICK = ("celery threads", "rq simple", "dramatiq")
+QUICK = ("celery threads", "celery gevent", "rq simple", "dramatiq")
 
 
 class Queue:
@@ -47,7 +51,7 @@ class Queue:
             "LANGFUSE_INTEGRATION_JOURNAL": str(journal), "PYTHONPATH": f"{APPS}{os.pathsep}{APPS.parent.parent}",
         }  # fmt: skip
 
-    def send(self, code: str) -> None:
+    def send(self, code: str, timeout_s: float = 90) -> None:
         """Run *code*, in which `send(name, user="")` sends a task."""
         ways = {
             "celery": "import jobs\nsend = jobs.task.delay\n",
@@ -56,7 +60,7 @@ class Queue:
             "dramatiq": "import actors\nsend = actors.actor.send\n",
         }
         start = "from langfuse_integration import langfuse_manager\n"
-        run_fresh(start + ways[self.kind] + code, self._environment, timeout_s=90)
+        run_fresh(start + ways[self.kind] + code, self._environment, timeout_s=timeout_s)
 
     def rows(self, count: int, timeout_s: float = 60) -> list[Span]:
         """The first *count* rows that come, by name."""
@@ -67,8 +71,9 @@ class Queue:
 @contextmanager
 def queue(worker: str, redis: RedisServer, receiver: Receiver, journal: Path, *, followed: bool) -> Iterator[Queue]:
     """A queue whose worker runs within the block."""
-    if "gevent" in worker:
-        pytest.importorskip("gevent")
+    for module in ("gevent", "eventlet"):
+        if module in worker and find_spec(module) is None:  # importing eventlet warns that it is deprecated
+            pytest.skip(f"{module} is not installed")
     made = Queue(worker, redis, receiver, journal, followed=followed)
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("LANGFUSE_", "OTEL_"))}
     with journal.with_name("worker.log").open("w+") as log:
@@ -152,6 +157,15 @@ def test_the_same_holds_of_every_pool(
     check(worker, redis_server, receiver, journal)
 
 
+def test_a_job_of_a_preloaded_worker_loads_nothing_of_this_package(
+    redis_server: RedisServer, receiver: Receiver, journal: Path
+) -> None:
+    """Where RQ's worker has imported the jobs' module, what records and delivers is loaded before the worker forks."""
+    with queue("rq preloaded", redis_server, receiver, journal, followed=True) as tasks:
+        tasks.send("queue.enqueue(jobs.loading)")
+        assert [row.name for row in tasks.rows(2)] == ["first", "loaded"]
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("worker", WORKERS)
@@ -160,12 +174,13 @@ def test_no_task_of_ten_thousand_is_wrong_missing_or_an_error(
 ) -> None:
     """Of 10,000 tasks of 50 users and anonymous ones no row is in a wrong session, missing, doubled or an error."""
     users = [f"u{number % 50}" if number % 3 else "" for number in range(TASKS)]
-    with queue(worker, redis_server, receiver, journal, followed=False) as tasks:
-        tasks.send(f"""
+    with queue(worker, redis_server, receiver, journal, followed="preloaded" in worker) as tasks:
+        sends = f"""
 for number in range({TASKS}):
     user = f"u{{number % 50}}" if number % 3 else ""
     send(f"{{number}} of {{user}}", user)
-""")
+"""
+        tasks.send(sends, timeout_s=600)
         rows = tasks.rows(TASKS, timeout_s=3000)
     assert Counter((row.name, row.session_id, row.status) for row in rows) == Counter(
         (f"{number} of {user}", f"chat-of-{user}" if user else None, "UNSET") for number, user in enumerate(users)

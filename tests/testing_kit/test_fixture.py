@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
+
+from langfuse_integration import langfuse_manager
+from langfuse_integration.testing import recorded_sessions
 
 pytest_plugins = ["pytester"]
 
@@ -265,3 +269,27 @@ def test_it():
         "-q", "-p", "no:cacheprovider", "-p", "no:logfire", "-p", "no:langsmith_plugin"
     )
     result.assert_outcomes(passed=1)
+
+
+class Unhurried:
+    """A value whose text takes longer than a worker is otherwise waited for when it is replaced."""
+
+    def __init__(self) -> None:
+        self._ready = threading.Event()
+        threading.Timer(6, self._ready.set).start()
+
+    def __repr__(self) -> str:
+        self._ready.wait(60)
+        return "hay"
+
+
+@pytest.mark.slow
+def test_all_that_a_block_recorded_is_there_after_it() -> None:
+    """The end of a block waits for its worker: nothing is missing after it, and nothing is in the next block."""
+    with recorded_sessions() as first:
+        for name, value in (("slow", Unhurried()), ("next", "hay")):
+            with langfuse_manager.trace_span(name, input=value):
+                pass
+    with recorded_sessions() as second:
+        assert second.observations == []
+    assert [(row.name, row.input) for row in first.observations] == [("slow", "hay"), ("next", "hay")]

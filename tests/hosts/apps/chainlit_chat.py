@@ -31,5 +31,7 @@ async def message(message: cl.Message) -> None:
     chat = cl.user_session.get("id")
     if message.content == "leave":
         langfuse_manager.clear_session()
+    elif message.content == "return":
+        langfuse_manager.set_session(f"chat-{chat}")
     await asyncio.gather(works(f"task {chat}"), cl.make_async(work)(f"thread {chat}"))
     await cl.Message(content=str(langfuse_manager.current_session_id)).send()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,15 @@ def work(name: str, user: str = "") -> str:
         langfuse_manager.set_session(f"chat-of-{user}", user_id=user)
     with langfuse_manager.trace_span(name):
         return name
+
+
+def loading() -> None:
+    """Record what recording and delivering the first span loads of this package and of OpenTelemetry."""
+    before = set(sys.modules)
+    work("first")
+    langfuse_manager.flush()
+    names = [name for name in sys.modules.keys() - before if name.startswith(("langfuse_integration", "opentelemetry"))]
+    work(" ".join(["loaded", *sorted(names)]))
 
 
 def held(folder: str) -> None:
