@@ -143,7 +143,7 @@ def recorded_sessions() -> Generator[RecordedSessions]:
         with tracing.store.unset():
             yield recorded
     finally:
-        tracing.recorder.divert(previous)
+        tracing.recorder.divert(previous, SETTLE_S)
 
 
 def replay(path: Path | str, **options: Unpack[ReplayOptions]) -> Replaying:

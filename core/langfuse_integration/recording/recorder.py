@@ -326,9 +326,9 @@ class QueueRecorder:
         delivered, pending, lost = worker.outcome() if worker is not None else (0, len(self.queue), 0)
         return FlushResult(delivered, pending, lost + self.dropped)
 
-    def divert(self, worker: WorkerFactory) -> WorkerFactory:
-        """Replace the worker factory and return the previous one."""
-        self.close(5.0)
+    def divert(self, worker: WorkerFactory, timeout_s: float = 5.0) -> WorkerFactory:
+        """Replace the worker factory and return the previous one, whose worker has *timeout_s* for what is recorded."""
+        self.close(timeout_s)
         before, self._make_worker = self._make_worker, worker
         self.enabled = self.replayable = True
         return before
