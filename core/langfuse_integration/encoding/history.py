@@ -14,10 +14,10 @@ from collections.abc import Hashable
 from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from ..recording.noted_messages import History, NotedMessage, is_same
+from ..recording.noted_messages import History, NotedMessage
 from . import json_text
 from .fragments import fragments
-from .message_states import are_cached, copies_of, states_of, written_states
+from .message_states import are_cached, copies_of, unchanged, written_states
 from .shared_text import SharedText
 
 SHORT = 8
@@ -89,12 +89,7 @@ class Branch:
         """Return how many messages from the first on have the state that their JSON was made of."""
         if fragments.batch is None or self._batch is not fragments.batch:
             self._batch = fragments.batch
-            states = states_of(self.messages)
-            self._same = len(states)
-            if not is_same(states, self.states):
-                self._same = next(
-                    (place for place, state in enumerate(states) if not is_same(state, self.states[place])), len(states)
-                )
+            self._same = unchanged(self.messages, self.states)
         return self._same
 
     @property

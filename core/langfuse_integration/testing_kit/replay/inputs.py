@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 from ...encoding import json_text
 from ...encoding.fields import Fields
-from ...encoding.message_states import are_cached, copies_of, states_of
+from ...encoding.message_states import are_cached, copies_of, unchanged
 from ...encoding.observed import parsed
 from ...internals.bounded import BoundedDict
 from ...reading.volatile import VolatileParts
-from ...recording.noted_messages import History, NotedMessage, is_same
+from ...recording.noted_messages import History, NotedMessage
 
 PARTS_LIMIT = 100_000
 TAILS_LIMIT = 1_000
@@ -54,7 +54,7 @@ class _Tail(NamedTuple):
     def begins(self, messages: list[Any]) -> bool:
         """Return whether *messages* begin with these very objects, none of which has changed."""
         same = len(self.messages) <= len(messages) and all(map(is_, self.messages, messages))
-        return same and is_same(states_of(self.messages), self.states)
+        return same and unchanged(self.messages, self.states) == len(self.messages)
 
 
 class Inputs:
