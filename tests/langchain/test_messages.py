@@ -235,10 +235,10 @@ def test_a_long_answer_of_a_tool_is_looked_at_by_its_kinds() -> None:
     calls: list[Any] = []
     sys.setprofile(lambda frame, event, argument: calls.append(event) if event.endswith("call") else None)
     try:
-        assert messages.caught_error([0.5] * 1_000, "c1") is None
-        assert messages.caught_error({"numbers": [0.5] * 1_000}, "c1") is None
+        assert messages.tool_outcome([0.5] * 1_000, "c1")[0] is None
+        assert messages.tool_outcome({"numbers": [0.5] * 1_000}, "c1")[0] is None
     finally:
         sys.setprofile(None)
     assert len(calls) < 20
     failed = ToolMessage("no", tool_call_id="c1", status="error")
-    assert messages.caught_error([0.5, Command(update={"messages": [failed]})], "c1") == "no"
+    assert messages.tool_outcome([0.5, Command(update={"messages": [failed]})], "c1")[0] == "no"

@@ -41,11 +41,14 @@ def first_node_started(graph: Run, node: ChainState) -> None:
     if state.steps is None and private.is_agent(state.metadata, node.name, node.inputs):
         state.thinks_in = private.THINKING_NODE
         _become_agent(graph)
+    if state.thinks_in is not None:
+        state.plumbing = frozenset((state.thinks_in, private.TOOLS_NODE))
 
 
 def is_graph(run: Run) -> None:
     """Mark *run* as a graph; a folded step of a node has its row then."""
     run.state.graph = True
+    run.state.thinker = None  # of what is below, it is this run itself
     if run.folded and not run.state.double:
         show_step(run)
 
@@ -59,14 +62,15 @@ def prompted(run: Run) -> None:
     state: ChainState = graph.state
     if state.thinks_in is None:
         state.thinks_in = private.PREBUILT_NODE
+        state.plumbing = frozenset((private.PREBUILT_NODE, private.TOOLS_NODE))
         if state.steps is None:
             _become_agent(graph)
         fold_into(run, graph)
 
 
-def may_think(run: Run, has_tools: bool) -> None:
+def may_think(run: Run, parent: Run, has_tools: bool) -> None:
     """Mark a model call as a think of the agent around it, or keep the agent in case the answer calls tools."""
-    thinker = _thinker(run.parent)
+    thinker = parent.state.thinker or _thinker(parent)
     state: ModelState = run.state
     if thinker is None or not private.INTERNAL_CALLS.isdisjoint(state.metadata):
         return
@@ -102,17 +106,15 @@ def decided(run: Run, calls: Iterable[Any]) -> None:
                 del asked[:-ACTIONS_LIMIT]
 
 
-def acted(run: Run, call_id: str | None, inputs: Any) -> None:
+def acted(run: Run, parent: Run, call_id: str | None, inputs: Any) -> None:
     """Mark a tool call as an act, if an agent asked for it."""
-    thinker = _thinker(run.parent)
+    thinker = parent.state.thinker or _thinker(parent)
     if thinker is None:
         return
     agent: ChainState = thinker.state
     announced = agent.actions is not None  # by an executor, which has no ids where models write calls as text
     if call_id is None:
-        call_id = (
-            _call_id(agent if announced else run.parent.state, run.observation.name, inputs) if run.parent else None
-        )
+        call_id = _call_id(agent if announced else parent.state, run.observation.name, inputs)
         if call_id is None and not announced:
             call_id = _pending_id(agent, run.observation.name, inputs)
             if call_id is None:

@@ -154,50 +154,48 @@ def document_fields(document: Document) -> dict[str, Any]:
     return plain
 
 
-def tool_output(output: Any) -> Any:
-    """Return a tool's output; of a tool message, its content, with the artifact beside it if there is one."""
-    if not isinstance(output, ToolMessage):
-        return output
-    return output.content if output.artifact is None else {"content": output.content, "artifact": output.artifact}
-
-
 def tool_messages(outputs: Any) -> list[ToolMessage]:
     """Return the tool messages in the output of a node or graph, whatever the state calls its lists."""
-    kind = type(outputs)
-    if (kind.__module__, kind.__name__) == COMMAND:
-        outputs = outputs.update
-    items: list[Any] = outputs if isinstance(outputs, list) else []
-    for value in outputs.values() if isinstance(outputs, dict) else ():
-        items += value if isinstance(value, list) else [value]
     found: list[ToolMessage] = []
-    # By kinds first: a tool may return a million numbers, and pydantic answers `isinstance` with a call.
-    for kind in set(map(type, items)):
-        if ToolMessage in kind.__mro__ or (kind.__module__, kind.__name__) == COMMAND:
-            break
-    else:
-        return found
-    for item in items:
-        kind = type(item)
-        if ToolMessage in kind.__mro__:
-            found.append(item)
-        elif (kind.__module__, kind.__name__) == COMMAND:
-            found += tool_messages(item.update)
+    waiting = [outputs]  # with the commands in it: agents return lists of them, and a call for each would be most of it
+    for value in waiting:
+        kind = type(value)
+        if (kind.__module__, kind.__name__) == COMMAND:
+            value = value.update
+        items: list[Any] = value if isinstance(value, list) else []
+        for entry in value.values() if isinstance(value, dict) else ():
+            items += entry if isinstance(entry, list) else [entry]
+        # By kinds first: a tool may return a million numbers, and pydantic answers `isinstance` with a call.
+        for kind in set(map(type, items)):
+            if ToolMessage in kind.__mro__ or (kind.__module__, kind.__name__) == COMMAND:
+                break
+        else:
+            continue
+        for item in items:
+            kind = type(item)
+            if ToolMessage in kind.__mro__:
+                found.append(item)
+            elif (kind.__module__, kind.__name__) == COMMAND:
+                waiting.append(item)
     return found
 
 
-def caught_error(output: Any, call_id: str | None) -> str | None:
-    """Return the message of an error that the tool caught itself, otherwise None.
+def tool_outcome(output: Any, call_id: str | None) -> tuple[str | None, Any]:
+    """Return the message of an error that a tool caught itself, or None, and the output that its row shows.
 
     Args:
-        output: a tool message, a command, or any other output of a tool.
+        output: a tool message, a command, or any other output of a tool. The row of a message shows its content, with
+            the artifact beside it if there is one.
         call_id: of the tool call; a command may also hand over older messages. None if it is not known.
     """
     if isinstance(output, ToolMessage):
-        return str(output.content) if output.status == "error" else None
-    for message in tool_messages(output):
+        error = str(output.content) if output.status == "error" else None
+        artifact = output.artifact
+        return error, output.content if artifact is None else {"content": output.content, "artifact": artifact}
+    for message in tool_messages(output) if type(output) not in ATOMS else ():
         if message.status == "error" and (call_id is None or message.tool_call_id == call_id):
-            return str(message.content)
-    return None
+            return str(message.content), output
+    return None, output
 
 
 def _sum(messages: list[Any]) -> Any:

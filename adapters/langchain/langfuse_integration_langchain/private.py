@@ -61,6 +61,8 @@ REMOTE_GRAPH = ("langgraph.pregel.remote", "RemoteGraph")
 
 NODE_TAG = "graph:step:"
 NODE_KEY = "langgraph_node"
+STEP_KEY = "langgraph_step"
+"""The number in a node's tag: of the step of the graph in which it runs."""
 TASK_KEY = "langgraph_checkpoint_ns"
 """Names the task that a node runs: the node, and an id made of the checkpoint's."""
 HIDDEN_TAG = "langsmith:hidden"
@@ -68,7 +70,7 @@ HIDDEN_TAG = "langsmith:hidden"
 STEP_TAG = "seq:step:"
 PLUMBING_TAGS = (NODE_TAG, STEP_TAG, "map:key:", "condition:", "branch:", "retry:attempt:", "langsmith:")
 PLUMBING_METADATA = ("ls_", "lc_", "langgraph_", "langfuse_", "checkpoint_", "__")
-PLACE_METADATA = frozenset({"langgraph_node", "langgraph_step"})
+PLACE_METADATA = frozenset({NODE_KEY, STEP_KEY})
 TELLING_METADATA = frozenset({"ls_provider"})
 
 CONTROL_FLOW = "GraphBubbleUp"

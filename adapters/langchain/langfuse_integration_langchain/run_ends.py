@@ -114,12 +114,11 @@ def tool(run_id: UUID, output: Any) -> None:
     run.state.watch = None
     if run.state.task is not None:
         orphans.release(run.state)
-    problem = messages.caught_error(output, run.state.call_id)
+    problem, kept = messages.tool_outcome(output, run.state.call_id)
     if problem is not None:
         run.observation.level, run.observation.status_message = "ERROR", problem
     if tracing.recorder.replayable:
         results.returned(run, output)
-    kept = messages.tool_output(output)
     run.observation.output = kept if type(kept) is str else note_of(kept)
     run.observation.finish()
     _settle(run)
@@ -156,28 +155,39 @@ def failed_leaf(run_id: UUID, error: BaseException) -> None:
 
 def _finish(run: Run, outputs: Any, error: BaseException | None = None) -> None:
     state: ChainState = run.state
+    parent = run.parent
+    above: Any = parent.state if parent is not None and parent.state.__class__ is ChainState else None
     if state.given is not None:
         state.given.made(outputs)
     passes_on = state.stand_in is not None and folding.passes_on(run, outputs)
-    if passes_on and run.parent is not None:
-        run.anchor = run.parent.anchor
+    if passes_on and parent is not None:
+        run.anchor = parent.anchor
     if registry.close(run.key) is None:
         return
-    for failure in state.failures or ():
-        if failure.error is not error:  # this one is the run's own error
-            folding.unfold(failure.run)
-            failure.run.observation.end(failure.ended_ns)
-    graph: Any = run.parent.state if state.node and not state.vanishes and run.parent is not None else None
-    steps = graph.steps if outputs is not None and graph.__class__ is ChainState else None
+    if state.failures is not None:
+        _show_failures(state.failures, error)
+    steps = above.steps if above is not None and state.node and not state.vanishes and outputs is not None else None
     if steps is not None and len(steps.decided) > len(steps.answered):
         agents.node_ended(run, steps, outputs)
-    if state.steps is not None or run.parent is None:
+    if state.steps is not None or parent is None:
         agents.closed(run, outputs)
-    if state.double and error is None and run.parent is not None:
-        run.parent.state.doubled = True
     if not run.folded:
         _record(run, outputs, passes_on)
-    _settle(run)
+    if above is not None and parent is not None:  # as `_settle`, without the call
+        output = None if run.folded else run.observation.output
+        output = state.latest if output is None else output
+        above.latest = above.latest if output is None else output
+        above.doubled = above.doubled or (state.double and error is None)
+        if above.leaving and not parent.children:
+            _finish(parent, above.latest)
+
+
+def _show_failures(failures: list[Failure], error: BaseException | None) -> None:
+    """Record the doubles that failed, but for the one with the run's own *error*."""
+    for failure in failures:
+        if failure.error is not error:
+            folding.unfold(failure.run)
+            failure.run.observation.end(failure.ended_ns)
 
 
 def _record(run: Run, outputs: Any, passes_on: bool) -> None:
@@ -201,14 +211,12 @@ def _leave(run: Run) -> None:
 
 
 def _settle(run: Run) -> None:
-    """Pass the output of *run* to the chain above; finish that chain if it was abandoned and has no open run left."""
+    """Pass the output of a leaf to the chain above; finish that chain if it was abandoned and has no open run left."""
     parent = run.parent
     if parent is None or type(parent.state) is not ChainState:
         return
     above = parent.state
-    output = run.state.latest if run.folded else run.observation.output
-    if output is None and type(run.state) is ChainState:
-        output = run.state.latest
+    output = run.observation.output
     if output is not None:
         above.latest = output
     if above.leaving and not parent.children:

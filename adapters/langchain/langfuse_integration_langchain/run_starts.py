@@ -14,6 +14,7 @@ from . import agents, decisions, folding, interrupts, messages, orphans, private
 from .binding import Binding, named, named_by_thread
 from .current import span_inside
 from .decisions import DecisionCall
+from .folding import NOT_PASSED
 from .lost_runs import lost
 from .messages import ChatRequest, GraphInput
 from .models import ModelCall
@@ -30,14 +31,16 @@ def chain(binding: Binding, state: ChainState, run_type: Any) -> None:
     if parent is not None and parent.folded and parent.state.name == private.AGENT_CALLER:
         parent = parent.parent
     if parent is None:
-        _prepare_root(state)
-        if type(inputs) is dict and "messages" in inputs:
-            inputs = GraphInput(snapshot(inputs))
+        inputs = _prepare_root(state)
     else:
-        if state.name == private.UNNAMED_GRAPH and parent.state.__class__ is ToolState:
-            _name_by_tool(state, parent)
-        _relate(state, parent, run_type)
-        if folding.folds(state, run_type, parent):
+        tags, node_tag = state.tags or (), f"{private.NODE_TAG}{state.metadata.get(private.STEP_KEY)}"
+        if state.name in parent.state.plumbing and run_type is NOT_PASSED and node_tag in tags:
+            state.node = True  # what `_relate` and `folds` come to for all nodes of an agent but the first
+            state.thinker = parent
+            state.task = _task(state, parent) if "thread_id" in parent.state.metadata else None
+        else:
+            _relate(state, parent, run_type)
+        if state.thinker is not None or folding.folds(state, run_type, parent):
             state.binding = binding
             state.placed = parent.state.placed
             if SPAN_KEY in get_context():
@@ -81,7 +84,7 @@ def model(binding: Binding, state: ModelState, request: Any, parameters: dict[st
     if parent is None:
         orphans.watch_task(run)
     elif not state.structured:
-        agents.may_think(run, bool(tools))
+        agents.may_think(run, parent, bool(tools))
 
 
 def tool(binding: Binding, state: ToolState, inputs: Any, call_id: str | None) -> None:
@@ -101,7 +104,7 @@ def tool(binding: Binding, state: ToolState, inputs: Any, call_id: str | None) -
     if parent is None:
         orphans.watch_task(run)
     else:
-        agents.acted(run, call_id, inputs)
+        agents.acted(run, parent, call_id, inputs)
 
 
 def retriever(binding: Binding, state: RetrieverState, query: str) -> None:
@@ -161,14 +164,16 @@ def _open_root(binding: Binding, state: ChainState | LeafState, inputs: Any) -> 
     return run
 
 
-def _prepare_root(state: ChainState) -> None:
-    """Set what a root run is told by: its name, its place in a conversation."""
+def _prepare_root(state: ChainState) -> Any:
+    """Set what a root run is told by: its name, its place in a conversation; return its input as the row takes it."""
     messages.register_graph_types()
     if state.name == private.UNNAMED_GRAPH:
         _name_by_server(state)
     state.placed = state.metadata.get("ls_integration") not in private.AGENTS
     if "thread_id" in state.metadata:
         state.conversation = interrupts.resumed(state)
+    inputs = state.inputs
+    return GraphInput(snapshot(inputs)) if type(inputs) is dict and "messages" in inputs else inputs
 
 
 def _name_by_server(state: ChainState) -> None:
@@ -187,8 +192,15 @@ def _name_by_tool(state: ChainState, tool: Run) -> None:
     state.name = agent if isinstance(agent, str) and agent else tool.state.name
 
 
+def _task(node: ChainState, graph: Run) -> str | None:
+    """Return the id of the task that a node directly below a root runs, else None."""
+    return node.metadata.get(private.TASK_KEY) if graph.parent is None else None
+
+
 def _relate(state: ChainState, parent: Run, run_type: Any) -> None:
     """Set the role of a chain run in the run above: a node of a graph, a step of a sequence, a template."""
+    if state.name == private.UNNAMED_GRAPH and parent.state.__class__ is ToolState:
+        _name_by_tool(state, parent)
     position = state.position = private.position(state.tags)
     if run_type == "prompt":
         state.given = prompts.formatted(state.metadata, parent, in_sequence=position == "step")
@@ -201,8 +213,7 @@ def _relate(state: ChainState, parent: Run, run_type: Any) -> None:
                 interrupts.first_node(parent, state)
             if not graph.graph:
                 agents.first_node_started(parent, state)
-            if parent.parent is None and "thread_id" in graph.metadata:
-                state.task = state.metadata.get(private.TASK_KEY)
+            state.task = _task(state, parent) if "thread_id" in graph.metadata else None
     elif position == "step":
         if state.name == private.PREBUILT_PROMPT:
             agents.prompted(parent)

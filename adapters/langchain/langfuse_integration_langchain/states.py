@@ -27,7 +27,15 @@ from .prompts import GivenPrompt
 
 
 class LangChainStart(RunStart):
-    """The start of a run of LangChain."""
+    """The start of a run of LangChain.
+
+    Attributes:
+        plumbing: of an agent whose first node has started: names of its nodes that make no row.
+        thinker: of a later one of these nodes: the agent; of a model call, see `ModelState`.
+    """
+
+    plumbing: frozenset[str] = frozenset()
+    thinker: Run | None = None
 
     @override
     def called_by(self, parent_key: Hashable) -> bool:
@@ -200,7 +208,6 @@ class ModelState(LeafState):
 
     type: ObservationType = "generation"
     structured = False
-    thinker: Run | None = None
     steps: AgentSteps | None = None
     call: ModelCall
 

@@ -11,11 +11,11 @@ from contextvars import ContextVar, Token
 from typing import Any
 
 from ..internals.context_variables import reset_quietly
-from ..internals.faults import shielded
+from ..internals.faults import fault
 from .anchor import Parent
 
 Source = Callable[[], Parent | None]
-_ASKING = shielded("asking a framework for its current run")
+_ASKING = "asking a framework for its current run"
 
 _sources: tuple[Source, ...] = ()
 _override: ContextVar[tuple[Parent | None, int] | None] = ContextVar("langfuse_integration_override", default=None)
@@ -48,12 +48,14 @@ def current(span: Parent | None = _UNKNOWN) -> Parent | None:
     """
     innermost = current_span() if span is _UNKNOWN else span
     for source in _sources:
-        with _ASKING:
+        try:
             parent = source()
             if parent is not None and (
                 innermost is None or parent.started_ns >= innermost.started_ns or not innermost.exported
             ):
                 innermost = parent
+        except Exception as error:  # noqa: BLE001  our own fault
+            fault(_ASKING, error)
     override = _override.get()
     if override is not None and (innermost is None or innermost.started_ns < override[1]):
         return override[0]

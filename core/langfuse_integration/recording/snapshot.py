@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from .noted_messages import WINDOW, History, Keepers, NotedMessage, keepers
@@ -11,6 +12,8 @@ CONTAINERS: frozenset[type] = frozenset({dict, list, tuple, set, bytearray})
 MAX_COPIES = 2_000
 """The most containers copied for one value; further ones are kept by reference, so that huge values cost no time."""
 _NOTHING = Keepers()
+_FLAT: dict[type, Callable[[Any], Any]] = {bytearray: bytes, set: set.copy}
+"""How containers are copied that hold no other containers."""
 
 
 def containers(value: Any) -> Any:
@@ -55,14 +58,22 @@ def snapshot(value: Any, known: Keepers = keepers) -> Any:
 
 
 def _copy(value: Any, budget: list[int], known: Keepers) -> Any:
+    """Return a container copied, and a message noted. Loops, since each comprehension is a call before Python 3.12."""
+    kind = type(value)
+    is_dict = isinstance(value, dict)
+    if not is_dict and kind not in CONTAINERS and not isinstance(value, list):
+        keeper = known[kind]
+        return value if keeper is None else NotedMessage(value, keeper)
     if budget[0] <= 0:
         return value
     budget[0] -= 1
-    kind = type(value)
-    if kind is bytearray:
-        return bytes(value)
-    if isinstance(value, dict):
-        return {key: item if type(item) in ATOMS else _item(item, budget, known) for key, item in value.items()}
+    if is_dict:
+        entries: dict[Any, Any] = {}
+        for key, item in value.items():
+            entries[key] = item if type(item) in ATOMS else _copy(item, budget, known)
+        return entries
+    if kind in _FLAT:
+        return _FLAT[kind](value)
     if kind is list:
         keeper = known[type(value[0])] if value else None
         last = value if keeper is None or len(value) <= WINDOW else value[-WINDOW:]
@@ -70,19 +81,8 @@ def _copy(value: Any, budget: list[int], known: Keepers) -> Any:
             return value.copy() if keeper is None else History(value, keeper)
     if kind is tuple and CONTAINERS.isdisjoint(map(type, value)):
         return value
-    if kind is set:
-        return value.copy()
-    # The condition stands here again: a call for each of many objects would be most of the cost.
-    items = [
-        _copy(item, budget, known) if type(item) in CONTAINERS or isinstance(item, (dict, list)) else item
-        for item in value
-    ]
+    items: list[Any] = []
+    for item in value:  # the condition stands here again: a call for each of many objects would be most of the cost
+        is_container = type(item) in CONTAINERS or isinstance(item, (dict, list))
+        items.append(_copy(item, budget, known) if is_container else item)
     return tuple(items) if kind is tuple else items
-
-
-def _item(item: Any, budget: list[int], known: Keepers) -> Any:
-    kind = type(item)
-    if kind in CONTAINERS or isinstance(item, (dict, list)):
-        return _copy(item, budget, known)
-    keeper = known[kind]
-    return item if keeper is None else NotedMessage(item, keeper)

@@ -10,7 +10,8 @@ that the model gave the tool call. What this writes into an observation's metada
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, NamedTuple, Self
 
 from .observation import Observation
@@ -25,6 +26,10 @@ class Decision(NamedTuple):
     name: str
     think_id: str
     step_index: int
+
+
+_decision: Callable[[tuple[str, str, int]], Decision] = partial(tuple.__new__, Decision)
+"""Makes a decision as the constructor of a `NamedTuple` does, which would be a call for each."""
 
 
 class AgentSteps:
@@ -74,11 +79,11 @@ class AgentSteps:
         """Note the tool calls, as (id, tool name), that a think asked for."""
         index = (observation.metadata or {}).get("step_index", self._count)
         asked = []
-        think_id = observation.id
+        think_id = f"{observation.span:016x}"  # as `id`, without the call
         for call_id, tool in calls:
             asked.append({"id": call_id, "name": tool})
             if call_id:
-                self.decided[call_id] = Decision(tool, think_id, index)
+                self.decided[call_id] = _decision((tool, think_id, index))
         if asked:
             metadata = observation.metadata
             observation.metadata = {**metadata, "tool_calls": asked} if metadata else {"tool_calls": asked}

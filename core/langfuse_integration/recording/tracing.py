@@ -128,7 +128,7 @@ def fold_run(start: RunStart, parent: Run) -> Run | None:
 
 
 def _open_root(start: RunStart, input: Any) -> Run | None:  # noqa: A002
-    if start.key in registry:
+    if registry.get(start.key) is not None:
         return None
     if getpid() != hooks.process_id or hooks.awaited in modules or not recorder.prepared:
         _make_ready()
