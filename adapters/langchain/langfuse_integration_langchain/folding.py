@@ -163,7 +163,15 @@ def hold(node: Run, graph: Run, outputs: Any) -> None:
         release(node)
 
 
-def passes_on(node: Run, outputs: Any) -> bool:
+def gives_way(node: Run, outputs: Any) -> bool:
+    """Let a node that ends with *outputs* stand where the run above does if its row is not needed; return whether."""
+    passes_on = _passes_on(node, outputs)
+    if passes_on and node.parent is not None:
+        node.anchor = node.parent.anchor
+    return passes_on
+
+
+def _passes_on(node: Run, outputs: Any) -> bool:
     """Return whether a node that ends with *outputs* did no more than the graph that stands in for it."""
     graph, row = node.state.stand_in, node.observation
     inner = None if graph is None else graph.row

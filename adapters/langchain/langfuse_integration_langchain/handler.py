@@ -102,7 +102,9 @@ class SessionHandler(BaseCallbackHandler):
     def on_chain_end(self, outputs: Any, *, run_id: UUID, inputs: Any = NOT_PASSED, **extra: Any) -> None:
         """End a chain with its output."""
         try:
-            run_ends.chain(run_id, outputs, inputs)
+            run = _run(run_id.int)
+            if run is not None:
+                run_ends.chain(run, outputs, inputs)
         except Exception as error:  # noqa: BLE001  our own fault
             fault(_ENDING, error)
 

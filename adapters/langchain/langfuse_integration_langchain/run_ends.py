@@ -21,19 +21,38 @@ SHOWN_LIMIT = 8
 registry = tracing.registry
 
 
-def chain(run_id: UUID, outputs: Any, inputs: Any) -> None:
-    """End a chain; a stream passes its *inputs* here, since it does not know them at its start."""
-    run = registry.get(run_id.int)
-    if run is None:
+def chain(run: Run, outputs: Any, inputs: Any = NOT_PASSED, error: BaseException | None = None) -> None:
+    """End a chain with its output, or with the *error* that its row has already.
+
+    Args:
+        inputs: of a stream, which does not know them at its start.
+    """
+    if inputs is not NOT_PASSED and not run.folded and _is_left(run, outputs, inputs):
         return
-    if inputs is not NOT_PASSED and not run.folded:
-        run.observation.input = snapshot(inputs)
-        if outputs is None and run.children:
-            _leave(run)
-            return
-    if run.state.task is not None and run.parent is not None:
-        interrupts.task_ended(run.parent, run.state.task, finished=True)
-    _finish(run, outputs)
+    state: ChainState = run.state
+    parent = run.parent
+    above: Any = parent.state if parent is not None and parent.state.__class__ is ChainState else None
+    if state.given is not None or state.task is not None:
+        _tell(state, parent, outputs, error)
+    gives_way = state.stand_in is not None and folding.gives_way(run, outputs)
+    if registry.close(run.key) is None:
+        return
+    if state.failures is not None:
+        _show_failures(state.failures, error)
+    steps = above.steps if above is not None and state.node and not state.vanishes and outputs is not None else None
+    if steps is not None and len(steps.decided) > len(steps.answered):
+        agents.node_ended(run, steps, outputs)
+    if state.steps is not None or parent is None:
+        agents.closed(run, outputs)
+    if not run.folded:
+        _record(run, outputs, gives_way)
+    if above is not None and parent is not None:  # as `_settle`, without the call
+        output = None if run.folded else run.observation.output
+        output = state.latest if output is None else output
+        above.latest = above.latest if output is None else output
+        above.doubled = above.doubled or (state.double and error is None)
+        if above.leaving and not parent.children:
+            chain(parent, above.latest)
 
 
 def failed_chain(run_id: UUID, error: BaseException, inputs: Any) -> None:
@@ -59,7 +78,7 @@ def failed_chain(run_id: UUID, error: BaseException, inputs: Any) -> None:
         _fold_or_show(run, error)
     # An error has no output. A run that was given up half-way has what had come until then.
     given_up = run.observation.level != "ERROR" and run.observation.output is None
-    _finish(run, state.latest if given_up else None, error)
+    chain(run, state.latest if given_up else None, error=error)
 
 
 def model(run_id: UUID, response: Any) -> None:
@@ -153,33 +172,21 @@ def failed_leaf(run_id: UUID, error: BaseException) -> None:
     _settle(run)
 
 
-def _finish(run: Run, outputs: Any, error: BaseException | None = None) -> None:
-    state: ChainState = run.state
-    parent = run.parent
-    above: Any = parent.state if parent is not None and parent.state.__class__ is ChainState else None
+def _is_left(run: Run, outputs: Any, inputs: Any) -> bool:
+    """Take the *inputs* of a stream; return whether it was abandoned, so that the runs below it end after it."""
+    run.observation.input = snapshot(inputs)
+    is_left = outputs is None and bool(run.children)
+    if is_left:
+        _leave(run)
+    return is_left
+
+
+def _tell(state: ChainState, graph: Run | None, outputs: Any, error: BaseException | None) -> None:
+    """Tell the prompt of a template what it made, and the graph around a node that the node's task is finished."""
     if state.given is not None:
         state.given.made(outputs)
-    passes_on = state.stand_in is not None and folding.passes_on(run, outputs)
-    if passes_on and parent is not None:
-        run.anchor = parent.anchor
-    if registry.close(run.key) is None:
-        return
-    if state.failures is not None:
-        _show_failures(state.failures, error)
-    steps = above.steps if above is not None and state.node and not state.vanishes and outputs is not None else None
-    if steps is not None and len(steps.decided) > len(steps.answered):
-        agents.node_ended(run, steps, outputs)
-    if state.steps is not None or parent is None:
-        agents.closed(run, outputs)
-    if not run.folded:
-        _record(run, outputs, passes_on)
-    if above is not None and parent is not None:  # as `_settle`, without the call
-        output = None if run.folded else run.observation.output
-        output = state.latest if output is None else output
-        above.latest = above.latest if output is None else output
-        above.doubled = above.doubled or (state.double and error is None)
-        if above.leaving and not parent.children:
-            _finish(parent, above.latest)
+    if state.task is not None and graph is not None and error is None:
+        interrupts.task_ended(graph, state.task, finished=True)
 
 
 def _show_failures(failures: list[Failure], error: BaseException | None) -> None:
@@ -190,10 +197,10 @@ def _show_failures(failures: list[Failure], error: BaseException | None) -> None
             failure.run.observation.end(failure.ended_ns)
 
 
-def _record(run: Run, outputs: Any, passes_on: bool) -> None:
+def _record(run: Run, outputs: Any, gives_way: bool) -> None:
     """Record the row of a chain that ends, unless the row of a graph in it or nothing at all takes its place."""
     state: ChainState = run.state
-    if passes_on:
+    if gives_way:
         folding.release(run)
         return
     if state.stand_in is not None:
@@ -220,7 +227,7 @@ def _settle(run: Run) -> None:
     if output is not None:
         above.latest = output
     if above.leaving and not parent.children:
-        _finish(parent, above.latest)
+        chain(parent, above.latest)
 
 
 def _cancel_below(run: Run) -> None:
