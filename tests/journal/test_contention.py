@@ -10,10 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from applications import application
 from journal.sample_rows import rows_of
 from langfuse_integration.journal import contention, schema
 from langfuse_integration.journal import journal as journal_module
 from langfuse_integration.journal.journal import Journal
+
+NOWHERE = "http://127.0.0.1:9"
+"""An address where nobody listens."""
 
 
 @contextmanager
@@ -54,6 +58,52 @@ def test_a_reader_waits_while_another_process_has_the_whole_file(tmp_path: Path)
             found = sender.submit(journal.pending)
         assert found.result(60) == 0
     journal.close()
+
+
+LOCKED = """
+import subprocess
+hold = '''
+import sqlite3, sys
+db = sqlite3.connect(sys.argv[1], isolation_level=None)
+db.execute("BEGIN IMMEDIATE")
+print("held", flush=True)
+sys.stdin.read()
+'''
+def record(name):
+    with langfuse_manager.session("s-1"), langfuse_manager.trace_span(name):
+        pass
+
+record("before")
+langfuse_manager.flush(60)
+command = [sys.executable, "-c", hold, os.environ["LANGFUSE_INTEGRATION_JOURNAL"]]
+holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+assert holder.stdout.readline() == b"held\\n"
+for number in range(7):
+    record(f"row {number}")
+if sys.argv[1] == "exit":
+    os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("end", ["return", pytest.param("exit", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("keys", [pytest.param("keys", marks=pytest.mark.slow), "local"])
+def test_rows_lost_at_the_end_of_a_process_are_counted(journal: Path, end: str, keys: str) -> None:
+    """While another process holds the file locked, the end of a process says how many rows are lost, and the cure."""
+    nowhere = {"LANGFUSE_PUBLIC_KEY": "pk-lf-1", "LANGFUSE_SECRET_KEY": "sk-lf-1", "LANGFUSE_BASE_URL": NOWHERE}
+    environment = {"LANGFUSE_INTEGRATION_EXIT_TIMEOUT_S": "2", **(nowhere if keys == "keys" else {})}
+    with application(LOCKED, journal, None, end, environment=environment) as process:
+        _, errors = process.communicate(timeout=180)
+        assert process.returncode == 0, errors
+    said = [line for line in errors.splitlines() if "does not accept observations" not in line]
+    cure = "Find the process that holds it locked, or set LANGFUSE_INTEGRATION_JOURNAL to another file"
+    assert said == [
+        f"The journal {journal} cannot be used (database is locked): observations are kept in memory until it can. "
+        + cure,
+        f"7 observations were in memory only, and are lost: the journal {journal} is locked. {cure}",
+    ]
+    kept = Journal(journal)
+    assert kept.query("SELECT name FROM spans") == [("before",)]
+    kept.close()
 
 
 def test_a_lock_that_nobody_gives_back_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,6 +33,8 @@ OPEN_LIMIT = 10_000
 """The most open observations in the journal; further ones are written when they end."""
 STOP_S = 1.0
 """How long the worker waits for the sender to end."""
+LAST_TRY_S = 2.5
+"""The same where rows are in memory only: what the last try to write them takes while the file is locked."""
 _ENCODING = shielded("encoding an observation")
 
 
@@ -154,7 +156,7 @@ class JournalOutlet(Outlet):
             self._storage.close()
         for sender in self._senders:
             sender.stop()  # the last one closes the storage when its request is over
-        until = time.monotonic() + STOP_S
+        until = time.monotonic() + (LAST_TRY_S if self.unwritten() else STOP_S)
         for sender in self._senders:
             sender.join(max(until - time.monotonic(), 0.0))
 
@@ -190,6 +192,14 @@ class JournalOutlet(Outlet):
     def destinations(self) -> list[DestinationCounts]:
         """Return the counts of each destination beside Langfuse."""
         return [forwarder.counts() for forwarder in self._forwarders]
+
+    def unwritten(self) -> int:
+        """Return how many observations only the memory of this process has; 0 where no file is set."""
+        return self._storage.in_memory()
+
+    def say_lost(self) -> None:
+        """Warn of the rows that are in memory only."""
+        self._storage.say_lost()
 
     def forked(self) -> None:
         """Leave the file and the connections to the parent."""

@@ -66,5 +66,12 @@ class Outlet:
     def stop(self) -> None:
         """Release all resources; pending observations stay where they are."""
 
+    def unwritten(self) -> int:
+        """Return how many observations only the memory of this process has, after a failure of the journal."""
+        return 0
+
+    def say_lost(self) -> None:
+        """Warn of what is lost because the process ends now."""
+
     def forked(self) -> None:
         """Release resources of the parent process, in a forked child."""

@@ -115,6 +115,15 @@ class RoutingOutlet(Outlet):
         for outlet in self._outlets():
             outlet.stop()
 
+    def unwritten(self) -> int:
+        """Return how many observations only the memory of this process has."""
+        return sum(outlet.unwritten() for outlet in self._outlets())
+
+    def say_lost(self) -> None:
+        """Warn of what is lost because the process ends now."""
+        for outlet in self._outlets():
+            outlet.say_lost()
+
     def forked(self) -> None:
         """Release resources of the parent process, in a forked child."""
         for outlet in self._outlets():

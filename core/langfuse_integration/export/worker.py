@@ -255,6 +255,14 @@ class Worker:
         self._stopped = True
         self._recorder.wake.set()
 
+    def unwritten(self) -> int:
+        """Return how many observations only the memory of this process has, after a failure of the journal."""
+        return self._outlet.unwritten()
+
+    def say_lost(self) -> None:
+        """Warn of what is lost because the process ends now."""
+        self._guarded("saying what is lost", self._outlet.say_lost)
+
     def forked(self) -> None:
         """Release resources of the parent process, in a forked child."""
         self._outlet.forked()

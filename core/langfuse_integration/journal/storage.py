@@ -21,6 +21,7 @@ from ..internals.faults import logger, warn_once
 from ..recording.score import Score
 from ..settings import Settings
 from .backend import StorageBackend
+from .contention import is_locked
 from .cures import cure_of, warn_of_readers
 from .damage import is_damage
 from .moving import move
@@ -72,6 +73,8 @@ class Storage:
         self._file: StorageBackend | None = None
         self._memory: StorageBackend | None = None
         self._failing = False
+        self._lock_error: sqlite3.OperationalError | None = None
+        self._has_said_lost = False
         self._retry_at = 0.0
         self._retry_s = RETRY_S[0]
         self._ended: list[str] = []
@@ -214,19 +217,24 @@ class Storage:
         self._retry_at = 0.0
         if self._memory is not None and self._usable_file() is not None:
             self._empty_memory()
-        count = self.in_memory()
-        if count:
-            logger().warning(
-                "%d observations were in memory only, and are lost: set LANGFUSE_INTEGRATION_JOURNAL to a file that "
-                "can be written, where they wait for the next process",
-                count,
-            )
+        self.say_lost()
         for backend in self.backends():
             try:
                 backend.close()
             except _FAILURES as error:
                 self._note_failure(error)
         self._file = self._memory = None
+
+    def say_lost(self) -> None:
+        """Warn once of the rows that are in memory only, at the end of the process."""
+        count = self.in_memory()
+        if not count or self._has_said_lost:
+            return
+        self._has_said_lost = True
+        cure = "set LANGFUSE_INTEGRATION_JOURNAL to a file that can be written, where they wait for the next process"
+        if self._lock_error:
+            cure = f"the journal {self._path} is locked. {cure_of(self._lock_error)}"
+        logger().warning("%d observations were in memory only, and are lost: %s", count, cure)
 
     # -- the file
 
@@ -288,6 +296,7 @@ class Storage:
         if backend is not None and is_damage(error) and self._recovered(backend.journal.inode, error):
             return
         self._failing = True
+        self._lock_error = error if isinstance(error, sqlite3.OperationalError) and is_locked(error) else None
         self._retry_at = time.monotonic() + self._retry_s
         self._retry_s = min(self._retry_s * 2, RETRY_S[1])
         warn_once(

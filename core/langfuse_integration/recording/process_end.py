@@ -21,8 +21,8 @@ from typing import Any, NoReturn, Protocol
 from ..internals.faults import shielded
 from ..internals.loaded import loaded
 
-LONGEST_S = 12.0
-"""The longest that the end of a process may take, in s: the journal's time and the delivery's."""
+LONGEST_S = 15.0
+"""The longest that the end of a process may take, in s: the journal's time, the delivery's, and a last try."""
 _DEADLY = {getattr(signal, name, None) for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")}
 _ENDING = shielded("delivering at the end of the process")
 

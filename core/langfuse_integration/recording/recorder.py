@@ -33,6 +33,8 @@ WRITE_S = 10.0
 """Additional seconds that the end of a process waits for the journal: only rows that are not in it are lost."""
 IN_FLIGHT_S = 1.5
 """What a process that is told to end waits for its worker, which waits up to a second for the answer to a request."""
+LAST_TRY_S = 3.0
+"""What the end of a process waits for rows that are in memory only, since the journal fails."""
 READY_S = 1.0
 """What the first observation of a process may wait, outside of event loops, until the worker has loaded what it needs:
 what ends from then on is in the journal at once, should the process be killed."""
@@ -96,6 +98,14 @@ class RecordingWorker(Protocol):
 
     def stop(self) -> None:
         """End `run` after one more round."""
+        ...
+
+    def unwritten(self) -> int:
+        """Return how many only the memory of this process has."""
+        ...
+
+    def say_lost(self) -> None:
+        """Warn of what is lost because the process ends now."""
         ...
 
     def forked(self) -> None:
@@ -351,7 +361,11 @@ class QueueRecorder:
             worker.stop()
             wake.set()
             if thread is not None and thread is not threading.current_thread():
+                if ending and worker.unwritten():
+                    grace_s = max(grace_s, LAST_TRY_S)
                 thread.join(max(deadline - time.monotonic(), grace_s))
+            if ending:
+                worker.say_lost()
 
     def has_work(self) -> bool:
         """Return whether anything may be lost if the process ends now."""
