@@ -1,4 +1,5 @@
-"""Jobs of threads and processes that serve one after the other: pools' functions, WSGI requests, Lambda's invocations.
+"""Jobs of threads and processes that serve one after the other: pools' functions, Ray's tasks, WSGI requests, Lambda's
+invocations.
 
 What a job sets outside of any block ends with the job. Jobs are found in the frames of who calls `set_session`: so a
 WSGI server that nobody has heard of is served, too. The function of a pool is known by an object that lives as long as
@@ -17,6 +18,8 @@ from typing import Any
 
 from ..internals.faults import shielded, warn_once
 from ..sessions.store import Cell, Job, RequestCell, SessionStore
+from .ray import LOOPS as RAY_LOOPS
+from .ray import RAY_TASKS
 from .servers import METHODS
 
 _KEY = "langfuse_integration"
@@ -49,7 +52,7 @@ _CHUNKS: dict[tuple[str, str], Callable[[dict[str, Any]], int]] = {
 }
 """How many items a function calls the application's for within one job."""
 _MARKER = "_langfuse_integration_separated"
-_NAMES = frozenset(name for name, _ in (*_LOOPS, *_CHUNKS, _POOL))
+_NAMES = frozenset(name for name, _ in (*_LOOPS, *_CHUNKS, *RAY_LOOPS, _POOL))
 _SERVING = frozenset((module, method) for module, (_, method) in METHODS.items())
 _LOOKING = shielded("looking for the request or job around a session")
 
@@ -213,6 +216,8 @@ def _of_loop(store: SessionStore, frame: FrameType, function: tuple[str, str]) -
             return _token_in(variables["kwds"])
         store.add_host(POOL_JOBS)
         return POOL_JOBS.of(variables) or POOL_JOBS.begin(variables)
+    elif function in RAY_LOOPS:
+        return RAY_TASKS.current(store)
     elif function in _CHUNKS:
         if _CHUNKS[function](_variables(frame)) > 1:
             _warn("that a pool calls for several items in one go")

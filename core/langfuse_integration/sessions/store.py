@@ -83,6 +83,16 @@ class Job:
     __slots__ = ("__weakref__",)
 
 
+class NumberedJob(Job):
+    """A job whose end nobody tells: the thread then has a job with another number."""
+
+    __slots__ = ()
+
+    def serves_here(self) -> bool:
+        """Return whether this thread runs the job now."""
+        raise NotImplementedError
+
+
 class RequestCell(Cell):
     """The cell of a request that is told by the frames of the code that serves it, not by a context.
 
@@ -121,15 +131,15 @@ class JobEnd:
             before = before.job_end.before
         self.before = before
         self._cell = weakref.ref(cell)
-        self._thread = threading.get_ident() if isinstance(job, RequestCell) else None
+        self._thread = threading.get_ident() if isinstance(job, (RequestCell, NumberedJob)) else None
         self.job: weakref.ref[object] = weakref.ref(job, self._leave)
 
     def is_left(self) -> bool:
-        """Return whether the thread of a request does something else now: whoever keeps the request's cell."""
+        """Return whether the thread of a request or task does something else now: whoever keeps what stands for it."""
         if self._thread is None or self._thread != threading.get_ident():
             return False
         job = self.job()
-        return not (isinstance(job, RequestCell) and job.serves_here())
+        return not (isinstance(job, (RequestCell, NumberedJob)) and job.serves_here())
 
     def _leave(self, _job: object) -> None:
         cell = self._cell()
