@@ -125,8 +125,8 @@ def newer_python(session: nox.Session) -> None:
 def hosts(session: nox.Session) -> None:
     """Use hosts whose requirements hold others back, such as Gradio; not part of `make compat`."""
     servers = ("a2wsgi", "cheroot", "eventlet", "granian", "hypercorn", "uwsgi")
-    session.install("--editable=.[test]", *servers, "gradio", "nicegui", "pyramid")
-    files = ("tests/hosts/test_gradio.py", "tests/hosts/test_pages.py")
+    session.install("--editable=.[test]", *servers, "awslambdaric", "gradio", "nicegui", "pyramid")
+    files = (f"tests/hosts/test_{name}.py" for name in ("gradio", "lambda_runtime", "pages"))
     session.run("python", "-m", "pytest", *(session.posargs or ["-m", "application", "-k", "not fifty", *files]))
 
 
@@ -146,6 +146,14 @@ def chainlit(session: nox.Session) -> None:
     pytest = ("hypothesis", "pytest", "pytest-asyncio", "pytest-timeout")
     session.install("--editable=.[langchain]", "aiohttp", "chainlit", *pytest)
     session.run("python", "-m", "pytest", "-m", "application", "tests/hosts/test_pages.py")
+
+
+@nox.session
+def ray(session: nox.Session) -> None:
+    """Use Ray, which is large."""
+    pytest = ("hypothesis", "pytest", "pytest-asyncio", "pytest-timeout")
+    session.install("--editable=.", "ray", "uvicorn", *pytest)
+    session.run("python", "-m", "pytest", "-m", "application or not application", "tests/hosts/test_ray.py")
 
 
 @nox.session

@@ -19,8 +19,9 @@ from contextvars import Token
 from types import TracebackType
 from typing import Any, TypeVar
 
+from .internals.event_loops import in_event_loop
 from .internals.faults import shielded, warn_once
-from .recording import ambient, tracing
+from .recording import ambient, process_end, tracing
 from .recording.anchor import Parent
 from .sessions.session import Session
 from .sessions.store import Scope
@@ -177,6 +178,11 @@ class Extracted:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._end(kind, error, trace)
+        if process_end.ends_unheard() and not in_event_loop():
+            process_end.write_here()
+
+    def _end(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.leave()
         if self._scope is not None:
             self._scope.__exit__(kind, error, trace)
@@ -187,7 +193,11 @@ class Extracted:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.__exit__(kind, error, trace)
+        self._end(kind, error, trace)
+        if process_end.ends_unheard():
+            from asyncio import to_thread
+
+            await to_thread(process_end.write_here)
 
 
 def _texts(headers: Mapping[str, str] | Iterable[tuple[str | bytes, str | bytes]]) -> dict[str, str]:

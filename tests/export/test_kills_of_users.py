@@ -187,6 +187,14 @@ def test_a_thousand_kills_at_any_moment(kills: int, at_once: int, receiver: Rece
     assert counts["rows"] > kills
 
 
+def test_a_few_workers_that_are_killed_while_they_fork(receiver: Receiver, journal: Path) -> None:
+    """Parents and children die at any moment of a fork: what came is right, and all of each child that ended itself."""
+    killed = run_and_kill_many(FORKING, 6, 2, receiver, journal)
+    counts = assert_right(deliver(journal, receiver), killed)
+    assert counts["rows"] > 0
+    assert counts["missing of processes that ended by themselves"] == 0
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1_200)
 def test_workers_that_are_killed_while_they_fork(receiver: Receiver, journal: Path) -> None:

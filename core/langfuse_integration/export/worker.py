@@ -208,6 +208,15 @@ class Worker:
             written_by: until when to wait for it to be written, if not until *deadline*.
             ending: the process ends: end open observations too, and stop early if retrying cannot help.
         """
+        self.write(written_by or deadline, ending)
+        (self._outlet.finish if ending else self._outlet.flush)(deadline)
+
+    def write(self, deadline: float, ending: bool = False) -> None:
+        """Wait until everything recorded before this call is written, or until *deadline*.
+
+        Args:
+            ending: the process ends: end open observations too.
+        """
         recorder = self._recorder
         with self._progress:
             self._ending = self._ending or ending
@@ -217,13 +226,12 @@ class Worker:
             recorder.wake.set()
             try:
                 while self._flushed < number and not self._stopped:
-                    left_s = (written_by or deadline) - time.monotonic()
+                    left_s = deadline - time.monotonic()
                     if left_s <= 0:
                         break
                     self._progress.wait(left_s)
             finally:
                 recorder.hurry -= 1
-        (self._outlet.finish if ending else self._outlet.flush)(deadline)
 
     def outcome(self) -> tuple[int, int, int]:
         """Return (delivered, pending, lost) of everything recorded, the queue included."""

@@ -23,8 +23,11 @@ from ..internals.loaded import loaded
 
 LONGEST_S = 15.0
 """The longest that the end of a process may take, in s: the journal's time, the delivery's, and a last try."""
+WRITTEN_S = 1.0
+"""What a task waits at most for the journal, where its process may end unheard."""
 _DEADLY = {getattr(signal, name, None) for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT")}
 _ENDING = shielded("delivering at the end of the process")
+_WRITING = shielded("writing the journal at the end of a task")
 
 
 class EndsWithProcess(Protocol):
@@ -32,6 +35,10 @@ class EndsWithProcess(Protocol):
 
     def has_work(self) -> bool:
         """Return whether anything may be lost now."""
+        ...
+
+    def write(self, timeout_s: float) -> None:
+        """Write the journal within the time limit."""
         ...
 
     def exit(self, *, deliver: bool = True) -> None:
@@ -64,6 +71,19 @@ def watch() -> None:
         in_main_thread = threading.current_thread() is threading.main_thread()
         if in_main_thread and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
             signal.signal(signal.SIGTERM, _on_terminate)
+
+
+def ends_unheard() -> bool:
+    """Return whether this process is a worker of Ray (2.60), which ends by C's `_Exit`: no handler runs then."""
+    worker = loaded("ray._private.worker", "global_worker")
+    return worker is not None and getattr(worker, "mode", None) == loaded("ray._private.worker", "WORKER_MODE")
+
+
+def write_here() -> None:
+    """Wait until the journal has what was recorded: before the end of a task, where the process may end unheard."""
+    with _WRITING:
+        for recorder in list(recorders):
+            recorder.write(WRITTEN_S)
 
 
 def _at_exit(*, deliver: bool = True) -> None:

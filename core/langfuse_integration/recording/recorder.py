@@ -76,6 +76,10 @@ class RecordingWorker(Protocol):
         """Deliver what was noted before, until *deadline* at most."""
         ...
 
+    def write(self, deadline: float) -> None:
+        """Write what was noted before, until *deadline* at most."""
+        ...
+
     def outcome(self) -> tuple[int, int, int]:
         """Return (delivered, pending, lost)."""
         ...
@@ -318,6 +322,15 @@ class QueueRecorder:
             if stands_still or time.monotonic() < deadline or deadline == until:
                 return now
             delivered = now.delivered
+
+    def write(self, timeout_s: float) -> None:
+        """Wait until what was recorded is in the journal, for *timeout_s* seconds at most."""
+        if any(self.queues()) or self.hurry or (self._thread is not None and not self.asleep):
+            self.start()
+            deadline = time.monotonic() + timeout_s
+            self._ready.wait(timeout_s)
+            if self.worker is not None:
+                self.worker.write(deadline)
 
     def _flush(self, deadline: float, *, ending: bool) -> None:
         if self._thread is None and not any(self.queues()):
