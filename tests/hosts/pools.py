@@ -64,6 +64,28 @@ def of_pebble(kind: str) -> Sessions:
         return [*(pool.schedule(job, args=(user,)).result() for user in USERS), *pool.map(job, USERS).result()]
 
 
+class Actor:
+    """An actor of Dask, which is everybody's."""
+
+    def work(self, user: str) -> tuple[str | None, str | None]:
+        """Run a job on the actor's thread."""
+        return job(user)
+
+    async def work_in_loop(self, user: str) -> tuple[str | None, str | None]:
+        """Run a job in the worker's event loop."""
+        await asyncio.sleep(0)
+        return job(user)
+
+
+def of_dask_actor(method: str) -> Sessions:
+    """Run the jobs as methods of an actor, one call after the other."""
+    distributed: Any = import_module("distributed")
+    cluster = distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None)
+    with cluster, distributed.Client(cluster) as client:
+        actor = client.submit(Actor, actor=True).result()
+        return [tuple(getattr(actor, method)(user=user).result()) for user in USERS]
+
+
 def of_thread_pool(initializer: Callable[[], object] | None = None) -> Sessions:
     """Run the jobs on the one thread of multiprocessing's pool of threads, where one may fail."""
     with multiprocessing.pool.ThreadPool(1, initializer) as pool:
@@ -105,6 +127,8 @@ KINDS: dict[str, Callable[[], Sessions]] = {
         for context in ("fork", "spawn", "forkserver")
     },
     **{f"{context} pool": lambda context=context: of_pool(context) for context in ("fork", "spawn", "forkserver")},  # type: ignore[misc]
+    "distributed actor": lambda: of_dask_actor("work"),
+    "distributed coroutines of an actor": lambda: of_dask_actor("work_in_loop"),
     "pebble threads": lambda: of_pebble("ThreadPool"),
     "pebble processes": lambda: of_pebble("ProcessPool"),
     "joblib loky": lambda: of_joblib("loky"),

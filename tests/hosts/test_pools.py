@@ -20,10 +20,24 @@ from langfuse_integration.internals import faults
 from langfuse_integration.testing import RecordedSessions
 
 SCRIPT = Path(__file__).with_name("pools.py")
-QUICK = ("threads", "thread pool", "thread pool with a session", "event loop", "fork executor", "fork pool")
+QUICK = (
+    "threads",
+    "thread pool",
+    "thread pool with a session",
+    "event loop",
+    "fork executor",
+    "fork pool",
+    "distributed actor",
+    "distributed coroutines of an actor",
+)
 DEFAULT = multiprocessing.get_all_start_methods()[0]
-INHERIT = ("fork executor", "fork pool", *(["joblib multiprocessing", "pebble processes"] if DEFAULT == "fork" else []))
-"""Pools whose processes begin as their parent is: in its session. Python 3.14 forks only where it is told to."""
+INHERIT = (
+    "fork executor",
+    "fork pool",
+    "distributed coroutines of an actor",
+    *(["joblib multiprocessing", "pebble processes"] if DEFAULT == "fork" else []),
+)
+"""Pools whose processes or loop begin in the session of their parent. Python 3.14 forks only where it is told to."""
 
 
 def run_pool(kind: str, journal: Path) -> tuple[list[list[str | None]], str]:
@@ -47,7 +61,7 @@ def run_pool(kind: str, journal: Path) -> tuple[list[list[str | None]], str]:
 )
 def test_what_a_pool_s_function_sets_ends_with_it(kind: str, journal: Path) -> None:
     """Each function begins as its thread or process did, whatever was set by the one before it."""
-    for library in ("joblib", "pebble"):
+    for library in ("distributed", "joblib", "pebble"):
         if kind.startswith(library):
             pytest.importorskip(library)
     sessions, errors = run_pool(kind, journal)

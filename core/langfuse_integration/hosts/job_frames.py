@@ -26,6 +26,7 @@ _KEY = "langfuse_integration"
 """Where a WSGI environ keeps the cell of its request, and the keywords of a pool's function what dies with them."""
 _START_RESPONSE = "start_response"
 _EXECUTOR = ("run", "concurrent.futures.thread")
+_DASK = ("run", "distributed._concurrent_futures_thread")
 _LOOPS = {
     _EXECUTOR: "self",
     ("_process_worker", "concurrent.futures.process"): "call_item",
@@ -35,12 +36,15 @@ _LOOPS = {
     ("process_tasks", "pebble.pool.process"): "task",
     ("_execute", "huey.api"): "task",
     ("handle_event_request", "awslambdaric.bootstrap"): "lambda_context",
+    _DASK: "self",
 }
 """The variable with an object for one job, by the function that runs one job after the other, and its module.
 
-Seen in Python 3.11, loky 3.7, joblib 1.6, Pebble 5.2, Huey 3.5, awslambdaric 4.2. Where it is missing, nothing ends a
-session that a job sets outside of a block.
+Seen in Python 3.11, loky 3.7, joblib 1.6, Pebble 5.2, Huey 3.5, awslambdaric 4.2, distributed 2026. Where it is
+missing, nothing ends a session that a job sets outside of a block.
 """
+_CALLS = {("actor_execute", "distributed.worker"): "kwargs"}
+"""The variable with a dict for one call of a method, in a coroutine that calls those of an actor (distributed 2026)."""
 _POOL = ("worker", "multiprocessing.pool")
 _CHUNKS: dict[tuple[str, str], Callable[[dict[str, Any]], int]] = {
     ("mapstar", "multiprocessing.pool"): lambda variables: len(variables["args"][1]),
@@ -52,7 +56,7 @@ _CHUNKS: dict[tuple[str, str], Callable[[dict[str, Any]], int]] = {
 }
 """How many items a function calls the application's for within one job."""
 _MARKER = "_langfuse_integration_separated"
-_NAMES = frozenset(name for name, _ in (*_LOOPS, *_CHUNKS, *RAY_LOOPS, _POOL))
+_NAMES = frozenset(name for name, _ in (*_LOOPS, *_CALLS, *_CHUNKS, *RAY_LOOPS, _POOL))
 _SERVING = frozenset((module, method) for module, (_, method) in METHODS.items())
 _LOOKING = shielded("looking for the request or job around a session")
 
@@ -75,7 +79,7 @@ def _job_above(store: SessionStore, caller: FrameType) -> object | None:
         if code.co_name in _NAMES:
             function = (code.co_name, frame.f_globals.get("__name__", ""))
             job = _of_loop(store, frame, function)
-            if function == _EXECUTOR:
+            if function in (_EXECUTOR, _DASK):
                 _leave_jobs_with(store, frame.f_globals.get("_WorkItem"))
             if job is not None:
                 return job
@@ -216,6 +220,9 @@ def _of_loop(store: SessionStore, frame: FrameType, function: tuple[str, str]) -
             return _token_in(variables["kwds"])
         store.add_host(POOL_JOBS)
         return POOL_JOBS.of(variables) or POOL_JOBS.begin(variables)
+    elif function in _CALLS:
+        keywords = _variables(frame).get(_CALLS[function])
+        return _token_in(keywords) if isinstance(keywords, dict) else None
     elif function in RAY_LOOPS:
         return RAY_TASKS.current(store)
     elif function in _CHUNKS:
