@@ -34,7 +34,7 @@ OPEN_LIMIT = 10_000
 STOP_S = 1.0
 """How long the worker waits for the sender to end."""
 LAST_TRY_S = 2.5
-"""The same where rows are in memory only: what the last try to write them takes while the file is locked."""
+"""How long the worker waits where rows are in memory only: the last try to write them, while the file is locked."""
 _ENCODING = shielded("encoding an observation")
 
 

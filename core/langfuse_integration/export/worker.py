@@ -1,4 +1,7 @@
-"""The worker: takes recorded observations off the queue in batches, and passes them to an outlet."""
+"""The worker: takes recorded observations off the queue in batches, and passes them to an outlet.
+
+More than 300 lines: its loop, and who waits for it, share its counters.
+"""
 
 from __future__ import annotations
 
