@@ -77,6 +77,8 @@ def make_worker(recorder: QueueRecorder) -> Worker:
     recorder.exit_timeout_s = active.exit_timeout_s
     recorder.has_destinations = bool(active.all_destinations)
     recorder.replayable = active.records_exact
+    if active.debug:
+        faults.log_everything()
     outlet = Outlet()
     if active.mode == "off":
         recorder.enabled = False

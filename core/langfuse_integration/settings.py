@@ -75,6 +75,7 @@ class Settings:
         timeout_s: LANGFUSE_TIMEOUT, for one request, in seconds.
         flush_at: LANGFUSE_FLUSH_AT, observations in one request at most, and how many are sent without gathering more.
         flush_interval_s: LANGFUSE_FLUSH_INTERVAL, seconds for which observations in the journal wait for a request.
+        debug: LANGFUSE_DEBUG logs each batch that a server takes, and each attempt that fails.
         media_upload: LANGFUSE_MEDIA_UPLOAD_ENABLED; false leaves images and sounds in payloads where they are.
         journal: LANGFUSE_INTEGRATION_JOURNAL, a file, or `off`; by default in the user's data directory.
         journal_max_bytes, journal_max_age_s: what the journal may hold; the oldest go first.
@@ -111,6 +112,7 @@ class Settings:
     timeout_s: float = _setting(10.0, setting_values.number(above=0), "LANGFUSE_TIMEOUT")
     flush_at: int | None = _setting(None, setting_values.integer(1), "LANGFUSE_FLUSH_AT")
     flush_interval_s: float = _setting(1.0, setting_values.number(0), "LANGFUSE_FLUSH_INTERVAL")
+    debug: bool = _setting(False, setting_values.switch, "LANGFUSE_DEBUG")
     media_upload: bool = _setting(True, setting_values.switch, "LANGFUSE_MEDIA_UPLOAD_ENABLED")
 
     journal: Path | Literal["off"] | None = _setting(None, setting_values.path_or_off, f"{_OURS}JOURNAL")

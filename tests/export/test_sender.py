@@ -94,6 +94,22 @@ def test_flush_at_bounds_a_request_and_sends_at_once(langfuse: Receiver) -> None
     assert max(len(exchange.spans) for exchange in langfuse.requests) == 4
 
 
+def test_debugging_logs_what_is_taken_and_each_failed_attempt(langfuse: Receiver) -> None:
+    """LANGFUSE_DEBUG=true says what a server took, and each attempt that failed; else nothing is said of success."""
+    code = """
+        from langfuse_integration import langfuse_manager
+        with langfuse_manager.trace_span("one"):
+            pass
+        langfuse_manager.flush(30)
+    """
+    langfuse.script(status(503))
+    said = run_fresh(code, {**langfuse.environment(), "LANGFUSE_DEBUG": "true"})
+    assert "DEBUG: Langfuse at http" in said
+    assert "HTTP 503" in said and "; the next attempt is in" in said
+    assert said.count("DEBUG: Observations that Langfuse has taken: 1") == 1
+    assert "DEBUG" not in run_fresh(code, langfuse.environment())
+
+
 # -- what goes wrong for a while
 
 

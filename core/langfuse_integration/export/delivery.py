@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from ..encoding.attributes import iso
-from ..internals.faults import report, warn_once
+from ..internals.faults import logger, report, warn_once
 from ..journal.journal import Batch, Journal
 from ..journal.scores_and_media import ScoresAndMedia, WaitingScore, WaitingUse
 from ..settings import Settings
@@ -75,6 +75,7 @@ class Delivery:
 
     def _taken(self, journal: Journal, batch: Batch) -> None:
         self._settle(journal, batch, None)
+        logger().debug("Observations that Langfuse has taken: %d", len(batch.ids))
         self._delivered(batch.writer, len(batch.ids))
 
     def _refuse(self, journal: Journal, batch: Batch, result: DeliveryResult) -> DeliveryResult:

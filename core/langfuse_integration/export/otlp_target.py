@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from ..destinations import OtlpDestination
 from ..internals import forks
-from ..internals.faults import report, warn_once
+from ..internals.faults import logger, report, warn_once
 from ..journal.backend import StorageBackend
 from ..journal.forwarding import ForwardBatch
 from ..settings import Settings
@@ -115,6 +115,7 @@ class OtlpTarget(Target):
 
     def _taken(self, backend: StorageBackend, batch: ForwardBatch, result: DeliveryResult, rejected: int) -> None:
         self._settle(backend, batch, None)
+        logger().debug("%s has taken observations: %d", self.name, len(batch.ids) - rejected)
         self._count(batch.writer, len(batch.ids) - rejected, rejected)
         if rejected:
             warn_once(f"{self.name} {result.reason}", "%s has %s (%d)", self.name, result.reason, rejected)

@@ -296,6 +296,10 @@ class Sender:
             self._not_before = now + (result.wait_s or 0.0)
             self._retry_at = max(now + pause_s, self._not_before)
             self._changed.notify_all()
+        if result.reason:
+            logger().debug(
+                "%s: %s; the next attempt is in %.1f s", self._target.name, result.reason, self._retry_at - now
+            )
         if result.reason and warn:
             warn_once(
                 f"sender {self._target.name} {result.reason}",

@@ -84,6 +84,14 @@ def forget() -> None:
         _seen.clear()
 
 
+def log_everything() -> None:
+    """Log what is of level DEBUG, too; on standard error where the application has not set up `logging`."""
+    import logging
+
+    logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s: %(message)s")
+    logger().setLevel(logging.DEBUG)
+
+
 def logger() -> Logger:
     """Return the package's logger; `logging` is loaded only when there is something to say."""
     import logging
