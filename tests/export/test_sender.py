@@ -105,7 +105,8 @@ def test_debugging_logs_what_is_taken_and_each_failed_attempt(langfuse: Receiver
     langfuse.script(status(503))
     said = run_fresh(code, {**langfuse.environment(), "LANGFUSE_DEBUG": "true"})
     assert "DEBUG: Langfuse at http" in said
-    assert "HTTP 503" in said and "; the next attempt is in" in said
+    assert "HTTP 503" in said
+    assert "; the next attempt is in" in said
     assert said.count("DEBUG: Observations that Langfuse has taken: 1") == 1
     assert "DEBUG" not in run_fresh(code, langfuse.environment())
 
