@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
 from collections import Counter
 from functools import cache
 from pathlib import Path
 
 import pytest
+
+from machine import need_program
 
 ROOT = Path(__file__).parent.parent
 PRODUCT = sorted(path for folder in ("core", "adapters") for path in (ROOT / folder).rglob("*.py"))
@@ -19,6 +22,11 @@ EVERYTHING = [
     for path in sorted((ROOT / folder).rglob("*.py"))
     if "environments" not in path.parts  # benchmarks/results/environments holds other people's packages
 ]
+TOP = {
+    *("adapters", "benchmarks", "core", "docs", "examples", "tests", "tools"),
+    *("CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md", "constraints.txt", "mkdocs.yml", "pyproject.toml"),
+    *(".ci", ".gitignore", "Makefile", "noxfile.py", "test_session_tracking.py"),
+}
 MOST_LINES = 300
 REASON = "More than 300 lines:"
 """How the docstring of a longer module begins the sentence that says why."""
@@ -57,6 +65,16 @@ def test_no_module_grows_beyond_reading_without_a_reason() -> None:
     long = [path for path in PRODUCT if len(path.read_text().splitlines()) > MOST_LINES]
     assert [path.name for path in long if REASON not in docstring(path)] == []
     assert [path for path in PRODUCT if path.stem in ("utils", "util", "helpers", "common", "misc")] == []
+
+
+def test_nothing_lies_at_the_top_that_tools_have_left_there() -> None:
+    """The top level has these files and folders only."""
+    need_program("git")
+    if not (ROOT / ".git").exists():
+        pytest.skip("the tests of an archive, not of a clone")
+    command = ["git", "-c", "safe.directory=*", "ls-files"]  # also in a clone that belongs to somebody else
+    files = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert {name.partition("/")[0] for name in files.splitlines()} == TOP
 
 
 def test_no_two_classes_have_one_name() -> None:
