@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,23 @@ def test_a_session_holds_for_later_cells(tmp_path: Path, receiver: Receiver) -> 
         ("eve", "second", "eve"),
         ("cleared", None, None),
     ]
+
+
+@pytest.mark.filterwarnings("default")
+def test_tasks_of_a_cell_for_several_users_are_apart(tmp_path: Path, receiver: Receiver) -> None:
+    """What tasks that run at once set holds in each of them, and not for the cells after them."""
+    users = """
+async def user(name):
+    m.set_session(name); await asyncio.sleep(0.01); work(name)
+await asyncio.gather(*map(user, "abc")); work('same cell')
+"""
+    cells = [START + "m.set_session('mine')" + users, "work('next')", users, "m.set_session('yours')", "work('last')"]
+    assert Counter(run_cells(cells, tmp_path, receiver)) == {
+        **{(name, name, None): 2 for name in "abc"},
+        ("same cell", "mine", None): 2,
+        ("next", "mine", None): 1,
+        ("last", "yours", None): 1,
+    }
 
 
 @pytest.mark.filterwarnings("default")

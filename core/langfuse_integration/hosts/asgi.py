@@ -60,7 +60,7 @@ class SessionMiddleware:
             return
         cell: Cell | None = scope.get(CELL)
         if cell is None:  # else there is another such middleware outside of this one
-            cell = scope[CELL] = Cell.hosted()
+            cell = scope[CELL] = Cell.of_request()
         caller = self._caller(scope)
         session = (caller.session if caller is not None else None) or Session(None)
         with FINDING:

@@ -30,7 +30,7 @@ class IPythonHost:
 
     def __init__(self, store: SessionStore) -> None:
         self._store = store
-        self._cell = Cell.hosted()
+        self._cell = Cell.of_request()
         self._shell: Any = None
 
     def cell(self) -> Cell | None:
@@ -42,6 +42,7 @@ class IPythonHost:
         return self._cell
 
     def _place(self) -> None:
+        self._cell.begin()
         self._store.place_once(self._cell)
 
     def _hook_into_cells(self) -> None:

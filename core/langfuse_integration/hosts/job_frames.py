@@ -17,7 +17,7 @@ from types import FrameType
 from typing import Any
 
 from ..internals.faults import shielded, warn_once
-from ..sessions.store import Cell, Job, RequestCell, SessionStore
+from ..sessions.store import Cell, Job, NumberedJob, RequestCell, SessionStore
 from .ray import LOOPS as RAY_LOOPS
 from .ray import RAY_TASKS
 from .servers import METHODS
@@ -134,43 +134,41 @@ REQUESTS = WsgiRequests()
 """The host of every server that servers.py does not know."""
 
 
-class PoolCell(RequestCell):
-    """The cell of a job of a ThreadPool: nothing lives as long as the job, but each has a number."""
+class PoolJob(NumberedJob):
+    """A job of a ThreadPool: nothing lives as long as it, but each has a number."""
 
     __slots__ = ("number",)
 
-    number: tuple[object, object]
+    def __init__(self, number: tuple[object, object]) -> None:
+        self.number = number
 
     def serves_here(self) -> bool:
-        """Return whether the caller runs in this job."""
-        return POOL_JOBS.cell() is self
+        """Return whether the loop of the pool's thread runs this job now, around the caller."""
+        frame: FrameType | None = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
+        while frame is not None:
+            if frame.f_code.co_name == _POOL[0] and frame.f_globals.get("__name__") == _POOL[1]:
+                return _number(_variables(frame)) == self.number
+            frame = frame.f_back
+        return False
 
 
 class PoolJobs:
-    """Knows a job of a ThreadPool by its number, in the frame of the loop of the pool's thread."""
+    """Knows the job of a pool's thread; as a host it has no cell, and lets the store look whether a job is over."""
 
     def __init__(self) -> None:
         self._kept = threading.local()
 
-    def cell(self) -> PoolCell | None:
-        """Return the cell of the job that runs here, if a session was set in it."""
-        frame: FrameType | None = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
-        while frame is not None:
-            if frame.f_code.co_name == _POOL[0] and frame.f_globals.get("__name__") == _POOL[1]:
-                return self.of(_variables(frame))
-            frame = frame.f_back
-        return None
+    def cell(self) -> Cell | None:
+        """Return None."""
 
-    def of(self, variables: dict[str, Any]) -> PoolCell | None:
-        """Return the cell of the job in these variables of the loop, or None."""
-        cell: PoolCell | None = getattr(self._kept, "cell", None)
-        return cell if cell is not None and cell.number == _number(variables) else None
-
-    def begin(self, variables: dict[str, Any]) -> PoolCell:
-        """Return a new cell for the job in these variables; the thread keeps it until it begins the next."""
-        cell = self._kept.cell = PoolCell.hosted()
-        cell.number = _number(variables)
-        return cell
+    def current(self, store: SessionStore, variables: dict[str, Any]) -> PoolJob:
+        """Return the job in these variables of the loop of the calling thread."""
+        store.add_host(self)
+        number = _number(variables)
+        job: PoolJob | None = getattr(self._kept, "job", None)
+        if job is None or job.number != number:
+            job = self._kept.job = PoolJob(number)
+        return job
 
 
 POOL_JOBS = PoolJobs()
@@ -185,7 +183,7 @@ def _number(variables: dict[str, Any]) -> tuple[object, object]:
 def _cell_in(environ: dict[Any, Any]) -> WsgiCell:
     cell = environ.get(_KEY)
     if not isinstance(cell, WsgiCell):
-        cell = environ[_KEY] = WsgiCell.hosted()
+        cell = environ[_KEY] = WsgiCell.of_request()
     return cell
 
 
@@ -218,8 +216,7 @@ def _of_loop(store: SessionStore, frame: FrameType, function: tuple[str, str]) -
             return None
         if hasattr(variables["inqueue"], "_reader"):  # of processes: each task is a copy
             return _token_in(variables["kwds"])
-        store.add_host(POOL_JOBS)
-        return POOL_JOBS.of(variables) or POOL_JOBS.begin(variables)
+        return POOL_JOBS.current(store, variables)
     elif function in _CALLS:
         keywords = _variables(frame).get(_CALLS[function])
         return _token_in(keywords) if isinstance(keywords, dict) else None

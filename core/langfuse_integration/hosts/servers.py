@@ -60,7 +60,7 @@ def separate_requests(store: SessionStore, module: str) -> None:
 
     @functools.wraps(original)
     def serve(*arguments: Any, **options: Any) -> Any:
-        with store.visiting(Cell.hosted()):
+        with store.visiting(Cell.of_request()):
             return original(*arguments, **options)
 
     setattr(serve, _MARKER, True)
@@ -81,7 +81,7 @@ class UwsgiHost:
         except Exception:  # noqa: BLE001  uWSGI raises SystemError where no request is served
             return None
         if thread.cell is None or thread.number != number:
-            thread.number, thread.cell = number, Cell.hosted()
+            thread.number, thread.cell = number, Cell.of_request()
         return thread.cell
 
 

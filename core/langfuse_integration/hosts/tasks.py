@@ -32,7 +32,7 @@ class Task:
     """
 
     def __init__(self, header: object = None) -> None:
-        self._cell = Cell.hosted()
+        self._cell = Cell.of_request()
         self._sender: Extracted | None = None
         self._scope: Scope | None = None
         if isinstance(header, Mapping):

@@ -63,7 +63,7 @@ class SessionMiddleware:
         sources = self._sources
         cell: Cell | None = environ.get(CELL)
         if cell is None:  # else there is another such middleware outside of this one
-            cell = environ[CELL] = Cell.hosted()
+            cell = environ[CELL] = Cell.of_request()
         tracing.store.place(cell)
         caller = self._caller(environ)
         session = (caller.session if caller is not None else None) or Session(None)

@@ -15,12 +15,14 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar, Token
+from functools import partial
 from types import FrameType, TracebackType
 from typing import Protocol, Self
 
 from ..internals import forks
 from ..internals.faults import shielded
 from ..internals.generator_blocks import GENERATOR, GeneratorBlocks
+from .loop_tasks import LoopTasks
 from .nesting import inside, nested
 from .session import Session
 
@@ -49,9 +51,10 @@ class Cell:
         scope: the innermost block in which this one became active, or None; a host's cell has none.
         sealed: what is propagated around the block is of somebody else, and not asked.
         job_end: takes this cell out of its context when a job of a thread or pool ends; None outside of jobs.
+        tasks: in the cell of a request or job, the tasks of event loops in it; None elsewhere.
     """
 
-    __slots__ = ("__weakref__", "changed", "is_set", "job_end", "owner", "scope", "sealed", "session", "use")
+    __slots__ = ("__weakref__", "changed", "is_set", "job_end", "owner", "scope", "sealed", "session", "tasks", "use")
 
     def __init__(self, session: Session | None, owner: Cell | None = None, scope: Scope | None = None) -> None:
         global before_first_cell
@@ -67,6 +70,7 @@ class Cell:
         self.use: Use | None = None
         self.sealed = False
         self.job_end: JobEnd | None = None
+        self.tasks: LoopTasks | None = None
 
     @classmethod
     def hosted(cls) -> Self:
@@ -75,6 +79,18 @@ class Cell:
         cell.is_set = False
         cell.owner = cell
         return cell
+
+    @classmethod
+    def of_request(cls) -> Self:
+        """Return an empty cell that owns itself: for a request or job, whose tasks may be for several users."""
+        cell = cls.hosted()
+        cell.tasks = LoopTasks()
+        return cell
+
+    def begin(self) -> None:
+        """Note that the calling task, if it is one, serves the request or job itself."""
+        if self.tasks is not None:
+            self.tasks.begin()
 
 
 class Job:
@@ -300,23 +316,24 @@ class SessionStore:
         active = _cell.get()
         if _open_generators:
             active = _resumed(active) or active
-        job: object | None = None
-        if cell is None or cell.owner is None:
-            job = self.current_job(self)
-        elif cell.owner is cell and isinstance(cell, RequestCell):
-            job = cell
-        if isinstance(job, RequestCell):
-            _set_in_visit(job, session)
+        job = self._job_of(cell)
+        visit = job if isinstance(job, RequestCell) else cell if cell is not None and cell.owner is cell else None
+        if visit is not None:
+            if _set_in_visit(visit, session) or visit is not job:
+                return
             cell = None
-        elif cell is not None and cell.owner is cell:
-            _set_in_visit(cell, session)
-            return
         changed = Cell(session, cell.owner if cell is not None else None, active.scope if active is not None else None)
         if job is not None:
             changed.job_end = JobEnd(job, changed, active)
         _cell.set(changed)
         if changed.scope is not None and _open_generators and _generators.innermost() is changed.scope:
             changed.scope.latest = changed
+
+    def _job_of(self, cell: Cell | None) -> object | None:
+        """Return what lives as long as the job or request around the caller, whose active cell is *cell*; else None."""
+        if cell is None or cell.owner is None:
+            return self.current_job(self)
+        return cell if cell.owner is cell and isinstance(cell, RequestCell) else None
 
     def scoped(self, session: Session | None, *, sealed: bool = False) -> Scope:
         """Return a block in which *session* is active; the previous one is restored at its end.
@@ -408,12 +425,38 @@ class SessionStore:
                 self._unseen = tuple(unseen for unseen in self._unseen if unseen != name)
 
 
-def _set_in_visit(cell: Cell, session: Session | None) -> None:
-    cell.session = session
-    cell.is_set = True
+def _set_in_visit(visit: Cell, session: Session | None) -> bool:
+    """Set the session of a visit; return whether the calling task, one within it, has got a cell of its own."""
+    task = visit.tasks.inner() if visit.tasks is not None else None
+    if visit.tasks is None or task is None:
+        _fill(visit, session)
+        return False
+    held = visit.session, visit.is_set
+    now = visit.tasks.told(task, session, held)
+    if now == (session, True):
+        _fill(visit, session)
+    elif now is not held:
+        visit.session, visit.is_set = now
+    own = Cell.of_request()
+    own.begin()
+    _fill(own, session)
+    own.changed = partial(_set_again, visit, weakref.ref(task))
+    _cell.set(own)
+    return True
+
+
+def _set_again(visit: Cell, task: weakref.ref[object], session: Session | None) -> None:
+    """Set the session of a visit as that of a task within it is set, if it has the one of that task."""
+    if visit.tasks is not None and visit.tasks.is_last(task()):
+        _fill(visit, session)
+
+
+def _fill(visit: Cell, session: Session | None) -> None:
+    visit.session = session
+    visit.is_set = True
     _set_here.set(session)
-    if cell.changed is not None:
-        cell.changed(session)
+    if visit.changed is not None:
+        visit.changed(session)
 
 
 def _hides(cell: Cell, visit: Cell) -> bool:
@@ -487,7 +530,9 @@ class Scope:
 
     def __enter__(self) -> Session | None:
         cell = self._visit
-        if cell is None:
+        if cell is not None:
+            cell.begin()
+        else:
             before = self._store.cell()
             cell = Cell(self._session, before.owner if before is not None else None, self)
             cell.is_set = self._is_set
