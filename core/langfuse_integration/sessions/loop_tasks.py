@@ -1,7 +1,7 @@
 """Tasks of an event loop in one request or job: each may be for another user.
 
-What such a task sets holds in the task. It also becomes the session of the request, as long as no other task sets one
-at the same time: then nobody can tell whose the rest of the request is, and it has the session of before again.
+What such a task sets holds in the task and what it starts, and never in the tasks beside it. The code of the request
+itself has it, too, while it is the only one that set a session: some middleware runs the whole application in a task.
 """
 
 from __future__ import annotations
@@ -11,58 +11,44 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .session import Session
-
-Held = tuple["Session | None", bool]
-"""The session of a request, and whether it is set."""
+    from .store import Cell
 
 
 class LoopTasks:
-    """What the tasks of one request or job have set."""
+    """What the tasks of one request or job have set.
 
-    __slots__ = ("_apart", "_before", "_given", "_last", "_own")
+    Attributes:
+        shown: what the code of the request itself has of its only task with a session; None if there is none.
+    """
+
+    __slots__ = ("_apart", "_only", "_own", "shown")
 
     def __init__(self) -> None:
+        self.shown: Cell | None = None
         self._own: weakref.ref[Any] | None = None
-        self._last: weakref.ref[Any] | None = None
-        self._given: Session | None = None
-        self._before: Held = (None, False)
+        self._only: weakref.ref[Any] | None = None
         self._apart = False
 
     def begin(self) -> None:
         """Note the task that serves the request itself, if there is one, unless an earlier one still does."""
         task = _current()
-        if task is not None and _running(self._own) is None:
+        own = self._own() if self._own is not None else None
+        if task is not None and (own is None or own.done()):
             self._own = weakref.ref(task)
-            self._apart = False
+            self._only, self._apart = None, False
 
     def inner(self) -> Any:
         """Return the task that calls, if it is one within the request; None in what serves the request itself."""
         task = _current()
         return None if task is None or (self._own is not None and self._own() is task) else task
 
-    def is_last(self, task: Any) -> bool:
-        """Return whether the request has the session of *task*."""
-        return not self._apart and self._last is not None and self._last() is task
-
-    def told(self, task: Any, session: Session | None, held: Held) -> Held:
-        """Note that *task* sets *session*; return what the request, which has *held*, is to have now."""
-        if self._apart:
-            return held
-        last = _running(self._last)
-        if last is not None and last is not task:
+    def show(self, task: Any, cell: Cell) -> bool:
+        """Show the request what *task* has set, if it is the only one that did; return whether it is."""
+        if self._only is not None and self._only() is not task:
             self._apart = True
-            return self._before if held[0] is self._given else held
-        if last is None:
-            self._before = held
-        self._last = weakref.ref(task)
-        self._given = session
-        return session, True
-
-
-def _running(task: weakref.ref[Any] | None) -> Any:
-    found = task() if task is not None else None
-    return None if found is None or found.done() else found
+        self._only = weakref.ref(task)
+        self.shown = None if self._apart else cell
+        return not self._apart
 
 
 def _current() -> Any:

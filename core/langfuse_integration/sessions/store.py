@@ -269,6 +269,8 @@ class SessionStore:
                 cell = self.cell()
             if cell is not None and cell.use is not None:
                 cell.use.used = True
+        if cell is not None and cell.tasks is not None and cell.tasks.shown is not None and cell.tasks.inner() is None:
+            cell = cell.tasks.shown
         if cell is not None and cell.is_set:
             session = cell.session
             if session is None or cell.sealed or PROPAGATED_KEYS.isdisjoint(self.propagation_context()):
@@ -427,33 +429,33 @@ class SessionStore:
 
 def _set_in_visit(visit: Cell, session: Session | None) -> bool:
     """Set the session of a visit; return whether the calling task, one within it, has got a cell of its own."""
-    task = visit.tasks.inner() if visit.tasks is not None else None
-    if visit.tasks is None or task is None:
+    tasks = visit.tasks
+    task = tasks.inner() if tasks is not None else None
+    if tasks is None or task is None:
         _fill(visit, session)
         return False
-    held = visit.session, visit.is_set
-    now = visit.tasks.told(task, session, held)
-    if now == (session, True):
-        _fill(visit, session)
-    elif now is not held:
-        visit.session, visit.is_set = now
     own = Cell.of_request()
     own.begin()
     _fill(own, session)
-    own.changed = partial(_set_again, visit, weakref.ref(task))
+    own.changed = partial(_tell, visit, weakref.ref(task), own)
+    own.changed(session)
     _cell.set(own)
     return True
 
 
-def _set_again(visit: Cell, task: weakref.ref[object], session: Session | None) -> None:
-    """Set the session of a visit as that of a task within it is set, if it has the one of that task."""
-    if visit.tasks is not None and visit.tasks.is_last(task()):
-        _fill(visit, session)
+def _tell(visit: Cell, task: weakref.ref[object], own: Cell, session: Session | None) -> None:
+    """Let a visit know what a task within it has set in a cell of its *own*."""
+    if visit.tasks is not None:
+        is_only = visit.tasks.show(task(), own)
+        if visit.changed is not None:
+            visit.changed(session if is_only else visit.session)
 
 
 def _fill(visit: Cell, session: Session | None) -> None:
     visit.session = session
     visit.is_set = True
+    if visit.tasks is not None:
+        visit.tasks.shown = None
     _set_here.set(session)
     if visit.changed is not None:
         visit.changed(session)
