@@ -127,7 +127,12 @@ def hosts(session: nox.Session) -> None:
     servers = ("a2wsgi", "cheroot", "eventlet", "granian", "hypercorn", "uwsgi")
     session.install("--editable=.[test]", *servers, "awslambdaric", "gradio", "nicegui", "pyramid")
     files = (f"tests/hosts/test_{name}.py" for name in ("gradio", "lambda_runtime", "pages"))
-    session.run("python", "-m", "pytest", *(session.posargs or ["-m", "application", "-k", "not fifty", *files]))
+    session.run(
+        "python",
+        "-m",
+        "pytest",
+        *(session.posargs or ["-m", "application", "-k", "not fifty and not ten_thousand", *files]),
+    )
 
 
 @nox.session
@@ -145,7 +150,7 @@ def chainlit(session: nox.Session) -> None:
     """Use Chainlit, which holds even more back."""
     pytest = ("hypothesis", "pytest", "pytest-asyncio", "pytest-timeout")
     session.install("--editable=.[langchain]", "aiohttp", "chainlit", *pytest)
-    session.run("python", "-m", "pytest", "-m", "application", "tests/hosts/test_pages.py")
+    session.run("python", "-m", "pytest", "-m", "application", "-k", "not ten_thousand", "tests/hosts/test_pages.py")
 
 
 @nox.session

@@ -12,6 +12,8 @@ from ..recording.snapshot import ATOMS
 from . import json_text
 from .fragments import copied, fragments
 
+_CALL: Any = call  # its own type is too narrow for `map`
+
 
 def are_cached(messages: list[Any]) -> bool:
     """Return whether the JSON of all *messages* may be cached: their states are readable."""
@@ -21,7 +23,7 @@ def are_cached(messages: list[Any]) -> bool:
 def states_of(messages: list[Any]) -> Iterable[Any]:
     """Return the present states of messages, one by one, by reference: of cached ones; that of others is itself."""
     readers = {kind: json_text.state_reader(kind) or _itself for kind in set(map(type, messages))}
-    return map(call, map(readers.__getitem__, map(type, messages)), messages)
+    return map(_CALL, map(readers.__getitem__, map(type, messages)), messages)
 
 
 def unchanged(messages: list[Any], states: list[Any]) -> int:
