@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import sys
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import Any, Generic, TypeVar
 
-if TYPE_CHECKING:
-    from .store import Cell
+Place = TypeVar("Place")
+"""What holds a session: the store's cell."""
 
 
-class LoopTasks:
+class LoopTasks(Generic[Place]):
     """What the tasks of one request or job have set.
 
     Attributes:
@@ -24,7 +24,7 @@ class LoopTasks:
     __slots__ = ("_apart", "_only", "_own", "shown")
 
     def __init__(self) -> None:
-        self.shown: Cell | None = None
+        self.shown: Place | None = None
         self._own: weakref.ref[Any] | None = None
         self._only: weakref.ref[Any] | None = None
         self._apart = False
@@ -42,12 +42,12 @@ class LoopTasks:
         task = _current()
         return None if task is None or (self._own is not None and self._own() is task) else task
 
-    def show(self, task: Any, cell: Cell) -> bool:
+    def show(self, task: Any, place: Place) -> bool:
         """Show the request what *task* has set, if it is the only one that did; return whether it is."""
         if self._only is not None and self._only() is not task:
             self._apart = True
         self._only = weakref.ref(task)
-        self.shown = None if self._apart else cell
+        self.shown = None if self._apart else place
         return not self._apart
 
 

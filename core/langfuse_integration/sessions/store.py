@@ -70,7 +70,7 @@ class Cell:
         self.use: Use | None = None
         self.sealed = False
         self.job_end: JobEnd | None = None
-        self.tasks: LoopTasks | None = None
+        self.tasks: LoopTasks[Cell] | None = None
 
     @classmethod
     def hosted(cls) -> Self:
