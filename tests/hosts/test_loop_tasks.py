@@ -169,6 +169,38 @@ def test_what_a_single_task_sets_holds_for_its_request() -> None:
     }
 
 
+def test_threads_of_a_task_without_a_session_have_none() -> None:
+    """A task that sets its session later has no other user's before, nor do its threads and its own tasks."""
+
+    async def ahead(both: asyncio.Barrier) -> None:
+        langfuse_manager.set_session("s-ahead")
+        await both.wait()
+        await both.wait()
+        record("ahead")
+
+    async def behind(both: asyncio.Barrier) -> None:
+        await both.wait()
+        record("before")
+        await asyncio.to_thread(record, "before")
+        await asyncio.create_task(asyncio.to_thread(record, "before"))
+        langfuse_manager.set_session("s-behind")
+        await both.wait()
+        await asyncio.to_thread(record, "behind")
+
+    async def app(*_: Any) -> None:
+        both = asyncio.Barrier(2)
+        await asyncio.gather(ahead(both), behind(both))
+        record("after")
+
+    request = {"type": "http", "path": "/", "headers": []}
+    assert rows_of(lambda: asyncio.run(asgi.SessionMiddleware(app)(request, None, None))) == {  # type: ignore[arg-type]
+        ("before", None): 3,
+        ("ahead", "s-ahead"): 1,
+        ("behind", "s-behind"): 1,
+        ("after", None): 1,
+    }
+
+
 def test_a_request_sets_its_session_after_its_tasks() -> None:
     """What the request itself sets while its tasks run and after them holds, but not for tasks with a session."""
 

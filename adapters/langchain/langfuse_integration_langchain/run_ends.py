@@ -182,10 +182,13 @@ def _is_left(run: Run, outputs: Any, inputs: Any) -> bool:
 
 
 def _tell(state: ChainState, graph: Run | None, outputs: Any, error: BaseException | None) -> None:
-    """Tell the prompt of a template what it made, and the graph around a node that the node's task is finished."""
+    """Tell the prompt of a template what it made, and the graph around a node that the node's task is finished.
+
+    The task of a node whose stream was abandoned is not finished.
+    """
     if state.given is not None:
         state.given.made(outputs)
-    if state.task is not None and graph is not None and error is None:
+    if state.task is not None and graph is not None and error is None and not state.leaving:
         interrupts.task_ended(graph, state.task, finished=True)
 
 

@@ -11,15 +11,15 @@ from __future__ import annotations
 
 import functools
 import sys
-import threading
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
 from ..internals.faults import shielded, warn_once
 from ..sessions.store import Cell, Job, NumberedJob, RequestCell, SessionStore
+from .numbered_jobs import NumberedJobs
 from .ray import LOOPS as RAY_LOOPS
-from .ray import RAY_TASKS
+from .ray import current_task
 from .servers import METHODS
 
 _KEY = "langfuse_integration"
@@ -152,26 +152,7 @@ class PoolJob(NumberedJob):
         return False
 
 
-class PoolJobs:
-    """Knows the job of a pool's thread; as a host it has no cell, and lets the store look whether a job is over."""
-
-    def __init__(self) -> None:
-        self._kept = threading.local()
-
-    def cell(self) -> Cell | None:
-        """Return None."""
-
-    def current(self, store: SessionStore, variables: dict[str, Any]) -> PoolJob:
-        """Return the job in these variables of the loop of the calling thread."""
-        store.add_host(self)
-        number = _number(variables)
-        job: PoolJob | None = getattr(self._kept, "job", None)
-        if job is None or job.number != number:
-            job = self._kept.job = PoolJob(number)
-        return job
-
-
-POOL_JOBS = PoolJobs()
+POOL_JOBS = NumberedJobs()
 """The host of every ThreadPool."""
 
 
@@ -216,12 +197,12 @@ def _of_loop(store: SessionStore, frame: FrameType, function: tuple[str, str]) -
             return None
         if hasattr(variables["inqueue"], "_reader"):  # of processes: each task is a copy
             return _token_in(variables["kwds"])
-        return POOL_JOBS.current(store, variables)
+        return POOL_JOBS.job(store, _number(variables), PoolJob)
     elif function in _CALLS:
         keywords = _variables(frame).get(_CALLS[function])
         return _token_in(keywords) if isinstance(keywords, dict) else None
     elif function in RAY_LOOPS:
-        return RAY_TASKS.current(store)
+        return current_task(store)
     elif function in _CHUNKS:
         if _CHUNKS[function](_variables(frame)) > 1:
             _warn("that a pool calls for several items in one go")

@@ -6,10 +6,9 @@ constructor sets is not a task's: it holds for the methods that run in its threa
 
 from __future__ import annotations
 
-import threading
-
 from ..internals.loaded import loaded
-from ..sessions.store import Cell, NumberedJob, SessionStore
+from ..sessions.store import NumberedJob, SessionStore
+from .numbered_jobs import NumberedJobs
 
 LOOPS = frozenset(
     {("main_loop", "ray._private.worker"), ("actor_method_executor", "ray._private.function_manager")},
@@ -33,28 +32,15 @@ class RayTask(NumberedJob):
         return _number() == self.number
 
 
-class RayTasks:
-    """Knows the task of a thread; as a host it has no cell, and only lets the store look whether a task is over."""
-
-    def __init__(self) -> None:
-        self._kept = threading.local()
-
-    def cell(self) -> Cell | None:
-        """Return None."""
-
-    def current(self, store: SessionStore) -> RayTask | None:
-        """Return the task that runs in this thread; None in a constructor, and where Ray does not say."""
-        number = _number()
-        if number is None or number.startswith(_CONSTRUCTOR):
-            return None
-        store.add_host(self)
-        task: RayTask | None = getattr(self._kept, "task", None)
-        if task is None or task.number != number:
-            task = self._kept.task = RayTask(number)
-        return task
+_TASKS = NumberedJobs()
 
 
-RAY_TASKS = RayTasks()
+def current_task(store: SessionStore) -> NumberedJob | None:
+    """Return the task that runs in this thread; None in a constructor, and where Ray does not say."""
+    number = _number()
+    if number is None or number.startswith(_CONSTRUCTOR):
+        return None
+    return _TASKS.job(store, number, RayTask)
 
 
 def _number() -> str | None:

@@ -7,6 +7,7 @@ itself has it, too, while it is the only one that set a session: some middleware
 from __future__ import annotations
 
 import sys
+import threading
 import weakref
 from typing import Any, Generic, TypeVar
 
@@ -18,19 +19,22 @@ class LoopTasks(Generic[Place]):
     """What the tasks of one request or job have set.
 
     Attributes:
-        shown: what the code of the request itself has of its only task with a session; None if there is none.
+        shown: what the code of the request itself has of its only task with a session; None if there is none. Other
+            threads do not have it, since a task beside may have started them.
     """
 
-    __slots__ = ("_apart", "_only", "_own", "shown")
+    __slots__ = ("_apart", "_only", "_own", "_thread", "shown")
 
     def __init__(self) -> None:
         self.shown: Place | None = None
         self._own: weakref.ref[Any] | None = None
         self._only: weakref.ref[Any] | None = None
         self._apart = False
+        self._thread = threading.get_ident()
 
     def begin(self) -> None:
         """Note the task that serves the request itself, if there is one, unless an earlier one still does."""
+        self._thread = threading.get_ident()
         task = _current()
         own = self._own() if self._own is not None else None
         if task is not None and (own is None or own.done()):
@@ -41,6 +45,10 @@ class LoopTasks(Generic[Place]):
         """Return the task that calls, if it is one within the request; None in what serves the request itself."""
         task = _current()
         return None if task is None or (self._own is not None and self._own() is task) else task
+
+    def shows_here(self) -> bool:
+        """Return whether the code of the request itself calls, and has what a task in it has set."""
+        return self.shown is not None and threading.get_ident() == self._thread and self.inner() is None
 
     def show(self, task: Any, place: Place) -> bool:
         """Show the request what *task* has set, if it is the only one that did; return whether it is."""

@@ -269,7 +269,7 @@ class SessionStore:
                 cell = self.cell()
             if cell is not None and cell.use is not None:
                 cell.use.used = True
-        if cell is not None and cell.tasks is not None and cell.tasks.shown is not None and cell.tasks.inner() is None:
+        if cell is not None and cell.tasks is not None and cell.tasks.shown is not None and cell.tasks.shows_here():
             cell = cell.tasks.shown
         if cell is not None and cell.is_set:
             session = cell.session
@@ -437,16 +437,17 @@ def _set_in_visit(visit: Cell, session: Session | None) -> bool:
     own = Cell.of_request()
     own.begin()
     _fill(own, session)
-    own.changed = partial(_tell, visit, weakref.ref(task), own)
+    own.changed = partial(_tell, visit, weakref.ref(task), weakref.ref(own))
     own.changed(session)
     _cell.set(own)
     return True
 
 
-def _tell(visit: Cell, task: weakref.ref[object], own: Cell, session: Session | None) -> None:
+def _tell(visit: Cell, task: weakref.ref[object], own: weakref.ref[Cell], session: Session | None) -> None:
     """Let a visit know what a task within it has set in a cell of its *own*."""
-    if visit.tasks is not None:
-        is_only = visit.tasks.show(task(), own)
+    place = own()
+    if visit.tasks is not None and place is not None:
+        is_only = visit.tasks.show(task(), place)
         if visit.changed is not None:
             visit.changed(session if is_only else visit.session)
 
