@@ -20,6 +20,7 @@ from langchain.agents.structured_output import ToolStrategy
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage
 from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import ToolException, tool
 from langgraph.errors import GraphRecursionError
 from pydantic import BaseModel
@@ -67,6 +68,29 @@ RUNS = {
     "batch": lambda agent: agent.batch([HELLO], recorded()),
     "abatch": lambda agent: asyncio.run(agent.abatch([HELLO], recorded())),
 }
+
+
+def named(name: str) -> RunnableLambda[Any, Any]:
+    """A run with this name that returns what it is given."""
+    return RunnableLambda(lambda value: value, name=name)
+
+
+@tool
+def search_by_steps(query: str) -> str:
+    """Search by runs that are called as the nodes of an agent are."""
+    return str((named("model") | named("tools")).invoke(query))
+
+
+@pytest.mark.parametrize("way", ["invoke", "ainvoke", "stream"])
+def test_runs_named_like_the_nodes_of_an_agent_have_rows(sessions: RecordedSessions, way: str) -> None:
+    """Only the nodes of an agent make no row: what is called `model` or `tools` in and around it has one."""
+    asked = call("search_by_steps", {"query": "wool"})
+    agent = assistant(asked, asked, "Done.", tools=[search_by_steps])
+    RUNS[way](named("model") | agent | named("tools"))
+    acted = {"tool search_by_steps": ["chain model", "chain tools"]}
+    thought = "generation ScriptedChat"
+    inner = {"agent assistant": [thought, acted, thought, acted, thought]}
+    assert sessions.trace().tree() == [{"chain RunnableSequence": ["chain model", inner, "chain tools"]}]
 
 
 @pytest.mark.parametrize("way", RUNS)
