@@ -15,6 +15,7 @@ from pathlib import Path
 from ..destinations import CAPTURES, DestinationCapture, OtlpDestination
 from ..internals import forks
 from ..journal.backend import StorageBackend
+from ..journal.fork_guard import fork_guard
 from ..journal.forward_tables import exists
 from ..recording.ids import new_bits
 from ..settings import Settings, settings
@@ -58,7 +59,7 @@ def push_to(
 
 def _strictest(file: Path, destination: OtlpDestination) -> DestinationCapture:
     """Return what the address may have of the contents, by *destination* and by what it was set to before."""
-    with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as db:
+    with fork_guard.opening, closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as db:
         captures: list[DestinationCapture] = [destination.capture]
         if exists(db):
             statement = "SELECT capture FROM destinations WHERE address = ?"

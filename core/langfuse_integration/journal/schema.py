@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..errors import JournalTooNew
+from ..internals import forks
 from ..internals.free_threading import FREE_THREADED
 from . import durability
 
@@ -119,6 +120,9 @@ BUSY_S = 0.05
 WAL_BYTES = 16 * 1024 * 1024
 """The size to which the write-ahead log is truncated after a burst."""
 
+_creating = forks.Lock()
+"""Held until the descriptor of a new file is closed: no other thread has SQLite open the file before."""
+
 
 class NoJournal(sqlite3.DatabaseError):
     """The file is a database, but not a journal."""
@@ -138,7 +142,7 @@ def connect(path: Path | None, *, fsync: bool = False) -> sqlite3.Connection:
     """
     if path is not None:
         durability.make_directory(path.parent, durable=fsync)
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        _create(path)
     # A free-threaded Python lets go of an object on the thread that made it: a statement that another thread has cached
     # would keep a closed connection, and its locks, until that thread does something.
     cached = 0 if FREE_THREADED else 128
@@ -159,6 +163,16 @@ def connect(path: Path | None, *, fsync: bool = False) -> sqlite3.Connection:
         db.close()
         raise
     return db
+
+
+def _create(path: Path) -> None:
+    """Create the file, readable by this user only, if it does not exist; one that exists is not even opened.
+
+    A process that closes any descriptor of a file loses its record locks on it, SQLite's among them. Another process
+    would then take itself for the last one, and remove the write-ahead log that this one still writes.
+    """
+    with _creating, suppress(FileExistsError):
+        os.close(os.open(os.path.realpath(path), os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
 
 def migrate(db: sqlite3.Connection, name: str) -> None:
