@@ -18,9 +18,9 @@ from .recording.recorder import FlushResult
 from .recording.score import Score, ScoreValue
 from .recording.scoring import scored
 from .runtime import ready
+from .sessions.blocks import Scope
 from .sessions.ownership import claim
 from .sessions.session import Session, TraceAttributes, valid
-from .sessions.store import Scope
 
 if TYPE_CHECKING:
     from .export.counters import Stats

@@ -23,8 +23,8 @@ from .internals.event_loops import in_event_loop
 from .internals.faults import shielded, warn_once
 from .recording import ambient, process_end, tracing
 from .recording.anchor import Parent
+from .sessions.blocks import Scope
 from .sessions.session import Session
-from .sessions.store import Scope
 
 HeadersT = TypeVar("HeadersT", bound=MutableMapping[str, str])
 

@@ -17,7 +17,7 @@ from .internals import faults, forks, resets
 from .internals.faults import shielded
 from .recording import span_interface, tracing
 from .recording.recorder import QueueRecorder
-from .sessions import ownership, store
+from .sessions import cells, ownership
 from .sessions.store import Host, HostLoader, SessionStore
 
 if TYPE_CHECKING:
@@ -155,5 +155,5 @@ for _imported, _module, _function in (
 tracing.store.separate_requests_with(SERVERS, separate_requests)
 tracing.store.current_job = current_job
 if threads_inherit():
-    store.before_first_cell = separate_pools
+    cells.before_first_cell = separate_pools
 span_interface.read_attributes = _read_attributes

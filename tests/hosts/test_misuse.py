@@ -22,7 +22,7 @@ from langfuse_integration import langfuse_manager
 from langfuse_integration.hosts.asgi import SessionMiddleware
 from langfuse_integration.hosts.wsgi import SessionMiddleware as WsgiSessionMiddleware
 from langfuse_integration.recording import tracing
-from langfuse_integration.sessions.store import Cell
+from langfuse_integration.sessions.cells import Cell
 from langfuse_integration.testing import RecordedSessions
 from web import get
 

@@ -16,7 +16,7 @@ from opentelemetry import trace
 from langfuse_integration import langfuse_manager
 from langfuse_integration.hosts.threads import instrument_threads, uninstrument_threads
 from langfuse_integration.recording import tracing
-from langfuse_integration.sessions.store import Cell
+from langfuse_integration.sessions.cells import Cell
 from langfuse_integration.testing import RecordedSessions
 
 

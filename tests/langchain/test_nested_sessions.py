@@ -23,8 +23,8 @@ from langgraph.graph import START, StateGraph
 from langchain_runs import HELLO, recorded
 from langfuse_integration import langfuse_manager
 from langfuse_integration.recording import tracing
+from langfuse_integration.sessions.cells import Cell
 from langfuse_integration.sessions.session import Session
-from langfuse_integration.sessions.store import Cell
 from langfuse_integration.testing import RecordedSessions
 from langfuse_integration_langchain import SessionHandler
 from scripted_chat import ScriptedChat, call

@@ -357,8 +357,8 @@ async def test_tool_calls_never_made_are_noted(settled: RecordedSessions) -> Non
 async def test_the_session_of_a_run_is_the_one_it_was_started_in(settled: RecordedSessions) -> None:
     """Whatever becomes active between `run()` and its first step, in the same request even, changes nothing."""
     from langfuse_integration.recording import tracing
+    from langfuse_integration.sessions.cells import Cell
     from langfuse_integration.sessions.session import Session
-    from langfuse_integration.sessions.store import Cell
 
     request = Cell.hosted()
     tracing.store.place(request)

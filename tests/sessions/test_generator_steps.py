@@ -18,7 +18,7 @@ from werkzeug.test import Client
 from langfuse_integration import langfuse_manager
 from langfuse_integration.hosts.wsgi import SessionMiddleware
 from langfuse_integration.recording import span_scope
-from langfuse_integration.sessions import store
+from langfuse_integration.sessions import blocks
 from langfuse_integration.testing import RecordedSessions
 
 
@@ -59,7 +59,7 @@ def test_each_step_is_in_the_session_and_the_span_of_its_generator(sessions: Rec
         expected[f"turn of {user}"] = (f"s-{user}", None)
         expected |= {f"{number} of {user}": (f"s-{user}", f"turn of {user}") for number in range(3)}
     assert placed(sessions) == expected
-    assert not store._open_generators
+    assert not blocks.open_generators
     assert not span_scope._generators.by_frame
 
 
@@ -85,7 +85,7 @@ def test_asynchronous_steps_in_tasks_of_their_own(sessions: RecordedSessions) ->
         "turn": ("s-1", None),
         **{f"step {number}": ("s-1", "turn") for number in range(3)},
     }
-    assert not store._open_generators
+    assert not blocks.open_generators
 
 
 def test_what_is_set_inside_of_the_block_takes_precedence(sessions: RecordedSessions) -> None:
@@ -169,9 +169,9 @@ def test_an_abandoned_generator_is_forgotten() -> None:
     """A generator that nobody closes leaves nothing behind when it is collected."""
     steps = chat("s-1", "ann")
     elsewhere(next, steps)
-    assert len(store._open_generators) == 1
+    assert len(blocks.open_generators) == 1
     del steps
-    assert not store._open_generators
+    assert not blocks.open_generators
     assert not span_scope._generators.by_frame
 
 

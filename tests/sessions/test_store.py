@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from langfuse_integration import Session, langfuse_manager
 from langfuse_integration.recording import tracing
-from langfuse_integration.sessions.store import Cell, SessionStore
+from langfuse_integration.sessions.cells import Cell
+from langfuse_integration.sessions.store import SessionStore
 from langfuse_integration.testing import RecordedSessions
 
 A, B = Session("a", "alice"), Session("b", "bob")

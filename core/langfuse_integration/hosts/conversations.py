@@ -8,8 +8,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, cast
 
+from ..sessions.cells import Cell
 from ..sessions.session import Session
-from ..sessions.store import Cell
 from .sources import REMEMBERING
 
 WAIT_S = 0.25

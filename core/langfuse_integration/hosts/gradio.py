@@ -16,7 +16,8 @@ from typing import Any
 from ..internals import forks
 from ..internals.bounded import BoundedDict
 from ..internals.faults import shielded
-from ..sessions.store import Cell, SessionStore
+from ..sessions.cells import Cell
+from ..sessions.store import SessionStore
 
 TAB_LIMIT = 10_000
 """Tabs that are kept at most, those used last; Gradio does not say of each when it is gone."""

@@ -13,7 +13,8 @@ from typing import Any
 from IPython.core.interactiveshell import InteractiveShell
 
 from ..internals.faults import shielded
-from ..sessions.store import Cell, SessionStore
+from ..sessions.cells import Cell
+from ..sessions.store import SessionStore
 
 _PLACING = shielded("placing a notebook's session at the start of a cell")
 _RUN_CODE: Any = getattr(getattr(InteractiveShell, "run_code", None), "__code__", None)

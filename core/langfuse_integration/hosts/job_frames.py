@@ -16,7 +16,9 @@ from types import FrameType
 from typing import Any
 
 from ..internals.faults import shielded, warn_once
-from ..sessions.store import Cell, Job, NumberedJob, RequestCell, SessionStore
+from ..sessions.cells import Cell
+from ..sessions.jobs import Job, NumberedJob, RequestCell
+from ..sessions.store import SessionStore
 from .numbered_jobs import NumberedJobs
 from .ray import LOOPS as RAY_LOOPS
 from .ray import current_task

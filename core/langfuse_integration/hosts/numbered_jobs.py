@@ -6,7 +6,9 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-from ..sessions.store import Cell, NumberedJob, SessionStore
+from ..sessions.cells import Cell
+from ..sessions.jobs import NumberedJob
+from ..sessions.store import SessionStore
 
 Number = TypeVar("Number")
 

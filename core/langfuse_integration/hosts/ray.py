@@ -7,7 +7,8 @@ constructor sets is not a task's: it holds for the methods that run in its threa
 from __future__ import annotations
 
 from ..internals.loaded import loaded
-from ..sessions.store import NumberedJob, SessionStore
+from ..sessions.jobs import NumberedJob
+from ..sessions.store import SessionStore
 from .numbered_jobs import NumberedJobs
 
 LOOPS = frozenset(

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ..internals.loaded import loaded
-from ..sessions.store import Cell, SessionStore
+from ..sessions.cells import Cell
+from ..sessions.store import SessionStore
 
 METHODS = {
     "gunicorn.workers.sync": ("SyncWorker", "handle_request"),

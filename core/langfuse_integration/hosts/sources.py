@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from ..internals.faults import shielded, warn_once
+from ..sessions.cells import Cell
 from ..sessions.session import Session, valid
-from ..sessions.store import Cell
 
 if TYPE_CHECKING:
     from collections.abc import Callable

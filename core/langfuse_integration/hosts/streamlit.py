@@ -20,7 +20,8 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from ..internals import forks
 from ..internals.faults import shielded
-from ..sessions.store import Cell, SessionStore
+from ..sessions.cells import Cell
+from ..sessions.store import SessionStore
 
 TAB_LIMIT = 10_000
 """Tabs that are kept at most, where Streamlit does not let us see when one is gone."""

@@ -8,7 +8,8 @@ from types import TracebackType
 from ..internals.faults import shielded
 from ..propagation import Extracted, extract, inject
 from ..recording import tracing
-from ..sessions.store import Cell, Scope
+from ..sessions.blocks import Scope
+from ..sessions.cells import Cell
 
 HEADER = "langfuse_integration"
 """The entry of a message with the sender's W3C headers by name, as `propagation.inject` writes them."""

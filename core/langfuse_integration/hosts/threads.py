@@ -25,7 +25,7 @@ from ..errors import MissingExtra
 from ..internals import forks
 from ..internals.faults import shielded
 from ..recording import tracing
-from ..sessions.store import Cell
+from ..sessions.cells import Cell
 
 _KEY = "langfuse_integration.cell"
 _CARRYING = shielded("carrying the session into a thread")

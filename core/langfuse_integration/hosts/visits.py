@@ -12,7 +12,8 @@ from typing import Any
 
 from ..internals import forks
 from ..internals.faults import shielded
-from ..sessions.store import Cell, SessionStore
+from ..sessions.cells import Cell
+from ..sessions.store import SessionStore
 
 _PLACING = shielded("placing the session of a NiceGUI page at the start of a handler")
 _MARKER = "_langfuse_integration_placed"

@@ -18,8 +18,8 @@ from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from ..recording import tracing
+from ..sessions.cells import Cell
 from ..sessions.session import Session
-from ..sessions.store import Cell
 from .conversations import WAIT_S, RequestConversation
 from .sources import CELL, FINDING, REMEMBERING, SourceOptions, Sources, cookie_in, fill, set_cookie, usable
 

@@ -14,8 +14,9 @@ from typing import NamedTuple
 
 from ..internals import forks
 from ..internals.faults import shielded, warn_once
+from ..sessions.cells import Cell, Use
 from ..sessions.session import Session
-from ..sessions.store import Cell, SessionStore, Use
+from ..sessions.store import SessionStore
 from .observation import Observation
 
 LOOKS = 1_000

@@ -1,166 +1,22 @@
 """Which session is active here.
 
-One ContextVar points to a cell. A cell that a host owns (a Streamlit tab, an ASGI request) is shared by everything of
-that host's user and changes in place; any other `set` installs a new cell, so that sibling tasks cannot mix. A cell
-without a session is a tombstone: the look-up ends there. What no cell, no host and no declared default can tell is
-untagged, never guessed.
-
-More than 300 lines: the look-up and the blocks share one context variable.
+One ContextVar points to a cell: see cells.py. A cell without a session is a tombstone: the look-up ends there. What no
+cell, no host and no declared default can tell is untagged, never guessed.
 """
 
 from __future__ import annotations
 
 import sys
-import threading
-import weakref
 from collections.abc import Callable, Iterable
-from contextvars import ContextVar, Token
-from functools import partial
-from types import FrameType, TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
 from ..internals import forks
 from ..internals.faults import shielded
-from ..internals.generator_blocks import GENERATOR, GeneratorBlocks
-from .loop_tasks import LoopTasks
+from .blocks import Scope, generators, open_generators, resumed_cell
+from .cells import Cell, active_cell, set_here, set_in_visit
+from .jobs import JobEnd, RequestCell
 from .nesting import inside, nested
 from .session import Session
-
-before_first_cell: Callable[[], None] | None = None
-"""Called before the first cell of a process is made: where threads would inherit it."""
-
-
-class Use:
-    """Whether the session of a cell was read."""
-
-    __slots__ = ("used",)
-
-    def __init__(self) -> None:
-        self.used = False
-
-
-class Cell:
-    """A place that holds the active session.
-
-    Attributes:
-        session: the session, or None.
-        is_set: False in a host's cell that nobody has set yet: the look-up goes on. Otherwise None is a tombstone.
-        owner: the host's cell under which this one was made (a host's cell owns itself), or None outside of hosts.
-        changed: in a host's cell, what the host wants to be called with when the application sets another session.
-        use: set by who wants to know whether it was of use.
-        scope: the innermost block in which this one became active, or None; a host's cell has none.
-        sealed: what is propagated around the block is of somebody else, and not asked.
-        job_end: takes this cell out of its context when a job of a thread or pool ends; None outside of jobs.
-        tasks: in the cell of a request or job, the tasks of event loops in it; None elsewhere.
-    """
-
-    __slots__ = ("__weakref__", "changed", "is_set", "job_end", "owner", "scope", "sealed", "session", "tasks", "use")
-
-    def __init__(self, session: Session | None, owner: Cell | None = None, scope: Scope | None = None) -> None:
-        global before_first_cell
-        before = before_first_cell
-        if before is not None:
-            before()
-            before_first_cell = None
-        self.session = session
-        self.is_set = True
-        self.owner = owner
-        self.scope = scope
-        self.changed: Callable[[Session | None], None] | None = None
-        self.use: Use | None = None
-        self.sealed = False
-        self.job_end: JobEnd | None = None
-        self.tasks: LoopTasks[Cell] | None = None
-
-    @classmethod
-    def hosted(cls) -> Self:
-        """Return an empty cell that owns itself: for a host to keep, one per user's visit."""
-        cell = cls(None)
-        cell.is_set = False
-        cell.owner = cell
-        return cell
-
-    @classmethod
-    def of_request(cls) -> Self:
-        """Return an empty cell that owns itself: for a request or job, whose tasks may be for several users."""
-        cell = cls.hosted()
-        cell.tasks = LoopTasks()
-        return cell
-
-    def begin(self) -> None:
-        """Note that the calling task, if it is one, serves the request or job itself."""
-        if self.tasks is not None:
-            self.tasks.begin()
-
-
-class Job:
-    """Stands for a job of a pool where its thread has no other object of it; dies with the job."""
-
-    __slots__ = ("__weakref__",)
-
-
-class NumberedJob(Job):
-    """A job whose end nobody tells: the thread then has a job with another number."""
-
-    __slots__ = ()
-
-    def serves_here(self) -> bool:
-        """Return whether this thread runs the job now."""
-        raise NotImplementedError
-
-
-class RequestCell(Cell):
-    """The cell of a request that is told by the frames of the code that serves it, not by a context.
-
-    Its session holds where these frames are, and in other threads in contexts that were copied from the request.
-    """
-
-    __slots__ = ()
-
-    def serves_here(self) -> bool:
-        """Return whether the code that serves the request has called the caller, also where it streams the answer."""
-        raise NotImplementedError
-
-
-class JobEnd:
-    """Puts back what was active before a job when the job is over, in the context in which the job ran.
-
-    Contexts that were copied from the job keep its session: they are work that it started.
-
-    Args:
-        job: an object that lives as long as the job; a request's cell may live longer.
-        cell: the cell that is now active in the job.
-        before: the cell that was active until now.
-
-    Attributes:
-        before: the cell that was active before the job.
-    """
-
-    __slots__ = ("_cell", "_thread", "before", "job")
-
-    before: Cell | None
-
-    def __init__(self, job: object, cell: Cell, before: Cell | None) -> None:
-        while before is not None and before.job_end is not None:
-            if before.job_end.job() not in (None, job) and not before.job_end.is_left():
-                break
-            before = before.job_end.before
-        self.before = before
-        self._cell = weakref.ref(cell)
-        self._thread = threading.get_ident() if isinstance(job, (RequestCell, NumberedJob)) else None
-        self.job: weakref.ref[object] = weakref.ref(job, self._leave)
-
-    def is_left(self) -> bool:
-        """Return whether the thread of a request or task does something else now: whoever keeps what stands for it."""
-        if self._thread is None or self._thread != threading.get_ident():
-            return False
-        job = self.job()
-        return not (isinstance(job, (RequestCell, NumberedJob)) and job.serves_here())
-
-    def _leave(self, _job: object) -> None:
-        cell = self._cell()
-        if cell is not None and _cell.get() is cell:
-            _cell.set(self.before)
 
 
 class Host(Protocol):
@@ -193,11 +49,6 @@ HostLoader = Callable[["SessionStore"], Host]
 _LOADING = shielded("loading what knows the application's environment")
 
 _modules = sys.modules
-_cell: ContextVar[Cell | None] = ContextVar("langfuse_integration_cell", default=None)
-_set_here: ContextVar[object] = ContextVar("langfuse_integration_set_here", default=False)
-"""What the code of this context has set last in the cell of a visit, which other contexts share; False is nothing."""
-_generators: GeneratorBlocks[Scope] = GeneratorBlocks()
-_open_generators = _generators.by_frame
 
 
 class SessionStore:
@@ -230,9 +81,9 @@ class SessionStore:
         sees may follow the thread: a loop or a pool that one user's visit started works for others too. Without such
         a cell the hosts are asked.
         """
-        cell = _cell.get()
-        if _open_generators:
-            resumed = _resumed(cell)
+        cell = active_cell.get()
+        if open_generators:
+            resumed = resumed_cell(cell)
             if resumed is not None:
                 return resumed
         if cell is not None and cell.owner is not None:
@@ -257,8 +108,8 @@ class SessionStore:
 
     def current(self) -> Session | None:
         """Return the session that is active here, or None."""
-        cell = _cell.get()
-        resumed = _resumed(cell) if _open_generators else None
+        cell = active_cell.get()
+        resumed = resumed_cell(cell) if open_generators else None
         if resumed is not None:
             cell = resumed
         elif cell is None or cell.owner is None:  # as in `cell`, without a call where there is no host
@@ -303,7 +154,7 @@ class SessionStore:
             parent: a run, or a span inside of it.
         """
         cell = self.cell()
-        if cell is None or not cell.is_set or (cell.owner is cell and cell.session is not _set_here.get()):
+        if cell is None or not cell.is_set or (cell.owner is cell and cell.session is not set_here.get()):
             return nested(now, parent.origin, parent.session) or parent.session
         return inside(now, parent.origin, parent.session)
 
@@ -315,20 +166,20 @@ class SessionStore:
             if name in _modules:
                 self._separate_requests(name)
         cell = self.cell()
-        active = _cell.get()
-        if _open_generators:
-            active = _resumed(active) or active
+        active = active_cell.get()
+        if open_generators:
+            active = resumed_cell(active) or active
         job = self._job_of(cell)
         visit = job if isinstance(job, RequestCell) else cell if cell is not None and cell.owner is cell else None
         if visit is not None:
-            if _set_in_visit(visit, session) or visit is not job:
+            if set_in_visit(visit, session) or visit is not job:
                 return
             cell = None
         changed = Cell(session, cell.owner if cell is not None else None, active.scope if active is not None else None)
         if job is not None:
             changed.job_end = JobEnd(job, changed, active)
-        _cell.set(changed)
-        if changed.scope is not None and _open_generators and _generators.innermost() is changed.scope:
+        active_cell.set(changed)
+        if changed.scope is not None and open_generators and generators.innermost() is changed.scope:
             changed.scope.latest = changed
 
     def _job_of(self, cell: Cell | None) -> object | None:
@@ -343,33 +194,33 @@ class SessionStore:
         Args:
             sealed: see `Cell`.
         """
-        return Scope(self, session, sealed=sealed)
+        return Scope(self.cell, session, sealed=sealed)
 
     def unset(self) -> Scope:
         """Return a block that begins as a fresh process does: nothing set and nothing cleared. For tests."""
-        return Scope(self, None, is_set=False)
+        return Scope(self.cell, None, is_set=False)
 
     def visiting(self, cell: Cell) -> Scope:
         """Return a block in which a host's *cell* is the active one."""
-        return Scope(self, None, visit=cell)
+        return Scope(self.cell, None, visit=cell)
 
     def place(self, cell: Cell) -> None:
         """Make a host's *cell* the active one in this context: for hosts."""
-        _cell.set(cell)
+        active_cell.set(cell)
 
     def place_once(self, cell: Cell) -> None:
         """Make a host's *cell* the active one, unless this context is in that visit already: for steps of one work."""
-        active = _cell.get()
+        active = active_cell.get()
         if active is None or active.owner is not cell:
-            _cell.set(cell)
+            active_cell.set(cell)
 
     def leave_jobs(self) -> None:
         """Leave what earlier jobs have set in this context: for a pool whose thread begins another one."""
-        cell = before = _cell.get()
+        cell = before = active_cell.get()
         while cell is not None and cell.job_end is not None:
             cell = cell.job_end.before
         if cell is not before:
-            _cell.set(cell)
+            active_cell.set(cell)
 
     def load_hosts(self) -> None:
         """Add the hosts of what the application has imported, before anything is set."""
@@ -427,175 +278,6 @@ class SessionStore:
                 self._unseen = tuple(unseen for unseen in self._unseen if unseen != name)
 
 
-def _set_in_visit(visit: Cell, session: Session | None) -> bool:
-    """Set the session of a visit; return whether the calling task, one within it, has got a cell of its own."""
-    tasks = visit.tasks
-    task = tasks.inner() if tasks is not None else None
-    if tasks is None or task is None:
-        _fill(visit, session)
-        return False
-    own = Cell.of_request()
-    own.begin()
-    _fill(own, session)
-    own.changed = partial(_tell, visit, weakref.ref(task), weakref.ref(own))
-    own.changed(session)
-    _cell.set(own)
-    return True
-
-
-def _tell(visit: Cell, task: weakref.ref[object], own: weakref.ref[Cell], session: Session | None) -> None:
-    """Let a visit know what a task within it has set in a cell of its *own*."""
-    place = own()
-    if visit.tasks is not None and place is not None:
-        is_only = visit.tasks.show(task(), place)
-        if visit.changed is not None:
-            visit.changed(session if is_only else visit.session)
-
-
-def _fill(visit: Cell, session: Session | None) -> None:
-    visit.session = session
-    visit.is_set = True
-    if visit.tasks is not None:
-        visit.tasks.shown = None
-    _set_here.set(session)
-    if visit.changed is not None:
-        visit.changed(session)
-
-
 def _hides(cell: Cell, visit: Cell) -> bool:
     """Return whether *cell* is that of a block, which began before requests were known, and *visit* has no session."""
     return not visit.is_set and isinstance(visit, RequestCell) and cell.scope is not None and cell.scope.begins(cell)
-
-
-def _resumed(cell: Cell | None) -> Cell | None:
-    """Return the cell of a generator's block around this line, where *cell*, that of the context, is not inside of it.
-
-    A visit that began inside of a generator, such as a request to an application in the same process, is its own.
-    """
-    scope = _generators.innermost()
-    if scope is None:
-        return None
-    if cell is not None:
-        if cell.owner is cell and scope.latest.owner is not cell:
-            return None
-        inner = cell.scope
-        while inner is not None:
-            if inner is scope:
-                return None
-            inner = inner.outer
-    return scope.latest
-
-
-class Scope:
-    """A `with` or `async with` block in which a session is active. Each use is a new one.
-
-    Blocks of generators may overlap, and end in any order: a block that ends while a later one is open leaves that one
-    active, and is skipped when the later one restores what was active before it.
-
-    Attributes:
-        outer: the block around this one, or None.
-        latest: the cell of this block; in a generator, that of the last `set` in it.
-    """
-
-    __slots__ = (
-        "_cell",
-        "_ended",
-        "_frame",
-        "_is_set",
-        "_sealed",
-        "_session",
-        "_store",
-        "_token",
-        "_visit",
-        "latest",
-        "outer",
-    )
-
-    latest: Cell
-
-    def __init__(
-        self,
-        store: SessionStore,
-        session: Session | None,
-        *,
-        is_set: bool = True,
-        sealed: bool = False,
-        visit: Cell | None = None,
-    ) -> None:
-        self._store = store
-        self._session = session
-        self._is_set = is_set
-        self._sealed = sealed
-        self._visit = visit
-        self._ended: Token[Cell | None] | None = None
-        self._frame: FrameType | None = None
-        self.outer: Scope | None = None
-
-    def __enter__(self) -> Session | None:
-        cell = self._visit
-        if cell is not None:
-            cell.begin()
-        else:
-            before = self._store.cell()
-            cell = Cell(self._session, before.owner if before is not None else None, self)
-            cell.is_set = self._is_set
-            cell.sealed = self._sealed
-            if before is not None:
-                self.outer = before.scope
-            frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
-            if frame.f_code.co_flags & GENERATOR and self._is_set:
-                self._frame = frame
-                _generators.open(frame, self)
-        self._cell = self.latest = cell
-        self._token = _cell.set(cell)
-        return self._session
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        active = _cell.get()
-        if self._frame is not None:
-            _generators.close(self._frame, self)
-            self._frame = None
-        try:
-            _cell.reset(self._token)
-        except ValueError:
-            return  # opened in another context, as by a generator that is closed elsewhere: nothing here is ours
-        if active is not self._cell and active is not None and active.scope is not self:
-            self._ended = _cell.set(active if active.scope is not None else _cell.get())
-            return
-        before = _cell.get()
-        while before is not None and before.scope is not None and before.scope.has_ended_here():
-            before = before.scope.before
-            _cell.set(before)
-
-    @property
-    def before(self) -> Cell | None:
-        """The cell that was active when the block began."""
-        return None if self._token.old_value is Token.MISSING else self._token.old_value
-
-    def begins(self, cell: Cell) -> bool:
-        """Return whether the block began with *cell*; others were set in it."""
-        return cell is self._cell
-
-    def has_ended_here(self) -> bool:
-        """Return whether the block ended in this very context, not in one that this was copied from; asked once."""
-        try:
-            if self._ended is not None:
-                _cell.reset(self._ended)
-        except (ValueError, RuntimeError):
-            return False
-        return self._ended is not None
-
-    async def __aenter__(self) -> Session | None:
-        session = self.__enter__()
-        frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
-        if frame.f_code.co_flags & GENERATOR and self._visit is None:
-            self._frame = frame
-            _generators.open(frame, self)
-        return session
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.__exit__(kind, error, trace)

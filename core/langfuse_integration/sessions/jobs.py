@@ -1,0 +1,78 @@
+"""Requests and jobs of a thread that serves one after another: what is set in one ends with it."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+
+from .cells import Cell, active_cell
+
+
+class Job:
+    """Stands for a job of a pool where its thread has no other object of it; dies with the job."""
+
+    __slots__ = ("__weakref__",)
+
+
+class NumberedJob(Job):
+    """A job whose end nobody tells: the thread then has a job with another number."""
+
+    __slots__ = ()
+
+    def serves_here(self) -> bool:
+        """Return whether this thread runs the job now."""
+        raise NotImplementedError
+
+
+class RequestCell(Cell):
+    """The cell of a request that is told by the frames of the code that serves it, not by a context.
+
+    Its session holds where these frames are, and in other threads in contexts that were copied from the request.
+    """
+
+    __slots__ = ()
+
+    def serves_here(self) -> bool:
+        """Return whether the code that serves the request has called the caller, also where it streams the answer."""
+        raise NotImplementedError
+
+
+class JobEnd:
+    """Puts back what was active before a job when the job is over, in the context in which the job ran.
+
+    Contexts that were copied from the job keep its session: they are work that it started.
+
+    Args:
+        job: an object that lives as long as the job; a request's cell may live longer.
+        cell: the cell that is now active in the job.
+        before: the cell that was active until now.
+
+    Attributes:
+        before: the cell that was active before the job.
+    """
+
+    __slots__ = ("_cell", "_thread", "before", "job")
+
+    before: Cell | None
+
+    def __init__(self, job: object, cell: Cell, before: Cell | None) -> None:
+        while before is not None and before.job_end is not None:
+            if before.job_end.job() not in (None, job) and not before.job_end.is_left():
+                break
+            before = before.job_end.before
+        self.before = before
+        self._cell = weakref.ref(cell)
+        self._thread = threading.get_ident() if isinstance(job, (RequestCell, NumberedJob)) else None
+        self.job: weakref.ref[object] = weakref.ref(job, self._leave)
+
+    def is_left(self) -> bool:
+        """Return whether the thread of a request or task does something else now: whoever keeps what stands for it."""
+        if self._thread is None or self._thread != threading.get_ident():
+            return False
+        job = self.job()
+        return not (isinstance(job, (RequestCell, NumberedJob)) and job.serves_here())
+
+    def _leave(self, _job: object) -> None:
+        cell = self._cell()
+        if cell is not None and active_cell.get() is cell:
+            active_cell.set(self.before)
