@@ -14,6 +14,7 @@ from typing import Protocol, Self
 
 from .loop_tasks import LoopTasks
 from .session import Session
+from .thread_jobs import ThreadJobs
 
 before_first_cell: Callable[[], None] | None = None
 """Called before the first cell of a process is made: where threads would inherit it."""
@@ -72,9 +73,22 @@ class Cell:
         sealed: what is propagated around the block is of somebody else, and not asked.
         job_end: takes this cell out of its context when a job of a thread or pool ends; None outside of jobs.
         tasks: in the cell of a request or job, the tasks of event loops in it; None elsewhere.
+        threads: in the cell of a request or job, the threads with its context; None elsewhere.
     """
 
-    __slots__ = ("__weakref__", "changed", "is_set", "job_end", "owner", "scope", "sealed", "session", "tasks", "use")
+    __slots__ = (
+        "__weakref__",
+        "changed",
+        "is_set",
+        "job_end",
+        "owner",
+        "scope",
+        "sealed",
+        "session",
+        "tasks",
+        "threads",
+        "use",
+    )
 
     def __init__(self, session: Session | None, owner: Cell | None = None, scope: CellBlock | None = None) -> None:
         global before_first_cell
@@ -91,6 +105,7 @@ class Cell:
         self.sealed = False
         self.job_end: Ending | None = None
         self.tasks: LoopTasks[Cell] | None = None
+        self.threads: ThreadJobs[Cell] | None = None
 
     @classmethod
     def hosted(cls) -> Self:
@@ -102,15 +117,18 @@ class Cell:
 
     @classmethod
     def of_request(cls) -> Self:
-        """Return an empty cell that owns itself: for a request or job, whose tasks may be for several users."""
+        """Return an empty cell that owns itself: for a request or job, which may work for several users at once."""
         cell = cls.hosted()
         cell.tasks = LoopTasks()
+        cell.threads = ThreadJobs()
         return cell
 
     def begin(self) -> None:
-        """Note that the calling task, if it is one, serves the request or job itself."""
+        """Note that the calling thread, and its task if it is in one, serves the request or job itself."""
         if self.tasks is not None:
             self.tasks.begin()
+        if self.threads is not None:
+            self.threads.begin()
 
 
 active_cell: ContextVar[Cell | None] = ContextVar("langfuse_integration_cell", default=None)
@@ -120,22 +138,29 @@ set_here: ContextVar[object] = ContextVar("langfuse_integration_set_here", defau
 
 
 def set_in_visit(visit: Cell, session: Session | None) -> bool:
-    """Set the session of a visit; return whether the calling task, one within it, has got a cell of its own."""
-    tasks = visit.tasks
-    task = tasks.inner() if tasks is not None else None
-    if tasks is None or task is None:
+    """Set the session of a visit; return whether the calling task or thread within it has got a cell of its own."""
+    task = visit.tasks.inner() if visit.tasks is not None else None
+    if task is None and not _is_thread_of(visit):
         _fill(visit, session)
         return False
     own = Cell.of_request()
     own.begin()
     _fill(own, session)
-    own.changed = partial(_tell, visit, weakref.ref(task), weakref.ref(own))
+    if task is not None:
+        own.changed = partial(_tell_of_task, visit, weakref.ref(task), weakref.ref(own))
+    else:
+        own.changed = partial(_tell_of_thread, visit, weakref.ref(own))
     own.changed(session)
     active_cell.set(own)
     return True
 
 
-def _tell(visit: Cell, task: weakref.ref[object], own: weakref.ref[Cell], session: Session | None) -> None:
+def _is_thread_of(visit: Cell) -> bool:
+    """Return whether a thread within *visit* calls whose context is a copy of the visit's, and ends with its work."""
+    return visit.threads is not None and visit.threads.inside() and active_cell.get() is visit
+
+
+def _tell_of_task(visit: Cell, task: weakref.ref[object], own: weakref.ref[Cell], session: Session | None) -> None:
     """Let a visit know what a task within it has set in a cell of its *own*."""
     place = own()
     if visit.tasks is not None and place is not None:
@@ -144,11 +169,29 @@ def _tell(visit: Cell, task: weakref.ref[object], own: weakref.ref[Cell], sessio
             visit.changed(session if is_only else visit.session)
 
 
+def _tell_of_thread(visit: Cell, own: weakref.ref[Cell], session: Session | None) -> None:
+    """Let a visit know what a thread within it has set in a cell of its *own*."""
+    place = own()
+    if visit.threads is not None and place is not None:
+        if visit.threads.join(place, session, (visit.session, visit.is_set)):
+            _put(visit, session)
+        elif visit.threads.before is not None:
+            _put(visit, *visit.threads.before)
+
+
 def _fill(visit: Cell, session: Session | None) -> None:
-    visit.session = session
-    visit.is_set = True
     if visit.tasks is not None:
         visit.tasks.shown = None
+    if visit.threads is not None:
+        visit.threads.forget()
+    _put(visit, session)
     set_here.set(session)
+
+
+def _put(visit: Cell, session: Session | None, is_set: bool = True) -> None:
+    if not is_set:
+        visit.is_set = False
+    visit.session = session
+    visit.is_set = is_set
     if visit.changed is not None:
         visit.changed(session)

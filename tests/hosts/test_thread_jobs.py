@@ -1,0 +1,254 @@
+"""One request or job that works for several users at once, each in a thread: no user gets another's session."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from wsgiref.util import setup_testing_defaults
+
+import pytest
+
+from langfuse_integration import langfuse_manager
+from langfuse_integration.hosts import asgi, wsgi
+from langfuse_integration.hosts.tasks import Task
+from langfuse_integration.recording import tracing
+from langfuse_integration.testing import recorded_sessions
+
+USERS = range(6)
+Rows = Counter[tuple[str, str | None]]
+
+
+def record(name: str) -> None:
+    """One row."""
+    with langfuse_manager.trace_span(name):
+        pass
+
+
+def serve(user: int, all_began: threading.Barrier, all_set: threading.Barrier) -> None:
+    """Set the session of one user in a thread, and record in it, in a thread of its own and in a loop."""
+    record(f"before {user}")
+    all_began.wait(60)
+    langfuse_manager.set_session(f"s-{user}", f"u-{user}")
+    all_set.wait(60)
+    for _ in range(3):
+        record(f"row {user}")
+        below = threading.Thread(target=contextvars.copy_context().run, args=(record, f"row {user}"))
+        below.start()
+        below.join()
+        asyncio.run(later(user))
+    langfuse_manager.set_session(f"t-{user}", f"u-{user}")
+    record(f"row {user}")
+
+
+async def later(user: int) -> None:
+    """Record in a loop of the user's thread."""
+    record(f"row {user}")
+
+
+def barriers() -> tuple[threading.Barrier, threading.Barrier]:
+    """Where all users meet: before and after they have set their sessions."""
+    return threading.Barrier(len(USERS)), threading.Barrier(len(USERS))
+
+
+async def serve_all() -> None:
+    """Serve all users at once by `to_thread`, and record afterwards in a thread, too."""
+    where = barriers()
+    await asyncio.gather(*(asyncio.to_thread(serve, user, *where) for user in USERS))
+    record("after")
+    await asyncio.to_thread(record, "after")
+
+
+def work() -> None:
+    """Serve all users at once in threads that get copies of the context."""
+    where = barriers()
+    with ThreadPoolExecutor(len(USERS)) as pool:
+        for user in USERS:
+            pool.submit(contextvars.copy_context().run, serve, user, *where)
+    record("after")
+    contextvars.copy_context().run(record, "after")
+
+
+def set_own(own: str | None) -> None:
+    """Set a session for the whole request."""
+    if own is not None:
+        langfuse_manager.set_session(own)
+
+
+def in_asgi(own: str | None) -> None:
+    """Serve all users in a request of ASGI."""
+
+    async def app(*_: Any) -> None:
+        set_own(own)
+        await serve_all()
+
+    request = {"type": "http", "path": "/", "headers": []}
+    asyncio.run(asgi.SessionMiddleware(app)(request, None, None))  # type: ignore[arg-type]
+
+
+def in_task_of_asgi(own: str | None) -> None:
+    """Serve all users in a task within a request, as below some middleware."""
+
+    async def app(*_: Any) -> None:
+        set_own(own)
+        await asyncio.create_task(serve_all())
+
+    request = {"type": "http", "path": "/", "headers": []}
+    asyncio.run(asgi.SessionMiddleware(app)(request, None, None))  # type: ignore[arg-type]
+
+
+def in_thread_of_asgi(own: str | None) -> None:
+    """Serve all users from an endpoint that runs in a thread of the request."""
+
+    def endpoint() -> None:
+        set_own(own)
+        work()
+
+    async def app(*_: Any) -> None:
+        await asyncio.to_thread(endpoint)
+
+    request = {"type": "http", "path": "/", "headers": []}
+    asyncio.run(asgi.SessionMiddleware(app)(request, None, None))  # type: ignore[arg-type]
+
+
+def in_wsgi(own: str | None) -> None:
+    """Serve all users in a request of WSGI."""
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        set_own(environ["own"])
+        work()
+        start_response("200 OK", [])
+        return []
+
+    environ: dict[str, Any] = {"own": own}
+    setup_testing_defaults(environ)
+    wsgi.SessionMiddleware(app)(environ, lambda *_: None)
+
+
+def in_queue_task(own: str | None) -> None:
+    """Serve all users in a task of a queue."""
+    with Task():
+        set_own(own)
+        work()
+
+
+def nowhere(own: str | None) -> None:
+    """Serve all users in a process without any host."""
+    set_own(own)
+    work()
+
+
+PLACES: list[Callable[[str | None], None]] = [
+    in_asgi,
+    in_task_of_asgi,
+    in_thread_of_asgi,
+    in_wsgi,
+    in_queue_task,
+    nowhere,
+]
+
+
+@pytest.fixture(autouse=True)
+def unset() -> Iterator[None]:
+    """A context and hosts as in a fresh process."""
+    with tracing.store.unset():
+        yield
+
+
+def rows_of(place: Callable[[], object]) -> Rows:
+    """Names and sessions of what is recorded."""
+    with recorded_sessions() as recorded:
+        place()
+        return Counter((row.name, row.session_id) for row in recorded.observations)
+
+
+def in_request(app: Callable[[], Any]) -> Callable[[], None]:
+    """Return a request of ASGI that runs *app*."""
+
+    async def called(*_: Any) -> None:
+        await app()
+
+    request = {"type": "http", "path": "/", "headers": []}
+    return lambda: asyncio.run(asgi.SessionMiddleware(called)(request, None, None))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("own", [None, "s-own"])
+@pytest.mark.parametrize("place", PLACES)
+def test_threads_for_several_users_are_apart(place: Callable[[str | None], None], own: str | None) -> None:
+    """Each user's thread is in its session, and so are its threads and loops; what is around them keeps its own."""
+    expected: Rows = Counter({("after", own): 2})
+    for user in USERS:
+        expected[f"before {user}", own] = 1
+        expected[f"row {user}", f"s-{user}"] = 9
+        expected[f"row {user}", f"t-{user}"] = 1
+    assert rows_of(lambda: place(own)) == expected
+
+
+def test_what_threads_set_one_after_the_other_holds_for_the_request() -> None:
+    """A dependency in a thread sets the session of the endpoint, which runs in another one, and of the request."""
+
+    async def app() -> None:
+        for turn in range(300):
+            await asyncio.to_thread(langfuse_manager.set_session, f"s-{turn}")
+            record(f"row {turn}")
+            await asyncio.to_thread(record, f"row {turn}")
+            await asyncio.create_task(later(turn))
+
+    assert rows_of(in_request(app)) == {(f"row {turn}", f"s-{turn}"): 3 for turn in range(300)}
+
+
+def test_threads_side_by_side_that_set_one_session_set_that_of_the_request() -> None:
+    """Where all agree, the code of the request has the session, too."""
+
+    async def app() -> None:
+        both = threading.Barrier(2)
+
+        def same() -> None:
+            langfuse_manager.set_session("s-same")
+            both.wait(60)
+
+        await asyncio.gather(asyncio.to_thread(same), asyncio.to_thread(same))
+        record("after")
+
+    assert rows_of(in_request(app)) == {("after", "s-same"): 1}
+
+
+def test_a_request_that_sets_its_session_after_its_threads() -> None:
+    """What the request itself sets holds for it, and not for threads with a session of their own."""
+
+    async def app() -> None:
+        is_set, go_on = threading.Event(), threading.Event()
+
+        def thread() -> None:
+            langfuse_manager.set_session("s-thread")
+            is_set.set()
+            go_on.wait(60)
+            record("thread")
+
+        running = asyncio.create_task(asyncio.to_thread(thread))
+        while not is_set.is_set():
+            await asyncio.sleep(0.001)
+        langfuse_manager.set_session("s-request")
+        go_on.set()
+        await running
+        record("request")
+        await asyncio.to_thread(record, "request")
+
+    assert rows_of(in_request(app)) == {("thread", "s-thread"): 1, ("request", "s-request"): 2}
+
+
+def test_the_end_of_a_thread_s_session_holds_for_the_request() -> None:
+    """Clearing the session in a thread clears it for those that follow."""
+
+    async def app() -> None:
+        await asyncio.to_thread(langfuse_manager.set_session, "s-1")
+        await asyncio.to_thread(record, "row")
+        await asyncio.to_thread(langfuse_manager.clear_session)
+        await asyncio.to_thread(record, "cleared")
+        record("cleared")
+
+    assert rows_of(in_request(app)) == {("row", "s-1"): 1, ("cleared", None): 2}
