@@ -26,6 +26,7 @@ POOLS = frozenset(
         "concurrent.futures.thread",
         "anyio._backends._asyncio",
         "asgiref.sync",
+        "multiprocessing.pool",
         "trio._core._thread_cache",
     }
 )
