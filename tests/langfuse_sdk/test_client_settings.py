@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from langfuse import Langfuse, get_client, observe
 
+from fresh import run_fresh
 from langfuse_integration import configure, langfuse_manager
 from langfuse_integration.recording import tracing
 from peers.otlp import Receiver
@@ -72,6 +73,21 @@ def test_a_client_that_sends_nothing_silences_our_rows(values: dict[str, Any], l
     record()
     assert langfuse_manager.flush(10).pending == 0
     assert langfuse.spans == []
+
+
+@pytest.mark.parametrize("order", ["client first", "rows first"])
+@pytest.mark.parametrize("argument", ["debug=True", ""])
+def test_debugging_in_code_logs_our_batches_too(langfuse: Receiver, order: str, argument: str) -> None:
+    """`Langfuse(debug=True)` says what a server took of our rows, too; without it nothing is said of success."""
+    client = f"from langfuse import Langfuse\nLangfuse({argument})\n"
+    rows = """
+from langfuse_integration import langfuse_manager
+with langfuse_manager.trace_span("one"):
+    pass
+"""
+    first = client + rows if order == "client first" else rows + client + rows
+    said = run_fresh(first + "langfuse_manager.flush(30)\n", langfuse.environment())
+    assert ("Observations that Langfuse has taken: " in said) is bool(argument)
 
 
 @pytest.mark.usefixtures("ready")

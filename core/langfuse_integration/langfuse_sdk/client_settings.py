@@ -1,16 +1,18 @@
 """The arguments of `Langfuse(...)` in the application's code, as our settings.
 
-It holds for all rows: keys, base URL, environment, release, sampling, time-out. `configure()` takes precedence over it,
-and it takes precedence over the environment. Of several clients the one of the keys in the settings counts; where no
-key is set and two clients were made, nobody can tell whose the rows are: they stay in the local journal.
+It holds for all rows: keys, base URL, environment, release, sampling, time-out, debugging. `configure()` takes
+precedence over it, and it takes precedence over the environment. Of several clients the one of the keys in the settings
+counts; where no key is set and two clients were made, nobody can tell whose the rows are: they stay in the journal.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Any
 
 from .. import settings as settings_module
+from ..internals import faults
 from ..internals.faults import warn_once
 from ..recording import tracing
 from ..settings import Settings, settings
@@ -48,6 +50,8 @@ def take_settings() -> None:
     if active == before:
         return
     _contradictions(before, active)
+    if active.debug and not before.debug:
+        faults.log_everything()
     worker: Any = tracing.recorder.worker
     if worker is not None:
         worker.sample(active.sample_rate)
@@ -66,6 +70,8 @@ def _given(client: Any) -> dict[str, Any]:
         values["timeout_s"] = timeout_s
     if getattr(client, "tracing_enabled", True) is False:
         values["tracing_enabled"] = False
+    if logging.getLogger("langfuse").level == logging.DEBUG:  # what the SDK makes of `debug=True`, and does not keep
+        values["debug"] = True
     return {name: value for name, value in values.items() if value is not None}
 
 
