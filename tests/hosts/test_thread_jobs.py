@@ -6,27 +6,19 @@ import asyncio
 import contextvars
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from wsgiref.util import setup_testing_defaults
 
 import pytest
 
+from hosts.test_loop_tasks import USERS, Rows, record, rows_of, unset
 from langfuse_integration import langfuse_manager
 from langfuse_integration.hosts import asgi, wsgi
 from langfuse_integration.hosts.tasks import Task
-from langfuse_integration.recording import tracing
-from langfuse_integration.testing import recorded_sessions
 
-USERS = range(6)
-Rows = Counter[tuple[str, str | None]]
-
-
-def record(name: str) -> None:
-    """One row."""
-    with langfuse_manager.trace_span(name):
-        pass
+__all__ = ["unset"]  # a fixture of every test here
 
 
 def serve(user: int, all_began: threading.Barrier, all_set: threading.Barrier) -> None:
@@ -150,20 +142,6 @@ PLACES: list[Callable[[str | None], None]] = [
     in_queue_task,
     nowhere,
 ]
-
-
-@pytest.fixture(autouse=True)
-def unset() -> Iterator[None]:
-    """A context and hosts as in a fresh process."""
-    with tracing.store.unset():
-        yield
-
-
-def rows_of(place: Callable[[], object]) -> Rows:
-    """Names and sessions of what is recorded."""
-    with recorded_sessions() as recorded:
-        place()
-        return Counter((row.name, row.session_id) for row in recorded.observations)
 
 
 def in_request(app: Callable[[], Any]) -> Callable[[], None]:
