@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from journal.sample_rows import rows_of
+from journal.test_chains import assert_sound, opened, read_back
 from langfuse_integration.diagnosis.file import whole
 from langfuse_integration.diagnosis.installation import Installation
 from langfuse_integration.journal.journal import Journal
@@ -89,6 +90,31 @@ def test_the_locks_survive_whoever_opens_the_file_too(tmp_path: Path, opened: Ca
     assert seen_by_another(path) == 10
     journal.close()
     assert seen_by_another(path) == 10
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_a_log_that_another_process_has_removed_is_noticed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, link: bool
+) -> None:
+    """Where code of the application has opened and closed the file itself, the next rows are not written to nowhere."""
+    path = tmp_path / "journal.sqlite3"
+    if link:
+        (tmp_path / "link.sqlite3").symlink_to(path)
+        path = tmp_path / "link.sqlite3"
+    rows = list(islice(rows_of(1), 40))
+    journal = Journal(path)
+    for start in range(0, 40, 10):
+        journal.append(1, rows[start : start + 5])
+        assert path.read_bytes()
+        assert seen_by_another(path) == start + 5
+        assert not (tmp_path / "journal.sqlite3-wal").exists()
+        journal.append(1, rows[start + 5 : start + 10])
+        assert seen_by_another(path) == start + 10
+    assert caplog.text.count("SQLite's locks on it were lost") == 1
+    journal.close()
+    with opened(path) as again:
+        assert_sound(again)
+        assert read_back(again) == {row.span_id: row.body for row in rows}
 
 
 def test_a_file_opened_at_once_by_threads_that_create_it(tmp_path: Path) -> None:

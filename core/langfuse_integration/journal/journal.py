@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 from ..encoding.row import Row
 from ..errors import JournalTooNew
 from ..internals import forks
+from ..internals.faults import warn_once
 from .bodies import Bodies
 from .chains import MIN_TEXT_BYTES, Chains
 from .contention import PAUSE_S, POLL_MS, Contention, is_locked, is_read_error, patient
@@ -81,6 +82,8 @@ class Journal:
         self._lock = forks.Lock(reentrant=True)
         self._pid = os.getpid()
         self.inode = 0
+        self._log = Path(f"{os.path.realpath(path)}-wal") if path is not None else None
+        self._log_inode = 0
         self._db: sqlite3.Connection | None = None
         self._skipped: dict[int, int] = {}
         self._chains = Chains()
@@ -110,6 +113,8 @@ class Journal:
         contention = Contention()
         while True:
             with self._lock:
+                if self._db is not None and _inode(self._log) != self._log_inode:
+                    self._leave_removed_log()
                 db = self._connected()
                 if contention.begin(db):
                     yield db
@@ -187,8 +192,27 @@ class Journal:
             self._db = _patiently(self.path, self._fsync)
             self._db.execute(f"PRAGMA busy_timeout={POLL_MS}")
             self._bodies = Bodies(self._db)
-            self.inode = self.path.stat().st_ino if self.path is not None else 0
+            self.inode = _inode(self.path)
+            self._log_inode = _inode(self._log)
         return self._db
+
+    def _leave_removed_log(self) -> None:
+        """Close the file, which opens again: another process has removed the log, and what is written there is lost.
+
+        Nothing is lost so far: who removes the log has brought it into the file. As long as this process has a
+        connection that knows the old log, SQLite opens no other one ("disk I/O error").
+        """
+        if self.replaced():  # that is another file, whose log goes with it
+            return
+        warn_once(
+            "the journal's locks",
+            "Something in this process has opened and closed the file %s, the journal, without sqlite3: SQLite's locks "
+            "on it were lost, and another process has removed its log. It is opened again. Copy it in another process, "
+            "or use `langfuse-integration export`: else two processes may write to it at once, and damage it",
+            self.path,
+        )
+        self.close()
+        self._chains = Chains()
 
     def _check_schema(self, db: sqlite3.Connection) -> None:
         """Raise OSError if a newer release has migrated the file meanwhile: its rows would be misread from then on."""
@@ -363,10 +387,19 @@ class Journal:
         return int(self.query(f"SELECT count(*) FROM spans WHERE state = 0{conditions}", (*values.values(),))[0][0])
 
 
+def _inode(path: Path | None) -> int:
+    """Return the number of a file; 0 where there is none, or no file is meant."""
+    try:
+        return path.stat().st_ino if path is not None else 0
+    except OSError:
+        return 0
+
+
 def _patiently(path: Path | None, fsync: bool) -> sqlite3.Connection:
     """Open the file; again while it is locked: by one of many processes that create it at once, say.
 
-    It is opened a few times more after an I/O error: seen once, while other processes that had it open were killed.
+    It is opened a few times more after an I/O error: another process may remove the log just then, where this one has
+    lost SQLite's locks on the file, see schema.py.
     """
     deadline = time.monotonic() + OPENING_S
     errors = 0
