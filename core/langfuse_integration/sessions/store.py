@@ -179,8 +179,9 @@ class SessionStore:
         if job is not None:
             changed.job_end = JobEnd(job, changed, active)
         active_cell.set(changed)
-        if changed.scope is not None and open_generators and generators.innermost() is changed.scope:
-            changed.scope.latest = changed
+        block = generators.innermost() if open_generators else None
+        if block is not None and block is changed.scope:
+            block.latest = changed
 
     def _job_of(self, cell: Cell | None) -> object | None:
         """Return what lives as long as the job or request around the caller, whose active cell is *cell*; else None."""
