@@ -17,6 +17,7 @@ from hosts.test_loop_tasks import USERS, Rows, record, rows_of, unset
 from langfuse_integration import langfuse_manager
 from langfuse_integration.hosts import asgi, wsgi
 from langfuse_integration.hosts.tasks import Task
+from langfuse_integration.hosts.threads import instrument_threads, uninstrument_threads
 
 __all__ = ["unset"]  # a fixture of every test here
 
@@ -128,6 +129,47 @@ def in_queue_task(own: str | None) -> None:
         work()
 
 
+def in_pool_that_carries(own: str | None) -> None:
+    """Serve all users in a request, in a pool's threads that are instrumented."""
+    in_request_with_instrumented_threads(own, lambda pool, *job: pool.submit(*job))
+
+
+def in_threads_that_carry(own: str | None) -> None:
+    """Serve all users in a request, in threads that are instrumented."""
+
+    def start(_: object, *job: Any) -> threading.Thread:
+        thread = threading.Thread(target=job[0], args=job[1:])
+        thread.start()
+        return thread
+
+    in_request_with_instrumented_threads(own, start)
+
+
+def in_request_with_instrumented_threads(own: str | None, start: Callable[..., Any]) -> None:
+    """Serve all users in a request by *start*, which gets a pool and the job; the same pool serves a stranger after."""
+    instrument_threads()
+    where = barriers()
+    with ThreadPoolExecutor(len(USERS)) as pool:
+
+        def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+            set_own(environ["own"])
+            for done in [start(pool, serve, user, *where) for user in USERS]:
+                done.join() if isinstance(done, threading.Thread) else done.result(60)
+            record("after")
+            pool.submit(record, "after").result(60)
+            start_response("200 OK", [])
+            return []
+
+        environ: dict[str, Any] = {"own": own}
+        setup_testing_defaults(environ)
+        try:
+            wsgi.SessionMiddleware(app)(environ, lambda *_: None)
+            for done in [pool.submit(record, "stranger") for _ in range(20)]:
+                done.result(60)
+        finally:
+            uninstrument_threads()
+
+
 def nowhere(own: str | None) -> None:
     """Serve all users in a process without any host."""
     set_own(own)
@@ -140,6 +182,8 @@ PLACES: list[Callable[[str | None], None]] = [
     in_thread_of_asgi,
     in_wsgi,
     in_queue_task,
+    in_pool_that_carries,
+    in_threads_that_carry,
     nowhere,
 ]
 
@@ -159,6 +203,8 @@ def in_request(app: Callable[[], Any]) -> Callable[[], None]:
 def test_threads_for_several_users_are_apart(place: Callable[[str | None], None], own: str | None) -> None:
     """Each user's thread is in its session, and so are its threads and loops; what is around them keeps its own."""
     expected: Rows = Counter({("after", own): 2})
+    if "carr" in place.__name__:
+        expected["stranger", None] = 20
     for user in USERS:
         expected[f"before {user}", own] = 1
         expected[f"row {user}", f"s-{user}"] = 9

@@ -137,12 +137,16 @@ set_here: ContextVar[object] = ContextVar("langfuse_integration_set_here", defau
 """What the code of this context has set last in the cell of a visit, which other contexts share; False is nothing."""
 
 
-def set_in_visit(visit: Cell, session: Session | None) -> bool:
-    """Set the session of a visit; return whether the calling task or thread within it has got a cell of its own."""
+def set_in_visit(visit: Cell, session: Session | None, *, carried: bool) -> Cell | None:
+    """Set the session of a visit; return the own cell that the calling task or thread within it has got, or None.
+
+    Args:
+        carried: the thread knows the visit from who started it or gave it a job; its context holds no cell.
+    """
     task = visit.tasks.inner() if visit.tasks is not None else None
-    if task is None and not _is_thread_of(visit):
+    if task is None and not ((carried or active_cell.get() is visit) and _is_in_thread_of(visit)):
         _fill(visit, session)
-        return False
+        return None
     own = Cell.of_request()
     own.begin()
     _fill(own, session)
@@ -152,12 +156,11 @@ def set_in_visit(visit: Cell, session: Session | None) -> bool:
         own.changed = partial(_tell_of_thread, visit, weakref.ref(own))
     own.changed(session)
     active_cell.set(own)
-    return True
+    return own
 
 
-def _is_thread_of(visit: Cell) -> bool:
-    """Return whether a thread within *visit* calls whose context is a copy of the visit's, and ends with its work."""
-    return visit.threads is not None and visit.threads.inside() and active_cell.get() is visit
+def _is_in_thread_of(visit: Cell) -> bool:
+    return visit.threads is not None and visit.threads.inside()
 
 
 def _tell_of_task(visit: Cell, task: weakref.ref[object], own: weakref.ref[Cell], session: Session | None) -> None:

@@ -14,7 +14,7 @@ from ..internals import forks
 from ..internals.faults import shielded
 from .blocks import Scope, generators, open_generators, resumed_cell
 from .cells import Cell, active_cell, set_here, set_in_visit
-from .jobs import JobEnd, RequestCell
+from .jobs import JobEnd, NumberedJob, RequestCell
 from .nesting import inside, nested
 from .session import Session
 
@@ -172,7 +172,7 @@ class SessionStore:
         job = self._job_of(cell)
         visit = job if isinstance(job, RequestCell) else cell if cell is not None and cell.owner is cell else None
         if visit is not None:
-            if set_in_visit(visit, session) or visit is not job:
+            if self._set_in_visit(visit, session, active) or visit is not job:
                 return
             cell = None
         changed = Cell(session, cell.owner if cell is not None else None, active.scope if active is not None else None)
@@ -182,6 +182,15 @@ class SessionStore:
         block = generators.innermost() if open_generators else None
         if block is not None and block is changed.scope:
             block.latest = changed
+
+    def _set_in_visit(self, visit: Cell, session: Session | None, active: Cell | None) -> bool:
+        """Set the session of a visit; return whether the calling task or thread within it has got a cell of its own."""
+        carried = active is None and self.thread_cell is not None and self.thread_cell() is visit
+        job = self.current_job(self) if carried else None
+        own = set_in_visit(visit, session, carried=carried and not isinstance(job, (NumberedJob, RequestCell)))
+        if own is not None and job is not None:
+            own.job_end = JobEnd(job, own, active)
+        return own is not None
 
     def _job_of(self, cell: Cell | None) -> object | None:
         """Return what lives as long as the job or request around the caller, whose active cell is *cell*; else None."""
