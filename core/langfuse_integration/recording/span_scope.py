@@ -6,7 +6,7 @@ import sys
 from types import FrameType, TracebackType
 from typing import Any
 
-from ..internals import faults
+from ..internals import faults, garbage
 from ..internals.generator_blocks import GENERATOR, GeneratorBlocks
 from . import ambient, otel_api, tracing
 from .anchor import Parent
@@ -56,7 +56,7 @@ class SpanScope:
         try:
             if self._frame is not None:
                 _generators.close(self._frame, self._observation)
-            if self.token is not None:
+            if self.token is not None and not garbage.is_collecting():
                 otel_api.leave(self)
             if error is not None:
                 self._observation.fail(error)
@@ -78,6 +78,7 @@ class SpanScope:
 
     def _open_in(self, frame: FrameType) -> None:
         self._frame = frame
+        garbage.watch()
         ambient.register(_of_generator)
         _generators.open(frame, self._observation)
 

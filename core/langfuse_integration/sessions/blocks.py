@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import sys
+from collections import deque
 from collections.abc import Callable
 from contextvars import Token
 from types import FrameType, TracebackType
 
+from ..internals import garbage
 from ..internals.generator_blocks import GENERATOR, GeneratorBlocks
 from .cells import Cell, CellBlock, active_cell
 from .session import Session
 
 generators: GeneratorBlocks[Scope] = GeneratorBlocks()
 open_generators = generators.by_frame
+
+collected: deque[bool] = deque(maxlen=1)
+"""Not empty once the garbage collector has ended a block."""
+
+
+def leave_collected() -> Cell | None:
+    """Leave the blocks that the garbage collector has ended in this context, which it may not; return the cell."""
+    cell = before = active_cell.get()
+    while cell is not None and cell.scope is not None and cell.scope.is_collected:
+        cell = cell.scope.before
+    if cell is not before and not garbage.is_collecting():
+        active_cell.set(cell)
+    return cell
 
 
 def resumed_cell(cell: Cell | None) -> Cell | None:
@@ -55,6 +70,7 @@ class Scope:
         "_session",
         "_token",
         "_visit",
+        "is_collected",
         "latest",
         "outer",
     )
@@ -78,6 +94,7 @@ class Scope:
         self._ended: Token[Cell | None] | None = None
         self._frame: FrameType | None = None
         self.outer: CellBlock | None = None
+        self.is_collected = False
 
     def __enter__(self) -> Session | None:
         cell = self._visit
@@ -92,6 +109,7 @@ class Scope:
                 self.outer = before.scope
             frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
             if frame.f_code.co_flags & GENERATOR and self._is_set:
+                garbage.watch()
                 self._frame = frame
                 generators.open(frame, self)
         self._cell = self.latest = cell
@@ -105,6 +123,10 @@ class Scope:
         if self._frame is not None:
             generators.close(self._frame, self)
             self._frame = None
+        if garbage.is_collecting():  # of a generator that nobody has kept: the next look-up here leaves its block
+            self.is_collected = True
+            collected.append(True)
+            return
         try:
             active_cell.reset(self._token)
         except ValueError:
@@ -139,6 +161,7 @@ class Scope:
         session = self.__enter__()
         frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
         if frame.f_code.co_flags & GENERATOR and self._visit is None:
+            garbage.watch()
             self._frame = frame
             generators.open(frame, self)
         return session

@@ -25,6 +25,7 @@ class CellBlock(Protocol):
 
     outer: CellBlock | None
     latest: Cell
+    is_collected: bool
 
     @property
     def before(self) -> Cell | None:

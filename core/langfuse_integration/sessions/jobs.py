@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import weakref
 
+from ..internals import garbage
 from .cells import Cell, active_cell
 
 
@@ -51,7 +52,7 @@ class JobEnd:
         before: the cell that was active before the job.
     """
 
-    __slots__ = ("_cell", "_thread", "before", "job")
+    __slots__ = ("_cell", "_is_collected", "_is_numbered", "_thread", "before", "job")
 
     before: Cell | None
 
@@ -62,17 +63,25 @@ class JobEnd:
             before = before.job_end.before
         self.before = before
         self._cell = weakref.ref(cell)
-        self._thread = threading.get_ident() if isinstance(job, (RequestCell, NumberedJob)) else None
+        self._thread = threading.get_ident()
+        self._is_numbered = isinstance(job, (RequestCell, NumberedJob))
+        self._is_collected = False
+        garbage.watch()
         self.job: weakref.ref[object] = weakref.ref(job, self._leave)
 
     def is_left(self) -> bool:
         """Return whether the thread of a request or task does something else now: whoever keeps what stands for it."""
-        if self._thread is None or self._thread != threading.get_ident():
+        if self._thread != threading.get_ident():
             return False
+        if not self._is_numbered:
+            return self._is_collected
         job = self.job()
         return not (isinstance(job, (RequestCell, NumberedJob)) and job.serves_here())
 
     def _leave(self, _job: object) -> None:
+        if garbage.is_collecting():  # whoever looks up the session here next leaves the job
+            self._is_collected = True
+            return
         cell = self._cell()
         if cell is not None and active_cell.get() is cell:
             active_cell.set(self.before)

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from ..internals import forks
 from ..internals.faults import shielded
-from .blocks import Scope, generators, open_generators, resumed_cell
+from .blocks import Scope, collected, generators, leave_collected, open_generators, resumed_cell
 from .cells import Cell, active_cell, set_here, set_in_visit
 from .jobs import JobEnd, NumberedJob, RequestCell
 from .nesting import inside, nested
@@ -81,7 +81,7 @@ class SessionStore:
         sees may follow the thread: a loop or a pool that one user's visit started works for others too. Without such
         a cell the hosts are asked.
         """
-        cell = active_cell.get()
+        cell = leave_collected() if collected else active_cell.get()
         if open_generators:
             resumed = resumed_cell(cell)
             if resumed is not None:
@@ -95,7 +95,7 @@ class SessionStore:
         for name in self._unseen:
             if name in _modules:
                 self._load_host(name)
-        return self._told_by_hosts(cell) if self._hosts else cell
+        return self._told_by_hosts(cell) if self._hosts or (cell is not None and cell.job_end is not None) else cell
 
     def _told_by_hosts(self, cell: Cell | None) -> Cell | None:
         for host in self._hosts:
@@ -108,7 +108,7 @@ class SessionStore:
 
     def current(self) -> Session | None:
         """Return the session that is active here, or None."""
-        cell = active_cell.get()
+        cell = leave_collected() if collected else active_cell.get()
         resumed = resumed_cell(cell) if open_generators else None
         if resumed is not None:
             cell = resumed
@@ -116,7 +116,7 @@ class SessionStore:
             for name in self._unseen:
                 if name in _modules:
                     self._load_host(name)
-            if self._hosts or self.thread_cell is not None:
+            if self._hosts or self.thread_cell is not None or (cell is not None and cell.job_end is not None):
                 cell = self.cell()
             if cell is not None and cell.use is not None:
                 cell.use.used = True
