@@ -46,6 +46,7 @@ class Ending(Protocol):
 
     before: Cell | None
     job: weakref.ref[object]
+    is_collected: bool
 
     def is_left(self) -> bool:
         """Return whether the thread of the job does something else now."""

@@ -50,9 +50,10 @@ class JobEnd:
 
     Attributes:
         before: the cell that was active before the job.
+        is_collected: the garbage collector has ended the job, and could not leave it.
     """
 
-    __slots__ = ("_cell", "_is_collected", "_is_numbered", "_thread", "before", "job")
+    __slots__ = ("_cell", "_is_numbered", "_thread", "before", "is_collected", "job")
 
     before: Cell | None
 
@@ -65,7 +66,7 @@ class JobEnd:
         self._cell = weakref.ref(cell)
         self._thread = threading.get_ident()
         self._is_numbered = isinstance(job, (RequestCell, NumberedJob))
-        self._is_collected = False
+        self.is_collected = False
         garbage.watch()
         self.job: weakref.ref[object] = weakref.ref(job, self._leave)
 
@@ -74,13 +75,13 @@ class JobEnd:
         if self._thread != threading.get_ident():
             return False
         if not self._is_numbered:
-            return self._is_collected
+            return self.is_collected
         job = self.job()
         return not (isinstance(job, (RequestCell, NumberedJob)) and job.serves_here())
 
     def _leave(self, _job: object) -> None:
         if garbage.is_collecting():  # whoever looks up the session here next leaves the job
-            self._is_collected = True
+            self.is_collected = True
             return
         cell = self._cell()
         if cell is not None and active_cell.get() is cell:

@@ -95,7 +95,8 @@ class SessionStore:
         for name in self._unseen:
             if name in _modules:
                 self._load_host(name)
-        return self._told_by_hosts(cell) if self._hosts or (cell is not None and cell.job_end is not None) else cell
+        end = cell.job_end if cell is not None else None
+        return self._told_by_hosts(cell) if self._hosts or (end is not None and end.is_collected) else cell
 
     def _told_by_hosts(self, cell: Cell | None) -> Cell | None:
         for host in self._hosts:
@@ -116,7 +117,8 @@ class SessionStore:
             for name in self._unseen:
                 if name in _modules:
                     self._load_host(name)
-            if self._hosts or self.thread_cell is not None or (cell is not None and cell.job_end is not None):
+            end = cell.job_end if cell is not None else None
+            if self._hosts or self.thread_cell is not None or (end is not None and end.is_collected):
                 cell = self.cell()
             if cell is not None and cell.use is not None:
                 cell.use.used = True
