@@ -56,7 +56,9 @@ class SpanScope:
         try:
             if self._frame is not None:
                 _generators.close(self._frame, self._observation)
-            if self.token is not None and not garbage.is_collecting():
+                if garbage.is_collecting():
+                    self.token = None
+            if self.token is not None:
                 otel_api.leave(self)
             if error is not None:
                 self._observation.fail(error)

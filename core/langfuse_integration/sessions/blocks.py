@@ -123,10 +123,10 @@ class Scope:
         if self._frame is not None:
             generators.close(self._frame, self)
             self._frame = None
-        if garbage.is_collecting():  # of a generator that nobody has kept: the next look-up here leaves its block
-            self.is_collected = True
-            collected.append(True)
-            return
+            if garbage.is_collecting():  # nobody has kept the generator: the next look-up here leaves its block
+                self.is_collected = True
+                collected.append(True)
+                return
         try:
             active_cell.reset(self._token)
         except ValueError:
