@@ -119,7 +119,6 @@ class Scope:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        active = active_cell.get()
         if self._frame is not None:
             generators.close(self._frame, self)
             self._frame = None
@@ -127,6 +126,7 @@ class Scope:
                 self.is_collected = True
                 collected.append(True)
                 return
+        active = active_cell.get()
         try:
             active_cell.reset(self._token)
         except ValueError:
