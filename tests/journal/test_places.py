@@ -180,7 +180,7 @@ def test_a_full_disk_is_over_when_there_is_room(receiver: Receiver, tmp_path: Pa
         printed, errors = process.communicate(timeout=180)
         assert process.returncode == 0, errors
     during, after, rows = printed.splitlines()
-    assert after == "240 0 0"
+    assert after == "240 0 0", errors
     assert_said(errors.splitlines(), IN_MEMORY, "Make room on its disk or raise the quota")
     if keys == "keys":
         assert (during, rows) == ("220 0 0", "0 0")
