@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from itertools import islice
 from pathlib import Path
 
 import pytest
 
 from applications import assert_once, run
+from journal.sample_rows import rows_of
 from langfuse_integration import configure, langfuse_manager
 from langfuse_integration.journal import backend, storage
+from langfuse_integration.journal.journal import Journal
+from langfuse_integration.journal.moving import move
 from langfuse_integration.reading.archive import Archive
 from peers.misbehaviour import status
 from peers.otlp import Receiver
@@ -49,6 +53,33 @@ def test_a_full_disk_means_memory_and_is_over_by_itself(journal: Path) -> None:
     with Archive(journal) as archive:
         names = [found.name for trace in archive.traces(None) for found in trace.observations]
     assert sorted(names) == sorted(f"span {number}" for number in range(240))
+
+
+FULL_AGAIN = {
+    "rows": "INSERT ON spans WHEN (SELECT count(*) FROM spans) >= 260",
+    "open rows": "INSERT ON open_spans",
+}
+
+
+@pytest.mark.parametrize("full_at", FULL_AGAIN)
+def test_what_has_moved_counts_although_the_disk_is_full_again(tmp_path: Path, full_at: str) -> None:
+    """Rows move in several transactions: those that are in the file count once, whichever of the others fails."""
+    rows = list(islice(rows_of(1), 301))
+    memory, file = Journal(None), Journal(tmp_path / "journal.sqlite3")
+    memory.append(7, rows[:300], opened=rows[300:])
+    file.query(f"CREATE TRIGGER full BEFORE {FULL_AGAIN[full_at]} BEGIN SELECT RAISE(ABORT, 'disk is full'); END")
+    counts: list[int] = []
+    for _ in range(2):
+        with pytest.raises(sqlite3.Error, match="disk is full"):
+            move(memory, file, counts.append)
+        assert sum(counts) == file.pending(7) > 0
+    file.query("DROP TRIGGER full")
+    move(memory, file, counts.append)
+    assert sum(counts) == file.pending(7) == 300
+    assert memory.pending() == 0
+    for journal, count in ((memory, 0), (file, 1)):
+        assert journal.query("SELECT count(*) FROM open_spans") == [(count,)]
+        journal.close()
 
 
 def test_a_full_disk_does_not_keep_langfuse_from_getting_it(receiver: Receiver, journal: Path) -> None:

@@ -371,7 +371,7 @@ class Storage:
             return
         try:
             with self.settling:
-                self._on_moved(move(memory.journal, file.journal))
+                move(memory.journal, file.journal, self._on_moved)
                 self._remove_ended(file)
                 self._memory = None
                 memory.journal.close()
