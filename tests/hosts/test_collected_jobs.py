@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import textwrap
 
 import pytest
 
@@ -94,7 +93,7 @@ if langfuse_manager.current_session_id is not None:
 @pytest.mark.parametrize("served", [REQUESTS, JOBS, GENERATORS], ids=["requests", "jobs", "generators"])
 def test_what_the_collector_ends_breaks_nothing(served: str) -> None:
     """No session of an earlier job is seen, and Python 3.11 does not crash: see garbage.py."""
-    code = textwrap.dedent(START + served + "print(len(wrong), wrong[:5])\n")
+    code = START + served + "print(len(wrong), wrong[:5])\n"
     done = subprocess.run(
         [sys.executable, "-X", "faulthandler", "-c", code], capture_output=True, text=True, check=False, timeout=240
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import inspect
 import random
 import sys
@@ -307,3 +308,31 @@ def test_no_interleaving_of_contexts_mixes_them(steps: list[tuple[int, str]]) ->
             contexts[who].run(store.set, None)
         for index, context in enumerate(contexts):
             assert context.run(store.current) is expected[index]
+
+
+class CircularJob:
+    """What lives as long as a job, and only the garbage collector ends."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+def test_a_job_that_the_collector_ends_is_left() -> None:
+    """Its thread has no session then, and the next job's session is its own; what is copied from the job keeps it."""
+    store = SessionStore()
+
+    def work(session: Session) -> contextvars.Context:
+        job = CircularJob()
+        store.current_job = lambda store: job
+        store.set(session)
+        assert store.current() is session
+        store.current_job = lambda store: None
+        return contextvars.copy_context()
+
+    for number in range(3):
+        session = Session(f"s-{number}")
+        copied = work(session)
+        gc.collect()
+        assert store.current() is None
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(copied.run, store.current).result() is session

@@ -12,6 +12,7 @@ from inspect import CO_ASYNC_GENERATOR, CO_GENERATOR
 from types import CodeType, FrameType
 from typing import Generic, TypeVar
 
+from . import garbage
 from .loaded import loaded
 
 T = TypeVar("T")
@@ -41,7 +42,8 @@ class GeneratorBlocks(Generic[T]):
         self.by_frame: dict[FrameType, list[T]] = {}
 
     def open(self, frame: FrameType, block: T) -> None:
-        """Note that the generator of *frame* has opened *block*."""
+        """Note that the generator of *frame* has opened *block*; the garbage collector may end it."""
+        garbage.watch()
         self.by_frame.setdefault(frame, []).append(block)
 
     def close(self, frame: FrameType, block: T) -> None:

@@ -80,7 +80,6 @@ class SpanScope:
 
     def _open_in(self, frame: FrameType) -> None:
         self._frame = frame
-        garbage.watch()
         ambient.register(_of_generator)
         _generators.open(frame, self._observation)
 

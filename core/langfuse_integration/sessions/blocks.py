@@ -109,7 +109,6 @@ class Scope:
                 self.outer = before.scope
             frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
             if frame.f_code.co_flags & GENERATOR and self._is_set:
-                garbage.watch()
                 self._frame = frame
                 generators.open(frame, self)
         self._cell = self.latest = cell
@@ -161,7 +160,6 @@ class Scope:
         session = self.__enter__()
         frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
         if frame.f_code.co_flags & GENERATOR and self._visit is None:
-            garbage.watch()
             self._frame = frame
             generators.open(frame, self)
         return session

@@ -27,10 +27,9 @@ POOLS = frozenset(
         "anyio._backends._asyncio",
         "asgiref.sync",
         "multiprocessing.pool",
-        "trio._core._thread_cache",
     }
 )
-"""Modules whose functions run one job of a thread after the other (Python 3.11 to 3.14, anyio 4, asgiref 3, trio 0.3x).
+"""Modules whose functions run one job of a thread after the other (Python 3.11, anyio 4, asgiref 3).
 
 They tell others of a job's end a moment before they let go of its context: where another pool does so, a thread that
 follows within that moment counts as one beside.
@@ -53,7 +52,7 @@ class ThreadJob(Generic[Place]):
         """Return whether the thread still does what it did when it set the session, or something that began with it."""
         if self._place() is None or self._ident == threading.get_ident():
             return False
-        if not self._calls:
+        if not self._calls:  # nobody can see them, see below: only the end of the context tells
             return True
         for frame in _calls(self._ident):
             if self._calls.get(id(frame)) is frame.f_code:  # the innermost call that has not returned
