@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from collections.abc import AsyncIterator, Iterator
+import gc
+import threading
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -213,3 +215,84 @@ def test_a_fixture_holds_its_session_for_the_test_only(sessions: RecordedSession
         assert langfuse_manager.current_session is None
 
     asyncio.run(main())
+
+
+async def answer(started: list[asyncio.Task[str | None]]) -> AsyncGenerator[str]:
+    """Set a session around each step, and start a task that lives on."""
+    async with langfuse_manager.session("s-generator"):
+        while True:
+            started.append(asyncio.create_task(session_later()))
+            yield "word"
+
+
+async def session_later() -> str | None:
+    """The session of a task after a while."""
+    await asyncio.sleep(0.05)
+    return langfuse_manager.current_session_id
+
+
+async def broken_off(steps: AsyncGenerator[str]) -> None:
+    """Read one step: the loop closes the generator in a task of its own."""
+    async for _ in steps:
+        break
+
+
+async def closed_by_another_task(steps: AsyncGenerator[str]) -> None:
+    """Read one step, and have it closed by a task."""
+    await anext(steps)
+    await asyncio.create_task(closing(steps))
+
+
+async def closing(steps: AsyncGenerator[str]) -> None:
+    """Close a generator."""
+    await steps.aclose()
+
+
+@pytest.mark.parametrize("own", [None, "s-own"])
+@pytest.mark.parametrize("read", [broken_off, closed_by_another_task])
+def test_a_generator_that_is_closed_elsewhere_leaves_no_session(read: Any, own: str | None) -> None:
+    """Its reader has the session of before again, or the one that it set meanwhile; tasks of a step keep theirs."""
+
+    async def reads() -> None:
+        langfuse_manager.set_session("s-reader")
+        started: list[asyncio.Task[str | None]] = []
+        await read(answer(started))
+        if own is not None:
+            langfuse_manager.set_session(own)
+        await asyncio.sleep(0.01)
+        assert langfuse_manager.current_session_id == (own or "s-reader")
+        assert await asyncio.create_task(session_later()) == (own or "s-reader")
+        assert await asyncio.to_thread(lambda: langfuse_manager.current_session_id) == (own or "s-reader")
+        assert [await task for task in started] == ["s-generator"]
+
+    asyncio.run(reads())
+
+
+def test_a_generator_that_is_collected_in_another_thread_leaves_no_session() -> None:
+    """The collector runs in whichever thread makes objects, our own among them."""
+    closed = threading.Event()
+
+    def steps(itself: list[Any]) -> Iterator[None]:
+        try:
+            with langfuse_manager.session("s-generator"):
+                yield
+        finally:
+            closed.set()
+
+    def abandon() -> None:
+        itself: list[Any] = []
+        itself.append(steps(itself))
+        next(itself[0])
+
+    gc.disable()
+    try:
+        with langfuse_manager.session("s-reader"):
+            abandon()
+            while not closed.is_set():  # a collection of another thread may keep this one waiting
+                collector = threading.Thread(target=gc.collect)
+                collector.start()
+                collector.join()
+            assert langfuse_manager.current_session_id == "s-reader"
+        assert langfuse_manager.current_session_id is None
+    finally:
+        gc.enable()

@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import sys
+import threading
+import weakref
 from collections import deque
 from collections.abc import Callable
 from contextvars import Token
 from types import FrameType, TracebackType
+from typing import Any
 
 from ..internals import garbage
 from ..internals.generator_blocks import GENERATOR, GeneratorBlocks
 from .cells import Cell, CellBlock, active_cell
+from .loop_tasks import current_task
 from .session import Session
 
 generators: GeneratorBlocks[Scope] = GeneratorBlocks()
 open_generators = generators.by_frame
 
-collected: deque[bool] = deque(maxlen=1)
-"""Not empty once the garbage collector has ended a block."""
+abandoned: deque[bool] = deque(maxlen=1)
+"""Not empty once the block of a generator has ended elsewhere than where it began."""
 
 
-def leave_collected() -> Cell | None:
-    """Leave the blocks that the garbage collector has ended in this context, which it may not; return the cell."""
+def leave_abandoned() -> Cell | None:
+    """Leave the blocks that began here, and whose generators were closed elsewhere; return the cell that is active.
+
+    An event loop closes an async generator that nobody reads any more in a task of its own; the garbage collector
+    closes others in any thread, and may change no context.
+    """
     cell = before = active_cell.get()
-    while cell is not None and cell.scope is not None and cell.scope.is_collected:
+    while cell is not None and cell.scope is not None and cell.scope.has_left(cell):
         cell = cell.scope.before
     if cell is not before and not garbage.is_collecting():
         active_cell.set(cell)
@@ -64,13 +72,14 @@ class Scope:
         "_cell",
         "_ended",
         "_frame",
+        "_is_abandoned",
         "_is_set",
+        "_opener",
         "_place",
         "_sealed",
         "_session",
         "_token",
         "_visit",
-        "is_collected",
         "latest",
         "outer",
     )
@@ -94,7 +103,8 @@ class Scope:
         self._ended: Token[Cell | None] | None = None
         self._frame: FrameType | None = None
         self.outer: CellBlock | None = None
-        self.is_collected = False
+        self._opener: tuple[int, weakref.ref[Any] | None] | None = None
+        self._is_abandoned = False
 
     def __enter__(self) -> Session | None:
         cell = self._visit
@@ -109,8 +119,7 @@ class Scope:
                 self.outer = before.scope
             frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
             if frame.f_code.co_flags & GENERATOR and self._is_set:
-                self._frame = frame
-                generators.open(frame, self)
+                self._open_in(frame)
         self._cell = self.latest = cell
         self._token = active_cell.set(cell)
         return self._session
@@ -121,15 +130,16 @@ class Scope:
         if self._frame is not None:
             generators.close(self._frame, self)
             self._frame = None
-            if garbage.is_collecting():  # nobody has kept the generator: the next look-up here leaves its block
-                self.is_collected = True
-                collected.append(True)
+            if garbage.is_collecting():
+                self._abandon()
                 return
         active = active_cell.get()
         try:
             active_cell.reset(self._token)
-        except ValueError:
-            return  # opened in another context, as by a generator that is closed elsewhere: nothing here is ours
+        except ValueError:  # opened in another context, as by a generator that is closed elsewhere
+            if self._opener is not None:
+                self._abandon()
+            return  # nothing here is ours
         if active is not self._cell and active is not None and active.scope is not self:
             self._ended = active_cell.set(active if active.scope is not None else active_cell.get())
             return
@@ -147,6 +157,19 @@ class Scope:
         """Return whether the block began with *cell*; others were set in it."""
         return cell is self._cell
 
+    def has_left(self, cell: Cell) -> bool:
+        """Return whether the block has ended elsewhere, and *cell* is what it left in the caller's task or thread.
+
+        Tasks and threads that began within the block keep its session, and what others have set since holds.
+        """
+        if not self._is_abandoned or cell is not self.latest or self._opener is None:
+            return False
+        thread, opener = self._opener
+        if thread != threading.get_ident():
+            return False
+        task = current_task()
+        return task is None if opener is None else task is not None and task is opener()
+
     def has_ended_here(self) -> bool:
         """Return whether the block ended in this very context, not in one that this was copied from; asked once."""
         try:
@@ -156,12 +179,21 @@ class Scope:
             return False
         return self._ended is not None
 
+    def _open_in(self, frame: FrameType) -> None:
+        self._frame = frame
+        task = current_task()
+        self._opener = threading.get_ident(), weakref.ref(task) if task is not None else None
+        generators.open(frame, self)
+
+    def _abandon(self) -> None:
+        self._is_abandoned = True
+        abandoned.append(True)
+
     async def __aenter__(self) -> Session | None:
         session = self.__enter__()
         frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
         if frame.f_code.co_flags & GENERATOR and self._visit is None:
-            self._frame = frame
-            generators.open(frame, self)
+            self._open_in(frame)
         return session
 
     async def __aexit__(

@@ -25,7 +25,6 @@ class CellBlock(Protocol):
 
     outer: CellBlock | None
     latest: Cell
-    is_collected: bool
 
     @property
     def before(self) -> Cell | None:
@@ -34,6 +33,10 @@ class CellBlock(Protocol):
 
     def begins(self, cell: Cell) -> bool:
         """Return whether the block began with *cell*; others were set in it."""
+        ...
+
+    def has_left(self, cell: Cell) -> bool:
+        """Return whether the block has ended elsewhere, and *cell* is what it left in the caller's task or thread."""
         ...
 
     def has_ended_here(self) -> bool:

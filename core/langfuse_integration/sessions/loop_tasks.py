@@ -35,7 +35,7 @@ class LoopTasks(Generic[Place]):
     def begin(self) -> None:
         """Note the task that serves the request itself, if there is one, unless an earlier one still does."""
         self._thread = threading.get_ident()
-        task = _current()
+        task = current_task()
         own = self._own() if self._own is not None else None
         if task is not None and (own is None or own.done()):
             self._own = weakref.ref(task)
@@ -43,7 +43,7 @@ class LoopTasks(Generic[Place]):
 
     def inner(self) -> Any:
         """Return the task that calls, if it is one within the request; None in what serves the request itself."""
-        task = _current()
+        task = current_task()
         return None if task is None or (self._own is not None and self._own() is task) else task
 
     def shows_here(self) -> bool:
@@ -59,7 +59,8 @@ class LoopTasks(Generic[Place]):
         return not self._apart
 
 
-def _current() -> Any:
+def current_task() -> Any:
+    """Return the task of an event loop that calls, or None."""
     asyncio = sys.modules.get("asyncio")
     if asyncio is None:
         return None

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from ..internals import forks
 from ..internals.faults import shielded
-from .blocks import Scope, collected, generators, leave_collected, open_generators, resumed_cell
+from .blocks import Scope, abandoned, generators, leave_abandoned, open_generators, resumed_cell
 from .cells import Cell, active_cell, set_here, set_in_visit
 from .jobs import JobEnd, NumberedJob, RequestCell
 from .nesting import inside, nested
@@ -81,7 +81,7 @@ class SessionStore:
         sees may follow the thread: a loop or a pool that one user's visit started works for others too. Without such
         a cell the hosts are asked.
         """
-        cell = leave_collected() if collected else active_cell.get()
+        cell = leave_abandoned() if abandoned else active_cell.get()
         if open_generators:
             resumed = resumed_cell(cell)
             if resumed is not None:
@@ -109,7 +109,7 @@ class SessionStore:
 
     def current(self) -> Session | None:
         """Return the session that is active here, or None."""
-        cell = leave_collected() if collected else active_cell.get()
+        cell = leave_abandoned() if abandoned else active_cell.get()
         resumed = resumed_cell(cell) if open_generators else None
         if resumed is not None:
             cell = resumed
