@@ -8,9 +8,9 @@ show_session()    # the session that is active here, or else the newest
 from __future__ import annotations
 
 import html
-from functools import cached_property
 
 from .errors import MissingExtra
+from .internals.lazy import lazy
 from .reading.archive import Archive
 from .recording.tracing import recorder, store
 
@@ -49,7 +49,7 @@ class SessionView:
             f'width="100%" height="{HEIGHT_PX}" frameborder="0"></iframe>'
         )
 
-    @cached_property
+    @lazy
     def _title(self) -> str:
         return f"session {self.session_id}"
 

@@ -497,33 +497,3 @@ def _run_pool(source: str, method: str, receiver: Receiver, journal: Path, folde
     environment = {**os.environ, **receiver.environment(), "LANGFUSE_INTEGRATION_JOURNAL": str(journal)}
     subprocess.run([sys.executable, str(file), method], env=environment, check=True, timeout=180)
     deliver(journal, receiver)
-
-
-def test_a_child_that_handles_sigterm_itself_keeps_its_handler(receiver: Receiver, journal: Path) -> None:
-    """A handler that the application set stays; without one the child ends by the signal, as it would have."""
-    code = """
-        import multiprocessing, signal
-
-        def work(connection, own):
-            if own:
-                signal.signal(signal.SIGTERM, lambda *_: os._exit(7))
-            with langfuse_manager.trace_span("row"):
-                pass
-            connection.send("ready")
-            time.sleep(60)
-
-        codes = []
-        context = multiprocessing.get_context("fork")
-        for own in (True, False):
-            mine, theirs = context.Pipe()
-            child = context.Process(target=work, args=(theirs, own))
-            child.start()
-            mine.recv()
-            child.terminate()
-            child.join()
-            codes.append(child.exitcode)
-        print(*codes)
-    """
-    assert run(code, journal, receiver).split() == ["7", "-15"]
-    deliver(journal, receiver)
-    assert sorted(span.name for span in receiver.spans) == ["next", "row", "row"]

@@ -6,10 +6,10 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..internals.lazy import lazy
 from ..reading.database import JournalFile
 from ..settings import Settings
 from ..settings import settings as settings_in_force
@@ -49,7 +49,7 @@ class ProjectReply(NamedTuple):
 class Installation:
     """The current installation: its settings, its journal, and what its Langfuse answers; each is read once."""
 
-    @cached_property
+    @lazy
     def settings(self) -> Settings:
         """The settings in force."""
         return settings_in_force()
@@ -59,12 +59,12 @@ class Installation:
         """The environment variables."""
         return os.environ
 
-    @cached_property
+    @lazy
     def journal(self) -> JournalFile:
         """The journal, open for reading; LangfuseIntegrationError if it cannot be read."""
         return JournalFile(self.settings.journal_path)
 
-    @cached_property
+    @lazy
     def rows(self) -> JournalFile:
         """The journal, or an empty one where it cannot be read: for the checks of what was recorded."""
         from ..errors import LangfuseIntegrationError
@@ -74,7 +74,7 @@ class Installation:
         except LangfuseIntegrationError:
             return JournalFile(None)
 
-    @cached_property
+    @lazy
     def project_reply(self) -> ProjectReply | None:
         """Langfuse's answer for the keys, or None without keys."""
         from ..export.exchange import Unreachable

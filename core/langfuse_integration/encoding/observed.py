@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from functools import cached_property
 from typing import Any, Self
 
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from ..internals.lazy import lazy
 from .otlp import EXACT
 from .usage_buckets import disjoint_buckets
 
@@ -83,12 +83,12 @@ class Observed:
         """What went wrong, or how it ended."""
         return _text(self._get("status_message") or self._status or None)
 
-    @cached_property
+    @lazy
     def input(self) -> Any:
         """The input as a value."""
         return parsed(self._get("input"))
 
-    @cached_property
+    @lazy
     def output(self) -> Any:
         """The output as a value; None where an error stands in its place, as it does in Langfuse."""
         output = self._get("output")
@@ -96,7 +96,7 @@ class Observed:
             return None
         return parsed(output)
 
-    @cached_property
+    @lazy
     def metadata(self) -> dict[str, Any]:
         """The metadata, each entry as a value."""
         return {
@@ -105,12 +105,12 @@ class Observed:
             if key.startswith(METADATA)
         }
 
-    @cached_property
+    @lazy
     def exact(self) -> Any:
         """The exact form of the answer, for a replay; None where none was kept."""
         return parsed(self.attributes.get(EXACT))
 
-    @cached_property
+    @lazy
     def trace_metadata(self) -> dict[str, Any]:
         """The metadata of the trace, each entry as a value."""
         return {

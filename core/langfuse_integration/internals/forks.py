@@ -23,6 +23,8 @@ from importlib import _bootstrap, import_module
 from types import FrameType, TracebackType
 from typing import Any, Protocol
 
+from .thread_frames import frames_by_thread
+
 TIMEOUT_S = 5.0
 """How long a fork waits at most for work that is under way."""
 
@@ -238,8 +240,7 @@ def _imports_for_us() -> bool:
     here = threading.get_ident()
     if "free-threading" in sys.version:
         return any(owner not in (None, here) for owner in _importing_threads())
-    frames = sys._current_frames()  # pyright: ignore[reportPrivateUsage]
-    return any(_imports_for(frame) for thread, frame in frames.items() if thread != here)
+    return any(_imports_for(frame) for thread, frame in frames_by_thread().items() if thread != here)
 
 
 def _importing_threads() -> Iterator[int | None]:

@@ -6,8 +6,9 @@ import ast
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
+
+from ..internals.lazy import lazy
 
 SKIPPED_FOLDERS = {"__pycache__", "build", "dist", "node_modules", "site-packages", "test", "tests", "venv", "env"}
 FILES_LIMIT = 5_000
@@ -83,7 +84,7 @@ class Project:
         """Whether LangGraph's server runs the project."""
         return (self.root / "langgraph.json").is_file()
 
-    @cached_property
+    @lazy
     def _by_module(self) -> dict[str, SourceFile]:
         return {file.module: file for file in self.files}
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cached_property
 from typing import Any
 
+from ..internals.lazy import lazy
 from .conditions import Condition
 from .database import JournalFile
 from .open_observations import OpenObserved
@@ -31,7 +31,7 @@ class ObservationReader(JournalFile):
         """Return the open observations of processes that are alive."""
         return [observation for observation in self.open_observations if observation.alive]
 
-    @cached_property
+    @lazy
     def open_observations(self) -> list[OpenObserved]:
         """The observations that have begun and not ended."""
         rows = self.query("SELECT pid, body FROM open_spans LIMIT :limit", {"limit": OPEN_LIMIT})

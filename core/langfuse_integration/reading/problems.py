@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from functools import cached_property
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 from ..encoding.messages import ChatMessage, ToolCall, messages_in
+from ..internals.lazy import lazy
 from .replay import Observed, Trace
 
 REPEATED_FROM = 3
@@ -78,7 +78,7 @@ class TraceSteps:
         """Return a problem of an observation."""
         return Problem(kind, message, observation, self.chain(observation), outcome, times)
 
-    @cached_property
+    @lazy
     def tool_messages(self) -> dict[str, ChatMessage]:
         """Results of tool calls as models received them, by call id."""
         messages: dict[str, ChatMessage] = {}

@@ -3,8 +3,7 @@
 An ordinary end runs exit handlers. A forked job often ends by `os._exit` (RQ's work horse, Celery's children, forked
 pools), which runs none, and a server that was told to end may raise the signal again once it has shut down (uvicorn):
 the two functions deliver first. A pool of multiprocessing ends its workers by SIGTERM as soon as the last result is
-there: such a child writes its rows into the journal first, where nobody else handles the signal. Nothing else is done
-about signals: their handlers are the application's.
+there: see termination.py. Nothing else is done about signals: their handlers are the application's.
 """
 
 from __future__ import annotations
@@ -15,11 +14,11 @@ import os
 import signal
 import threading
 import weakref
-from types import FrameType
 from typing import Any, NoReturn, Protocol
 
 from ..internals.faults import shielded
 from ..internals.loaded import loaded
+from . import termination
 
 LONGEST_S = 15.0
 """The longest that the end of a process may take, in s: the journal's time, the delivery's, and a last try."""
@@ -68,9 +67,8 @@ def watch() -> None:
         from multiprocessing.util import Finalize
 
         Finalize(None, _at_exit, exitpriority=-10)
-        in_main_thread = threading.current_thread() is threading.main_thread()
-        if in_main_thread and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-            signal.signal(signal.SIGTERM, _on_terminate)
+        if threading.current_thread() is threading.main_thread():
+            termination.write_first(_write_before_end)
 
 
 def ends_unheard() -> bool:
@@ -91,24 +89,9 @@ def _at_exit(*, deliver: bool = True) -> None:
         recorder.exit(deliver=deliver)
 
 
-def _on_terminate(signalnum: int, _frame: FrameType | None) -> None:
-    """Write the journal in a child that is told to end, and let the signal end it; the next process delivers.
-
-    The interrupted thread goes on meanwhile: it may hold any lock. A second signal ends the process at once.
-    """
-    signal.signal(signalnum, signal.SIG_DFL)
-    try:
-        threading.Thread(target=_write_and_end, args=(signalnum,), name="langfuse-integration-end", daemon=True).start()
-    except RuntimeError:  # no thread can be had any more
-        os.kill(os.getpid(), signalnum)
-
-
-def _write_and_end(signalnum: int) -> None:
-    try:
-        with _ENDING:
-            _deliver(only_write=True)
-    finally:
-        os.kill(os.getpid(), signalnum)
+def _write_before_end() -> None:
+    with _ENDING:
+        _deliver(only_write=True)
 
 
 def _deliver(*, only_write: bool = False) -> None:

@@ -7,7 +7,6 @@ in a thread of its own, one after the other, and what one of them sets is meant 
 
 from __future__ import annotations
 
-import sys
 import threading
 import weakref
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from typing import Generic, TypeVar
 
 from ..internals import forks
 from ..internals.free_threading import FREE_THREADED
+from ..internals.thread_frames import frames_by_thread
 from .session import Session
 
 Place = TypeVar("Place")
@@ -107,7 +107,7 @@ class ThreadJobs(Generic[Place]):
 
 def _calls(ident: int) -> Iterator[FrameType]:
     """Yield the calls that a thread is in, the innermost first; none of a greenlet, nor where threads run at once."""
-    frame = None if FREE_THREADED else sys._current_frames().get(ident)  # pyright: ignore[reportPrivateUsage]
+    frame = None if FREE_THREADED else frames_by_thread().get(ident)
     while frame is not None:
         yield frame
         frame = frame.f_back

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from functools import cached_property
 from types import MappingProxyType
 from typing import Any, NamedTuple, cast
 
+from ...internals.lazy import lazy
 from ..fields import NOT_CAPTURED
 from ..messages import ChatMessage, messages_in
 from ..observed import Observed
@@ -53,12 +53,12 @@ class TranslatedRow(Observed):
     asked_model: str | None = None
     beside: Mapping[str, str] = MappingProxyType({})
 
-    @cached_property
+    @lazy
     def content_in(self) -> Any:
         """The input as a value; None where it is not captured."""
         return None if self._get("input") == NOT_CAPTURED else self.input
 
-    @cached_property
+    @lazy
     def content_out(self) -> Any:
         """The output as a value; None where it is not captured, or where an error stands in its place."""
         return None if self._get("output") == NOT_CAPTURED else self.output
@@ -75,17 +75,17 @@ class TranslatedRow(Observed):
         text = self._get("output")
         return None if text in (None, NOT_CAPTURED) else str(text)
 
-    @cached_property
+    @lazy
     def messages_in(self) -> list[ChatMessage]:
         """The messages that a model was given; a text is one of the user's."""
         return _messages(self.content_in, "user")
 
-    @cached_property
+    @lazy
     def messages_out(self) -> list[ChatMessage]:
         """The messages that a model answered; a text is one of the assistant's."""
         return _messages(self.content_out, "assistant")
 
-    @cached_property
+    @lazy
     def tools(self) -> list[ToolDefinition]:
         """The tools that a model was offered."""
         content = self.content_in
@@ -93,7 +93,7 @@ class TranslatedRow(Observed):
         entries: list[Any] = listed if isinstance(listed, list) else []
         return [tool for entry in entries if (tool := _tool(entry)) is not None]
 
-    @cached_property
+    @lazy
     def tokens(self) -> Tokens:
         """The tokens of a model call."""
         usage = {name: count for name, count in self.usage.items() if isinstance(count, (int, float))}
