@@ -17,18 +17,17 @@ import sys
 import threading
 from collections.abc import Callable
 from functools import cache, partial
-from typing import Any
+from typing import Any, cast
 
 _running: dict[_Phases, dict[str, Any]] = {}
 """What the collector says of the collection that runs, one object for all callbacks; empty while none runs."""
-_forget: Callable[[Any, Any], Any] = _running.pop
 
 
 class _Phases:
     """Takes what the collector says as the attributes `start` and `stop`, as it calls the two phases."""
 
     start = property(None, _running.__setitem__)
-    stop = property(None, _forget)
+    stop = property(None, cast("Callable[[Any, Any], None]", _running.pop))
 
 
 _phases = _Phases()
