@@ -12,10 +12,15 @@ import pytest
 from applications import assert_once, run
 from journal.sample_rows import rows_of
 from langfuse_integration import configure, langfuse_manager
+from langfuse_integration.export.journal_outlet import JournalOutlet
+from langfuse_integration.export.worker import Worker
 from langfuse_integration.journal import backend, storage
 from langfuse_integration.journal.journal import Journal
 from langfuse_integration.journal.moving import move
 from langfuse_integration.reading.archive import Archive
+from langfuse_integration.recording.observation import Observation
+from langfuse_integration.recording.recorder import QueueRecorder
+from langfuse_integration.settings import Settings
 from peers.misbehaviour import status
 from peers.otlp import Receiver
 from peers.waiting import until
@@ -80,6 +85,25 @@ def test_what_has_moved_counts_although_the_disk_is_full_again(tmp_path: Path, f
     for journal, count in ((memory, 0), (file, 1)):
         assert journal.query("SELECT count(*) FROM open_spans") == [(count,)]
         journal.close()
+
+
+def test_what_has_moved_counts_although_rows_are_written_just_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The write that finds the file usable again moves the rows in memory, too: all of them count."""
+    monkeypatch.setattr(storage, "RETRY_S", (0.0, 0.0))
+    place = tmp_path / "journal.sqlite3"
+    place.mkdir()
+    outlet = JournalOutlet.from_settings(Settings(journal=str(place)))
+    recorder = QueueRecorder(lambda recorder: Worker(recorder, outlet))
+    recorder._exited = True  # each row is written on this thread, at once
+    for number in range(4):
+        if number == 3:
+            assert outlet.outcome() == (0, 0, 0)
+            place.rmdir()
+        Observation(f"row {number}", "span", recorder, None).finish()
+    assert outlet.outcome() == (4, 0, 0)
+    outlet.stop()
 
 
 def test_a_full_disk_does_not_keep_langfuse_from_getting_it(receiver: Receiver, journal: Path) -> None:

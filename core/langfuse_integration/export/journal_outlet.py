@@ -247,7 +247,8 @@ class JournalOutlet(Outlet):
 
     def _store(self, written: WriteBatch) -> None:
         try:
-            self._stored += self._storage.store(written)
+            stored = self._storage.store(written)  # first: it may move rows from memory, which count as well
+            self._stored += stored
         except Exception as error:  # noqa: BLE001  one row that SQLite refuses must not lose the others
             report("writing a batch", error)
             if len(written.rows) + len(written.opened) + len(written.scores) + len(written.media) <= 1:
