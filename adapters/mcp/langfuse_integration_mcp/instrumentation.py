@@ -16,7 +16,7 @@ from .connection import Policy
 from .wrapping import connection_of, unwrap, wrap
 
 _HOOKING = shielded("tracing an MCP session that was made")
-_lock = forks.Lock(reentrant=True)
+_lock = forks.Lock()
 _policy = Policy()
 _hooked: dict[type[Any], dict[str, Any]] = {}
 _ours: dict[int, weakref.ref[Any]] = {}

@@ -15,7 +15,7 @@ from ..encoding import history
 from ..encoding.attributes import IS_APP_ROOT, TYPE
 from ..encoding.fragments import fragments
 from ..encoding.row import row_places
-from ..internals import faults, forks
+from ..internals import faults, forks, garbage
 from ..internals.faults import report
 from ..recording.held import HeldRow
 from ..recording.ids import new_chance
@@ -54,6 +54,7 @@ class Worker:
         self.sample(sample_rate)
         self._took_s = 0.0
         self._pace = Pace(recorder.limit // 2)
+        self._wake = recorder.wake
         self._stopped = self._ending = False
         self._written_here = False  # the process ends, and the queue is written on its own threads
         self._counting = forks.Lock()  # what is off the queue is counted at every moment
@@ -74,13 +75,14 @@ class Worker:
                     self._gather()
                     continue
                 fragments.sweep()
+                garbage.let_go()
                 history.texts.clear()
                 pause_s = self._idle()
                 recorder.asleep = True
                 if not (self._stopped or self._flushes > self._flushed or any(recorder.queues())):
-                    recorder.wake.wait(pause_s)
+                    self._wake.wait(pause_s)
                 recorder.asleep = False
-                recorder.wake.clear()
+                self._wake.clear()
                 if any(recorder.queues()):
                     self._gather()
             self._drain()
@@ -100,8 +102,8 @@ class Worker:
         recorder = self._recorder
         if not (self._stopped or recorder.hurry):
             busy_s = min(BACK_OFF * self._took_s, BUSY_INTERVAL_S)
-            recorder.wake.wait(max(self._interval_s, busy_s))
-        recorder.wake.clear()
+            self._wake.wait(max(self._interval_s, busy_s))
+        self._wake.clear()
 
     def _drain(self) -> bool:
         """Pass everything in the queue to the outlet; return whether there was anything."""
@@ -226,7 +228,7 @@ class Worker:
             self._flushes += 1
             number = self._flushes
             recorder.hurry += 1
-            recorder.wake.set()
+            self._wake.set()
             try:
                 while self._flushed < number and not self._stopped:
                     left_s = deadline - time.monotonic()
@@ -264,7 +266,7 @@ class Worker:
     def stop(self) -> None:
         """End the loop after one more round."""
         self._stopped = True
-        self._recorder.wake.set()
+        self._wake.set()
 
     def unwritten(self) -> int:
         """Return how many observations only the memory of this process has, after a failure of the journal."""

@@ -47,7 +47,7 @@ class StreamlitHost:
     def __init__(self, store: SessionStore) -> None:
         self._store = store
         self._tabs: dict[tuple[str, int], tuple[Cell, object]] = {}
-        self._guard = forks.Lock(reentrant=True)  # a tab may be collected while this very thread is making another
+        self._guard = forks.Lock()  # a tab may be collected while this very thread is making another
         self._told: ContextVar[tuple[Cell, object] | None] = ContextVar("langfuse_integration_told", default=None)
         self._thread = _ScriptThread()
         self.placed_at_start = False

@@ -29,7 +29,7 @@ class VisitHost:
     def __init__(self, visit: Callable[[], object | None]) -> None:
         self._visit = visit
         self._cells: weakref.WeakKeyDictionary[Any, Cell] = weakref.WeakKeyDictionary()
-        self._lock = forks.Lock(reentrant=True)  # a visit may be collected while this thread makes another
+        self._lock = forks.Lock()  # a visit may be collected while this thread makes another
 
     def cell(self) -> Cell | None:
         """Return the cell of the visit whose code runs here, or None."""

@@ -52,12 +52,14 @@ class Lock:
     """A mutual-exclusion lock that is made anew in a forked child.
 
     Args:
-        reentrant: the thread that holds it may take it again.
+        reentrant: the thread that holds it may take it again. The garbage collector may interrupt any line by a
+            finalizer of the application that records something, or ends a generator of ours: what a lock guards is
+            right whenever such a line is reached, or says why not.
     """
 
     __slots__ = ("__weakref__", "_lock", "_reentrant", "_renewed")
 
-    def __init__(self, *, reentrant: bool = False) -> None:
+    def __init__(self, *, reentrant: bool = True) -> None:
         self._reentrant = reentrant
         self._renewed = False
         self._lock: Any = threading.RLock() if reentrant else threading.Lock()
@@ -101,7 +103,7 @@ process_id = os.getpid()
 """The pid of this process, unless C code forked it without Python's hooks (uWSGI's workers): see `announce_child`."""
 is_child = False
 """Whether this process was forked by one that had loaded this package."""
-_one_at_a_time = Lock()
+_one_at_a_time = Lock(reentrant=False)
 """Held from before a fork until after it in the parent: two threads may fork at the same time."""
 _told: list[ForkAware] = []
 """Participants of the fork that is under way."""

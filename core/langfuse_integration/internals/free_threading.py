@@ -15,7 +15,7 @@ from . import forks
 FREE_THREADED = "free-threading" in sys.version
 """Whether this is such an interpreter; it may have the lock all the same (PYTHON_GIL, an extension module)."""
 _STRIPES = 64
-_locks = [forks.Lock(reentrant=True) for _ in range(_STRIPES)] if FREE_THREADED else []
+_locks = [forks.Lock() for _ in range(_STRIPES)] if FREE_THREADED else []
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 

@@ -39,7 +39,7 @@ class ForkGuard:
     """
 
     def __init__(self) -> None:
-        self.opening = forks.Lock(reentrant=True)
+        self.opening = forks.Lock()
         self.tainted = False
         self._journals: weakref.WeakSet[Pausable] = weakref.WeakSet()
         self._opening_missed = False

@@ -79,7 +79,7 @@ class Journal:
     def __init__(self, path: Path | None, *, fsync: bool = False) -> None:
         self.path = path
         self._fsync = fsync
-        self._lock = forks.Lock(reentrant=True)
+        self._lock = forks.Lock()
         self._pid = os.getpid()
         self.inode = 0
         self._log = Path(f"{os.path.realpath(path)}-wal") if path is not None else None

@@ -15,7 +15,7 @@ from ..settings import settings
 from . import private, sdk_clients
 from .processor import Stamp, SuppressedClientProcessor
 
-_lock = forks.Lock(reentrant=True)
+_lock = forks.Lock()
 _adopted: weakref.WeakSet[Any] = weakref.WeakSet()
 
 

@@ -140,7 +140,7 @@ class AmbientProvider(trace_api.TracerProvider):
     """
 
     def __init__(self) -> None:
-        self._lock = forks.Lock(reentrant=True)
+        self._lock = forks.Lock()
         self.behind: Any = None
         self._failed = self._building = False
         forks.in_child(self._forget_thread)

@@ -13,9 +13,10 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from ..internals import forks
+from ..internals import forks, garbage
 from ..internals.event_loops import in_event_loop
 from ..internals.faults import shielded, warn_once
+from ..internals.wake import Wake
 from . import process_end
 from .observation import Observation
 from .score import Score
@@ -140,7 +141,7 @@ class QueueRecorder:
         self.born_ns = self.parent_pid = self._born_clock_ns = 0
         self._pid = os.getpid()
         self._exited = False
-        self._exiting = forks.Lock()
+        self._exiting = forks.Lock(reentrant=False)
         self.sweeps: tuple[Callable[[], None], ...] = ()
         """Called on the worker's thread before each round: adapters end there what nobody will end."""
         self._begin()
@@ -157,8 +158,8 @@ class QueueRecorder:
         self.scores: deque[Score] = deque(maxlen=QUEUE_LIMIT)
         self.companions: deque[Any] = deque(maxlen=OPENINGS_LIMIT)
         self.has_destinations = False  # until the worker has read the settings; `worker` is None so long
-        self.wake = threading.Event()
-        self.prepared = False
+        self.wake = Wake()
+        self.prepared = self._writes_here = False
         self.asleep = False
         self.hurry = 0
         self.dropped = 0
@@ -215,16 +216,19 @@ class QueueRecorder:
             self.wake.set()
 
     def _start(self) -> None:
-        if self._thread is not None:
-            return
         if not threading.main_thread().is_alive():  # exit handlers run: what they register now is not run any more
             self._exited = True
         forks.watch()
+        garbage.watch()
         if not self._exited:
             thread = threading.Thread(target=self._work, name="langfuse-integration", daemon=True)
+            if self._thread is not None:  # another thread has started it, or a finalizer just now
+                return
+            self._thread = thread
             try:
                 thread.start()
             except RuntimeError as error:
+                self._thread = None
                 if sys.is_finalizing() or "shutdown" in str(error):
                     self._exited = True
                 else:  # a container's limit of threads, say: the next record tries again
@@ -235,10 +239,10 @@ class QueueRecorder:
                         error,
                     )
             else:
-                self._thread = thread
                 process_end.watch()
                 return
-        self._write_here()
+        if self._thread is None:
+            self._write_here()
 
     def _relieve(self) -> bool:
         """Make room: let the worker run, then drop old payloads; False when the new record is dropped, too."""
@@ -298,9 +302,15 @@ class QueueRecorder:
                 self._thread = None
 
     def _write_here(self) -> None:
-        if self.worker is None:
-            self.worker = self._make_worker(self)
-        self.worker.drain_here()
+        if self._writes_here:  # what a finalizer records meanwhile is taken next
+            return
+        self._writes_here = True
+        try:
+            if self.worker is None:
+                self.worker = self._make_worker(self)
+            self.worker.drain_here()
+        finally:
+            self._writes_here = False
 
     # -- flush and the ends of a process
 
@@ -366,13 +376,14 @@ class QueueRecorder:
         """
         deadline = time.monotonic() + timeout_s
         self._flush(deadline, ending=ending)
-        worker, thread, wake = self.worker, self._thread, self.wake
+        worker, thread = self.worker, self._thread
         with self._starting:
+            # Both are made before the worker is let go: a finalizer may start the next one at once.
+            ready, wake = threading.Event(), Wake()
             self.worker = self._thread = None
-            self._ready = threading.Event()
+            self._ready, self.wake = ready, wake
         if worker is not None:
             worker.stop()
-            wake.set()
             if thread is not None and thread is not threading.current_thread():
                 if ending and worker.unwritten():
                     grace_s = max(grace_s, LAST_TRY_S)

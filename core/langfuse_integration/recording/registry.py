@@ -136,7 +136,7 @@ class RunRegistry:
         self._runs: dict[Hashable, Run] = {}
         self._ended: dict[Hashable, _Footprint] = {}
         self._ended_before: dict[Hashable, _Footprint] = {}
-        self._evicting = forks.Lock(reentrant=True)
+        self._evicting = forks.Lock()
         self.get: Callable[[Hashable], Run | None] = self._runs.get
         """Return the open run of a key, or None."""
 

@@ -28,7 +28,7 @@ _UNCOMMON = 128
 close all descriptors."""
 
 _write: Callable[[], object] = bool
-_begun = forks.Lock()  # taken by whoever ends the process
+_begun = forks.Lock(reentrant=False)  # taken by whoever ends the process
 _pipe: tuple[int, int] | None = None
 
 

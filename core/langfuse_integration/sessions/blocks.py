@@ -121,6 +121,8 @@ class Scope:
             if frame.f_code.co_flags & GENERATOR and self._is_set:
                 self._open_in(frame)
         self._cell = self.latest = cell
+        if garbage.running:
+            garbage.spare_context()
         self._token = active_cell.set(cell)
         return self._session
 
@@ -134,6 +136,8 @@ class Scope:
                 self._abandon()
                 return
         active = active_cell.get()
+        if garbage.running:
+            garbage.spare_context()
         try:
             active_cell.reset(self._token)
         except ValueError:  # opened in another context, as by a generator that is closed elsewhere

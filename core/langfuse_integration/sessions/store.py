@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from ..internals import forks
+from ..internals import forks, garbage
 from ..internals.faults import shielded
 from .blocks import Scope, abandoned, generators, leave_abandoned, open_generators, resumed_cell
 from .cells import Cell, active_cell, set_here, set_in_visit
@@ -58,7 +58,7 @@ class SessionStore:
         self._hosts: tuple[Host, ...] = ()
         self._unseen: tuple[str, ...] = ()
         self._loaders: dict[str, HostLoader] = {}
-        self._loading = forks.Lock(reentrant=True)
+        self._loading = forks.Lock()
         self._busy: set[str] = set()
         self._default: Session | None = None
         self.propagated_session: Callable[..., Session | None] = lambda context=None: None
@@ -164,9 +164,12 @@ class SessionStore:
 
     def set(self, session: Session | None) -> None:
         """Make *session* active from now on; None ends the look-up there: untagged."""
+        garbage.watch()
         for name in self._servers:
             if name in _modules:
                 self._separate_requests(name)
+        if garbage.running:
+            garbage.spare_context()
         cell = self.cell()
         active = active_cell.get()
         if open_generators:

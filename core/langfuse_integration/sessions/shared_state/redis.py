@@ -14,11 +14,11 @@ import time
 import weakref
 from collections import OrderedDict, deque
 from concurrent.futures import Future
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...internals import forks
 from ...internals.faults import warn_once
+from ...internals.wake import Wake
 from .key_value import KEPT_S, LIMIT, MemoryStore, done
 
 if TYPE_CHECKING:
@@ -89,8 +89,7 @@ class RedisStore:
             retry=Retry(NoBackoff(), 0),
             redis_connect_func=self._connected,
         )
-        self._namespace = namespace
-        self._limit = limit
+        self._namespace, self._limit = namespace, limit
         self._kept_ms = int(kept_s * 1000)
         self._known = MemoryStore(limit, kept_s)
         self._begin()
@@ -103,7 +102,7 @@ class RedisStore:
         self._unwritten: OrderedDict[str, Order] = OrderedDict()
         self._starting, self._learning = forks.Lock(), forks.Lock()
         self._thread: threading.Thread | None = None
-        self._wake = threading.Event()
+        self._wake = Wake()
         self._closing = False
 
     # -- the application's threads
@@ -152,13 +151,15 @@ class RedisStore:
     def _order(self, order: Order) -> None:
         self._orders.append(order)
         if self._thread is None:
+            thread = threading.Thread(target=self._work, name="langfuse-integration-store", daemon=True)
             with self._starting:
                 if self._thread is None:
-                    thread = threading.Thread(target=self._work, name="langfuse-integration-store", daemon=True)
-                    with suppress(RuntimeError):  # no thread can be had now: the next order tries again
+                    self._thread = thread
+                    try:
                         thread.start()
-                        self._thread = thread
                         atexit.register(_close_at_exit, weakref.ref(self))
+                    except RuntimeError:  # no thread can be had now: the next order tries again
+                        self._thread = None
         self._wake.set()
 
     def _learn(self, key: str, stamped: bytes) -> None:
@@ -174,7 +175,6 @@ class RedisStore:
         pause_s, again_at = RETRY_S[0], 0.0
         while True:
             self._wake.wait(max(0.0, again_at - time.monotonic()) if self.gone else None)
-            self._wake.clear()
             if self.gone:
                 self._set_aside()
                 if not self._closing and time.monotonic() >= again_at and not self._back():

@@ -15,7 +15,7 @@ class Patches:
 
     def __init__(self) -> None:
         self._originals: dict[tuple[int, str], tuple[Any, str, Any]] = {}
-        self._lock = forks.Lock(reentrant=True)
+        self._lock = forks.Lock()
 
     def wrap(self, owner: Any, name: str, make: Callable[[Any], Any]) -> None:
         """Replace the attribute that *owner* itself defines by `make(original)`; do nothing where it has none."""

@@ -72,7 +72,7 @@ class ReplaySession:
         self._refusals: list[str] = []
         self._askings: list[Asking] = []
         self._found = Divergences()
-        self._lock = forks.Lock(reentrant=True)
+        self._lock = forks.Lock()
 
     # -- for tests
 
