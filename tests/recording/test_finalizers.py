@@ -119,3 +119,35 @@ def test_a_session_is_set_while_another_is_being_set(receiver: Receiver, journal
     assert run(code, journal, receiver) == "True\n"
     deliver(journal, receiver)
     assert len({span.span_id for span in receiver.spans if span.name == "row"}) == 3_000
+
+
+def test_a_flush_on_our_own_threads_waits_for_nothing(receiver: Receiver, journal: Path) -> None:
+    """A finalizer, or a handler of log messages, may deliver on the thread that writes or sends: which cannot wait."""
+    code = """
+        import logging, threading
+        from langfuse_integration.recording import tracing
+
+        took = {}
+
+        def flush(*_):
+            thread = threading.current_thread().name
+            if thread not in took:
+                began = time.monotonic()
+                langfuse_manager.flush(20)
+                took[thread] = time.monotonic() - began
+
+        class Flushes(logging.Handler):
+            emit = flush
+
+        logger = logging.getLogger("langfuse_integration")
+        logger.setLevel("DEBUG")
+        logger.propagate = False
+        logger.addHandler(Flushes())
+        tracing.recorder.sweeps += (flush,)
+        with langfuse_manager.trace_span("row"):
+            pass
+        langfuse_manager.flush(60)
+        print(*(thread for thread, seconds in sorted(took.items()) if seconds < 5))
+    """
+    assert run(code, journal, receiver) == "langfuse-integration langfuse-integration-sender\n"
+    assert [span.name for span in receiver.spans] == ["row"]

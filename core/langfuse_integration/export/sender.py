@@ -129,6 +129,8 @@ class Sender:
             give_up_early: at the end of the process: also wait for rows of dead writers, but return as soon as
                 retrying cannot help, as with keys that are refused or without a network.
         """
+        if self._thread is threading.current_thread():  # a finalizer that the collector runs here
+            return
         with self._changed:
             goal, attempts = self._written, self._attempts
             self._flushing += 1

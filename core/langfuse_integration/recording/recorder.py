@@ -298,7 +298,7 @@ class QueueRecorder:
                 worker.run()
         finally:
             ready.set()
-            if self._thread is threading.current_thread():  # a fault of ours: the next record starts another
+            if self._is_here():  # a fault of ours: the next record starts another
                 self._thread = None
 
     def _write_here(self) -> None:
@@ -335,7 +335,8 @@ class QueueRecorder:
 
     def write(self, timeout_s: float) -> None:
         """Wait until what was recorded is in the journal, for *timeout_s* seconds at most."""
-        if any(self.queues()) or self.hurry or (self._thread is not None and not self.asleep):
+        is_busy = any(self.queues()) or self.hurry or (self._thread is not None and not self.asleep)
+        if is_busy and not self._is_here():
             self.start()
             deadline = time.monotonic() + timeout_s
             self._ready.wait(timeout_s)
@@ -343,13 +344,17 @@ class QueueRecorder:
                 self.worker.write(deadline)
 
     def _flush(self, deadline: float, *, ending: bool) -> None:
-        if self._thread is None and not any(self.queues()):
+        if (self._thread is None and not any(self.queues())) or self._is_here():
             return
         self.start()
         written_by = deadline + (WRITE_S if ending else 0.0)
         self._ready.wait(max(written_by - time.monotonic(), 0))
         if self.worker is not None:
             self.worker.flush(deadline, written_by, ending)
+
+    def _is_here(self) -> bool:
+        """Return whether the worker's own thread calls, as for a finalizer that the collector runs there."""
+        return self._thread is threading.current_thread()
 
     def result(self) -> FlushResult:
         """Return the counts as they are now."""
