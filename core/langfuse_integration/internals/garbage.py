@@ -27,7 +27,7 @@ from typing import Any, cast
 KEPT = 8
 """More collections than can interrupt one call."""
 
-running: dict[_Phases, dict[str, Any]] = {}
+collecting: dict[_Phases, dict[str, Any]] = {}
 """What the collector says of the collection that runs, one object for all callbacks; empty while none runs, and where
 that does not matter."""
 _kept: deque[Context] = deque(maxlen=KEPT)
@@ -38,8 +38,8 @@ _Setter = Callable[[Any, Any], None]
 class _Phases:
     """Takes what the collector says as the attributes `start` and `stop`, as it calls the two phases."""
 
-    start = property(None, running.__setitem__)
-    stop = property(None, cast("_Setter", running.pop))
+    start = property(None, collecting.__setitem__)
+    stop = property(None, cast("_Setter", collecting.pop))
 
 
 class _Visits(map):  # type: ignore[type-arg]  # pyright: ignore[reportMissingTypeArgument]
@@ -63,17 +63,17 @@ def watch() -> None:
 
 def is_collecting() -> bool:
     """Return whether the calling code is run by the garbage collector, where that matters."""
-    collection = running.get(_phases)
+    collection = collecting.get(_phases)
     return collection is not None and getattr(_here, "start", None) is collection
 
 
 def spare_context() -> None:
-    """Keep what an interrupted call may read, before this context is changed: if `running`."""
+    """Keep what an interrupted call may read, before this context is changed: if `collecting`."""
     if is_collecting():
         _kept.append(copy_context())
 
 
 def let_go() -> None:
     """Forget what was kept, unless a collection runs: no call of another thread is interrupted then."""
-    if _kept and not running:
+    if _kept and not collecting:
         _kept.clear()

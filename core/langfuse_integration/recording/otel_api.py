@@ -11,7 +11,7 @@ from opentelemetry import context as context_api
 from opentelemetry import trace as trace_api
 from opentelemetry.context.context import Context
 
-from ..internals import garbage
+from ..internals.garbage import collecting, spare_context
 
 _SAMPLED = trace_api.TraceFlags(trace_api.TraceFlags.SAMPLED)
 
@@ -64,8 +64,8 @@ _BLOCK = context_api.create_key("langfuse-integration-block")
 
 def attach(span: trace_api.Span, block: Attached) -> None:
     """Make *span* the current span in this context, for *block* only."""
-    if garbage.running:
-        garbage.spare_context()
+    if collecting:
+        spare_context()
     context = get_context()
     root = context.get(ROOT_KEY) if context and not getattr(span, "app_root", True) else span
     block.token = set_context(Context({**context, SPAN_KEY: span, ROW_KEY: span, ROOT_KEY: root, _BLOCK: block}))
@@ -77,8 +77,8 @@ def leave(block: Attached) -> None:
     Blocks of generators may overlap, and end in any order: one that ends while a later one is open leaves that one's
     span current, and is skipped when the later one restores what was current before it.
     """
-    if garbage.running:
-        garbage.spare_context()
+    if collecting:
+        spare_context()
     active = get_context()
     try:
         reset(block.token)  # type: ignore[arg-type]

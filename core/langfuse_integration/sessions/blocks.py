@@ -11,7 +11,7 @@ from contextvars import Token
 from types import FrameType, TracebackType
 from typing import Any
 
-from ..internals import garbage
+from ..internals.garbage import collecting, is_collecting, spare_context
 from ..internals.generator_blocks import GENERATOR, GeneratorBlocks
 from .cells import Cell, CellBlock, active_cell
 from .loop_tasks import current_task
@@ -33,7 +33,7 @@ def leave_abandoned() -> Cell | None:
     cell = before = active_cell.get()
     while cell is not None and cell.scope is not None and cell.scope.has_left(cell):
         cell = cell.scope.before
-    if cell is not before and not garbage.is_collecting():
+    if cell is not before and not is_collecting():
         active_cell.set(cell)
     return cell
 
@@ -121,8 +121,8 @@ class Scope:
             if frame.f_code.co_flags & GENERATOR and self._is_set:
                 self._open_in(frame)
         self._cell = self.latest = cell
-        if garbage.running:
-            garbage.spare_context()
+        if collecting:
+            spare_context()
         self._token = active_cell.set(cell)
         return self._session
 
@@ -132,12 +132,12 @@ class Scope:
         if self._frame is not None:
             generators.close(self._frame, self)
             self._frame = None
-            if garbage.is_collecting():
+            if is_collecting():
                 self._abandon()
                 return
         active = active_cell.get()
-        if garbage.running:
-            garbage.spare_context()
+        if collecting:
+            spare_context()
         try:
             active_cell.reset(self._token)
         except ValueError:  # opened in another context, as by a generator that is closed elsewhere

@@ -10,8 +10,9 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from ..internals import forks, garbage
+from ..internals import forks
 from ..internals.faults import shielded
+from ..internals.garbage import collecting, spare_context, watch
 from .blocks import Scope, abandoned, generators, leave_abandoned, open_generators, resumed_cell
 from .cells import Cell, active_cell, set_here, set_in_visit
 from .jobs import JobEnd, NumberedJob, RequestCell
@@ -164,12 +165,12 @@ class SessionStore:
 
     def set(self, session: Session | None) -> None:
         """Make *session* active from now on; None ends the look-up there: untagged."""
-        garbage.watch()
+        watch()
         for name in self._servers:
             if name in _modules:
                 self._separate_requests(name)
-        if garbage.running:
-            garbage.spare_context()
+        if collecting:
+            spare_context()
         cell = self.cell()
         active = active_cell.get()
         if open_generators:
