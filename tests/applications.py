@@ -38,6 +38,8 @@ def until_kept(table, count):
 
 """
 """The imports of every application, and a function that waits until a table of the journal has so many rows."""
+FAULTS_SHOW = {"PYTHONFAULTHANDLER": "1"}
+"""A process that crashes, or that `output_of` ends, says where its threads are."""
 PATIENT = {"LANGFUSE_INTEGRATION_EXIT_TIMEOUT_S": "60"}
 """A busy machine needs more than the default to load what delivers."""
 
@@ -60,7 +62,7 @@ def application(
     left_out = ("LANGFUSE_", "OTEL_", "PYTHONUNBUFFERED")  # unbuffered, lines of two processes run into each other
     kept = {key: value for key, value in os.environ.items() if not key.startswith(left_out)}
     keys = receiver.environment() if receiver is not None else {}
-    settings = {**PATIENT, **FORKS_ARE_MEANT, "LANGFUSE_INTEGRATION_JOURNAL": str(journal)}
+    settings = {**PATIENT, **FORKS_ARE_MEANT, **FAULTS_SHOW, "LANGFUSE_INTEGRATION_JOURNAL": str(journal)}
     process = subprocess.Popen(
         [*within, sys.executable, "-c", START + textwrap.dedent(code), *map(str, arguments)],
         env={**kept, **keys, **settings, **(environment or {})},
@@ -78,6 +80,20 @@ def application(
         process.communicate()
 
 
+def output_of(process: subprocess.Popen[str], timeout_s: float = 180) -> tuple[str, str]:
+    """Return what an application prints until it ends, on stdout and on stderr.
+
+    Raises:
+        AssertionError: it did not end in time; the message says where the threads of it and of its children were.
+    """
+    try:
+        return process.communicate(timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGABRT)
+        printed, errors = process.communicate(timeout=60)
+        raise AssertionError(f"not over after {timeout_s} s\n{printed}\n{errors}") from None
+
+
 def run(
     code: str,
     journal: Path,
@@ -93,7 +109,7 @@ def run(
         logged: text that its one line on stderr contains; if empty, stderr is empty.
     """
     with application(code, journal, receiver, *arguments, environment=environment) as process:
-        printed, errors = process.communicate(timeout=180)
+        printed, errors = output_of(process)
         whole = f"exit {process.returncode}\n{printed}\n{errors}"
         assert process.returncode == code_of_exit, whole
         assert (logged in errors and errors.count("\n") <= 1) if logged else not errors, whole

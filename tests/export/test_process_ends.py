@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from applications import PATIENT, application, arrived, assert_once, deliver, run
+from applications import FAULTS_SHOW, PATIENT, application, arrived, assert_once, deliver, output_of, run
 from langfuse_integration import configure, langfuse_manager
 from langfuse_integration.reading.archive import Archive
 from peers.exchange import Exchange
@@ -494,6 +494,15 @@ def test_a_request_in_flight_is_answered_before_a_terminated_worker_ends(
 def _run_pool(source: str, method: str, receiver: Receiver, journal: Path, folder: Path) -> None:
     file = folder / "pool.py"
     file.write_text(source)
-    environment = {**os.environ, **receiver.environment(), "LANGFUSE_INTEGRATION_JOURNAL": str(journal)}
-    subprocess.run([sys.executable, str(file), method], env=environment, check=True, timeout=180)
+    settings = {**FAULTS_SHOW, "LANGFUSE_INTEGRATION_JOURNAL": str(journal)}
+    with subprocess.Popen(
+        [sys.executable, str(file), method],
+        env={**os.environ, **receiver.environment(), **settings},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        printed, errors = output_of(process)
+    assert process.returncode == 0, printed + errors
     deliver(journal, receiver)

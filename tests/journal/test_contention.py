@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from applications import application
+from applications import application, output_of
 from journal.sample_rows import rows_of
 from langfuse_integration.journal import contention, schema
 from langfuse_integration.journal import journal as journal_module
@@ -92,7 +92,7 @@ def test_rows_lost_at_the_end_of_a_process_are_counted(journal: Path, end: str, 
     nowhere = {"LANGFUSE_PUBLIC_KEY": "pk-lf-1", "LANGFUSE_SECRET_KEY": "sk-lf-1", "LANGFUSE_BASE_URL": NOWHERE}
     environment = {"LANGFUSE_INTEGRATION_EXIT_TIMEOUT_S": "2", **(nowhere if keys == "keys" else {})}
     with application(LOCKED, journal, None, end, environment=environment) as process:
-        _, errors = process.communicate(timeout=180)
+        _, errors = output_of(process)
         assert process.returncode == 0, errors
     said = [line for line in errors.splitlines() if "does not accept observations" not in line]
     cure = "Find the process that holds it locked, or set LANGFUSE_INTEGRATION_JOURNAL to another file"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from applications import application
+from applications import application, output_of
 from machine import need_program
 from peers.otlp import Receiver
 from preloaded import preloaded
@@ -44,7 +44,7 @@ def lines_of(
 ) -> tuple[list[str], list[str]]:
     """Run *code* to its end, and return the lines on its standard output and on its stderr."""
     with application(code, Path(journal), receiver, within=within, environment=environment) as process:
-        printed, errors = process.communicate(timeout=180)
+        printed, errors = output_of(process)
         assert process.returncode == 0, errors
     return printed.splitlines(), errors.splitlines()
 
@@ -177,7 +177,7 @@ def test_a_full_disk_is_over_when_there_is_room(receiver: Receiver, tmp_path: Pa
     with application(
         FILLED, tmp_path / "journal", receiver if keys == "keys" else None, keys, within=on_a_disk("size=2m", tmp_path)
     ) as process:
-        printed, errors = process.communicate(timeout=180)
+        printed, errors = output_of(process)
         assert process.returncode == 0, errors
     during, after, rows = printed.splitlines()
     assert (after, rows) == ("240 0 0", "0 0" if keys == "keys" else "240 240"), errors
@@ -202,7 +202,7 @@ def test_a_user_s_quota_that_is_reached(receiver: Receiver, tmp_path: Path) -> N
         "QUOTA_ROOT": str(root), "QUOTA_REACHED": str(reached), "LD_PRELOAD": preloaded("quota", tmp_path),
     }  # fmt: skip
     with application(code, root / "journal", receiver, "keys", environment=environment) as process:
-        printed, errors = process.communicate(timeout=180)
+        printed, errors = output_of(process)
         assert process.returncode == 0, errors
     assert printed.splitlines() == ["220 0 0", "240 0 0", "0 0"]
     assert_said(errors.splitlines(), IN_MEMORY, "has room", "set LANGFUSE_INTEGRATION_JOURNAL to another file")
