@@ -220,3 +220,34 @@ time.sleep(60)
 """
     assert _run(work, journal, receiver) == ["-15"]
     assert file.read_bytes() == b""
+
+
+def test_a_child_whose_threads_are_greenlets_is_not_stopped(receiver: Receiver, journal: Path) -> None:
+    """With gevent nothing waits for signals in a greenlet: it would keep all others from running."""
+    pytest.importorskip("gevent")
+    code = """
+        from gevent import monkey
+
+        monkey.patch_all()
+        import multiprocessing
+
+        def work(connection):
+            with langfuse_manager.trace_span("row"):
+                pass
+            time.sleep(0.5)
+            connection.send("ready")
+            time.sleep(60)
+
+        context = multiprocessing.get_context("fork")
+        mine, theirs = context.Pipe()
+        child = context.Process(target=work, args=(theirs,))
+        child.start()
+        print(mine.poll(20))
+        child.terminate()
+        child.join(20)
+        print(child.exitcode)
+        child.kill()
+    """
+    assert run(code, journal, receiver).split() == ["True", "-15"]
+    deliver(journal, receiver)
+    assert sorted(span.name for span in receiver.spans) == ["next", "row"]

@@ -27,7 +27,7 @@ class Wake:
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait until the flag is up, and take it down; False after *timeout_s* seconds."""
-        return self._down.acquire(timeout=threading.TIMEOUT_MAX if timeout_s is None else max(timeout_s, 0.0))
+        return self._down.acquire(timeout=-1 if timeout_s is None else max(timeout_s, 0.0))
 
     def clear(self) -> None:
         """Take the flag down."""

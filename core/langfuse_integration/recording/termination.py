@@ -8,6 +8,7 @@ thread at its other end ends the process, whatever the main thread does.
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
 import sys
@@ -15,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from types import FrameType
+from types import BuiltinFunctionType, FrameType
 
 from ..internals import forks
 
@@ -33,9 +34,13 @@ _pipe: tuple[int, int] | None = None
 
 
 def write_first(write: Callable[[], object]) -> None:
-    """Call *write* before SIGTERM ends this process, unless the application handles the signal. In the main thread."""
+    """Call *write* before SIGTERM ends this process, unless the application handles the signal. In the main thread.
+
+    Not on Windows, where a process that is terminated is told nothing; nor where threads are greenlets (gevent,
+    eventlet): all of them would wait with the one that listens, and a handler may not wait in their event loop.
+    """
     global _write
-    if sys.platform == "win32":  # a process that is terminated there is told nothing
+    if sys.platform == "win32" or not isinstance(_thread.start_new_thread, BuiltinFunctionType):
         return
     _write = write
     if signal.getsignal(signal.SIGTERM) in (signal.SIG_DFL, _on_terminate):
@@ -51,8 +56,7 @@ def _on_terminate(signalnum: int, _frame: FrameType | None) -> None:
             threading.Thread(target=_end, args=(signalnum,), name="langfuse-integration-end", daemon=True).start()
         except RuntimeError:  # no thread can be had any more
             os.kill(os.getpid(), signalnum)
-    with suppress(Exception):  # gevent may refuse
-        time.sleep(WAITS_S)
+    time.sleep(WAITS_S)
 
 
 def _end(signalnum: int) -> None:
