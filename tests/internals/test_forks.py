@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from applications import deliver, run
 from fresh import run_fresh
 from langfuse_integration.internals import forks
+from peers.otlp import Receiver
 
 CALLS = ("set_session", "trace_span", "flush", "langchain", "llamaindex", "mcp")
 
@@ -109,7 +111,6 @@ def test_participants_are_told_in_order_and_all_of_them() -> None:
             def after_fork_in_child(self):
                 say(f"child {self.name}")
 
-        forks.watch()
         kept = [Participant(name) for name in ("bad", "second", "late")]
         gone = Participant("gone")
         for one in (*kept[:2], gone):
@@ -199,7 +200,6 @@ def test_a_fork_waits_for_a_module_that_another_thread_loads_for_us(tmp_path: Pa
         import langfuse_integration_slow
         from langfuse_integration.internals import forks
 
-        forks.watch()
         thread = threading.Thread(target=langfuse_integration_slow.load)
         thread.start()
         while "slow_module" not in sys.modules:
@@ -230,6 +230,72 @@ with langfuse_manager.trace_span("parent"):
 langfuse_manager.flush(5)
 """
     assert in_child("pass", setup) == "1\n0\n"
+
+
+def test_children_record_whatever_their_parent_collects(receiver: Receiver, journal: Path) -> None:
+    """Threads record for the first time, and finalizers in the hooks of forks: no child hangs or loses a row.
+
+    Nor does `logging` complain, which our first import loads while a fork is under way.
+    """
+    code = """
+        import gc, signal, threading, warnings
+
+        warnings.simplefilter("ignore")
+
+        class Cycle:
+            def __init__(self):
+                self.me = self
+
+            def __del__(self):
+                with langfuse_manager.session("collected"), langfuse_manager.trace_span("collected"):
+                    pass
+
+        def generate():
+            with langfuse_manager.session("left"), langfuse_manager.trace_span("left"):
+                yield
+
+        def leave():
+            Cycle()
+            generator = generate()
+            next(generator)
+            cycle = [generator]
+            cycle.append(cycle)
+
+        def produce():
+            while time.monotonic() < until:
+                leave()
+                time.sleep(0.002)
+
+        gc.set_threshold(7)
+        until = time.monotonic() + 5
+        threads = [threading.Thread(target=produce) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        ends = []
+        while time.monotonic() < until:
+            child = os.fork()
+            if not child:
+                signal.alarm(30)
+                for _ in range(3):
+                    leave()
+                    with langfuse_manager.session("child"), langfuse_manager.trace_span("child"):
+                        pass
+                os._exit(0)
+            ends.append(os.waitpid(child, 0)[1])
+        for thread in threads:
+            thread.join()
+        gc.collect()
+        langfuse_manager.flush(60)
+        print(len(ends), *set(ends))
+    """
+    count, *ends = map(int, run(code, journal, receiver).split())
+    deliver(journal, receiver)
+    assert count > 10
+    assert ends == [0]
+    assert [span.name for span in receiver.spans].count("child") == 3 * count
+    assert receiver.doubled() == {}
+    sessions = {(span.name, span.attributes.get("session.id")) for span in receiver.spans}
+    assert sessions == {(name, name) for name in ("child", "collected", "left")} | {("next", None)}
 
 
 def _stressed(count: int, calls: tuple[str, ...], timeout_s: float) -> dict[str, int]:

@@ -18,11 +18,12 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from functools import cache, partial
-from importlib import _bootstrap, import_module
+from functools import partial
+from importlib import _bootstrap
 from types import FrameType, TracebackType
 from typing import Any, Protocol
 
+from .logging_lock import LoggingReleased
 from .thread_frames import frames_by_thread
 
 TIMEOUT_S = 5.0
@@ -30,6 +31,10 @@ TIMEOUT_S = 5.0
 
 _PACKAGES = ("langfuse_integration", "opentelemetry")
 _IMPORTLIB = "<frozen importlib._bootstrap>"
+_IMPORTS = frozenset({"_find_and_load", "_lock_unlock_module"})
+"""Its functions that take the lock of a module, whose *name* they get (3.11 to 3.14): the second one waits until
+another thread has loaded it.
+"""
 
 
 class ForkAware(Protocol):
@@ -107,7 +112,9 @@ _one_at_a_time = Lock(reentrant=False)
 """Held from before a fork until after it in the parent: two threads may fork at the same time."""
 _told: list[ForkAware] = []
 """Participants of the fork that is under way."""
-_imports_held = False
+_forking: set[int] = set()
+"""The threads that are forking."""
+_imports_held = _is_announced = False
 
 
 def register(participant: ForkAware, *, after_imports: bool = False) -> None:
@@ -126,27 +133,38 @@ def in_child(function: Callable[[], object]) -> None:
     _in_child.append(function)
 
 
-@cache
-def watch() -> None:
-    """Have participants told before forks from now on; in a child they are told in any case.
-
-    What is registered with Python last runs first: ahead of `logging`, which takes a lock that imports need.
-    """
-    if hasattr(os, "register_at_fork"):
-        import_module("logging")
-        os.register_at_fork(before=_before, after_in_parent=_after_in_parent)
-
-
 def announce_child() -> None:
-    """Tell everybody once that this process is a child, if C code forked it: by then `os.getpid()` has changed."""
+    """Tell everybody once that this process is a child, if our hook has not: by then `os.getpid()` has changed.
+
+    C code may have forked it; or a hook of the application, or a finalizer that is run in one, comes before ours.
+    """
+    global _is_announced
     if os.getpid() != process_id:
-        _after_in_child()
+        _is_announced = True
+        _tell_child()
+
+
+def threads_may_start() -> bool:
+    """Return whether the caller may start threads and wait for them.
+
+    It may not around a fork, where the garbage collector may run a finalizer in a hook of anybody's; in the child not
+    before `threading` knows who is left (`threading._active`, 3.11 to 3.14, holds the parent's threads till then).
+    """
+    return threading.get_ident() not in _forking or len(getattr(threading, "_active", ())) <= 1
 
 
 def _before() -> None:
-    global _imports_held
+    global _is_announced
     deadline = time.monotonic() + TIMEOUT_S
-    _one_at_a_time.acquire(timeout=TIMEOUT_S)
+    _forking.add(threading.get_ident())
+    _is_announced = False
+    with LoggingReleased():
+        _one_at_a_time.acquire(timeout=TIMEOUT_S)
+        _prepare(deadline)
+
+
+def _prepare(deadline: float) -> None:
+    global _imports_held
     try:
         _all(
             [
@@ -166,6 +184,7 @@ def _tell_before(participants: dict[weakref.ref[ForkAware], None], deadline: flo
 
 
 def _after_in_parent() -> None:
+    _forking.discard(threading.get_ident())
     try:
         _release_imports()
         _all([one.after_fork_in_parent for one in _told])
@@ -176,6 +195,12 @@ def _after_in_parent() -> None:
 
 
 def _after_in_child() -> None:
+    if not _is_announced:
+        _tell_child()
+    _forking.clear()
+
+
+def _tell_child() -> None:
     global process_id, is_child
     process_id, is_child = os.getpid(), True
     for reference in list(_locks):
@@ -254,7 +279,7 @@ def _importing_threads() -> Iterator[int | None]:
 def _imports_for(frame: FrameType | None) -> bool:
     importing = False
     while frame is not None:
-        if frame.f_code.co_filename == _IMPORTLIB and frame.f_code.co_name == "_find_and_load":
+        if frame.f_code.co_filename == _IMPORTLIB and frame.f_code.co_name in _IMPORTS:
             importing = True
             if str(frame.f_locals.get("name")).startswith(_PACKAGES):
                 return True
@@ -265,6 +290,4 @@ def _imports_for(frame: FrameType | None) -> bool:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_in_child)
-if "logging" in sys.modules:  # else with the first observation: importing this package loads nothing
-    watch()
+    os.register_at_fork(before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child)

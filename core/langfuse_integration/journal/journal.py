@@ -87,7 +87,6 @@ class Journal:
         self._db: sqlite3.Connection | None = None
         self._skipped: dict[int, int] = {}
         self._chains = Chains()
-        forks.watch()
         with fork_guard.opening:
             self._connected()
             fork_guard.add(self)

@@ -51,7 +51,6 @@ class JournalFile:
         self._is_closed = False
         self._db: sqlite3.Connection | None = None
         self._inherited: list[sqlite3.Connection | None] = []
-        forks.watch()
         self._open()
         fork_guard.add(self)
 

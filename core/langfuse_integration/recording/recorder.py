@@ -216,9 +216,10 @@ class QueueRecorder:
             self.wake.set()
 
     def _start(self) -> None:
+        if not forks.threads_may_start():  # the next record does
+            return
         if not threading.main_thread().is_alive():  # exit handlers run: what they register now is not run any more
             self._exited = True
-        forks.watch()
         garbage.watch()
         if not self._exited:
             thread = threading.Thread(target=self._work, name="langfuse-integration", daemon=True)
@@ -298,7 +299,7 @@ class QueueRecorder:
                 worker.run()
         finally:
             ready.set()
-            if self._is_here():  # a fault of ours: the next record starts another
+            if self._thread is threading.current_thread():  # a fault of ours: the next record starts another
                 self._thread = None
 
     def _write_here(self) -> None:
@@ -336,7 +337,7 @@ class QueueRecorder:
     def write(self, timeout_s: float) -> None:
         """Wait until what was recorded is in the journal, for *timeout_s* seconds at most."""
         is_busy = any(self.queues()) or self.hurry or (self._thread is not None and not self.asleep)
-        if is_busy and not self._is_here():
+        if is_busy and not self._may_not_wait():
             self.start()
             deadline = time.monotonic() + timeout_s
             self._ready.wait(timeout_s)
@@ -344,7 +345,7 @@ class QueueRecorder:
                 self.worker.write(deadline)
 
     def _flush(self, deadline: float, *, ending: bool) -> None:
-        if (self._thread is None and not any(self.queues())) or self._is_here():
+        if (self._thread is None and not any(self.queues())) or self._may_not_wait():
             return
         self.start()
         written_by = deadline + (WRITE_S if ending else 0.0)
@@ -352,9 +353,9 @@ class QueueRecorder:
         if self.worker is not None:
             self.worker.flush(deadline, written_by, ending)
 
-    def _is_here(self) -> bool:
-        """Return whether the worker's own thread calls, as for a finalizer that the collector runs there."""
-        return self._thread is threading.current_thread()
+    def _may_not_wait(self) -> bool:
+        """Return whether a finalizer calls that must not wait: on the worker's own thread, or in a fork."""
+        return self._thread is threading.current_thread() or not forks.threads_may_start()
 
     def result(self) -> FlushResult:
         """Return the counts as they are now."""
@@ -430,7 +431,9 @@ class QueueRecorder:
             self._ready.wait(max(deadline - time.monotonic(), 0.0))
 
     def after_fork_in_parent(self) -> None:
-        """The parent goes on as before the fork: nothing in it was paused."""
+        """Start the worker for what a finalizer may have recorded meanwhile; nothing else was paused."""
+        if self._thread is None and any(self.queues()):
+            self.start()
 
     def after_fork_in_child(self) -> None:
         """Start with an empty queue: its records belong to the parent, which delivers them."""
