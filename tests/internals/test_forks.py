@@ -218,7 +218,7 @@ def test_a_fork_waits_for_a_module_that_another_thread_loads_for_us(tmp_path: Pa
 
 
 def test_the_application_s_own_hook_in_a_child_may_record() -> None:
-    """A hook of the application that runs in the child before all others finds every lock and queue renewed."""
+    """A hook of the application that runs in the child before ours finds every lock and queue renewed; so it stays."""
     setup = """
 def hook():
     with langfuse_manager.trace_span("hook"):
@@ -229,7 +229,39 @@ with langfuse_manager.trace_span("parent"):
     pass
 langfuse_manager.flush(5)
 """
-    assert in_child("pass", setup) == "1\n0\n"
+    assert in_child("hook()", setup) == "1\n2\n0\n"
+
+
+@pytest.mark.parametrize(("modules", "first"), [("os, signal, threading", "1"), ("os, signal", "0")])
+def test_a_hook_that_comes_before_ours_may_record(modules: str, first: str) -> None:
+    """The child is told once, whoever asks first: told twice, it would take its journal for its parent's.
+
+    Before `threading` has been told, no thread can start: what is recorded then is delivered with what follows.
+    """
+    out = run_fresh(
+        f"""
+        import {modules}
+
+        def hook():
+            with langfuse_manager.trace_span("hook"):
+                pass
+            print(langfuse_manager.flush(5).delivered, flush=True)
+
+        os.register_at_fork(after_in_child=hook)
+        from langfuse_integration import langfuse_manager
+
+        with langfuse_manager.trace_span("parent"):
+            pass
+        langfuse_manager.flush(5)
+        child = os.fork()
+        if not child:
+            signal.alarm(20)
+            hook()
+            os._exit(0)
+        print(os.waitpid(child, 0)[1])
+        """
+    )
+    assert out == f"{first}\n2\n0\n"
 
 
 def test_children_record_whatever_their_parent_collects(receiver: Receiver, journal: Path) -> None:
