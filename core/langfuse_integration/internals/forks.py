@@ -150,7 +150,12 @@ def threads_may_start() -> bool:
     It may not around a fork, where the garbage collector may run a finalizer in a hook of anybody's; in the child not
     before `threading` knows who is left (`threading._active`, 3.11 to 3.14, holds the parent's threads till then).
     """
-    return threading.get_ident() not in _forking or len(getattr(threading, "_active", ())) <= 1
+    here = threading.get_ident()
+    if here in _forking:
+        if len(getattr(threading, "_active", ())) > 1:
+            return False
+        _forking.discard(here)  # asked again, it counts those that were started since
+    return True
 
 
 def _before() -> None:
