@@ -14,10 +14,8 @@ from applications import deliver, run
 from peers.otlp import Receiver
 
 FINALIZERS = """
-import faulthandler, gc, threading
+import gc, threading
 
-faulthandler.enable()
-faulthandler.dump_traceback_later(120, exit=True)
 collected = []
 
 class Cycle:
@@ -91,7 +89,7 @@ def test_what_finalizers_record_breaks_nothing(receiver: Receiver, journal: Path
 
 
 def test_a_session_is_set_while_another_is_being_set(receiver: Receiver, journal: Path) -> None:
-    """A finalizer sets a session inside of the call that sets this thread's: the latter holds, and nothing crashes."""
+    """A finalizer sets a session inside of the call that sets this thread's: nothing crashes, is lost or doubled."""
     code = """
         import contextvars, gc
 
@@ -118,7 +116,8 @@ def test_a_session_is_set_while_another_is_being_set(receiver: Receiver, journal
     """
     assert run(code, journal, receiver) == "True\n"
     deliver(journal, receiver)
-    assert len({span.span_id for span in receiver.spans if span.name == "row"}) == 3_000
+    assert [span.name for span in receiver.spans].count("row") == 3_000
+    assert receiver.doubled() == {}
 
 
 def test_a_flush_on_our_own_threads_waits_for_nothing(receiver: Receiver, journal: Path) -> None:

@@ -71,11 +71,11 @@ class Worker:
         try:
             while not self._stopped:
                 offer_metrics(recorder)
+                garbage.let_go()
                 if self._drain() or any(recorder.queues()):
                     self._gather()
                     continue
                 fragments.sweep()
-                garbage.let_go()
                 history.texts.clear()
                 pause_s = self._idle()
                 recorder.asleep = True
