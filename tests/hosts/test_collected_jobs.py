@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextvars
 import subprocess
 import sys
+import threading
+from multiprocessing.pool import ThreadPool
 
 import pytest
+
+from langfuse_integration import langfuse_manager
 
 START = """
 import contextvars, gc, sys, threading
@@ -98,3 +103,34 @@ def test_what_the_collector_ends_breaks_nothing(served: str) -> None:
         [sys.executable, "-X", "faulthandler", "-c", code], capture_output=True, text=True, check=False, timeout=240
     )
     assert (done.returncode, done.stdout) == (0, "0 []\n"), done.stderr[-3000:]
+
+
+def test_work_that_a_pools_job_has_started_keeps_its_session_in_any_later_thread() -> None:
+    """Python may give the number of the pool's thread, once that has ended, to the thread that does the work."""
+    numbers: list[int] = []
+
+    def job() -> contextvars.Context:
+        langfuse_manager.set_session("s-1")
+        numbers[:] = [threading.get_ident()]
+        return contextvars.copy_context()
+
+    seen: list[str | None] = []
+    again = 0
+    while again < 5 and len(seen) < 2_000:
+        pool = ThreadPool(1)
+        started = pool.apply(job)
+        pool.close()
+        pool.join()
+
+        def work(context: contextvars.Context = started) -> None:
+            nonlocal again
+            again += threading.get_ident() in numbers
+            seen.append(context.run(lambda: langfuse_manager.current_session_id))
+
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+            thread.join()
+    assert again, "no thread got the number of an earlier one"
+    assert set(seen) == {"s-1"}
+    assert langfuse_manager.current_session_id is None

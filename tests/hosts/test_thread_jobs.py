@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import sys
 import threading
+import weakref
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -276,3 +278,169 @@ def test_the_end_of_a_thread_s_session_holds_for_the_request() -> None:
         record("cleared")
 
     assert rows_of(in_request(app)) == {("row", "s-1"): 1, ("cleared", None): 2}
+
+
+def serve_wsgi(app: Callable[[], None]) -> None:
+    """Serve one request of WSGI with *app*."""
+
+    def called(_: dict[str, Any], start_response: Any) -> list[bytes]:
+        app()
+        start_response("200 OK", [])
+        return []
+
+    environ: dict[str, Any] = {}
+    setup_testing_defaults(environ)
+    wsgi.SessionMiddleware(called)(environ, lambda *_: None)
+
+
+def test_a_thread_that_does_the_same_for_somebody_else_is_not_beside() -> None:
+    """The same function in the same thread is another call, also where Python has its frame at the same place."""
+    began, go_on = threading.Lock(), threading.Lock()
+    kept: list[contextvars.Context] = []
+
+    def work(session_id: str, stranger: bool) -> None:
+        if stranger:
+            began.release()
+            go_on.acquire()
+            return
+        langfuse_manager.set_session(session_id)
+        kept.append(contextvars.copy_context())  # as a thread that goes on does
+
+    def app() -> None:
+        one.submit(contextvars.copy_context().run, work, "s-1", False).result(60)
+        record("one")
+        busy = one.submit(contextvars.Context().run, work, "", True)
+        began.acquire()
+        two.submit(contextvars.copy_context().run, work, "s-2", False).result(60)
+        record("two")
+        go_on.release()
+        busy.result(60)
+
+    def serve_many() -> None:
+        for _ in range(100):
+            serve_wsgi(app)
+
+    began.acquire()
+    go_on.acquire()
+    with ThreadPoolExecutor(1) as one, ThreadPoolExecutor(1) as two:
+        assert rows_of(serve_many) == {("one", "s-1"): 100, ("two", "s-2"): 100}
+
+
+class Kept:
+    """What a job has in a variable."""
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["ends", "fails"])
+@pytest.mark.parametrize("traced", [False, True], ids=["", "traced"])
+def test_a_job_that_has_ended_is_not_beside(fails: bool, traced: bool) -> None:
+    """What a job had is let go of when it ends, and what a later one sets holds, whatever keeps its error."""
+    contexts: list[contextvars.Context] = []
+    values: list[weakref.ref[Kept]] = []
+
+    def work() -> None:
+        value = Kept()
+        values.append(weakref.ref(value))
+        langfuse_manager.set_session("s-1")
+        contexts.append(contextvars.copy_context())
+        if fails:
+            raise ValueError
+
+    def traced_work() -> None:
+        sys.settrace(lambda *_: None)
+        try:
+            contexts.pop().run(work)
+        finally:
+            sys.settrace(None)
+
+    def app() -> None:
+        contexts.append(contextvars.copy_context())
+        done = one.submit(traced_work if traced else contexts.pop().run, *([] if traced else [work]))
+        assert isinstance(done.exception(60), ValueError if fails else type(None))
+        assert (values[0]() is None) is not fails
+        two.submit(contextvars.copy_context().run, langfuse_manager.set_session, "s-2").result(60)
+        record("after")
+
+    with ThreadPoolExecutor(1) as one, ThreadPoolExecutor(1) as two:
+        assert rows_of(lambda: serve_wsgi(app)) == {("after", "s-2"): 1}
+
+
+@pytest.mark.parametrize("traces", ["before", "meanwhile"])
+def test_threads_that_somebody_traces_are_apart(traces: str) -> None:
+    """A debugger that traces a thread before it sets its session, or afterwards, mixes no sessions."""
+    is_set, go_on = threading.Event(), threading.Event()
+
+    def tracer(*_: Any) -> Any:
+        lines.append(1)
+        return tracer
+
+    def work() -> None:
+        if traces == "before":
+            sys.settrace(tracer)
+        try:
+            langfuse_manager.set_session("s-1")
+            if traces == "meanwhile":
+                sys.settrace(tracer)
+                sys._getframe().f_trace = tracer
+            is_set.set()
+            go_on.wait(60)
+            record("one")
+        finally:
+            sys.settrace(None)
+
+    def app() -> None:
+        langfuse_manager.set_session("s-own")
+        busy = one.submit(contextvars.copy_context().run, work)
+        is_set.wait(60)
+        two.submit(contextvars.copy_context().run, langfuse_manager.set_session, "s-2").result(60)
+        record("own")
+        go_on.set()
+        busy.result(60)
+
+    lines: list[int] = []
+    with ThreadPoolExecutor(1) as one, ThreadPoolExecutor(1) as two:
+        assert rows_of(lambda: serve_wsgi(app)) == {("one", "s-1"): 1, ("own", "s-own"): 1}
+    assert lines
+
+
+def test_threads_that_a_request_leaves_behind_are_apart() -> None:
+    """A thread that gets the number of the one that served the request, which has ended, does not set its session."""
+    gone, both = threading.Event(), threading.Barrier(2)
+    idents: list[int] = []
+    left: list[threading.Thread] = []
+
+    def user(number: int) -> None:
+        idents.append(threading.get_ident())
+        both.wait(60)
+        langfuse_manager.set_session(f"s-{number}")
+        both.wait(60)
+        record(f"user {number}")
+
+    def background() -> None:
+        gone.wait(60)
+        threads = [threading.Thread(target=contextvars.copy_context().run, args=(user, number)) for number in (1, 2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        record("after")
+
+    def app() -> None:
+        langfuse_manager.set_session("s-own")
+        left.append(threading.Thread(target=contextvars.copy_context().run, args=(background,)))
+        left[0].start()
+
+    def serve_and_leave() -> None:
+        serving = threading.Thread(target=serve_wsgi, args=(app,))
+        serving.start()
+        served_by = serving.ident
+        serving.join()
+        gone.set()
+        left.pop().join()
+        again.append(served_by in idents)
+        idents.clear()
+        gone.clear()
+
+    again: list[bool] = []
+    rows = rows_of(lambda: [serve_and_leave() for _ in range(50)])
+    assert rows == {("user 1", "s-1"): 50, ("user 2", "s-2"): 50, ("after", "s-own"): 50}
+    assert any(again), "no number was used again: this test has shown nothing"

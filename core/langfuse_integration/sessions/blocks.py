@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from contextvars import Token
 from types import FrameType, TracebackType
 from typing import Any
 
+from ..internals.calling_thread import CallingThread
 from ..internals.garbage import collecting, is_collecting, spare_context
 from ..internals.generator_blocks import GENERATOR, GeneratorBlocks
 from .cells import Cell, CellBlock, active_cell
@@ -103,7 +103,7 @@ class Scope:
         self._ended: Token[Cell | None] | None = None
         self._frame: FrameType | None = None
         self.outer: CellBlock | None = None
-        self._opener: tuple[int, weakref.ref[Any] | None] | None = None
+        self._opener: tuple[CallingThread, weakref.ref[Any] | None] | None = None
         self._is_abandoned = False
 
     def __enter__(self) -> Session | None:
@@ -169,7 +169,7 @@ class Scope:
         if not self._is_abandoned or cell is not self.latest or self._opener is None:
             return False
         thread, opener = self._opener
-        if thread != threading.get_ident():
+        if not thread.is_here():
             return False
         task = current_task()
         return task is None if opener is None else task is not None and task is opener()
@@ -186,7 +186,7 @@ class Scope:
     def _open_in(self, frame: FrameType) -> None:
         self._frame = frame
         task = current_task()
-        self._opener = threading.get_ident(), weakref.ref(task) if task is not None else None
+        self._opener = CallingThread(), weakref.ref(task) if task is not None else None
         generators.open(frame, self)
 
     def _abandon(self) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 import weakref
 
 from ..internals import garbage
+from ..internals.calling_thread import CallingThread
 from .cells import Cell, active_cell
 
 
@@ -64,7 +64,7 @@ class JobEnd:
             before = before.job_end.before
         self.before = before
         self._cell = weakref.ref(cell)
-        self._thread = threading.get_ident()
+        self._thread = CallingThread()
         self._is_numbered = isinstance(job, (RequestCell, NumberedJob))
         self.is_collected = False
         garbage.watch()
@@ -72,7 +72,7 @@ class JobEnd:
 
     def is_left(self) -> bool:
         """Return whether the thread of a request or task does something else now: whoever keeps what stands for it."""
-        if self._thread != threading.get_ident():
+        if not self._thread.is_here():
             return False
         if not self._is_numbered:
             return self.is_collected

@@ -7,9 +7,10 @@ itself has it, too, while it is the only one that set a session: some middleware
 from __future__ import annotations
 
 import sys
-import threading
 import weakref
 from typing import Any, Generic, TypeVar
+
+from ..internals.calling_thread import CallingThread
 
 Place = TypeVar("Place")
 """What holds a session: the store's cell."""
@@ -30,11 +31,11 @@ class LoopTasks(Generic[Place]):
         self._own: weakref.ref[Any] | None = None
         self._only: weakref.ref[Any] | None = None
         self._apart = False
-        self._thread = threading.get_ident()
+        self._thread = CallingThread()
 
     def begin(self) -> None:
         """Note the task that serves the request itself, if there is one, unless an earlier one still does."""
-        self._thread = threading.get_ident()
+        self._thread = CallingThread()
         task = current_task()
         own = self._own() if self._own is not None else None
         if task is not None and (own is None or own.done()):
@@ -48,7 +49,7 @@ class LoopTasks(Generic[Place]):
 
     def shows_here(self) -> bool:
         """Return whether the code of the request itself calls, and has what a task in it has set."""
-        return self.shown is not None and threading.get_ident() == self._thread and self.inner() is None
+        return self.shown is not None and self._thread.is_here() and self.inner() is None
 
     def show(self, task: Any, place: Place) -> bool:
         """Show the request what *task* has set, if it is the only one that did; return whether it is."""

@@ -3,17 +3,23 @@
 What such a thread sets holds in it and what it starts, whatever the threads beside it set. The request has it, too, as
 long as no thread beside it has set another session: FastAPI runs a dependency, an endpoint and each step of a generator
 in a thread of its own, one after the other, and what one of them sets is meant for those that follow.
+
+Whether a thread still does what it did is seen in its calls. A call can be known again by its frame only while the
+frame lives: the next call of the same function is likely to have it where the last one had it. To keep the frame would
+keep what the function keeps. So the first call of a job gets a mark, as its frame's `f_trace`: the one attribute of a
+frame that Python lets others set. It is never called, unless somebody begins to trace that thread afterwards.
 """
 
 from __future__ import annotations
 
-import threading
+import sys
 import weakref
 from collections.abc import Iterator
 from types import FrameType
 from typing import Generic, TypeVar
 
 from ..internals import forks
+from ..internals.calling_thread import CallingThread
 from ..internals.free_threading import FREE_THREADED
 from ..internals.thread_frames import frames_by_thread
 from .session import Session
@@ -37,27 +43,61 @@ follows within that moment counts as one beside.
 _lock = forks.Lock()
 
 
+class _Mark:
+    """Stands on the frame of a call; dies with the frame."""
+
+    __slots__ = ("__weakref__",)
+
+    def __call__(self, *_: object) -> _Mark:
+        """Do nothing, and stay: as the trace function of one call."""
+        return self
+
+
+class _Call:
+    """The first call of the job that the calling thread does: the outermost one that is not a pool's own."""
+
+    __slots__ = ("_code", "_id", "_mark")
+
+    def __init__(self) -> None:
+        first = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
+        frame: FrameType | None = first
+        while frame is not None and frame.f_globals.get("__name__") not in POOLS:
+            first, frame = frame, frame.f_back
+        self._id, self._code = id(first), first.f_code
+        mark = first.f_trace
+        if mark is None and sys.gettrace() is None:
+            mark = first.f_trace = _Mark()
+        self._mark = weakref.ref(mark) if isinstance(mark, _Mark) else None
+
+    def may_run(self) -> bool:
+        """Return False once the call has certainly returned."""
+        return self._mark is None or self._mark() is not None
+
+    def runs_in(self, frame: FrameType) -> bool:
+        """Return whether *frame* is the call's; where a debugger traces it, another call may be taken for it."""
+        if id(frame) != self._id or frame.f_code is not self._code:
+            return False
+        mark = frame.f_trace
+        return self._mark is None or (mark is self._mark() if isinstance(mark, _Mark) else mark is not None)
+
+
 class ThreadJob(Generic[Place]):
     """What a thread has set, and where it was then."""
 
-    __slots__ = ("_calls", "_ident", "_place", "session_id")
+    __slots__ = ("_call", "_is_seen", "_place", "_thread", "session_id")
 
     def __init__(self, place: Place, session: Session | None) -> None:
         self.session_id = session.session_id if session is not None else None
-        self._ident = threading.get_ident()
+        self._thread = CallingThread()
         self._place = weakref.ref(place)
-        self._calls = {id(frame): frame.f_code for frame in _calls(self._ident)}
+        self._is_seen = not FREE_THREADED and self._thread.ident in frames_by_thread()  # a greenlet is not
+        self._call = _Call()
 
     def is_at_work(self) -> bool:
         """Return whether the thread still does what it did when it set the session, or something that began with it."""
-        if self._place() is None or self._ident == threading.get_ident():
+        if self._place() is None or self._thread.is_here():
             return False
-        if not self._calls:  # nobody can see them, see below: only the end of the context tells
-            return True
-        for frame in _calls(self._ident):
-            if self._calls.get(id(frame)) is frame.f_code:  # the innermost call that has not returned
-                return frame.f_globals.get("__name__") not in POOLS
-        return False
+        return any(map(self._call.runs_in, _calls(self._thread.ident))) if self._is_seen else self._call.may_run()
 
 
 class ThreadJobs(Generic[Place]):
@@ -73,15 +113,15 @@ class ThreadJobs(Generic[Place]):
         self.before: tuple[Session | None, bool] | None = None
         self._apart = False
         self._jobs: list[ThreadJob[Place]] = []
-        self._thread = threading.get_ident()
+        self._thread = CallingThread()
 
     def begin(self) -> None:
         """Note that the calling thread serves the request itself."""
-        self._thread = threading.get_ident()
+        self._thread = CallingThread()
 
     def inside(self) -> bool:
         """Return whether another thread calls than the one that serves the request itself."""
-        return self._thread != threading.get_ident()
+        return not self._thread.is_here()
 
     def join(self, place: Place, session: Session | None, before: tuple[Session | None, bool]) -> bool:
         """Note what the calling thread sets in *place*; return whether no thread beside it has set another session.
@@ -106,8 +146,8 @@ class ThreadJobs(Generic[Place]):
 
 
 def _calls(ident: int) -> Iterator[FrameType]:
-    """Yield the calls that a thread is in, the innermost first; none of a greenlet, nor where threads run at once."""
-    frame = None if FREE_THREADED else frames_by_thread().get(ident)
+    """Yield the calls that a thread is in, the innermost first."""
+    frame = frames_by_thread().get(ident)
     while frame is not None:
         yield frame
         frame = frame.f_back
