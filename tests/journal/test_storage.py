@@ -12,9 +12,11 @@ import pytest
 from applications import assert_once, run
 from journal.sample_rows import rows_of
 from langfuse_integration import configure, langfuse_manager
+from langfuse_integration.encoding.media import Media
 from langfuse_integration.export.journal_outlet import JournalOutlet
 from langfuse_integration.export.worker import Worker
 from langfuse_integration.journal import backend, storage
+from langfuse_integration.journal.backend import WriteBatch
 from langfuse_integration.journal.journal import Journal
 from langfuse_integration.journal.moving import move
 from langfuse_integration.reading.archive import Archive
@@ -85,6 +87,42 @@ def test_what_has_moved_counts_although_the_disk_is_full_again(tmp_path: Path, f
     for journal, count in ((memory, 0), (file, 1)):
         assert journal.query("SELECT count(*) FROM open_spans") == [(count,)]
         journal.close()
+
+
+def test_a_row_is_in_the_file_with_its_media_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that dies between the two would leave a row that refers to a picture nobody has; open rows as well."""
+    monkeypatch.setattr(storage, "RETRY_S", (0.0, 0.0))
+    place = tmp_path / "journal.sqlite3"
+    first, second, opened = islice(rows_of(1), 3)
+    media = [
+        Media(f"m-{row.span_id}", "image/png", "", b"x", row.trace_id, row.span_id, "input") for row in (first, opened)
+    ]
+    stored = storage.Storage(Settings(journal=str(place), journal_max_age_s=1e12), 7, lambda _: None)
+    stored.open()
+    other = Journal(place)
+    other.query("CREATE TRIGGER full BEFORE INSERT ON media_uses BEGIN SELECT RAISE(ABORT, 'disk is full'); END")
+    batch = WriteBatch([first, second], opened=[opened], media=media)
+    assert stored.store(batch) == 0
+    counts = "SELECT (SELECT count(*) FROM spans), (SELECT count(*) FROM open_spans), (SELECT count(*) FROM media_uses)"
+    assert other.query(counts) == [(0, 0, 0)]
+    other.query("DROP TRIGGER full")
+    stored.tidy()
+    assert other.query(counts) == [(2, 1, 2)]
+    other.close()
+    stored.close()
+
+
+def test_the_parts_of_a_large_batch_have_their_media(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each medium is in the part with its row, once; the rows that are open, and what is of none, are in the last."""
+    rows = list(islice(rows_of(1), 4))
+    media = [Media("m", "image/png", "", b"x", row.trace_id, row.span_id, "input") for row in rows]
+    stored = storage.Storage(Settings(journal=str(tmp_path / "journal.sqlite3")), 7, lambda _: None)
+    monkeypatch.setattr(stored, "_retention_bytes", 1)
+    parts = list(stored.parts(WriteBatch(rows[:3], opened=rows[3:], media=[*media, media[0]])))
+    assert [len(part.rows) for part in parts] == [1, 1, 1]
+    assert [part.media for part in parts] == [[media[0], media[0]], [media[1]], [media[2], media[3]]]
+    assert [part.opened for part in parts] == [(), (), rows[3:]]
+    stored.close()
 
 
 def test_what_has_moved_counts_although_rows_are_written_just_then(

@@ -9,7 +9,7 @@ from typing import Any
 from typing_extensions import override
 
 from ..encoding.row import Encoder
-from ..journal.storage import WriteBatch
+from ..journal.backend import WriteBatch
 from ..settings import Settings
 from .journal_outlet import JournalOutlet
 

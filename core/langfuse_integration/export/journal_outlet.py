@@ -14,8 +14,9 @@ from ..encoding.media import Media, MediaSieve
 from ..encoding.row import Encoder, Row
 from ..internals import forks
 from ..internals.faults import report, shielded, warn_once
+from ..journal.backend import WriteBatch
 from ..journal.scores_and_media import sendable
-from ..journal.storage import Storage, WriteBatch
+from ..journal.storage import Storage
 from ..recording.ids import new_bits
 from ..recording.otel_spans import BELOW_ROW
 from ..recording.score import Score

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+from ..encoding.media import Media
+from ..encoding.row import Row
+from ..recording.score import Score
 from ..settings import Settings
 from .fork_guard import fork_guard
 from .forwarding import Forwarding
@@ -14,6 +19,22 @@ from .writers import Writers, destination_of
 
 MEMORY_BYTES = 16 * 1024 * 1024
 """What may wait in memory, while the journal's file cannot be used or is switched off."""
+
+
+class WriteBatch(NamedTuple):
+    """One write of the worker.
+
+    Attributes:
+        rows: finished observations.
+        opened: observations that are still open.
+        ended: ids of spans that are open no longer.
+    """
+
+    rows: Sequence[Row]
+    opened: Sequence[Row] = ()
+    ended: Sequence[str] = ()
+    scores: Sequence[Score] = ()
+    media: Sequence[Media] = ()
 
 
 class StorageBackend:
@@ -43,6 +64,13 @@ class StorageBackend:
     def in_memory(self) -> bool:
         """Whether the rows are lost with the process."""
         return self.journal.path is None
+
+    def write(self, writer: int, batch: WriteBatch) -> None:
+        """Write a batch as a whole: a row that refers to a picture is never here without it, when the process dies."""
+        with self.journal.transaction() as db:
+            self.journal.add(db, writer, batch.rows)
+            self.journal.add_open(db, writer, batch.opened, batch.ended)
+            self.scores_and_media.add(db, writer, batch.scores, batch.media)
 
     def newly_evicted(self) -> int:
         """Return how many of this writer's rows retention removed since the last call.

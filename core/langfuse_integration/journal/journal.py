@@ -224,15 +224,24 @@ class Journal:
     def append(self, writer: int, rows: Sequence[Row], opened: Iterable[Row] = (), ended: Iterable[str] = ()) -> None:
         """Write finished rows and rows that are still open; the spans with the ids *ended* are open no longer."""
         with self.transaction() as db:
-            # What ends last holds what the rows before it say: the answer of a model is in the state of its graph.
-            values_of_rows = [(*self._stored(db, row), writer) for row in reversed(rows)][::-1]
-            for start, size in slices(len(rows)):
-                db.execute(INSERTS[size], list(chain.from_iterable(values_of_rows[start : start + size])))
-            for span_id in ended:
-                db.execute("DELETE FROM open_spans WHERE span_id = ?", (span_id,))
-            for row in opened:
-                values_of_one = (row.span_id, writer, os.getpid(), row.started_ns, bytes(row.body))
-                db.execute("INSERT OR REPLACE INTO open_spans VALUES (?,?,?,?,?)", values_of_one)
+            self.add(db, writer, rows)
+            self.add_open(db, writer, opened, ended)
+
+    def add(self, db: sqlite3.Connection, writer: int, rows: Sequence[Row]) -> None:
+        """Write finished rows, inside a transaction."""
+        # What ends last holds what the rows before it say: the answer of a model is in the state of its graph.
+        values_of_rows = [(*self._stored(db, row), writer) for row in reversed(rows)][::-1]
+        for start, size in slices(len(rows)):
+            db.execute(INSERTS[size], list(chain.from_iterable(values_of_rows[start : start + size])))
+
+    @staticmethod
+    def add_open(db: sqlite3.Connection, writer: int, opened: Iterable[Row], ended: Iterable[str]) -> None:
+        """Write rows that are still open, inside a transaction; the spans with the ids *ended* are open no longer."""
+        for span_id in ended:
+            db.execute("DELETE FROM open_spans WHERE span_id = ?", (span_id,))
+        for row in opened:
+            values_of_one = (row.span_id, writer, os.getpid(), row.started_ns, bytes(row.body))
+            db.execute("INSERT OR REPLACE INTO open_spans VALUES (?,?,?,?,?)", values_of_one)
 
     def insert(self, db: sqlite3.Connection, rows: Iterable[StoredRow]) -> int:
         """Write rows of another journal, inside a transaction; return how many of them wait for delivery."""

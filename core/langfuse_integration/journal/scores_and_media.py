@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sqlite3
 import time
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -52,22 +53,22 @@ class ScoresAndMedia:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
 
-    def add(self, writer: int, scores: Sequence[Score], media: Sequence[Media]) -> None:
-        """Write scores and media."""
-        with self._journal.transaction() as db:
-            db.executemany(
-                "INSERT OR REPLACE INTO scores "
-                "(id, trace_id, span_id, name, value, data_type, comment, at_ns, session_id, fields, writer) "
-                "VALUES (?,?,?,?,?,?,?,?,?,?,?)",
-                [(*_plain(score), writer) for score in scores],
+    @staticmethod
+    def add(db: sqlite3.Connection, writer: int, scores: Sequence[Score], media: Sequence[Media]) -> None:
+        """Write scores and media, inside a transaction."""
+        db.executemany(
+            "INSERT OR REPLACE INTO scores "
+            "(id, trace_id, span_id, name, value, data_type, comment, at_ns, session_id, fields, writer) "
+            "VALUES (?,?,?,?,?,?,?,?,?,?,?)",
+            [(*_plain(score), writer) for score in scores],
+        )
+        for medium in media:
+            row = (medium.id, medium.content_type, medium.sha256, medium.body)
+            db.execute("INSERT OR IGNORE INTO media (id, content_type, sha256, body) VALUES (?,?,?,?)", row)
+            db.execute(
+                "INSERT INTO media_uses (media_id, trace_id, span_id, field, writer, at_ns) VALUES (?,?,?,?,?,?)",
+                (medium.id, medium.trace_id, medium.span_id, medium.field, writer, time.time_ns()),
             )
-            for medium in media:
-                row = (medium.id, medium.content_type, medium.sha256, medium.body)
-                db.execute("INSERT OR IGNORE INTO media (id, content_type, sha256, body) VALUES (?,?,?,?)", row)
-                db.execute(
-                    "INSERT INTO media_uses (media_id, trace_id, span_id, field, writer, at_ns) VALUES (?,?,?,?,?,?)",
-                    (medium.id, medium.trace_id, medium.span_id, medium.field, writer, time.time_ns()),
-                )
 
     def scores(self, writer: int, limit: int) -> list[WaitingScore]:
         """Return waiting scores of *writer*, the oldest first."""

@@ -10,17 +10,14 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
 
-from ..encoding.media import Media
 from ..encoding.row import Row
 from ..encoding.shared_text import Rope
 from ..errors import JournalTooNew
 from ..internals import forks
 from ..internals.faults import logger, warn_once
-from ..recording.score import Score
 from ..settings import Settings
-from .backend import StorageBackend
+from .backend import StorageBackend, WriteBatch
 from .contention import is_locked
 from .cures import cure_of, warn_of_readers
 from .damage import is_damage
@@ -35,22 +32,6 @@ RETENTION_SHARE = 16
 """The share of the size limit after whose writing retention is checked."""
 LEAST_RETENTION_BYTES = 256 * 1024
 _FAILURES = (sqlite3.Error, OSError, JournalTooNew)
-
-
-class WriteBatch(NamedTuple):
-    """One write of the worker.
-
-    Attributes:
-        rows: finished observations.
-        opened: observations that are still open.
-        ended: ids of spans that are open no longer.
-    """
-
-    rows: Sequence[Row]
-    opened: Sequence[Row] = ()
-    ended: Sequence[str] = ()
-    scores: Sequence[Score] = ()
-    media: Sequence[Media] = ()
 
 
 class Storage:
@@ -100,17 +81,13 @@ class Storage:
         """
         self._handle_damage()
         ended = [*self._ended, *batch.ended]
-        if self._write(lambda backend: backend.journal.append(self._me, batch.rows, batch.opened, ended)):
+        if self._write(lambda backend: backend.write(self._me, batch._replace(ended=ended))):
             self._ended = []
             stored = len(batch.rows)
         else:
-            self._in_memory().journal.append(self._me, batch.rows, batch.opened, batch.ended)
+            self._in_memory().write(self._me, batch)
             self._ended = ended[:ENDED_LIMIT]  # after the rows: see note_delivered
             stored = 0
-        if (batch.scores or batch.media) and not self._write(
-            lambda backend: backend.scores_and_media.add(self._me, batch.scores, batch.media)
-        ):
-            self._in_memory().scores_and_media.add(self._me, batch.scores, batch.media)
         if self._memory is not None and not self._failing:
             self._empty_memory()
         return stored
@@ -130,17 +107,20 @@ class Storage:
                     self._note_failure(error)
 
     def parts(self, batch: WriteBatch) -> Iterator[WriteBatch]:
-        """Yield a batch in parts that are small against the journal's size; make room between them."""
+        """Yield a batch in parts that are small against the journal, and make room between them."""
         rows: list[Row] = []
+        media = list(batch.media)
         for row in batch.rows:
             size_bytes = row.body.new_bytes if isinstance(row.body, Rope) else len(row.body)
             if rows and self._written_bytes + size_bytes > self._retention_bytes:
-                yield WriteBatch(rows)
+                span_ids = {each.span_id for each in rows} if media else set[str]()
+                yield WriteBatch(rows, media=[medium for medium in media if medium.span_id in span_ids])
+                media = [medium for medium in media if medium.span_id not in span_ids]
                 self.tidy(full=True)
                 rows = []
             rows.append(row)
             self._written_bytes += size_bytes
-        yield batch._replace(rows=rows)
+        yield batch._replace(rows=rows, media=media)
 
     def end_dead(self) -> None:
         """End the open observations of dead processes; a writer that sends adopts their rows."""
