@@ -14,6 +14,9 @@ from typing import Any
 
 Parse = Callable[[Any], Any]
 
+LONGEST_WAIT_S = 1e6
+"""Seconds, 11 days. What is longer, infinity as well, waits as long: locks and sockets take no time without a bound."""
+
 
 class Secret:
     """A text that does not show when it is printed."""
@@ -86,6 +89,12 @@ def number(least: float | None = None, most: float | None = None, *, above: floa
         return parsed
 
     return parse
+
+
+def wait(least: float | None = None, *, above: float | None = None) -> Parse:
+    """Return a function for seconds that something waits for: see `LONGEST_WAIT_S`."""
+    parse = number(least, above=above)
+    return lambda value: min(parse(value), LONGEST_WAIT_S)
 
 
 def integer(least: int) -> Parse:

@@ -70,7 +70,7 @@ class Retention:
         deadline = time.monotonic() + budget_s
         if not self._remove_leaving(deadline):
             return False
-        oldest_ns = int((self._timeline.now_s() - self._max_age_s) * 1e9)
+        oldest_ns = int(max(self._timeline.now_s() - self._max_age_s, 0) * 1e9)
         if not self._remove_old(oldest_ns, deadline):
             return False
         self._expire_scores_and_media(oldest_ns)

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Protocol
 from ..internals import forks, garbage
 from ..internals.event_loops import in_event_loop
 from ..internals.faults import shielded, warn_once
+from ..internals.setting_values import LONGEST_WAIT_S
 from ..internals.wake import Wake
 from . import process_end
 from .observation import Observation
@@ -317,12 +318,12 @@ class QueueRecorder:
 
     def flush(self, timeout_s: float) -> FlushResult:
         """Deliver what there is within *timeout_s* seconds, and say how far it came. Never raises or waits longer."""
-        self._flush(time.monotonic() + timeout_s, ending=False)
+        self._flush(time.monotonic() + min(timeout_s, LONGEST_WAIT_S), ending=False)
         return self.result()
 
     def flush_while_it_helps(self, timeout_s: float, patience_s: float) -> FlushResult:
         """Flush, but wait for *patience_s* seconds only where nothing is delivered because Langfuse does not answer."""
-        until = time.monotonic() + timeout_s
+        until = time.monotonic() + min(timeout_s, LONGEST_WAIT_S)
         delivered = self.result().delivered
         while True:
             deadline = min(time.monotonic() + patience_s, until)
