@@ -134,9 +134,11 @@ def _quoted(text: str, found: re.Match[str], strength: Strength) -> Span | None:
     quote = found["value"]
     start, closing = found.end(), _closing(text, found.end(), quote)
     value = text[start:closing]
+    if value.rstrip("\\") == SECRET:  # a part of a stream may end within the quote that follows the marker
+        return Span(start, start + len(SECRET))
     if found.re is _BARE_NAME and (_EXPRESSION.match(value) or _ends_text(text, found, quote)):
         return None
-    return Span(start, closing) if value == SECRET or is_secret(found["name"], value, strength) else None
+    return Span(start, closing) if is_secret(found["name"], value, strength) else None
 
 
 def _ends_text(text: str, found: re.Match[str], quote: str) -> bool:
