@@ -33,7 +33,8 @@ def test_a_journal_that_keeps_everything_has_a_size(journal: Path, value: str) -
     """Without an age the caps still hold: the newest sessions stay."""
     code = """
         for number in range(200):
-            with langfuse_manager.session(f"s-{number}"), langfuse_manager.trace_span("span", input=os.urandom(4000).hex()):
+            text = os.urandom(4000).hex()
+            with langfuse_manager.session(f"s-{number}"), langfuse_manager.trace_span("span", input=text):
                 pass
         result = langfuse_manager.flush(20)
         assert 0 < result.delivered < 200 == result.delivered + result.lost, result
@@ -47,7 +48,7 @@ def test_a_journal_that_keeps_everything_has_a_size(journal: Path, value: str) -
 
 @pytest.mark.parametrize("timeout_s", [float(value) for value in ENDLESS])
 def test_a_flush_may_wait_for_ever(langfuse: Receiver, timeout_s: float) -> None:
-    """It returns when everything is delivered, and never raises."""
+    """Such a flush returns when everything is delivered, and never raises."""
     with langfuse_manager.trace_span("query"):
         pass
     assert langfuse_manager.flush(timeout_s) == (1, 0, 0)

@@ -174,22 +174,36 @@ def pieces(text: str, ends: list[int]) -> list[str]:
     return [text[start:end] for start, end in pairwise(places)]
 
 
-@given(st.sampled_from([place for place in PLACES.values() if isinstance(place, str)]), st.lists(st.integers(0, 500)))
-def test_a_secret_in_the_parts_of_a_stream_is_hidden(text: str, ends: list[int]) -> None:
-    """However a stream is cut, its parts make the hidden text; no part is lost, and the boundaries stay."""
-    cut = pieces(text, ends)
+def parts_redacted(cut: list[str]) -> list[list[str]]:
+    """Return the parts of a stream as they are hidden in answers of each form."""
     chat = {"chunks": [{"content": cut[0], "id": "a"}, *cut[1:]]}
     calls = {"chunks": [{"tool_call_chunks": [{"args": piece, "index": 0}]} for piece in cut]}
     deltas = {"pieces": [{"=": {"text": cut[0]}}, *({"~": {"text": {"+": piece}}} for piece in cut[1:])]}
     one, other, third = answer_redacted(chat), answer_redacted(calls), answer_redacted(deltas)
-    found = [
+    return [
         [one["chunks"][0]["content"], *one["chunks"][1:]],
         [chunk["tool_call_chunks"][0]["args"] for chunk in other["chunks"]],
         [third["pieces"][0]["="]["text"], *(piece["~"]["text"]["+"] for piece in third["pieces"][1:])],
     ]
-    for texts in found:
+
+
+@given(st.sampled_from([place for place in PLACES.values() if isinstance(place, str)]), st.lists(st.integers(0, 500)))
+def test_a_secret_in_the_parts_of_a_stream_is_hidden(text: str, ends: list[int]) -> None:
+    """However a stream is cut, its parts make the hidden text; no part is lost, and the boundaries stay."""
+    cut = pieces(text, ends)
+    for texts in parts_redacted(cut):
         assert "".join(texts) == redacted(text)
         assert len(texts) == len(cut)
+
+
+@pytest.mark.parametrize("place", [place for place, text in PLACES.items() if isinstance(text, str)])
+def test_a_secret_in_two_parts_is_hidden_wherever_they_meet(place: str) -> None:
+    """The second part begins at each character of the text, within the quotes and escapes around the secret as well."""
+    text = PLACES[place]
+    expected = redacted(text)
+    for at in range(1, len(text)):
+        cut = [text[:at], text[at:]]
+        assert ["".join(texts) for texts in parts_redacted(cut)] == [expected] * 3, cut
 
 
 NAMES = st.sampled_from(
