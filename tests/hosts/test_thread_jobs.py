@@ -294,7 +294,7 @@ def serve_wsgi(app: Callable[[], None]) -> None:
 
 
 def test_a_thread_that_does_the_same_for_somebody_else_is_not_beside() -> None:
-    """The same function in the same thread is another call, also where Python has its frame at the same place."""
+    """A function that runs again in a thread is another call, also where Python has its frame at the same place."""
     began, go_on = threading.Lock(), threading.Lock()
     kept: list[contextvars.Context] = []
 
