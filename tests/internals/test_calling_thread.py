@@ -18,7 +18,7 @@ def made_in_a_thread() -> CallingThread:
 
 
 def test_the_thread_that_made_it_is_here() -> None:
-    """It is known in the thread that made it, as often as it makes one, and in no other."""
+    """A thread is known in the thread that made it, as often as it makes one, and in no other."""
     ours = CallingThread(), CallingThread()
     with ThreadPoolExecutor(1) as pool:
         theirs = pool.submit(CallingThread).result()
