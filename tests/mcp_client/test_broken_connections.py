@@ -51,11 +51,19 @@ HTTP: list[Opening] = [http_session, *([_client, _fastmcp] if VERSION == 2 else 
 STDIO: list[Opening] = [lambda _: stdio_session(), *([_client_over_stdio, _fastmcp_over_stdio] if VERSION == 2 else [])]
 
 
-def said(sessions: RecordedSessions) -> list[tuple[str, bool]]:
-    """Return the level of each tool row, and whether it says that the connection is gone."""
-    words = ("closed", "ended without", "disconnected", "ReadError", "ClosedResource", "BrokenResource", "refused")
+GONE = (
+    "closed", "ended without", "disconnected", "refused", "connection attempts failed",
+    "ReadError", "WriteError", "ClosedResource", "BrokenResource",
+)  # fmt: skip
+"""What a client says of a connection: it depends on how far the call had come when the server died."""
+
+
+def said(sessions: RecordedSessions) -> list[tuple[str, str | bool]]:
+    """Return the level of each tool row, and whether it says that the connection is gone; if not, what it says."""
     rows = [row for row in sessions.observations if row.type == "tool"]
-    return [(row.level, any(word in str(row.status_message) for word in words)) for row in rows]
+    return [
+        (row.level, any(word in str(row.status_message) for word in GONE) or str(row.status_message)) for row in rows
+    ]
 
 
 async def calling(client: Any, user: str) -> None:
