@@ -196,14 +196,30 @@ def test_a_secret_in_the_parts_of_a_stream_is_hidden(text: str, ends: list[int])
         assert len(texts) == len(cut)
 
 
-@pytest.mark.parametrize("place", [place for place, text in PLACES.items() if isinstance(text, str)])
-def test_a_secret_in_two_parts_is_hidden_wherever_they_meet(place: str) -> None:
-    """The second part begins at each character of the text, within the quotes and escapes around the secret as well."""
-    text = PLACES[place]
+STREAMED = {place: text for place, text in (PLACES | KEPT).items() if isinstance(text, str)}
+
+
+@pytest.mark.parametrize("place", STREAMED)
+def test_a_text_in_two_parts_is_hidden_as_a_whole_wherever_they_meet(place: str) -> None:
+    """The second part begins at each character: within a secret, its quotes, and what seems to be one by itself."""
+    text = STREAMED[place]
     expected = redacted(text)
     for at in range(1, len(text)):
         cut = [text[:at], text[at:]]
         assert ["".join(texts) for texts in parts_redacted(cut)] == [expected] * 3, cut
+
+
+def test_a_text_that_replaces_another_one_is_looked_at_by_itself() -> None:
+    """What is no part of a longer text is a text of its own, whatever the one before it ends with; so is a name."""
+    setting = "password: correcthorse"
+    assert redacted(f"He said {setting}") == f"He said {setting}"
+    whole = {"pieces": [{"=": {"text": "He said "}}, {"~": {"text": {"=": setting}}}]}
+    names = {"chunks": [{"content": "", "id": "He said "}, {"content": "a", "id": setting}]}
+    alone = {"chunks": [{"content": setting}]}
+    for form in (whole, names, alone):
+        assert "correcthorse" not in json.dumps(answer_redacted(form))
+    parts = {"pieces": [{"=": {"text": ""}}, {"=": {"text": "He said "}}, {"~": {"text": {"+": setting}}}]}
+    assert answer_redacted(parts) == parts
 
 
 NAMES = st.sampled_from(

@@ -38,6 +38,14 @@ _STREAMED = ("chunks", "pieces")
 """Entries of an answer that hold the parts of a stream."""
 _DELTAS = frozenset("=~#+")
 """Keys by which a part says how it differs from the one before."""
+_APPENDED = frozenset({"content", "text", "args", "arguments", "partial_json", "reasoning_content", "thinking"})
+"""Entries of a part whose text continues that of the part before."""
+
+
+class _Continued(str):
+    """A part of a text, of which what the whole text shows is hidden: what it seems to be by itself does not count."""
+
+    __slots__ = ()
 
 
 def redacted(value: Any) -> Any:
@@ -50,25 +58,41 @@ def answer_redacted(form: dict[str, Any] | None) -> Any:
     if form is None:
         return None
     streams = {key: _parts_redacted(form[key]) for key in _STREAMED if isinstance(form.get(key), list)}
-    return redacted({**form, **streams})
+    return in_texts(_by_their_names({**form, **streams}), _hidden_unless_continued)
+
+
+def _hidden_unless_continued(text: str) -> str:
+    return str(text) if isinstance(text, _Continued) else hidden(text)
 
 
 def _parts_redacted(parts: list[Any]) -> list[Any]:
     columns: dict[tuple[str, ...], list[str]] = {}
+    replaced: set[tuple[str, ...]] = set()
     for part in parts:
-        for place, text in _texts(part):
-            columns.setdefault(place, []).append(text)
-    changed = {place: iter(texts) for place, pieces in columns.items() if (texts := _pieces(pieces)) is not None}
+        for place, text, is_whole in _texts(part):
+            column = columns.setdefault(place, [])
+            if is_whole and any(column):
+                replaced.add(place)
+            column.append(text)
+    changed: dict[tuple[str, ...], Iterator[str]] = {}
+    for place, column in columns.items():
+        if len(column) < 2:
+            continue
+        pieces = _pieces(column)
+        is_text = place[-1] in _APPENDED and place not in replaced
+        changed[place] = map(_Continued, pieces) if is_text else iter(pieces)
     return [_replaced(part, (), changed) for part in parts] if changed else parts
 
 
-def _texts(part: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Yield the texts of a part by their places, which are the same in all parts."""
+def _texts(
+    part: Any, place: tuple[str, ...] = (), *, is_whole: bool = False
+) -> Iterator[tuple[tuple[str, ...], str, bool]]:
+    """Yield the texts of a part by their places, which are the same in all parts, and whether each is a text itself."""
     if isinstance(part, str):
-        yield place or ("content",), part
+        yield place or ("content",), part, is_whole
     elif isinstance(part, (dict, list)):
         for key, item in _items(part):
-            yield from _texts(item, place if key in _DELTAS else (*place, key))
+            yield from _texts(item, place if key in _DELTAS else (*place, key), is_whole=is_whole or key == "=")
 
 
 def _items(part: Any) -> Iterator[tuple[str, Any]]:
@@ -91,13 +115,11 @@ def _replaced(part: Any, place: tuple[str, ...], changed: dict[tuple[str, ...], 
     return part
 
 
-def _pieces(texts: list[str]) -> list[str] | None:
-    """Return the texts of one place without what only their sum shows; None if there is nothing to change."""
-    if len(texts) < 2:
-        return None
+def _pieces(texts: list[str]) -> list[str]:
+    """Return the texts of one place without what their sum shows to be a secret."""
     spans = spans_of("".join(texts))
     if not spans:
-        return None
+        return texts
     pieces, at, first, last = [], 0, 0, 0
     for text in texts:
         while first < len(spans) and spans[first].end <= at:
