@@ -216,10 +216,14 @@ def test_a_text_that_replaces_another_one_is_looked_at_by_itself() -> None:
     whole = {"pieces": [{"=": {"text": "He said "}}, {"~": {"text": {"=": setting}}}]}
     names = {"chunks": [{"content": "", "id": "He said "}, {"content": "a", "id": setting}]}
     alone = {"chunks": [{"content": setting}]}
-    for form in (whole, names, alone):
+    blocks = {"chunks": [{"content": [{"type": "text", "text": text}]} for text in ("He said ", setting)]}
+    more = {"pieces": [{"=": [{"text": "He said "}]}, {"#": {}, "+": [{"text": setting}]}]}
+    for form in (whole, names, alone, blocks, more):
         assert "correcthorse" not in json.dumps(answer_redacted(form))
     parts = {"pieces": [{"=": {"text": ""}}, {"=": {"text": "He said "}}, {"~": {"text": {"+": setting}}}]}
-    assert answer_redacted(parts) == parts
+    indexed = {"chunks": [{"content": [{"index": 0, "text": text}]} for text in ("He said ", setting)]}
+    for form in (parts, indexed):
+        assert answer_redacted(form) == form
 
 
 NAMES = st.sampled_from(

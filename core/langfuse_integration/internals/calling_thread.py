@@ -13,7 +13,7 @@ class _Token:
 
 
 class CallingThread:
-    """The thread that makes it, or its greenlet where threads are greenlets.
+    """The thread that makes this object, or the greenlet where threads are greenlets.
 
     The system gives the number of a thread that has ended to the next one: by that alone, a thread that a request has
     left behind would count as the one that served the request. What a `threading.local` holds dies with its thread.

@@ -92,7 +92,14 @@ def _texts(
         yield place or ("content",), part, is_whole
     elif isinstance(part, (dict, list)):
         for key, item in _items(part):
-            yield from _texts(item, place if key in _DELTAS else (*place, key), is_whole=is_whole or key == "=")
+            below = place if key in _DELTAS else (*place, key)
+            is_own = key == "=" or (isinstance(part, list) and not _is_indexed(item))
+            yield from _texts(item, below, is_whole=is_whole or is_own)
+
+
+def _is_indexed(item: Any) -> bool:
+    """Return whether an item of a list says which item it continues; LangChain appends one that does not."""
+    return isinstance(item, dict) and item.get("index") is not None
 
 
 def _items(part: Any) -> Iterator[tuple[str, Any]]:

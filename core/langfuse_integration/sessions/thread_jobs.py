@@ -44,12 +44,12 @@ _lock = forks.Lock()
 
 
 class _Mark:
-    """Stands on the frame of a call; dies with the frame."""
+    """A mark on the frame of a call, which dies with the frame."""
 
     __slots__ = ("__weakref__",)
 
     def __call__(self, *_: object) -> _Mark:
-        """Do nothing, and stay: as the trace function of one call."""
+        """Return the mark, which stays: whoever traces the thread calls it as the trace function of the frame."""
         return self
 
 
