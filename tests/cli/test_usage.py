@@ -37,6 +37,16 @@ def test_wrong_usage_is_exit_code_2_and_a_sentence(lfi: Lfi, arguments: list[str
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("time", ["99999999999d", "9" * 400 + "w", "1900-01-01"])
+def test_a_time_before_all_rows_is_one(lfi: Lfi, time: str) -> None:
+    """Where no row is as old, nothing is removed; since then is everything."""
+    record_turn("s-1")
+    settle()
+    if "-" not in time:
+        assert "Traceback" not in lfi("prune", "--older-than", time, "--yes").stderr
+    assert "s-1" in lfi.ok("sessions", "--since", time)
+
+
 def test_help_fits_and_names_every_command(lfi: Lfi) -> None:
     """`--help` fits in 80 columns and lists what there is."""
     text = lfi.ok("--help")

@@ -156,8 +156,8 @@ def _remove_scores_and_media(db: sqlite3.Connection, trace_ids: set[str]) -> Non
 
 
 def before(age_s: float) -> int:
-    """Return the time *age_s* seconds ago, in ns since 1970."""
-    return int((time.time() - age_s) * 1e9)
+    """Return the time *age_s* seconds ago, in ns since 1970, and not before."""
+    return int(max(time.time() - age_s, 0) * 1e9)
 
 
 def _where(selection: Selection) -> tuple[str, dict[str, Any]]:

@@ -31,9 +31,9 @@ def since_ns(value: str) -> int:
         ValueError: it is neither.
     """
     if _AGE.fullmatch(value.strip()):
-        return int((time.time() - age_s(value)) * 1e9)
+        return int(max(time.time() - age_s(value), 0) * 1e9)
     try:
-        return min(int(datetime.fromisoformat(value.strip()).timestamp() * 1e9), LATEST_NS)
+        return min(int(max(datetime.fromisoformat(value.strip()).timestamp(), 0) * 1e9), LATEST_NS)
     except (ValueError, OverflowError, OSError):
         raise ValueError(
             f"{value!r} is no time: write an age (90s, 15m, 2h, 7d) or a date (2030-01-31, 2030-01-31T14:30)."
